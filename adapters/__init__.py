@@ -1,0 +1,1 @@
+"""Foreign libraries, each wrapped once in our small types."""

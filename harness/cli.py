@@ -1,0 +1,308 @@
+"""The command line, and the composition root: it alone knows all the parts.
+
+Heavy modules are imported by the command that needs them, so that ``--help`` and
+a wrong option answer at once.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from harness.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.engines import Event
+    from harness.runner import Listener, Summary
+
+app = typer.Typer(
+    help="Compare contrastive losses across images, sentences and graphs.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+INTERRUPTED = 130
+
+
+class Kind(StrEnum):
+    """What ``triptych list`` can list."""
+
+    tasks = "tasks"
+    losses = "losses"
+    methods = "methods"
+    studies = "studies"
+    engines = "engines"
+
+
+@app.command("list")
+def list_command(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+) -> None:
+    """List what is installed, with settings and their defaults."""
+    from harness import plugins
+    from harness.study import Study, shipped
+
+    with _input_errors():
+        if kind is Kind.studies:
+            rows = []
+            for name in shipped():
+                study = Study.load(name)
+                parts = " x ".join(
+                    f"{len(part)} {label}"  # type: ignore[arg-type]
+                    for part, label in (
+                        (study.tasks, "tasks"),
+                        (study.methods, "methods"),
+                        ((*study.losses, "untrained"), "losses"),
+                        (study.seeds, "seeds"),
+                    )
+                )
+                rows.append((name, f"{len(study.cells())} cells: {parts}", ""))
+        else:
+            rows = [
+                (name, _summary_line(plugins.load(kind, name)), _settings_line(kind, name))
+                for name in plugins.names(kind)
+            ]
+    for name, line, settings in rows:
+        out.print(f"[bold]{escape(name)}[/bold]  {escape(line)}", soft_wrap=True)
+        if settings:
+            out.print(f"    {escape(settings)}", soft_wrap=True, style="dim")
+
+
+@app.command("run")
+def run_command(
+    study: Annotated[str, typer.Argument(help="A shipped study's name, or a TOML file's path.")],
+    folder: Annotated[Path, typer.Option("--out", help="Where the records go.")],
+    tasks: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
+    methods: Annotated[str | None, typer.Option(help="These instead, by commas.")] = None,
+    losses: Annotated[str | None, typer.Option(help="These instead, by commas.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="How many seeds, from 0.", min=1)] = None,
+    jobs: Annotated[int, typer.Option(help="Worker processes; 0: one a core.", min=0)] = 0,
+    engine: Annotated[str, typer.Option(help="Where cells run.")] = "local",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Run a study's cells that have no record yet, and show the board.
+
+    Ctrl-C leaves every finished cell on disk; the same command goes on from there,
+    and with more seeds or losses it adds them.
+    """
+    from harness import plugins
+    from harness.runner import Interrupted, run
+    from harness.study import Study
+
+    def specs(text: str | None) -> list[str] | None:
+        return None if text is None else plugins.split_specs(text)
+
+    with _input_errors():
+        chosen = Study.load(study).but(
+            tasks=specs(tasks),
+            methods=specs(methods),
+            losses=specs(losses),
+            seeds=seeds,
+        )
+        spec = f"local(jobs={jobs})" if engine == "local" else engine
+        started = time.monotonic()
+        try:
+            with _progress() as listen:
+                summary = run(chosen, folder, engine=spec, device=device, listen=listen)
+        except Interrupted as stop:
+            kept = len(stop.summary.done) + len(stop.summary.skipped)
+            err.print(
+                f"Stopped. {kept} of {len(stop.summary.cells)} cells are on disk under "
+                f"{escape(str(folder))}; the same command goes on from there."
+            )
+            raise typer.Exit(INTERRUPTED) from None
+    _report(summary, folder, time.monotonic() - started)
+    if summary.done or summary.skipped:
+        with _input_errors():
+            _show(_board(folder, None))
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+@app.command("board")
+def board_command(
+    folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    baseline: Annotated[str | None, typer.Option(help="The loss to compare with.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the board as CSV.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the board as Markdown.")] = None,
+    tidy: Annotated[Path | None, typer.Option(help="Write one row a score, as CSV.")] = None,
+) -> None:
+    """Show the leaderboard of a run, and write it to files."""
+    import leaderboards
+    from harness.records import load_records, write_atomically
+
+    with _input_errors():
+        board = _board(folder, baseline)
+        writers: list[tuple[Path | None, Callable[[], str]]] = [
+            (csv, lambda: leaderboards.to_csv(board)),
+            (markdown, lambda: leaderboards.to_markdown(board)),
+            (tidy, lambda: leaderboards.to_csv(leaderboards.tidy(load_records(folder)))),
+        ]
+        for path, text in writers:
+            if path is not None:
+                write_atomically(path, text())
+    _show(board)
+
+
+def _board(folder: Path, baseline: str | None) -> "pd.DataFrame":
+    """Return the board of all records in ``folder``, against the study's baseline."""
+    import leaderboards
+    from harness import plugins
+    from harness.records import Store, load_records
+    from harness.study import UNTRAINED
+
+    store = Store(folder)
+    records = load_records(folder)
+    for path in store.damaged():
+        err.print(f"Not a good record, left out: {escape(str(path))}", style="yellow")
+    if baseline is None:
+        planned = store.study().get("baseline")
+        baseline = planned if planned in set(records["loss"]) else None
+    elif baseline != UNTRAINED:
+        baseline = plugins.canonical("losses", baseline)
+    try:
+        return leaderboards.leaderboard(records, baseline)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def _show(board: "pd.DataFrame") -> None:
+    """Print the board as a table, a rule between tasks."""
+    import leaderboards
+
+    text = leaderboards.readable(board)
+    title = "Test scores in points: mean and deviation over seeds"
+    if text["seeds"].nunique() == 1:  # Said once, it leaves the table 80 columns wide.
+        title += f" (seeds: {text.pop('seeds').iloc[0]})"
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_edge=False)
+    table.padding, table.pad_edge = (0, 1, 0, 0), False
+    numbers = ("mean ± std", "difference [95%]", "seeds", "rank")
+    for column in text:
+        justify = "right" if column in numbers else "left"
+        table.add_column(escape(str(column)), justify=justify, no_wrap=column in numbers)
+    rows = text.to_numpy().tolist()
+    for i, row in enumerate(rows):
+        last = i + 1 == len(rows) or rows[i + 1][:2] != row[:2]
+        table.add_row(*(escape(cell) for cell in row), end_section=last)
+    out.print(table)
+    out.print("difference: to the baseline, mean over paired seeds with its 95% t interval;")
+    out.print("rank: 1 is best; mean rank: over the tasks, lower is better.")
+
+
+def _report(summary: "Summary", folder: Path, seconds: float) -> None:
+    parts = [f"{len(summary.done)} cells run in {_clock(seconds)}"]
+    if summary.skipped:
+        parts.append(f"{len(summary.skipped)} had a record already")
+    out.print(", ".join(parts) + f". Records: {escape(str(folder))}/records")
+    if not summary.failed:
+        return
+    err.print(f"{len(summary.failed)} cells failed:", style="bold red")
+    for cell, reason in summary.failed.items():
+        err.print(f"  {escape(str(cell))}: {escape(reason)}", soft_wrap=True)
+    err.print(
+        f"Details: {escape(str(folder))}/failures. The same command tries the failed cells again.",
+        soft_wrap=True,
+    )
+
+
+@contextmanager
+def _progress() -> "Iterator[Listener]":
+    """Show bars in a terminal, plain lines elsewhere."""
+    started = time.monotonic()
+
+    if not out.is_terminal:
+
+        def print_line(event: "Event", summary: "Summary") -> None:
+            if event.kind == "step":
+                return
+            settled = len(summary.skipped) + len(summary.done) + len(summary.failed)
+            print(
+                f"[{settled:>{len(str(len(summary.cells)))}}/{len(summary.cells)}] "
+                f"{_clock(time.monotonic() - started)}  {event.kind:<7}  {event.cell}"
+                + (f": {event.reason}" if event.reason else ""),
+                flush=True,
+            )
+
+        yield print_line
+        return
+
+    bars = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=16),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=out,
+        transient=True,
+    )
+    lines: dict[int, tuple[TaskID, float]] = {}
+    overall = bars.add_task("cells", total=None, note="")
+
+    def draw(event: "Event", summary: "Summary") -> None:
+        now = time.monotonic()
+        settled = len(summary.skipped) + len(summary.done) + len(summary.failed)
+        fresh = len(summary.done)
+        left = (now - started) / fresh * (len(summary.cells) - settled) if fresh else None
+        note = f"{len(summary.failed)} failed, " if summary.failed else ""
+        note += "" if left is None else f"about {_clock(left)} left"
+        bars.update(overall, completed=settled, total=len(summary.cells), note=note)
+        if event.kind == "started":
+            if event.worker in lines:
+                bars.remove_task(lines.pop(event.worker)[0])
+            line = bars.add_task(f"  {escape(str(event.cell))}", total=None, note="loading")
+            lines[event.worker] = (line, now)
+        elif event.kind == "step":
+            line, begun = lines[event.worker]
+            if event.step == event.steps:
+                note = "evaluating"
+            else:
+                rest = (now - begun) / event.step * (event.steps - event.step)
+                note = f"loss {event.loss:.4f}, {_clock(rest)} left"
+            bars.update(line, completed=event.step, total=event.steps, note=note)
+        elif event.worker in lines:
+            bars.remove_task(lines.pop(event.worker)[0])
+            if event.kind == "failed":
+                out.print(f"failed: {escape(str(event.cell))}: {escape(event.reason)}", style="red")
+
+    with bars:
+        yield draw
+
+
+@contextmanager
+def _input_errors() -> Iterator[None]:
+    """Print what the user can put right without a traceback, and exit with 2."""
+    try:
+        yield
+    except (InputError, OSError) as error:
+        err.print(escape(str(error)), style="red", soft_wrap=True)
+        raise typer.Exit(2) from error
+
+
+def _summary_line(plugin: object) -> str:
+    """Return the first line of a plugin's docstring."""
+    return (plugin.__doc__ or "").strip().partition("\n")[0]
+
+
+def _settings_line(kind: Kind, name: str) -> str:
+    from harness import plugins
+
+    return ", ".join(f"{key}={value!r}" for key, value in plugins.settings(kind, name).items())
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"

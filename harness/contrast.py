@@ -1,0 +1,166 @@
+"""Contrasts: who is pulled together and who is pushed apart.
+
+A :class:`Contrast` is what a method hands to a loss. The three pairings build
+contrasts from the projections of two views of one batch.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from harness.errors import InputError, require
+
+
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    """Hold the projections that one loss compares.
+
+    Row ``i`` of ``positives`` belongs to anchor ``i``. Candidate ``j`` is a
+    negative of anchor ``i`` where ``anchor_ids[i] != candidate_ids[j]`` and
+    ``exclude[i, j]`` is not set: equal ids never repel each other. Ids of
+    examples are 0 or above; a queue's candidates have the id -1.
+
+    Attributes:
+        anchors: projections, one anchor a row.
+        positives: projections, row i the positive of anchor i.
+        candidates: projections of potential negatives; they may hold the
+            anchors and positives themselves, which their ids keep apart.
+        anchor_ids: one integer an anchor.
+        candidate_ids: one integer a candidate.
+        exclude: extra pairs that never repel, such as graph neighbours.
+
+    Raises:
+        InputError: where shapes or types do not fit together.
+
+    """
+
+    anchors: Float[Tensor, "n d"]
+    positives: Float[Tensor, "n d"]
+    candidates: Float[Tensor, "m d"]
+    anchor_ids: Int[Tensor, " n"]
+    candidate_ids: Int[Tensor, " m"]
+    exclude: Bool[Tensor, "n m"] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("anchors", "positives", "candidates"):
+            rows: Tensor = getattr(self, name)
+            require(
+                rows.ndim == 2 and rows.is_floating_point(),
+                f"`{name}` must be a floating-point matrix, one projection a row: "
+                f"got shape {tuple(rows.shape)} of {rows.dtype}.",
+            )
+        n, d = self.anchors.shape
+        m = len(self.candidates)
+        require(n > 0, "`anchors` must have at least one row: got 0 rows. Skip empty batches.")
+        require(
+            len(self.positives) == n,
+            f"`positives` must have one row per anchor: got {len(self.positives)} rows "
+            f"for {n} anchors. Return both views of the same batch.",
+        )
+        for name in ("positives", "candidates"):
+            width = getattr(self, name).shape[1]
+            require(
+                width == d,
+                f"`{name}` must have as many columns as `anchors`: got {width} against {d}. "
+                "Send both views through the same head.",
+            )
+        for name, count in (("anchor_ids", n), ("candidate_ids", m)):
+            ids: Tensor = getattr(self, name)
+            require(
+                tuple(ids.shape) == (count,) and not ids.is_floating_point(),
+                f"`{name}` must be {count} integers, one a row: "
+                f"got shape {tuple(ids.shape)} of {ids.dtype}.",
+            )
+        if self.exclude is not None:
+            require(
+                tuple(self.exclude.shape) == (n, m) and self.exclude.dtype == torch.bool,
+                f"`exclude` must be a boolean matrix of {n} anchors x {m} candidates: "
+                f"got shape {tuple(self.exclude.shape)} of {self.exclude.dtype}.",
+            )
+
+
+def both_views(a: Tensor, b: Tensor, ids: Tensor | None = None) -> tuple[Contrast, ...]:
+    """Contrast every row with all rows of both views, in both directions.
+
+    With B rows a view, each of the 2B anchors has one positive, its other
+    view, and 2B - 2 negatives. SimCLR's NT-Xent (arXiv 2002.05709), and
+    GRACE's inter- and intra-view negatives (arXiv 2006.04131).
+
+    Args:
+        a: projections of the first view, [B, d].
+        b: projections of the second view, [B, d].
+        ids: one integer a row; rows with equal ids never repel each other.
+            Without it every row is its own example.
+
+    Returns:
+        Two contrasts: first view to second, second view to first.
+
+    >>> a, b = torch.eye(2), torch.eye(2)
+    >>> [tuple(c.candidates.shape) for c in both_views(a, b)]
+    [(4, 2), (4, 2)]
+
+    """
+    ids = _ids(a, ids)
+    candidates, candidate_ids = torch.cat([a, b]), torch.cat([ids, ids])
+    return (
+        Contrast(a, b, candidates, ids, candidate_ids),
+        Contrast(b, a, candidates, ids, candidate_ids),
+    )
+
+
+def cross_view(a: Tensor, b: Tensor, ids: Tensor | None = None) -> tuple[Contrast, ...]:
+    """Contrast the first view's rows with the second view's, one way.
+
+    Each of the B anchors has B - 1 negatives. SimCSE (arXiv 2104.08821); CLIP
+    (arXiv 2103.00020) is this in both directions. Arguments as in
+    :func:`both_views`.
+
+    Returns:
+        One contrast.
+
+    >>> [tuple(c.candidates.shape) for c in cross_view(torch.eye(2), torch.eye(2))]
+    [(2, 2)]
+
+    """
+    ids = _ids(a, ids)
+    return (Contrast(a, b, b, ids, ids),)
+
+
+def same_view(a: Tensor, b: Tensor, ids: Tensor | None = None) -> tuple[Contrast, ...]:
+    """Pull towards the second view, push away from the rest of the first.
+
+    Each of the B anchors has B - 1 negatives. f-MICL (arXiv 2402.10150).
+    Arguments as in :func:`both_views`.
+
+    Returns:
+        One contrast.
+
+    >>> a, b = torch.eye(2), torch.ones(2, 2)
+    >>> bool((same_view(a, b)[0].candidates == a).all())
+    True
+
+    """
+    ids = _ids(a, ids)
+    return (Contrast(a, b, a, ids, ids),)
+
+
+Pairing = Callable[[Tensor, Tensor, Tensor | None], tuple[Contrast, ...]]
+
+PAIRINGS: Mapping[str, Pairing] = MappingProxyType(
+    {"both_views": both_views, "cross_view": cross_view, "same_view": same_view}
+)
+
+
+def _ids(a: Tensor, ids: Tensor | None) -> Tensor:
+    if ids is None:
+        return torch.arange(len(a), device=a.device)
+    if len(ids) != len(a):
+        raise InputError(
+            f"`ids` must have one integer a row: got {len(ids)} for {len(a)} rows. "
+            "Return the ids of the same batch."
+        )
+    return ids.to(a.device)

@@ -1,0 +1,67 @@
+"""Digests of tensors: what two cells must share to count as paired."""
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Digest:
+    """Fold tensors, arrays and texts, nested in any way, into one sha256.
+
+    >>> def of(value):
+    ...     digest = Digest()
+    ...     digest.update(value)
+    ...     return digest.hexdigest()
+    >>> of({"x": torch.zeros(2)}) == of({"x": torch.zeros(2)})
+    True
+    >>> of(torch.zeros(2)) == of(torch.zeros(1, 2))
+    False
+    """
+
+    def __init__(self) -> None:
+        self._hash = sha256()
+
+    def update(self, value: Any) -> None:
+        """Add ``value``: a tensor, array, text, number, None, or a nesting of them.
+
+        Raises:
+            TypeError: where it is something else. Give views as (named) tuples,
+                lists or mappings of tensors.
+
+        """
+        if isinstance(value, Tensor):
+            self.update(
+                value.detach().cpu().contiguous().view(torch.uint8).numpy()
+                if value.dtype == torch.bfloat16
+                else value.detach().cpu().numpy()
+            )
+        elif isinstance(value, np.ndarray):
+            self._text(f"array {value.dtype} {value.shape}")
+            self._hash.update(np.ascontiguousarray(value).data)
+        elif isinstance(value, Mapping):
+            self._text(f"mapping {len(value)}")
+            for name in sorted(value):
+                self._text(str(name))
+                self.update(value[name])
+        elif value is None or isinstance(value, str | int | float):
+            self._text(f"{type(value).__name__} {value!r}")
+        elif isinstance(value, Sequence):
+            self._text(f"sequence {len(value)}")
+            for item in value:
+                self.update(item)
+        else:
+            raise TypeError(
+                f"A view must be made of tensors, texts and numbers in tuples, lists or "
+                f"mappings: got {type(value).__name__}. Use a NamedTuple of tensors."
+            )
+
+    def hexdigest(self) -> str:
+        """Return the first 32 hexadecimal digits of the digest so far."""
+        return self._hash.hexdigest()[:32]
+
+    def _text(self, text: str) -> None:
+        self._hash.update(f"{len(text)}:{text}".encode())

@@ -1,0 +1,76 @@
+"""The one error type that means "the input is wrong, and here is what to do"."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class InputError(ValueError):
+    """Raise for input that a user can put right.
+
+    The message names the argument, the rule, the value and the next step; the
+    command line prints it without a traceback and exits with status 2.
+    """
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise :class:`InputError` with ``message`` unless ``condition`` holds."""
+    if not condition:
+        raise InputError(message)
+
+
+def require_number(
+    name: str,
+    value: object,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> None:
+    """Raise :class:`InputError` unless ``value`` is a number inside the bounds.
+
+    >>> require_number("temperature", 0.5, above=0)
+    >>> require_number("temperature", -1, above=0)
+    Traceback (most recent call last):
+        ...
+    harness.errors.InputError: `temperature` must be a number above 0: got -1.
+    """
+    rules = [
+        f"{word} {bound}"
+        for word, bound in (("above", above), ("at least", at_least), ("at most", at_most))
+        if bound is not None
+    ]
+    rule = " ".join(["a number", " and ".join(rules)]).strip()
+    good = isinstance(value, int | float) and not isinstance(value, bool) and value == value
+    if good:
+        assert isinstance(value, int | float)
+        good = (
+            (above is None or value > above)
+            and (at_least is None or value >= at_least)
+            and (at_most is None or value <= at_most)
+        )
+    require(good, f"`{name}` must be {rule}: got {value!r}.")
+
+
+def require_choice(name: str, value: object, choices: Iterable[object]) -> None:
+    """Raise :class:`InputError` unless ``value`` is one of ``choices``.
+
+    >>> require_choice("form", "imaeg", ["image", "graph"])
+    Traceback (most recent call last):
+        ...
+    harness.errors.InputError: `form` must be one of 'image', 'graph': got 'imaeg'.
+    """
+    allowed = list(choices)
+    listed = ", ".join(repr(choice) for choice in allowed)
+    require(value in allowed, f"`{name}` must be one of {listed}: got {value!r}.")
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
+    """Return the error for a wrong name, with the nearest right ones.
+
+    >>> str(unknown("loss", "infonec", ["adnce", "infonce"]))
+    "There is no loss 'infonec'. Did you mean 'infonce'? Known: adnce, infonce."
+    """
+    names = sorted(known)
+    near = get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+    return InputError(f"There is no {kind} {name!r}.{hint} Known: {', '.join(names) or 'none'}.")

@@ -1,0 +1,9 @@
+"""Losses: a contrast in, a scalar out. One family a file, named as in its paper.
+
+Only the base classes are exported, so that a loss plugin's fingerprint does
+not change when another family does.
+"""
+
+from harness.losses.base import Loss, ScoreLoss, masked_logsumexp
+
+__all__ = ["Loss", "ScoreLoss", "masked_logsumexp"]

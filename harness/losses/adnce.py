@@ -1,0 +1,98 @@
+"""ADNCE: InfoNCE whose negatives are weighted by a Gaussian of their score."""
+
+import torch
+from torch import Tensor
+
+from harness.errors import require_choice, require_number
+from harness.losses.base import ScoreLoss, masked_logsumexp
+
+FORMS = ("image", "sentence", "graph")
+
+
+class ADNCE(ScoreLoss):
+    r"""Weigh each negative by a Gaussian of its score, and contrast as InfoNCE.
+
+    .. math::
+        w_j \propto e^{-(s_j - \mu)^2 / 2\sigma^2}, \quad \operatorname{mean}_j w_j = 1, \qquad
+        \ell = -\log \frac{e^{s^+/\tau}}{e^{s^+/\tau} + \sum_j w_j e^{s_j/\tau}}
+
+    Weights are constants in the gradient and depend on the score before the
+    temperature. The reference code has three functions under this one name:
+
+    - ``form="image"``, the equation above and the default for every modality;
+    - ``form="sentence"``: the positive is weighted too, and counts in the mean:
+      :math:`-\log [e^{s^+/\tau} / (w^+ e^{s^+/\tau} + \sum_j w_j e^{s_j/\tau})]`;
+    - ``form="graph"``: decoupled, the mean of the negatives alone:
+      :math:`-\log [e^{s^+/\tau} / \operatorname{mean}_j (w_j e^{s_j/\tau})]`.
+
+    Convention: each form is the published one with the paper's pairing,
+    ``both_views`` for images, ``cross_view`` for the other two; the mean is over
+    anchors. The sentence and graph forms can be negative. sigma to infinity gives
+    InfoNCE (image, sentence). An anchor without a negative has the loss 0.
+
+    Args:
+        temperature: tau, positive.
+        mu: the score at which a negative weighs most.
+        sigma: the width of the Gaussian, positive.
+        form: which of the three published functions.
+
+    Raises:
+        InputError: where a setting breaks its rule.
+
+    >>> from harness.contrast import cross_view
+    >>> a = torch.eye(2, dtype=torch.float64)
+    >>> round(ADNCE(temperature=1.0)(*cross_view(a, a)).item(), 6)  # one negative: w = 1
+    0.313262
+
+    References:
+        Wu et al., NeurIPS 2023, arXiv 2310.11048.
+
+    """
+
+    detached = True
+
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.1,
+        mu: float = 0.7,
+        sigma: float = 1.0,
+        form: str = "image",
+    ) -> None:
+        super().__init__()
+        require_number("temperature", temperature, above=0)
+        require_number("mu", mu)
+        require_number("sigma", sigma, above=0)
+        require_choice("form", form, FORMS)
+        self.temperature = temperature
+        self.mu = mu
+        self.sigma = sigma
+        self.form = form
+
+    def per_anchor(self, pos: Tensor, neg: Tensor, keep: Tensor) -> Tensor:
+        """Return the chosen form's value for each anchor."""
+        scaled_pos = pos / self.temperature
+        some = keep.any(dim=1)
+        count = keep.sum(dim=1).clamp(min=1).to(neg.dtype)
+        # Everything stays in log space: with sigma = .05 and mu = 2 the densities
+        # themselves underflow to 0 / 0.
+        log_density = self._log_density(neg)
+        log_total = masked_logsumexp(log_density, keep)
+        if self.form == "sentence":
+            log_density_pos = self._log_density(pos)
+            log_mean = torch.logaddexp(log_total, log_density_pos) - (count + 1).log()
+        else:
+            log_mean = log_total - count.log()
+        # log of sum w_j e^{s_j / tau}: the mean is one number a row, so it comes out of the sum.
+        weighted = masked_logsumexp(neg / self.temperature + log_density, keep) - log_mean
+        if self.form == "image":
+            values = torch.logaddexp(weighted, scaled_pos) - scaled_pos
+        elif self.form == "sentence":
+            weighted_pos = scaled_pos + log_density_pos - log_mean
+            values = torch.logaddexp(weighted, weighted_pos) - scaled_pos
+        else:
+            values = weighted - count.log() - scaled_pos
+        return torch.where(some, values, torch.zeros_like(values))
+
+    def _log_density(self, scores: Tensor) -> Tensor:
+        return -((scores.detach() - self.mu) ** 2) / (2 * self.sigma**2)

@@ -1,0 +1,44 @@
+"""InfoNCE, also known as NT-Xent."""
+
+import torch
+from torch import Tensor
+
+from harness.errors import require_number
+from harness.losses.base import ScoreLoss, masked_logsumexp
+
+
+class InfoNCE(ScoreLoss):
+    r"""Tell the positive from the negatives by a softmax over scores.
+
+    .. math::
+        \ell = -\log \frac{e^{s^+/\tau}}{e^{s^+/\tau} + \sum_{j} e^{s_j/\tau}}
+
+    Convention: the denominator holds the positive once and every kept negative;
+    the mean is over anchors. With ``both_views`` this is SimCLR's NT-Xent, with
+    ``cross_view`` SimCSE's objective. An anchor without a negative has the loss 0.
+
+    Args:
+        temperature: the tau above, positive.
+
+    Raises:
+        InputError: where the temperature is not a positive number.
+
+    >>> from harness.contrast import cross_view
+    >>> a = torch.eye(2, dtype=torch.float64)
+    >>> round(InfoNCE(temperature=1.0)(*cross_view(a, a)).item(), 6)  # log(1 + 1/e)
+    0.313262
+
+    References:
+        Oord et al. 2018, arXiv 1807.03748; Chen et al. 2020, arXiv 2002.05709.
+
+    """
+
+    def __init__(self, *, temperature: float = 0.1) -> None:
+        super().__init__()
+        require_number("temperature", temperature, above=0)
+        self.temperature = temperature
+
+    def per_anchor(self, pos: Tensor, neg: Tensor, keep: Tensor) -> Tensor:
+        """Return log(1 + sum of e^{(s_j - s+)/tau}) for each anchor."""
+        negatives = masked_logsumexp(neg / self.temperature, keep)
+        return torch.logaddexp(negatives - pos / self.temperature, torch.zeros_like(pos))

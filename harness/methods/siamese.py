@@ -1,0 +1,37 @@
+"""One encoder and one head, shared by both views."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from harness.contrast import PAIRINGS, Contrast
+from harness.errors import require_choice
+from harness.methods.base import Method
+
+
+class Siamese(Method):
+    """Send both views through one encoder and head, and pair the projections.
+
+    Args:
+        pairing: ``both_views`` (SimCLR, GRACE), ``cross_view`` (SimCSE) or
+            ``same_view`` (f-MICL). Without it, the task's own.
+
+    Raises:
+        InputError: where the pairing is none of these.
+
+    References:
+        Chen et al. 2020, arXiv 2002.05709; Gao et al. 2021, arXiv 2104.08821.
+
+    """
+
+    def __init__(self, *, pairing: str | None = None) -> None:
+        super().__init__()
+        if pairing is not None:
+            require_choice("pairing", pairing, PAIRINGS)
+        self.pairing = pairing
+
+    def forward(self, first: Any, second: Any, ids: Tensor) -> Sequence[Contrast]:
+        """Return the contrasts that the pairing makes of both projections."""
+        assert self.pairing is not None, "attach() comes first"
+        return PAIRINGS[self.pairing](self.project(first), self.project(second), ids)

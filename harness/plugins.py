@@ -1,0 +1,226 @@
+"""Plugins: found by entry point, named and configured by a spec string.
+
+A spec such as ``adnce(mu=0.7, sigma=0.5)`` is at once the command line's syntax,
+the record's key, the test's id and the log's label. Ours use the same entry
+points as anybody's.
+"""
+
+import ast
+import inspect
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points, packages_distributions
+from typing import Any
+
+from harness.errors import InputError, unknown
+
+GROUPS = ("losses", "methods", "tasks", "engines", "studies")
+_SPEC = re.compile(r"\s*([\w.-]+)\s*(\(.*\))?\s*", re.DOTALL)
+Settings = dict[str, Any]
+
+
+def names(group: str) -> list[str]:
+    """Return the names of all installed plugins of ``group``, sorted."""
+    return sorted(_entries(group))
+
+
+def load(group: str, name: str) -> Any:
+    """Return what a plugin's name stands for: a class or function, or a package of studies.
+
+    Raises:
+        InputError: where there is no such plugin, or where it cannot be imported.
+
+    """
+    entries = _entries(group)
+    if name not in entries:
+        raise unknown(_singular(group), name, entries)
+    entry = entries[name]
+    try:
+        return entry.load()
+    except Exception as error:
+        raise InputError(
+            f"The {_singular(group)} {name!r} of {_distribution(entry)} could not be loaded from "
+            f"{entry.value!r}: {type(error).__name__}: {error}.{_shadow(entry)}"
+        ) from error
+
+
+def settings(group: str, name: str) -> Settings:
+    """Return {setting: default} of a plugin, in the order of its signature.
+
+    Raises:
+        InputError: where a setting has no default or is not a keyword.
+
+    """
+    found: Settings = {}
+    for parameter in inspect.signature(load(group, name)).parameters.values():
+        by_name = parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        if not by_name or parameter.default is parameter.empty:
+            raise InputError(
+                f"Every setting of the {_singular(group)} {name!r} must be a keyword argument "
+                f"with a default: got `{parameter}`. Write `{parameter.name}=...` in its signature."
+            )
+        found[parameter.name] = parameter.default
+    return found
+
+
+def parse(group: str, spec: str) -> tuple[str, Settings]:
+    """Return the name and the settings written in ``spec``, checked.
+
+    Raises:
+        InputError: where the spec cannot be read, or where a name, a setting or
+            the type of a value is wrong.
+
+    >>> parse("losses", "adnce(mu=1, form='graph')")
+    ('adnce', {'mu': 1.0, 'form': 'graph'})
+
+    """
+    name, given = _read(spec)
+    known = settings(group, name)
+    return name, {key: _typed(group, name, known, key, value) for key, value in given.items()}
+
+
+def canonical(group: str, spec: str) -> str:
+    """Return the one way to write ``spec``: settings in order, defaults left out.
+
+    Raises:
+        InputError: as :func:`parse`.
+
+    >>> canonical("losses", " adnce( sigma=1, mu=0.50 ) ")
+    'adnce(mu=0.5)'
+
+    """
+    name, given = parse(group, spec)
+    changed = [
+        f"{key}={given[key]!r}"
+        for key, default in settings(group, name).items()
+        if key in given and not _same(given[key], default)
+    ]
+    return f"{name}({', '.join(changed)})" if changed else name
+
+
+def build(group: str, spec: str) -> Any:
+    """Return a fresh plugin made from ``spec``.
+
+    Raises:
+        InputError: as :func:`parse`, or where a value breaks the plugin's own rule.
+
+    >>> build("losses", "adnce(temperature=0.4, mu=0.7, sigma=0.5)").sigma
+    0.5
+
+    """
+    name, given = parse(group, spec)
+    factory = load(group, name)
+    try:
+        return factory(**given)
+    except ValueError as error:
+        raise InputError(f"{_singular(group).capitalize()} {spec!r}: {error}") from error
+
+
+def resolved(group: str, spec: str) -> Settings:
+    """Return all settings of ``spec``, those left at their defaults included."""
+    name, given = parse(group, spec)
+    return settings(group, name) | given
+
+
+def split_specs(text: str) -> list[str]:
+    """Return the specs of a comma-separated list; commas in brackets belong to a spec.
+
+    >>> split_specs("infonce, adnce(mu=0.5, sigma=1)")
+    ['infonce', 'adnce(mu=0.5, sigma=1)']
+    """
+    parts = re.findall(r"(?:[^,(]|\([^)]*\)?)+", text)
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _read(spec: str) -> tuple[str, Settings]:
+    match = _SPEC.fullmatch(spec)
+    try:
+        if match is None:
+            raise ValueError
+        call = ast.parse(f"f{match[2] or '()'}", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args:
+            raise ValueError
+        given = {keyword.arg: _literal(keyword.value) for keyword in call.keywords}
+        if None in given or len(given) < len(call.keywords):
+            raise ValueError
+    except (ValueError, SyntaxError) as error:
+        raise InputError(
+            f"A spec must read `name` or `name(setting=value, ...)`: got {spec!r}."
+        ) from error
+    return match[1], {str(key): value for key, value in given.items()}
+
+
+def _literal(node: ast.expr) -> Any:
+    if isinstance(node, ast.Name):  # A shell eats quotes: form=graph is form='graph'.
+        return float("inf") if node.id == "inf" else node.id
+    return ast.literal_eval(node)
+
+
+def _typed(group: str, name: str, known: Mapping[str, Any], key: str, value: Any) -> Any:
+    """Check ``value`` against the type of the setting's default."""
+    if key not in known:
+        listed = ", ".join(f"{k}={v!r}" for k, v in known.items()) or "none"
+        nearest = str(unknown("setting", key, known)).split(" Known:")[0]
+        raise InputError(f"{nearest} Settings of the {_singular(group)} {name!r}: {listed}.")
+    default = known[key]
+    if default is None or type(value) is type(default):
+        return value
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    rules = {float: "a number", int: "a whole number", str: "a text", bool: "True or False"}
+    rule = rules.get(type(default), f"a {type(default).__name__}")
+    raise InputError(
+        f"`{key}` of the {_singular(group)} {name!r} must be {rule}, such as {default!r}: "
+        f"got {value!r}."
+    )
+
+
+def _same(value: Any, default: Any) -> bool:
+    return type(value) is type(default) and bool(value == default)
+
+
+def _singular(group: str) -> str:
+    return {"losses": "loss", "studies": "study"}.get(group, group.removesuffix("s"))
+
+
+@cache
+def _entries(group: str) -> dict[str, EntryPoint]:
+    if group not in GROUPS:
+        raise unknown("kind of plugin", group, GROUPS)
+    found: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=f"harness.{group}"):
+        rival = found.setdefault(entry.name, entry)
+        # An editable install in the current folder is listed twice: the same, not a rival.
+        if rival.value != entry.value:
+            raise InputError(
+                f"Two distributions give a {_singular(group)} named {entry.name!r}: "
+                f"{_distribution(rival)} and {_distribution(entry)}. Uninstall one."
+            )
+    if not found:
+        raise InputError(
+            f"No {group} are installed. Install Triptych: `make install`, or `pip install -e .`."
+        )
+    return found
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else "an unknown distribution"
+
+
+def _shadow(entry: EntryPoint) -> str:
+    """Say so where another distribution's package of the same name was imported."""
+    top = entry.module.split(".")[0]
+    owners = sorted(set(packages_distributions().get(top, [])))
+    rivals = [owner for owner in owners if owner != _distribution(entry)]
+    if rivals:
+        return (
+            f" The package {top!r} is shadowed by the distribution {', '.join(rivals)}: "
+            "uninstall it, or use a fresh environment."
+        )
+    try:
+        where = getattr(import_module(top), "__file__", None)
+    except ImportError:
+        where = None
+    return f" The package {top!r} was imported from {where}." if where else ""

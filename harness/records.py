@@ -1,0 +1,247 @@
+"""Records: what one cell left, one atomic file each, and the folder that holds them."""
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.errors import InputError
+from harness.study import Cell
+
+SCHEMA = 1
+COLUMNS = (
+    "task", "modality", "method", "loss", "seed", "split", "metric", "value",
+    "steps", "seconds", "start", "seen", "key",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a cell's result depends on: the record of another identity is another result.
+
+    Attributes:
+        cell: the cell's whole spec.
+        data: {name: checksum} of the task's data.
+        source: a digest of the source of the training loop and of all plugins used.
+        frame: the same without the loss: what two losses must share to be paired.
+
+    """
+
+    cell: Cell
+    data: Mapping[str, str]
+    source: str
+    frame: str
+
+    @property
+    def key(self) -> str:
+        """Return 16 hexadecimal digits that stand for all of the above."""
+        values = {
+            "schema": SCHEMA,
+            "cell": self.cell.to_dict(),
+            "data": dict(self.data),
+            "source": self.source,
+        }
+        return sha256(_canonical_json(values).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Record:
+    """All that one finished cell left.
+
+    Attributes:
+        key: of the cell's :class:`Identity`.
+        cell: the cell's task, method, loss and seed.
+        modality: of the task.
+        settings: {task, method, loss: {setting: value}}, defaults included.
+        scores: {split: {metric: value}}, in points.
+        curve: (step, objective) pairs.
+        steps: optimizer steps.
+        seconds: {train, evaluate, total}, wall time.
+        throughput: training examples a second.
+        peak_memory: {resident: bytes}, and {gpu: bytes} where one was used.
+        digests: {start, seen}: what makes two cells paired.
+        data: {name: checksum}.
+        source: digest of the source used.
+        versions: of Python and libraries.
+        commit: of the checkout, if it ran from one.
+        device: what it ran on.
+        finished: when, UTC, ISO 8601.
+
+    """
+
+    key: str
+    cell: dict[str, Any]
+    modality: str
+    settings: dict[str, dict[str, Any]]
+    scores: dict[str, dict[str, float]]
+    curve: list[list[float]]
+    steps: int
+    seconds: dict[str, float]
+    throughput: float
+    peak_memory: dict[str, int]
+    digests: dict[str, str]
+    data: dict[str, str]
+    source: str
+    versions: dict[str, str]
+    commit: str | None
+    device: str
+    finished: str
+    schema: int = field(default=SCHEMA)
+
+
+class Store:
+    """The folder of a run: ``records/`` and ``failures/``, one file a cell.
+
+    A file appears under its name only when it is whole, and carries a checksum of
+    its content; anything else is not taken for a record.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def record_path(self, cell: Cell, key: str) -> Path:
+        """Return where the record of ``cell`` with this key is, or would be."""
+        return self.folder / "records" / f"{_slug(cell)}-{key}.json"
+
+    def failure_path(self, cell: Cell, key: str) -> Path:
+        """Return where the failure of ``cell`` is, or would be."""
+        return self.folder / "failures" / f"{_slug(cell)}-{key}.json"
+
+    def has(self, cell: Cell, key: str) -> bool:
+        """Return whether ``cell`` has a good record with this key."""
+        record = read_record(self.record_path(cell, key))
+        return record is not None and record.key == key
+
+    def write_record(self, cell: Cell, record: Record) -> Path:
+        """Write ``record`` whole or not at all, and forget an earlier failure."""
+        values = asdict(record)
+        values["checksum"] = _checksum(values)
+        path = self.record_path(cell, record.key)
+        write_atomically(path, json.dumps(values, indent=1, allow_nan=False) + "\n")
+        self.failure_path(cell, record.key).unlink(missing_ok=True)
+        return path
+
+    def write_failure(self, cell: Cell, key: str, reason: str, details: str = "") -> None:
+        """Write down why ``cell`` failed."""
+        values = {"cell": cell.to_dict(), "key": key, "reason": reason, "details": details}
+        write_atomically(self.failure_path(cell, key), json.dumps(values, indent=1) + "\n")
+
+    def records(self) -> Iterator[Record]:
+        """Yield the good records, in the order of their file names."""
+        for path in sorted((self.folder / "records").glob("*.json")):
+            record = read_record(path)
+            if record is not None:
+                yield record
+
+    def damaged(self) -> list[Path]:
+        """Return the files under ``records/`` that are not good records."""
+        paths = sorted((self.folder / "records").glob("*.json"))
+        return [path for path in paths if read_record(path) is None]
+
+    def write_study(self, values: Mapping[str, Any]) -> None:
+        """Write down which study was last run here."""
+        write_atomically(self.folder / "study.json", json.dumps(values, indent=1) + "\n")
+
+    def study(self) -> dict[str, Any]:
+        """Return the study that was last run here, or nothing."""
+        try:
+            found: dict[str, Any] = json.loads((self.folder / "study.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found
+
+
+def load_records(folder: str | Path) -> pd.DataFrame:
+    """Return the scores under ``folder``, one row a score.
+
+    The columns are ``COLUMNS``: the cell, split, metric and value (in points);
+    optimizer steps and wall seconds; the digests of where it started and of what
+    it saw; the record's key. Where a cell has several records, because the code or
+    the data changed between runs, the one finished last is taken.
+
+    Raises:
+        InputError: where the folder holds no record.
+
+    """
+    store = Store(folder)
+    newest: dict[Cell, Record] = {}
+    for record in store.records():
+        cell = Cell(**record.cell)
+        if cell not in newest or newest[cell].finished < record.finished:
+            newest[cell] = record
+    if not newest:
+        raise InputError(
+            f"There is no record under {str(folder)!r}. Run a study first: "
+            f"`triptych run quickstart --out {folder}`."
+        )
+    rows = [
+        {
+            **record.cell,
+            "modality": record.modality,
+            "split": split,
+            "metric": metric,
+            "value": value,
+            "steps": record.steps,
+            "seconds": record.seconds["total"],
+            "start": record.digests["start"],
+            "seen": record.digests["seen"],
+            "key": record.key,
+        }
+        for record in newest.values()
+        for split, scores in record.scores.items()
+        for metric, value in scores.items()
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def read_record(path: Path) -> Record | None:
+    """Return the record in ``path``, or None where it is missing or damaged."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        checksum = values.pop("checksum")
+        if checksum != _checksum(values) or values["schema"] != SCHEMA:
+            return None
+        return Record(**{field.name: values[field.name] for field in fields(Record)})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write ``text`` to ``path``: readers see the old file or the whole new one.
+
+    Raises:
+        OSError: where it cannot be written; nothing is left behind then.
+
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _slug(cell: Cell) -> str:
+    """Return a readable file name; the key behind it is what tells cells apart."""
+    parts = (cell.task, cell.method, cell.loss, f"seed{cell.seed}")
+    return "--".join(re.sub(r"[^A-Za-z0-9.=_-]+", "_", part).strip("_")[:48] for part in parts)
+
+
+def _checksum(values: Mapping[str, Any]) -> str:
+    return sha256(_canonical_json(values).encode()).hexdigest()
+
+
+def _canonical_json(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, sort_keys=True, separators=(",", ":"))

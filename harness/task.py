@@ -1,0 +1,158 @@
+"""What a task plugin must give: data, networks, views and an evaluation."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from harness.errors import require_number
+from harness.randomness import Randomness
+
+
+class Batch(NamedTuple):
+    """Some training examples and their ids."""
+
+    data: Any
+    ids: Int[Tensor, " n"]
+
+
+class Task(ABC):
+    """Data with splits that never mix, an encoder, two views, and an evaluation.
+
+    A cell makes one task, calls :meth:`load` once, and then trains and evaluates.
+    Networks are made, and views drawn, with torch's global generator seeded by
+    the cell's own streams; take randomness from there or from the
+    :class:`~harness.randomness.Randomness` given to :meth:`load`, nowhere else.
+
+    Every setting is a keyword argument of the constructor with a default; the
+    four below are common to all tasks and are passed to ``super().__init__``.
+
+    Args:
+        steps: how many steps a cell trains.
+        batch_size: examples a step; 0 means all of them.
+        learning_rate: AdamW's.
+        weight_decay: AdamW's.
+
+    Raises:
+        InputError: where a setting breaks its rule.
+
+    """
+
+    modality: ClassVar[str]
+    """``image``, ``sentence``, ``graph`` or a name of your own."""
+
+    pairing: ClassVar[str] = "both_views"
+    """The pairing that the field uses for such data."""
+
+    def __init__(
+        self, *, steps: int, batch_size: int, learning_rate: float, weight_decay: float
+    ) -> None:
+        require_number("steps", steps, at_least=1)
+        require_number("batch_size", batch_size, at_least=0)
+        require_number("learning_rate", learning_rate, above=0)
+        require_number("weight_decay", weight_decay, at_least=0)
+        self.steps = steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+
+    def fetch(self) -> Mapping[str, str]:
+        """Download what is missing; return {name: checksum} of all data used.
+
+        Called in the main process before any cell starts. The default is for
+        data that is made, not read.
+        """
+        return {}
+
+    @abstractmethod
+    def load(self, randomness: Randomness) -> None:
+        """Read the data and draw the splits, once, before anything else."""
+
+    @abstractmethod
+    def splits(self) -> Sequence[Mapping[str, Iterable[Hashable]]]:
+        """Return the divisions used by the evaluation: {split: its examples}.
+
+        Each division holds ``train``, ``validation`` and ``test``, and no example
+        is in two of them. There are several where the evaluation is an average
+        over several random divisions.
+        """
+
+    @abstractmethod
+    def train_size(self) -> int:
+        """Return the number of training examples that batches are drawn from."""
+
+    @abstractmethod
+    def batch(self, index: Int[Tensor, " n"]) -> Batch:
+        """Return the training examples at ``index``, with ids that are 0 or above.
+
+        Equal ids never repel each other: give duplicates the same id.
+        """
+
+    @abstractmethod
+    def views(self, data: Any) -> tuple[Any, Any]:
+        """Return two views of a batch's data, each an input of the encoder.
+
+        Where the views differ by dropout alone, return the data twice.
+        """
+
+    @abstractmethod
+    def encoder(self) -> nn.Module:
+        """Return a fresh encoder: a view in, one representation a row out."""
+
+    @abstractmethod
+    def head(self) -> nn.Module:
+        """Return a fresh head: representations in, projections out."""
+
+    @abstractmethod
+    def evaluate(self, encoder: nn.Module, split: str) -> Mapping[str, float]:
+        """Return {metric: value} of the frozen encoder on ``validation`` or ``test``.
+
+        Higher is better, in points (x100). The encoder comes in eval mode, without
+        gradients, and must be left as it is. The first metric is the task's main
+        one. Whatever is chosen, such as a probe's C, is chosen on validation.
+        """
+
+    def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Return the optimizer of encoder, head, method and loss: AdamW."""
+        return torch.optim.AdamW(
+            parameters, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
+        )
+
+    def batch_index(self, randomness: Randomness, step: int) -> Int[Tensor, " n"]:
+        """Return which training examples step ``step`` sees.
+
+        Each epoch is a new permutation without its incomplete last batch, drawn
+        from the ``order`` stream at the epoch's number.
+        """
+        size = self.train_size()
+        batch_size = min(self.batch_size or size, size)
+        if batch_size == size:
+            return torch.arange(size)
+        epoch, position = divmod(step, size // batch_size)
+        order = torch.randperm(size, generator=randomness.torch("order", epoch))
+        return order[position * batch_size : (position + 1) * batch_size]
+
+
+def projection_head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """Return SimCLR's head, Linear - ReLU - Linear (arXiv 2002.05709)."""
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+
+
+def to_device(value: Any, device: torch.device) -> Any:
+    """Return ``value`` with every tensor in it moved to ``device``.
+
+    >>> to_device({"x": [torch.zeros(1)]}, torch.device("cpu"))
+    {'x': [tensor([0.])]}
+    """
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, Mapping):
+        return {name: to_device(item, device) for name, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(to_device(item, device) for item in value))
+    if isinstance(value, tuple | list):
+        return type(value)(to_device(item, device) for item in value)
+    return value

@@ -1,0 +1,448 @@
+"""Contract tests: what every loss, method and task must pass, ours or anybody's.
+
+Run them over all installed plugins, or over your own, with pytest::
+
+    import pytest
+    from harness.testing import contracts
+
+    @pytest.mark.parametrize("check", [pytest.param(c, id=name) for name, c in contracts()])
+    def test_contract(check):
+        check()
+
+A check raises ``AssertionError`` and says which rule was broken.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness import plugins
+from harness.contrast import PAIRINGS, Contrast, both_views
+from harness.digests import Digest
+from harness.errors import InputError
+from harness.losses.base import Loss, ScoreLoss
+from harness.methods.base import Method
+from harness.randomness import Randomness
+from harness.task import Task, to_device
+from harness.training import SPLITS, evaluate, fit
+
+Check = Callable[[], None]
+
+
+def contracts(
+    groups: Sequence[str] = ("losses", "methods", "tasks"),
+) -> Iterator[tuple[str, Check]]:
+    """Yield (name, check) for every installed plugin of ``groups``."""
+    checks = {"losses": LOSS_CHECKS, "methods": METHOD_CHECKS, "tasks": TASK_CHECKS}
+    for group in groups:
+        for spec in plugins.names(group):
+            for check in checks[group]:
+                yield f"{spec}-{check.__name__.removeprefix('check_')}", partial(check, spec)
+
+
+def check_all(group: str, spec: str) -> None:
+    """Run every check of ``group`` on one spec, such as ``adnce(form="graph")``."""
+    for check in {"losses": LOSS_CHECKS, "methods": METHOD_CHECKS, "tasks": TASK_CHECKS}[group]:
+        check(spec)
+
+
+# Losses
+
+
+def check_loss_spec_round_trips(spec: str) -> None:
+    """A loss keeps each setting as an attribute, and its spec builds it again."""
+    _check_spec_round_trips("losses", spec)
+
+
+def check_loss_is_finite(spec: str) -> None:
+    """Value and gradient are finite, for every pairing, duplicates included."""
+    for pairing in PAIRINGS.values():
+        loss, (a, b) = _loss(spec), _projections(12)
+        ids = torch.tensor([*range(10), 0, 1])
+        _value(loss, *pairing(a, b, ids)).backward()  # type: ignore[no-untyped-call]
+        _assert_finite_gradients(loss, a, b)
+
+
+def check_loss_without_negatives_is_not_nan(spec: str) -> None:
+    """A batch without any negative gives a finite value and gradient, or an InputError."""
+    loss, (a, b) = _loss(spec), _projections(2)
+    try:
+        value = _value(loss, *both_views(a, b, torch.zeros(2, dtype=torch.int64)))
+        assert value.isfinite(), f"no negative left: the value is {value.item()}"
+        if value.requires_grad:
+            value.backward()  # type: ignore[no-untyped-call]
+            _assert_finite_gradients(loss, a, b)
+    except InputError:
+        pass
+
+
+def check_loss_ignores_excluded_candidates(spec: str) -> None:
+    """A candidate of the anchor's id, or excluded, has no influence at all."""
+    loss, (a, b) = _loss(spec), _projections(8)
+    candidates, other = (t.detach() for t in _projections(16, seed=1))
+    ids = torch.arange(8)
+    candidate_ids = torch.arange(16) % 8  # two candidates share each anchor's id
+    exclude = torch.zeros(8, 16, dtype=torch.bool)
+    exclude[:, 3] = True
+    values = []
+    for replacement in (candidates, other):
+        rows = candidates.clone()
+        rows[3] = replacement[3]
+        values.append(_value(loss, Contrast(a, b, rows, ids, candidate_ids, exclude)))
+    assert torch.equal(*values), "a candidate that `exclude` leaves out changed the value"
+    for replacement in (candidates, other):
+        rows = candidates.clone()
+        rows[[0, 8]] = replacement[[0, 8]]
+        contrast = Contrast(a[:1], b[:1], rows, ids[:1], candidate_ids)
+        values.append(_value(loss, contrast))
+    assert torch.equal(*values[2:]), "a candidate of the anchor's own id changed the value"
+
+
+def check_loss_ignores_order(spec: str) -> None:
+    """Permuting anchors, or candidates, changes nothing."""
+    loss, (a, b) = _loss(spec), _projections(9)
+    candidates, _ = _projections(20, seed=1)
+    ids, candidate_ids = torch.arange(9), torch.arange(20) % 11
+    generator = torch.Generator().manual_seed(2)
+    rows = torch.randperm(9, generator=generator)
+    columns = torch.randperm(20, generator=generator)
+    first = _value(loss, Contrast(a, b, candidates, ids, candidate_ids))
+    second = _value(
+        loss, Contrast(a[rows], b[rows], candidates[columns], ids[rows], candidate_ids[columns])
+    )
+    _assert_close(first, second, "the order of the rows changed the value")
+
+
+def check_loss_draws_no_randomness(spec: str) -> None:
+    """Evaluating twice gives the same, and leaves the global generator alone."""
+    loss, (a, b) = _loss(spec), _projections(8)
+    state = torch.get_rng_state()
+    values = [_value(loss, *both_views(a, b)) for _ in range(2)]
+    assert torch.equal(*values), "the same contrast gave two values"
+    assert torch.equal(state, torch.get_rng_state()), "the loss drew from the global generator"
+
+
+def check_loss_keeps_dtype(spec: str) -> None:
+    """The value is a scalar of the projections' dtype, finite in half precision too."""
+    for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
+        loss, (a, b) = _loss(spec), (t.to(dtype) for t in _projections(8))
+        value = _value(loss, *both_views(a, b))
+        assert value.shape == (), f"the value must be a scalar: got shape {tuple(value.shape)}"
+        assert value.dtype == dtype, f"{dtype} in, {value.dtype} out"
+        assert value.isfinite(), f"the value is {value.item()} in {dtype}"
+
+
+def check_loss_gradient_is_exact(spec: str) -> None:
+    """The gradient is that of the value, by finite differences (unless detached)."""
+    loss, (a, b) = _loss(spec), _projections(5, width=3)
+    if not loss.detached:
+        inputs = (a.requires_grad_(), b.requires_grad_())
+        torch.autograd.gradcheck(lambda x, y: _value(loss, *both_views(x, y)), inputs)
+
+
+def check_score_loss_ignores_blocks(spec: str) -> None:
+    """The block size changes neither value nor gradient (score losses)."""
+    results = []
+    for block_rows in (1, 3, 64):
+        loss, (a, b) = _loss(spec), _projections(10)
+        if not isinstance(loss, ScoreLoss):
+            return
+        loss.block_rows = block_rows
+        value = _value(loss, *both_views(a, b))
+        value.backward()  # type: ignore[no-untyped-call]
+        results.append((value.detach(), a.grad, b.grad))
+    for other in results[1:]:
+        for one, two in zip(results[0], other, strict=True):
+            _assert_close(one, two, "the block size changed the value or the gradient")
+
+
+def check_score_loss_ignores_rotation_and_scale(spec: str) -> None:
+    """Rotating all projections, or scaling each row, changes nothing (score losses)."""
+    loss, (a, b) = _loss(spec), _projections(8)
+    if not isinstance(loss, ScoreLoss):
+        return
+    generator = torch.Generator().manual_seed(3)
+    square = torch.randn(a.shape[1], a.shape[1], generator=generator, dtype=a.dtype)
+    rotation = torch.linalg.qr(square).Q
+    scale = torch.rand(8, 1, generator=generator, dtype=a.dtype) + 0.1
+    first = _value(loss, *both_views(a, b))
+    second = _value(loss, *both_views(a @ rotation * scale, b @ rotation))
+    _assert_close(first, second, "rotation or scale changed the value")
+
+
+LOSS_CHECKS = (
+    check_loss_spec_round_trips,
+    check_loss_is_finite,
+    check_loss_without_negatives_is_not_nan,
+    check_loss_ignores_excluded_candidates,
+    check_loss_ignores_order,
+    check_loss_draws_no_randomness,
+    check_loss_keeps_dtype,
+    check_loss_gradient_is_exact,
+    check_score_loss_ignores_blocks,
+    check_score_loss_ignores_rotation_and_scale,
+)
+
+
+# Methods
+
+
+def check_method_spec_round_trips(spec: str) -> None:
+    """A method's spec builds it again."""
+    plugins.build("methods", spec)
+    written = plugins.canonical("methods", spec)
+    assert plugins.canonical("methods", written) == written, f"{written} is not canonical"
+    assert plugins.resolved("methods", written) == plugins.resolved("methods", spec), written
+
+
+def check_method_returns_contrasts(spec: str) -> None:
+    """A step gives at least one contrast, with finite projections, of the ids given."""
+    method = _attached_method(spec)
+    contrasts = _contrasts(method)
+    assert contrasts, "no contrast was returned"
+    for contrast in contrasts:
+        assert isinstance(contrast, Contrast), f"not a Contrast: {type(contrast).__name__}"
+        assert contrast.anchors.isfinite().all(), "a projection is not finite"
+        assert set(contrast.anchor_ids.tolist()) <= set(_TOY_IDS.tolist()), "ids were not kept"
+
+
+def check_method_gradient_reaches_parameters(spec: str) -> None:
+    """Every trainable parameter gets a gradient that is finite and not zero."""
+    method, loss = _attached_method(spec), plugins.build("losses", "infonce")
+    _value(loss, *_contrasts(method)).backward()  # type: ignore[no-untyped-call]
+    _assert_gradient_reaches(method)
+
+
+def check_method_is_repeatable(spec: str) -> None:
+    """The same seed gives the same networks and contrasts, also from a state dict."""
+    first, second = _attached_method(spec), _attached_method(spec)
+    third = _attached_method(spec, seed=1)
+    third.load_state_dict(first.state_dict())
+    digests = {_digest([c.anchors for c in _contrasts(m)]) for m in (first, second, third)}
+    assert len(digests) == 1, "the same seed, or the same state, gave other projections"
+
+
+METHOD_CHECKS = (
+    check_method_spec_round_trips,
+    check_method_returns_contrasts,
+    check_method_gradient_reaches_parameters,
+    check_method_is_repeatable,
+)
+
+
+# Tasks
+
+
+def check_task_spec_round_trips(spec: str) -> None:
+    """A task keeps each setting as an attribute, and its spec builds it again."""
+    _check_spec_round_trips("tasks", spec)
+
+
+def check_task_fetches_checksums(spec: str) -> None:
+    """``fetch`` returns the same {name: checksum} each time."""
+    first, second = (dict(plugins.build("tasks", spec).fetch()) for _ in range(2))
+    assert first == second, "two calls of fetch gave different checksums"
+    assert all(isinstance(part, str) for pair in first.items() for part in pair), first
+
+
+def check_task_splits_are_disjoint(spec: str) -> None:
+    """Train, validation and test are there, filled, and share no example."""
+    divisions = _loaded_task(spec).splits()
+    assert divisions, "`splits` must return at least one division"
+    for division in divisions:
+        parts = {name: list(items) for name, items in division.items()}
+        assert {"train", "validation", "test"} <= parts.keys(), f"splits: {sorted(parts)}"
+        assert all(parts.values()), "a split is empty"
+        together = [item for items in parts.values() for item in set(items)]
+        assert len(together) == len(set(together)), "an example is in two splits"
+
+
+def check_task_is_repeatable(spec: str) -> None:
+    """The same seed gives the same splits, weights, batches and views; another, others."""
+    first, second, third = (_trace(spec, seed) for seed in (0, 0, 1))
+    for name in first:
+        assert first[name] == second[name], f"the same seed gave another {name}"
+    assert first["weights and views"] != third["weights and views"], "two seeds gave the same"
+
+
+def check_task_batches(spec: str) -> None:
+    """A batch has an id of 0 or above for each row that the encoder returns."""
+    task = _loaded_task(spec)
+    batch, (view, _) = _first_step(task)
+    with torch.no_grad(), _RANDOMNESS.seeded("init"):
+        rows = task.encoder()(view)
+        projections = task.head()(rows)
+    assert rows.ndim == 2, f"the encoder must return a matrix: got shape {tuple(rows.shape)}"
+    assert len(rows) == len(batch.ids), f"{len(batch.ids)} ids for {len(rows)} representations"
+    assert projections.ndim == 2, "the head must return a matrix"
+    assert not batch.ids.is_floating_point(), "ids must be integers"
+    assert int(batch.ids.min()) >= 0, "ids must be 0 or above"
+
+
+def check_task_views_differ(spec: str) -> None:
+    """The projections of two views of one batch differ."""
+    method = _task_method(_loaded_task(spec))
+    contrast = _task_contrasts(_loaded_task(spec), method)[0]
+    assert not torch.allclose(contrast.anchors, contrast.positives), "the two views are the same"
+
+
+def check_task_gradient_reaches_parameters(spec: str) -> None:
+    """Every trainable parameter of encoder and head gets a gradient."""
+    task, loss = _loaded_task(spec), plugins.build("losses", "infonce")
+    method = _task_method(task)
+    _value(loss, *_task_contrasts(task, method)).backward()  # type: ignore[no-untyped-call]
+    _assert_gradient_reaches(method)
+
+
+def check_task_evaluation_changes_nothing(spec: str) -> None:
+    """Evaluating leaves weights, buffers and mode as they were, and repeats exactly."""
+    task = _loaded_task(spec)
+    method = _task_method(task).train()
+    before = _digest(dict(method.state_dict()))
+    scores = [{s: evaluate(task, method, s, _RANDOMNESS) for s in SPLITS} for _ in range(2)]
+    assert scores[0] == scores[1], "two evaluations of the same weights differ"
+    assert list(scores[0]["validation"]) == list(scores[0]["test"]), "metrics differ by split"
+    assert all(module.training for module in method.modules()), "the mode was changed"
+    assert before == _digest(dict(method.state_dict())), "weights or buffers were changed"
+
+
+def check_task_training_beats_untrained(spec: str) -> None:
+    """InfoNCE raises the main validation score above that of step 0."""
+    main = []
+    for loss in (None, plugins.build("losses", "infonce")):
+        task: Task = plugins.build("tasks", spec)
+        outcome = fit(task, plugins.build("methods", "siamese"), loss, _RANDOMNESS)
+        main.append(next(iter(outcome.scores["validation"].values())))
+    assert main[1] > main[0], f"trained {main[1]:.2f}, untrained {main[0]:.2f}"
+
+
+TASK_CHECKS = (
+    check_task_spec_round_trips,
+    check_task_fetches_checksums,
+    check_task_splits_are_disjoint,
+    check_task_is_repeatable,
+    check_task_batches,
+    check_task_views_differ,
+    check_task_gradient_reaches_parameters,
+    check_task_evaluation_changes_nothing,
+    check_task_training_beats_untrained,
+)
+
+_RANDOMNESS = Randomness("contract", "contract", 0)
+_TOY_IDS = torch.arange(3, 11)
+
+
+def _check_spec_round_trips(group: str, spec: str) -> None:
+    built = plugins.build(group, spec)
+    for name, value in plugins.resolved(group, spec).items():
+        assert hasattr(built, name), f"the setting `{name}` is not kept as an attribute"
+        assert getattr(built, name) == value, f"`{name}` is kept as {getattr(built, name)!r}"
+    written = plugins.canonical(group, spec)
+    assert plugins.canonical(group, written) == written, f"{written} is not canonical"
+    assert plugins.resolved(group, written) == plugins.resolved(group, spec), written
+
+
+def _loss(spec: str) -> Loss:
+    loss: Loss = plugins.build("losses", spec)
+    return loss.double()
+
+
+def _projections(rows: int, *, width: int = 6, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    a, b = torch.randn(2, rows, width, generator=generator, dtype=torch.float64)
+    return a.clone().requires_grad_(), b.clone().requires_grad_()
+
+
+def _value(loss: Loss, *contrasts: Contrast) -> Tensor:
+    return torch.stack([loss(contrast) for contrast in contrasts]).mean()
+
+
+def _digest(value: Any) -> str:
+    digest = Digest()
+    digest.update(value)
+    return digest.hexdigest()
+
+
+def _assert_close(first: Tensor | None, second: Tensor | None, message: str) -> None:
+    assert first is not None and second is not None, "a gradient is missing"
+    torch.testing.assert_close(first, second, rtol=1e-9, atol=1e-11, msg=message)
+
+
+def _assert_finite_gradients(loss: Loss, *projections: Tensor) -> None:
+    for tensor in (*projections, *loss.parameters()):
+        assert tensor.grad is None or tensor.grad.isfinite().all(), "a gradient is not finite"
+    assert any(t.grad is not None for t in projections), "no gradient reached the projections"
+
+
+def _assert_gradient_reaches(module: nn.Module) -> None:
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, f"no gradient reached `{name}`"
+            assert parameter.grad.isfinite().all(), f"the gradient of `{name}` is not finite"
+            assert parameter.grad.any(), f"the gradient of `{name}` is zero"
+
+
+def _attached_method(spec: str, seed: int = 0) -> Method:
+    method: Method = plugins.build("methods", spec)
+    with Randomness("contract", "contract", seed).seeded("init"):
+        encoder = nn.Sequential(nn.Linear(5, 16), nn.Tanh())
+        head = nn.Sequential(nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 4))
+        method.attach(encoder, head, pairing="both_views")
+    return method.train()
+
+
+def _contrasts(method: Method) -> Sequence[Contrast]:
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randn(2, len(_TOY_IDS), 5, generator=generator)
+    with _RANDOMNESS.seeded("dropout"):
+        contrasts: Sequence[Contrast] = method(first, second, _TOY_IDS)
+    return contrasts
+
+
+@cache
+def _loaded_task(spec: str) -> Task:
+    return _fresh_task(spec, _RANDOMNESS)
+
+
+def _fresh_task(spec: str, randomness: Randomness) -> Task:
+    task: Task = plugins.build("tasks", spec)
+    with randomness.seeded("split"):
+        task.load(randomness)
+    return task
+
+
+def _task_method(task: Task, randomness: Randomness = _RANDOMNESS) -> Method:
+    method: Method = plugins.build("methods", "siamese")
+    with randomness.seeded("init"):
+        method.attach(task.encoder(), task.head(), pairing=task.pairing)
+    return method
+
+
+def _first_step(task: Task, randomness: Randomness = _RANDOMNESS) -> tuple[Any, tuple[Any, Any]]:
+    batch = task.batch(task.batch_index(randomness, 0))
+    batch = to_device(batch, torch.device("cpu"))
+    with randomness.seeded("views"):
+        return batch, task.views(batch.data)
+
+
+def _task_contrasts(task: Task, method: Method) -> Sequence[Contrast]:
+    batch, (first, second) = _first_step(task)
+    with _RANDOMNESS.seeded("dropout"):
+        contrasts: Sequence[Contrast] = method.train()(first, second, batch.ids)
+    return contrasts
+
+
+def _trace(spec: str, seed: int) -> dict[str, str]:
+    """Return digests of what a seed decides, from a task made and loaded anew."""
+    randomness = Randomness("contract", "contract", seed)
+    task = _fresh_task(spec, randomness)
+    batch, views = _first_step(task, randomness)
+    weights = dict(_task_method(task, randomness).state_dict())
+    splits = [{name: sorted(map(str, p)) for name, p in d.items()} for d in task.splits()]
+    parts = {"split": splits, "weights": weights, "batch": batch.ids, "views": views}
+    return {name: _digest(part) for name, part in parts.items()} | {
+        "weights and views": _digest((weights, batch.ids, views))
+    }

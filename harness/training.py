@@ -1,0 +1,161 @@
+"""The loop of one cell, readable top to bottom."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from harness.digests import Digest
+from harness.errors import InputError
+from harness.losses.base import Loss
+from harness.methods.base import Method
+from harness.randomness import Randomness
+from harness.task import Task, to_device
+
+SPLITS = ("validation", "test")
+CURVE_POINTS = 1000
+
+Report = Callable[[int, int, float], None]
+"""Called after every step with (steps done, steps in all, loss)."""
+
+
+class Diverged(RuntimeError):
+    """Raised when the objective is no longer a finite number."""
+
+
+@dataclass
+class Outcome:
+    """What training and evaluating one cell gave.
+
+    Attributes:
+        scores: {split: {metric: value}}, in points.
+        curve: (step, objective) pairs, at most ``CURVE_POINTS`` of them.
+        steps: optimizer steps taken; 0 for ``untrained``.
+        examples: training examples seen.
+        train_seconds: wall time of the loop.
+        evaluate_seconds: wall time of the evaluation.
+        start_digest: of the splits and the networks' initial weights.
+        seen_digest: of every batch, both its views and its dropout seed; empty
+            where no step was taken.
+
+    """
+
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    curve: list[tuple[int, float]] = field(default_factory=list)
+    steps: int = 0
+    examples: int = 0
+    train_seconds: float = 0.0
+    evaluate_seconds: float = 0.0
+    start_digest: str = ""
+    seen_digest: str = ""
+
+
+def fit(
+    task: Task,
+    method: Method,
+    loss: Loss | None,
+    randomness: Randomness,
+    *,
+    device: torch.device | str = "cpu",
+    report: Report = lambda step, steps, value: None,
+) -> Outcome:
+    """Train ``method`` on ``task`` with ``loss``, then evaluate its encoder.
+
+    A step's objective is the mean of the loss over the contrasts that the method
+    returned. Without a loss no step is taken: the ``untrained`` row.
+
+    Raises:
+        Diverged: at the first step whose objective is not finite.
+
+    """
+    device = torch.device(device)
+    outcome = Outcome()
+    with randomness.seeded("split"):
+        task.load(randomness)
+    with randomness.seeded("init"):
+        method.attach(task.encoder(), task.head(), pairing=task.pairing)
+    outcome.start_digest = _start_digest(task, method)
+    method.to(device)
+    if loss is not None:
+        train(task, method, loss.to(device), randomness, outcome, device, report)
+    started = time.perf_counter()
+    for split in SPLITS:
+        outcome.scores[split] = evaluate(task, method, split, randomness)
+    outcome.evaluate_seconds = time.perf_counter() - started
+    return outcome
+
+
+def train(
+    task: Task,
+    method: Method,
+    loss: Loss,
+    randomness: Randomness,
+    outcome: Outcome,
+    device: torch.device,
+    report: Report,
+) -> None:
+    """Take the task's number of steps, and write down what happened in ``outcome``."""
+    optimizer = task.optimizer([*method.parameters(), *loss.parameters()])
+    stride = math.ceil(task.steps / CURVE_POINTS)
+    seen = Digest()
+    started = time.perf_counter()
+    method.train()
+    loss.train()
+    for step in range(task.steps):
+        batch = task.batch(task.batch_index(randomness, step))
+        batch = to_device(batch, device)
+        with randomness.seeded("views", step):
+            first, second = task.views(batch.data)
+        seen.update((batch.ids, first, second, randomness.seed("dropout", step)))
+
+        with randomness.seeded("dropout", step):
+            contrasts = method(first, second, batch.ids)
+            objective = torch.stack([loss(contrast) for contrast in contrasts]).mean()
+        value = objective.item()
+        if not math.isfinite(value):
+            raise Diverged(
+                f"The objective is {value} at step {step + 1} of {task.steps}. "
+                "Lower the learning rate or raise the temperature."
+            )
+        optimizer.zero_grad()
+        objective.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        method.after_step(step, task.steps)
+
+        if step % stride == 0 or step == task.steps - 1:
+            outcome.curve.append((step + 1, value))
+        outcome.examples += len(batch.ids)
+        outcome.steps = step + 1
+        report(step + 1, task.steps, value)
+    outcome.train_seconds = time.perf_counter() - started
+    outcome.seen_digest = seen.hexdigest()
+
+
+def evaluate(task: Task, method: Method, split: str, randomness: Randomness) -> dict[str, float]:
+    """Return the task's scores of the frozen encoder on ``split``.
+
+    The head takes no part. The encoder is in eval mode and without gradients, so
+    that evaluating changes nothing, BatchNorm's statistics included.
+    """
+    training = method.training
+    method.eval()
+    with torch.no_grad(), randomness.seeded("probe"):
+        scores: Mapping[str, float] = task.evaluate(method.encoder, split)
+    method.train(training)
+    wrong = {name: value for name, value in scores.items() if not math.isfinite(value)}
+    if wrong or not scores:
+        raise InputError(
+            f"`evaluate` of {type(task).__name__} must return at least one finite score on "
+            f"{split!r}: got {dict(scores)}."
+        )
+    return {name: float(value) for name, value in scores.items()}
+
+
+def _start_digest(task: Task, method: Method) -> str:
+    digest = Digest()
+    for division in task.splits():
+        digest.update({name: [str(item) for item in items] for name, items in division.items()})
+    digest.update(dict(method.state_dict()))
+    return digest.hexdigest()

