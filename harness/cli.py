@@ -15,8 +15,8 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column, Table
 
 from harness.errors import InputError
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from harness.engines import Event
     from harness.runner import Listener, Summary
+    from harness.study import Study
 
 app = typer.Typer(
     help="Compare contrastive losses across images, sentences and graphs.",
@@ -59,19 +60,7 @@ def list_command(
 
     with _input_errors():
         if kind is Kind.studies:
-            rows = []
-            for name in shipped():
-                study = Study.load(name)
-                parts = " x ".join(
-                    f"{len(part)} {label}"  # type: ignore[arg-type]
-                    for part, label in (
-                        (study.tasks, "tasks"),
-                        (study.methods, "methods"),
-                        ((*study.losses, "untrained"), "losses"),
-                        (study.seeds, "seeds"),
-                    )
-                )
-                rows.append((name, f"{len(study.cells())} cells: {parts}", ""))
+            rows = [(name, _study_line(Study.load(name)), "") for name in shipped()]
         else:
             rows = [
                 (name, _summary_line(plugins.load(kind, name)), _settings_line(kind, name))
@@ -189,12 +178,14 @@ def _show(board: "pd.DataFrame") -> None:
     title = "Test scores in points: mean and deviation over seeds"
     if text["seeds"].nunique() == 1:  # Said once, it leaves the table 80 columns wide.
         title += f" (seeds: {text.pop('seeds').iloc[0]})"
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_edge=False)
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_edge=False
+    )
     table.padding, table.pad_edge = (0, 1, 0, 0), False
     numbers = ("mean ± std", "difference [95%]", "seeds", "rank")
     for column in text:
-        justify = "right" if column in numbers else "left"
-        table.add_column(escape(str(column)), justify=justify, no_wrap=column in numbers)
+        number = column in numbers
+        table.add_column(escape(str(column)), justify="right" if number else "left", no_wrap=number)
     rows = text.to_numpy().tolist()
     for i, row in enumerate(rows):
         last = i + 1 == len(rows) or rows[i + 1][:2] != row[:2]
@@ -242,23 +233,26 @@ def _progress() -> "Iterator[Listener]":
         return
 
     bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=16),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn(
+            "{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        ),
+        BarColumn(bar_width=10),
+        TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True)),
         console=out,
         transient=True,
+        expand=True,
     )
     lines: dict[int, tuple[TaskID, float]] = {}
-    overall = bars.add_task("cells", total=None, note="")
+    overall = bars.add_task("cells", total=None, note="planning")
 
     def draw(event: "Event", summary: "Summary") -> None:
         now = time.monotonic()
         settled = len(summary.skipped) + len(summary.done) + len(summary.failed)
         fresh = len(summary.done)
         left = (now - started) / fresh * (len(summary.cells) - settled) if fresh else None
-        note = f"{len(summary.failed)} failed, " if summary.failed else ""
-        note += "" if left is None else f"about {_clock(left)} left"
+        note = f"{settled}/{len(summary.cells)}"
+        note += f", {len(summary.failed)} failed" if summary.failed else ""
+        note += "" if left is None else f", about {_clock(left)} left"
         bars.update(overall, completed=settled, total=len(summary.cells), note=note)
         if event.kind == "started":
             if event.worker in lines:
@@ -271,7 +265,7 @@ def _progress() -> "Iterator[Listener]":
                 note = "evaluating"
             else:
                 rest = (now - begun) / event.step * (event.steps - event.step)
-                note = f"loss {event.loss:.4f}, {_clock(rest)} left"
+                note = f"{event.step}/{event.steps} loss {event.loss:.4g}, {_clock(rest)} left"
             bars.update(line, completed=event.step, total=event.steps, note=note)
         elif event.worker in lines:
             bars.remove_task(lines.pop(event.worker)[0])
@@ -295,6 +289,21 @@ def _input_errors() -> Iterator[None]:
 def _summary_line(plugin: object) -> str:
     """Return the first line of a plugin's docstring."""
     return (plugin.__doc__ or "").strip().partition("\n")[0]
+
+
+def _study_line(study: "Study") -> str:
+    """Return how many cells a study has, and of what."""
+    assert not isinstance(study.seeds, int)
+    parts = [
+        f"{count} {one if count == 1 else many}"
+        for count, one, many in (
+            (len(study.tasks), "task", "tasks"),
+            (len(study.methods), "method", "methods"),
+            (len(study.losses) + 1, "loss", "losses"),
+            (len(study.seeds), "seed", "seeds"),
+        )
+    ]
+    return f"{len(study.cells())} cells: {' x '.join(parts)}"
 
 
 def _settings_line(kind: Kind, name: str) -> str:

@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from harness.errors import require
 from harness.study import Cell
@@ -57,7 +57,7 @@ class Event:
 class Engine(ABC):
     """Run cells somewhere. Use as a context manager: leaving it stops all work."""
 
-    def open(self, folder: Path, device: str) -> Self:
+    def open(self, folder: Path, device: str) -> "Engine":
         """Get ready to run cells into the store at ``folder``."""
         self.folder = folder
         self.device = device
@@ -75,7 +75,7 @@ class Engine(ABC):
     def close(self) -> None:
         """Stop at once whatever still runs."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Engine":
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -107,6 +107,7 @@ class Local(Engine):
         self._waiting: queue.SimpleQueue[tuple[Cell, dict[str, Any]]] = queue.SimpleQueue()
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._processes: dict[int, subprocess.Popen[str]] = {}
+        self._threads: list[threading.Thread] = []
         self._open = 0
         self._stopped = threading.Event()
 
@@ -119,7 +120,9 @@ class Local(Engine):
     def events(self) -> Iterator[Event]:
         """Start the workers and yield their events until every cell is settled."""
         for number in range(1, min(self.jobs, self._open) + 1):
-            threading.Thread(target=self._work, args=(number,), daemon=True).start()
+            thread = threading.Thread(target=self._work, args=(number,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
         while self._open:
             event = self._events.get()
             if event.kind in ("done", "failed"):
@@ -127,11 +130,12 @@ class Local(Engine):
             yield event
 
     def close(self) -> None:
-        """Kill the workers."""
+        """Kill the workers, and wait until they are gone."""
         self._stopped.set()
         for process in list(self._processes.values()):
             process.kill()
-            process.wait()
+        for thread in self._threads:
+            thread.join()
 
     def _work(self, number: int) -> None:
         """Hand cells to one worker process, and pass on what it says."""
@@ -146,14 +150,17 @@ class Local(Engine):
             except (OSError, ValueError) as error:
                 settled = Event("failed", cell, number, reason=f"The worker broke: {error}")
             self._events.put(settled)
-        process = self._processes.get(number)
-        if process is not None and process.stdin is not None:
-            process.stdin.close()  # The worker's sign to leave.
+        if number in self._processes:
+            self._processes[number].communicate()  # No more jobs: the worker leaves.
 
     def _converse(self, number: int, cell: Cell, job: dict[str, Any]) -> Event:
         process = self._processes.get(number)
         if process is None or process.poll() is not None:
+            if process is not None:
+                process.communicate()
             process = self._processes[number] = _start_worker(self.folder, number)
+            if self._stopped.is_set():  # close() came while the worker was starting.
+                process.kill()
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(json.dumps(job) + "\n")
         process.stdin.flush()

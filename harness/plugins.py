@@ -140,7 +140,7 @@ def _read(spec: str) -> tuple[str, Settings]:
         if match is None:
             raise ValueError
         call = ast.parse(f"f{match[2] or '()'}", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args:
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
             raise ValueError
         given = {keyword.arg: _literal(keyword.value) for keyword in call.keywords}
         if None in given or len(given) < len(call.keywords):

@@ -48,14 +48,25 @@ def source_digest(modules: Iterable[str]) -> str:
 
 @cache
 def _source(name: str) -> Path | None:
-    """Return the file of module ``name``, or None: a name inside a module, say."""
+    """Return the file of module ``name``, or None: a name inside a module, say.
+
+    Looked up on disk: ``find_spec`` would import the parents of a dotted name.
+    """
+    top, *rest = name.split(".")
     try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, AttributeError, ValueError):
+        spec = importlib.util.find_spec(top)
+    except ValueError:  # a module without a spec, such as __main__
         return None
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+    if spec is None or spec.origin is None:
         return None
-    return Path(spec.origin)
+    if not rest:
+        return Path(spec.origin) if spec.origin.endswith(".py") else None
+    for folder in spec.submodule_search_locations or ():
+        base = Path(folder, *rest)
+        for path in (base.parent / f"{base.name}.py", base / "__init__.py"):
+            if path.is_file():
+                return path
+    return None
 
 
 @cache

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -119,6 +119,8 @@ def _drive(
     for cell, key in waiting:
         engine.submit(cell, key, Resources(engine.device))
     for event in engine.events():
+        if event.kind == "done" and not store.has(event.cell, keys[event.cell]):
+            event = replace(event, kind="failed", reason="It left no good record. Disk full?")
         if event.kind == "failed":
             _fail(event, keys[event.cell], store, summary, listen)
             continue

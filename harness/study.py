@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from harness.errors import InputError, unknown
 from harness.plugins import build, canonical, load, names
@@ -67,15 +67,14 @@ class Study:
         wrong: list[str] = []
         for group in sorted(GROUPS):
             found = []
-            for spec in _texts(group, getattr(self, group), wrong):
+            specs = [s for s in _texts(group, getattr(self, group), wrong) if s != UNTRAINED]
+            for spec in specs:
                 try:
-                    if group == "losses" and spec == UNTRAINED:
-                        continue
                     build(group, spec)
                     found.append(canonical(group, spec))
                 except InputError as error:
                     wrong.append(str(error))
-            if not found and not wrong:
+            if not specs:
                 wrong.append(f"`{group}` must name at least one of the {group}: got none.")
             object.__setattr__(self, group, tuple(dict.fromkeys(found)))
         object.__setattr__(self, "seeds", _seeds(self.seeds, wrong))
@@ -85,7 +84,7 @@ class Study:
             raise InputError("\n".join([f"The study {self.name!r} is wrong:", *wrong]))
 
     @classmethod
-    def load(cls, source: str | Path) -> Self:
+    def load(cls, source: str | Path) -> "Study":
         """Return the shipped study of that name, or the one in that TOML file.
 
         Raises:
@@ -109,7 +108,7 @@ class Study:
         return cls.from_dict({"name": name} | values)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: Mapping[str, Any]) -> "Study":
         """Return the study that ``values`` describe.
 
         Raises:
@@ -130,7 +129,7 @@ class Study:
             for key, value in asdict(self).items()
         }
 
-    def but(self, **changes: Any) -> Self:
+    def but(self, **changes: Any) -> "Study":
         """Return the study with those of ``changes`` that are not None.
 
         A bare name stands for the study's own specs of that plugin, where it has any.

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from adapters import hf_datasets, wheels
-from adapters.hf_evaluate import Accuracy, points
 from adapters.kornia_views import DigitViews
 from harness.errors import require_number
 from harness.probes import logistic_probe
@@ -115,6 +114,9 @@ class Images(Task):
 
     def evaluate(self, encoder: nn.Module, split: str) -> dict[str, float]:
         """Return the accuracy of the few-label linear probe on ``split``, in points."""
+        # Imported here because it takes seconds, which planning a run need not wait for.
+        from adapters.hf_evaluate import Accuracy, points
+
         device = next(encoder.parameters()).device
         wanted = np.unique(
             np.concatenate([*self._labelled, self._division["validation"], self._division[split]])

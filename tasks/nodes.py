@@ -7,7 +7,6 @@ import numpy as np
 from torch import Tensor, nn
 
 from adapters import pyg, wheels
-from adapters.hf_evaluate import Accuracy, MacroF1, points
 from adapters.pyg import GCN, Graph, grace_view
 from harness.errors import require_number
 from harness.probes import logistic_probe
@@ -133,6 +132,9 @@ class Nodes(Task):
 
     def evaluate(self, encoder: nn.Module, split: str) -> dict[str, float]:
         """Return accuracy and macro-F1 on ``split``, means over the draws, in points."""
+        # Imported here because it takes seconds, which planning a run need not wait for.
+        from adapters.hf_evaluate import Accuracy, MacroF1, points
+
         device = next(encoder.parameters()).device
         graph = Graph(self._graph.x.to(device), self._graph.edges.to(device))
         features = encoder(graph).cpu().numpy()

@@ -1,0 +1,163 @@
+"""The command line, as a user's shell runs it."""
+
+import csv
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from leaderboards.board import BOARD_COLUMNS, TIDY_COLUMNS
+
+Call = Callable[..., subprocess.CompletedProcess[str]]
+SMALL = ["--tasks", "blobs(steps=3)", "--losses", "infonce,adnce(mu=0.5, sigma=2)", "--seeds", "2"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("tasks", ["images", "sentences", "nodes", "blobs", "labels=10", "noise=2.0"]),
+        ("losses", ["infonce", "adnce", "margin", "temperature=0.1", "form='image'"]),
+        ("methods", ["siamese", "pairing=None"]),
+        ("studies", ["quickstart", "27 cells: 3 tasks x 1 method x 3 losses x 3 seeds"]),
+        ("engines", ["local", "jobs=0"]),
+    ],
+)
+def test_list(triptych: Call, kind: str, words: list[str]) -> None:
+    done = triptych("list", kind)
+    assert done.returncode == 0, done.stderr
+    for word in words:
+        assert word in done.stdout
+
+
+def test_run_and_board(triptych: Call, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    done = triptych("run", "quickstart", "--out", str(folder), *SMALL, "--jobs", "2")
+    assert done.returncode == 0, done.stderr
+    assert "[6/6]" in done.stdout
+    assert re.search(
+        r"done +blobs\(steps=3\) / siamese / adnce\(mu=0.5, sigma=2.0\) / seed 1", done.stdout
+    )
+    assert "6 cells run in" in done.stdout
+    assert "overall" in done.stdout
+    assert "\x1b" not in done.stdout, "escape codes where there is no terminal"
+
+    again = triptych("run", "quickstart", "--out", str(folder), *SMALL)
+    assert again.returncode == 0
+    assert "0 cells run in 0:" in again.stdout
+    assert "6 had a record already" in again.stdout
+
+    files = {name: tmp_path / "new" / f"board.{name}" for name in ("csv", "md", "tidy")}
+    board = triptych(
+        "board", str(folder), "--baseline", "adnce(sigma=2, mu=0.5)",
+        "--csv", str(files["csv"]), "--markdown", str(files["md"]), "--tidy", str(files["tidy"]),
+    )  # fmt: skip
+    assert board.returncode == 0, board.stderr
+    rows = list(csv.DictReader(files["csv"].read_text().splitlines()))
+    assert list(rows[0]) == list(BOARD_COLUMNS)
+    assert {row["loss"] for row in rows} == {"infonce", "adnce(mu=0.5, sigma=2.0)", "untrained"}
+    zero = [row["loss"] for row in rows if row["difference"] == "0.0"]
+    assert zero == ["adnce(mu=0.5, sigma=2.0)"]
+    tidy = list(csv.DictReader(files["tidy"].read_text().splitlines()))
+    assert list(tidy[0]) == list(TIDY_COLUMNS)
+    assert len(tidy) == 6 * 2
+    assert files["md"].read_text().startswith("| task ")
+
+
+def test_a_study_from_a_file_adds_seeds_and_losses(triptych: Call, tmp_path: Path) -> None:
+    study = tmp_path / "mine.toml"
+    study.write_text('tasks = ["blobs(steps=3)"]\nlosses = ["infonce"]\nseeds = 1\n')
+    folder = str(tmp_path / "run")
+    first = triptych("run", str(study), "--out", folder)
+    assert "2 cells run" in first.stdout, first.stderr
+    second = triptych(
+        "run", str(study), "--out", folder, "--losses", "infonce,margin", "--seeds", "2"
+    )
+    assert "4 cells run" in second.stdout, second.stderr
+    assert "2 had a record already" in second.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "quickstrat", "--out", "x"], "Did you mean 'quickstart'"),
+        (["run", "quickstart", "--out", "x", "--losses", "infonec"], "Did you mean 'infonce'"),
+        (["run", "quickstart", "--out", "x", "--tasks", "nodes(drawz=1)"], "mean 'draws'"),
+        (["run", "quickstart", "--out", "x", "--engine", "slurm"], "There is no engine 'slurm'"),
+        (["run", "quickstart", "--out", "x", "--device", "tpu"], "`device` must be one of"),
+        (["board", "nowhere"], "There is no record under 'nowhere'. Run a study first"),
+    ],
+)
+def test_wrong_input_is_an_answer_and_not_a_traceback(
+    triptych: Call, arguments: list[str], message: str
+) -> None:
+    done = triptych(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_failed_cells_exit_with_1_and_keep_the_others(triptych: Call, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    tasks = "blobs(steps=3),blobs(steps=3, noise=1e38)"
+    done = triptych(
+        "run", "quickstart", "--out", str(folder), "--tasks", tasks, "--losses", "infonce",
+        "--seeds", "1",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "cells failed:" in done.stderr
+    assert "blobs(noise=1e+38, steps=3) / siamese / infonce / seed 0: Diverged" in done.stderr
+    assert "The same command tries the failed cells again" in done.stderr
+    assert len(list((folder / "records").iterdir())) >= 2
+
+
+def in_terminal(arguments: list[str], cwd: Path, interrupt_at: str = "") -> tuple[str, int]:
+    """Run in a pseudo-terminal of 80 columns; send Ctrl-C when a text is seen."""
+    pid, handle = pty.fork()
+    if pid == 0:
+        os.chdir(cwd)
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(p for p in sys.path if "thirdparty-" in p),
+            "COLUMNS": "80",
+            "LINES": "24",
+            "TERM": "xterm-256color",
+        }
+        os.execve(Path(sys.executable).with_name("triptych"), ["triptych", *arguments], environment)
+    text, deadline, sent = "", time.monotonic() + 120, False
+    while time.monotonic() < deadline:
+        if select.select([handle], [], [], 0.2)[0]:
+            try:
+                text += os.read(handle, 65536).decode(errors="replace")
+            except OSError:
+                break
+        if interrupt_at and not sent and interrupt_at in text:
+            os.write(handle, b"\x03")
+            sent = True
+    else:
+        os.kill(pid, signal.SIGKILL)
+    os.close(handle)
+    return text, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_terminal_gets_bars_and_ctrl_c_goes_on_later(triptych: Call, tmp_path: Path) -> None:
+    arguments = [
+        "run", "quickstart", "--out", str(tmp_path / "run"), "--losses", "infonce",
+        "--tasks", "blobs(steps=3),blobs(steps=3000)", "--seeds", "1", "--jobs", "1",
+    ]  # fmt: skip
+    text, status = in_terminal(arguments, tmp_path, interrupt_at="/3000")
+    assert status == 130, text[-500:]
+    for words in ("Stopped. 2 of 4 cells are on disk", "/3000 loss ", " left"):
+        assert words in text, text[-500:]
+    assert len(list((tmp_path / "run" / "records").glob("*.json"))) == 2
+    done = triptych(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "2 cells run" in done.stdout
+    assert "2 had a record already" in done.stdout

@@ -1,0 +1,81 @@
+import jaxtyping
+import pytest
+import torch
+
+from harness.contrast import Contrast, both_views, cross_view, same_view
+from harness.errors import InputError
+
+
+@pytest.fixture
+def as_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Switch off the tests' own type checker: users see our messages, not its."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+def views() -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0)).unbind()
+
+
+def negatives(contrast: Contrast) -> list[int]:
+    return (contrast.anchor_ids[:, None] != contrast.candidate_ids).sum(dim=1).tolist()
+
+
+def test_pairings_have_the_fields_numbers_of_negatives() -> None:
+    a, b = views()
+    assert [negatives(c) for c in both_views(a, b)] == [[6] * 4, [6] * 4]  # 2B - 2
+    assert [negatives(c) for c in cross_view(a, b)] == [[3] * 4]  # B - 1
+    assert [negatives(c) for c in same_view(a, b)] == [[3] * 4]
+
+
+def test_pairings_take_negatives_from_the_right_view() -> None:
+    a, b = views()
+    assert torch.equal(cross_view(a, b)[0].candidates, b)
+    assert torch.equal(same_view(a, b)[0].candidates, a)
+    first, second = both_views(a, b)
+    assert torch.equal(first.anchors, second.positives)
+    assert torch.equal(second.anchors, first.positives)
+
+
+def test_equal_ids_never_repel() -> None:
+    a, b = views()
+    ids = torch.tensor([7, 7, 1, 2])
+    assert negatives(cross_view(a, b, ids)[0]) == [2, 2, 3, 3]
+    assert negatives(both_views(a, b, ids)[0]) == [4, 4, 6, 6]
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_positives_must_match_anchors() -> None:
+    a, b = views()
+    with pytest.raises(InputError, match=r"`positives` must have one row per anchor: got 3 rows"):
+        cross_view(a, b[:3], torch.arange(4))
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"anchors": torch.zeros(4)}, "`anchors` must be a floating-point matrix"),
+        ({"anchors": torch.zeros(0, 3), "positives": torch.zeros(0, 3)}, "at least one row"),
+        ({"candidates": torch.zeros(4, 2)}, "`candidates` must have as many columns as `anchors`"),
+        ({"anchor_ids": torch.arange(3)}, "`anchor_ids` must be 4 integers"),
+        ({"candidate_ids": torch.zeros(4)}, "`candidate_ids` must be 4 integers"),
+        ({"exclude": torch.zeros(4, 3, dtype=torch.bool)}, "`exclude` must be a boolean matrix"),
+    ],
+)
+def test_misfits_are_named(changes: dict[str, torch.Tensor], message: str) -> None:
+    a, b = views()
+    fields = {
+        "anchors": a,
+        "positives": b,
+        "candidates": b,
+        "anchor_ids": torch.arange(4),
+        "candidate_ids": torch.arange(4),
+    }
+    with pytest.raises(InputError, match=message):
+        Contrast(**(fields | changes))
+
+
+def test_ids_must_be_one_a_row() -> None:
+    a, b = views()
+    with pytest.raises(InputError, match="`ids` must have one integer a row: got 3 for 4 rows"):
+        both_views(a, b, torch.arange(3))

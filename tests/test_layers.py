@@ -1,0 +1,95 @@
+"""The import law of docs/design: tasks -> adapters -> harness; leaderboards alone."""
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+OURS = {"harness", "adapters", "tasks", "leaderboards"}
+STANDARD = set(sys.stdlib_module_names)
+FOREIGN_OF_HARNESS = {"torch", "numpy", "scipy", "sklearn", "pandas", "jaxtyping"}
+FOREIGN_OF_ADAPTERS_ONLY = {
+    "transformers", "tokenizers", "datasets", "torch_geometric", "evaluate", "kornia", "filelock",
+    "safetensors",
+}  # fmt: skip
+ALLOWED = {
+    "harness": {"harness"},
+    "adapters": {"adapters", "harness"},
+    "tasks": {"tasks", "adapters", "harness"},
+    "leaderboards": {"leaderboards"},
+}
+FILES = [path for package in sorted(OURS) for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative import"
+            found.add(node.module or "")
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "__import__":
+            pytest.fail(f"{path}: __import__ hides an import")
+    return found
+
+
+def tops(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imports(path)}
+
+
+def test_there_are_files_to_check() -> None:
+    assert {path.relative_to(ROOT).parts[0] for path in FILES} == OURS
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_layers(path: Path) -> None:
+    package = path.relative_to(ROOT).parts[0]
+    allowed = ALLOWED[package] | ({"leaderboards"} if path.name == "cli.py" else set())
+    assert tops(path) & OURS <= allowed
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in FILES if p.relative_to(ROOT).parts[0] == "harness"],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_the_frame_knows_few_libraries(path: Path) -> None:
+    allowed = FOREIGN_OF_HARNESS | ({"typer", "rich"} if path.name == "cli.py" else set())
+    assert tops(path) - STANDARD - OURS <= allowed
+
+
+@pytest.mark.parametrize("library", sorted(FOREIGN_OF_ADAPTERS_ONLY))
+def test_only_adapters_import_foreign_libraries(library: str) -> None:
+    users = {path.relative_to(ROOT).parts[0] for path in FILES if library in tops(path)}
+    assert users == {"adapters"}
+
+
+def test_the_frame_names_no_plugin_module() -> None:
+    """Plugins are reached by entry point; only a family's own files may name it."""
+    families = {
+        f"harness.{group}.{path.stem}"
+        for group in ("losses", "methods")
+        for path in (ROOT / "harness" / group).glob("*.py")
+        if path.stem not in ("__init__", "base")
+    }
+    assert families
+    for path in FILES:
+        assert not imports(path) & families, path
+
+
+def test_nothing_is_unpickled() -> None:
+    for path in FILES:
+        assert not tops(path) & {"pickle", "dill", "cloudpickle", "joblib", "shelve"}, path
+        loads = re.findall(r"(?<!safetensors\.)torch\.load\(", path.read_text(encoding="utf-8"))
+        assert not loads, path
+
+
+@pytest.mark.parametrize("package", sorted(OURS))
+def test_no_other_distribution_shadows_ours(package: str) -> None:
+    module = __import__(package)
+    assert module.__file__ is not None
+    assert Path(module.__file__).parent == ROOT / package

@@ -1,0 +1,307 @@
+"""Values of losses: published goldens, naive loops, limits and extremes."""
+
+import math
+
+import mpmath
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from harness.contrast import PAIRINGS, Contrast, both_views, cross_view
+from harness.errors import InputError
+from harness.losses.adnce import ADNCE
+from harness.losses.base import Loss, ScoreLoss, masked_logsumexp
+from harness.losses.infonce import InfoNCE
+
+
+def golden_views() -> tuple[Tensor, Tensor]:
+    i = torch.arange(12, dtype=torch.float64).reshape(4, 3)
+    normalize = torch.nn.functional.normalize
+    return normalize(torch.sin(i + 1)), normalize(torch.cos(0.5 * i))
+
+
+def objective(loss: Loss, contrasts: tuple[Contrast, ...]) -> Tensor:
+    return torch.stack([loss(contrast) for contrast in contrasts]).mean()
+
+
+# shared/reference/losses.md, float64. Its value for ADNCE (.2, .8, 1) is printed as
+# 5.601320063493412; one digit of it is wrong: see test_golden_value_by_mpmath.
+GOLDENS = [
+    (InfoNCE(temperature=0.5), "both_views", 2.721928685090476),
+    (ADNCE(temperature=0.4, mu=0.7, sigma=0.5), "both_views", 3.797646777487789),
+    (ADNCE(temperature=0.2, mu=0.8, sigma=1), "both_views", 5.601320061493412),
+    (InfoNCE(temperature=0.05), "cross_view", 19.578506611535708),
+    (ADNCE(temperature=0.07, mu=0.4, sigma=1, form="sentence"), "cross_view", 14.148421807389285),
+    (ADNCE(temperature=0.2, mu=0.2, sigma=1, form="graph"), "cross_view", 2.995604817403292),
+]
+
+
+@pytest.mark.parametrize(("loss", "pairing", "value"), GOLDENS)
+def test_golden_values(loss: Loss, pairing: str, value: float) -> None:
+    contrasts = PAIRINGS[pairing](*golden_views(), None)
+    assert objective(loss, contrasts).item() == pytest.approx(value, rel=0, abs=1e-12)
+
+
+def test_golden_value_by_mpmath() -> None:
+    """The formula of losses.md with 40 digits, for the golden value with the wrong digit."""
+    with mpmath.workdps(40):
+
+        def rows(f: object) -> list[list[object]]:
+            matrix = [[f(mpmath.mpf(3 * r + c)) for c in range(3)] for r in range(4)]  # type: ignore[operator]
+            return [[x / mpmath.norm(row) for x in row] for row in matrix]
+
+        points = rows(lambda i: mpmath.sin(i + 1)) + rows(lambda i: mpmath.cos(i / 2))
+        tau, mu, sigma = mpmath.mpf("0.2"), mpmath.mpf("0.8"), 1
+        total = mpmath.mpf(0)
+        for i in range(8):
+            scores = [mpmath.fdot(points[i], other) for other in points]
+            negatives = [scores[j] for j in range(8) if j % 4 != i % 4]
+            g = [mpmath.exp(-((s - mu) ** 2) / (2 * sigma**2)) for s in negatives]
+            mean = mpmath.fsum(g) / len(g)
+            pulled = mpmath.exp(scores[(i + 4) % 8] / tau)
+            weighted = zip(g, negatives, strict=True)
+            pushed = mpmath.fsum(w / mean * mpmath.exp(s / tau) for w, s in weighted)
+            total -= mpmath.log(pulled / (pulled + pushed))
+        assert float(total / 8) == pytest.approx(5.601320061493412, rel=0, abs=1e-14)
+
+
+def naive(loss: ScoreLoss, contrast: Contrast) -> float:
+    """Evaluate the formulas of losses.md literally, pair by pair."""
+    normalize = torch.nn.functional.normalize
+    anchors, positives, candidates = (
+        normalize(rows.double()).tolist()
+        for rows in (contrast.anchors, contrast.positives, contrast.candidates)
+    )
+    tau = loss.temperature
+    total = 0.0
+    for i, anchor in enumerate(anchors):
+        pos = math.fsum(x * y for x, y in zip(anchor, positives[i], strict=True))
+        neg = [
+            math.fsum(x * y for x, y in zip(anchor, candidate, strict=True))
+            for j, candidate in enumerate(candidates)
+            if contrast.anchor_ids[i] != contrast.candidate_ids[j]
+        ]
+        if isinstance(loss, InfoNCE):
+            weights, weight_pos = [1.0] * len(neg), 1.0
+        else:
+            assert isinstance(loss, ADNCE)
+            g = [math.exp(-((s - loss.mu) ** 2) / (2 * loss.sigma**2)) for s in neg]
+            g_pos = math.exp(-((pos - loss.mu) ** 2) / (2 * loss.sigma**2))
+            weighed = [*g, g_pos] if loss.form == "sentence" else g
+            mean = math.fsum(weighed) / len(weighed)
+            weights = [x / mean for x in g]
+            weight_pos = g_pos / mean if loss.form == "sentence" else 1.0
+        pushed = math.fsum(w * math.exp(s / tau) for w, s in zip(weights, neg, strict=True))
+        pulled = math.exp(pos / tau)
+        if isinstance(loss, ADNCE) and loss.form == "graph":
+            total += -math.log(pulled / (pushed / len(neg)))
+        else:
+            total += -math.log(pulled / (weight_pos * pulled + pushed))
+    return total / len(anchors)
+
+
+numbers = st.floats(-1, 1, allow_nan=False)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 2**32),
+    rows=st.integers(2, 7),
+    width=st.integers(1, 5),
+    temperature=st.floats(0.05, 2),
+    mu=st.floats(-1, 2),
+    sigma=st.floats(0.3, 3),
+    pairing=st.sampled_from(sorted(PAIRINGS)),
+    form=st.sampled_from(["infonce", "image", "sentence", "graph"]),
+)
+def test_losses_are_their_formulas(
+    seed: int,
+    rows: int,
+    width: int,
+    temperature: float,
+    mu: float,
+    sigma: float,
+    pairing: str,
+    form: str,
+) -> None:
+    a, b = torch.randn(
+        2, rows, width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
+    loss: ScoreLoss = InfoNCE(temperature=temperature)
+    if form != "infonce":
+        loss = ADNCE(temperature=temperature, mu=mu, sigma=sigma, form=form)
+    loss.block_rows = 3
+    for contrast in PAIRINGS[pairing](a, b, None):
+        assert loss(contrast).item() == pytest.approx(naive(loss, contrast), rel=1e-9, abs=1e-9)
+
+
+def random_views(rows: int = 32, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    a, b = torch.randn(2, rows, 16, generator=generator, dtype=torch.float64)
+    return a.to(dtype).requires_grad_(), (a + b).to(dtype).detach().requires_grad_()
+
+
+@pytest.mark.parametrize("form", ["image", "sentence"])
+def test_a_wide_gaussian_gives_infonce(form: str) -> None:
+    contrasts = both_views(*random_views())
+    wide = ADNCE(temperature=0.2, sigma=float("inf"), form=form)
+    assert objective(wide, contrasts).item() == pytest.approx(
+        objective(InfoNCE(temperature=0.2), contrasts).item(), rel=1e-12
+    )
+
+
+def test_adnce_weights_are_constants_in_the_gradient() -> None:
+    """The gradient is InfoNCE's with fixed weights, not that of the weights too."""
+    (a, b), (c, d) = random_views(6), random_views(6)
+    loss = ADNCE(temperature=0.3, mu=0.2, sigma=0.5)
+    objective(loss, cross_view(a, b)).backward()
+    x, y = (torch.nn.functional.normalize(t, dim=1) for t in (c, d))
+    scores = x @ y.T
+    off = ~torch.eye(6, dtype=torch.bool)
+    density = torch.exp(-((scores.detach() - 0.2) ** 2) / (2 * 0.5**2)) * off
+    weights = density / density.sum(dim=1, keepdim=True) * 5
+    pulled = (scores.diagonal() / 0.3).exp()
+    pushed = (weights * (scores / 0.3).exp()).sum(dim=1)
+    (-(pulled / (pulled + pushed)).log()).mean().backward()
+    torch.testing.assert_close(a.grad, c.grad)
+    torch.testing.assert_close(b.grad, d.grad)
+
+
+def plain_infonce(contrast: Contrast, temperature: float) -> Tensor:
+    """InfoNCE with the whole score matrix and autograd's own backward."""
+    normalize = torch.nn.functional.normalize
+    anchors, candidates = normalize(contrast.anchors), normalize(contrast.candidates)
+    pos = (anchors * normalize(contrast.positives)).sum(dim=1) / temperature
+    same = contrast.anchor_ids[:, None] == contrast.candidate_ids
+    neg = (anchors @ candidates.T / temperature).masked_fill(same, -math.inf)
+    logits = torch.cat([pos[:, None], neg], dim=1)
+    return torch.nn.functional.cross_entropy(logits, torch.zeros(len(pos), dtype=torch.long))
+
+
+@pytest.mark.parametrize("block_rows", [1, 7, 64])
+@pytest.mark.parametrize("pairing", sorted(PAIRINGS))
+def test_blocked_gradient_is_the_plain_one(block_rows: int, pairing: str) -> None:
+    (a, b), (c, d) = random_views(), random_views()
+    ids = torch.arange(32) % 29
+    loss = InfoNCE(temperature=0.1)
+    loss.block_rows = block_rows
+    one = objective(loss, PAIRINGS[pairing](a, b, ids))
+    two = torch.stack([plain_infonce(k, 0.1) for k in PAIRINGS[pairing](c, d, ids)]).mean()
+    (3 * one).backward()
+    (3 * two).backward()
+    torch.testing.assert_close(one, two)
+    torch.testing.assert_close(a.grad, c.grad)
+    torch.testing.assert_close(b.grad, d.grad)
+
+
+class Learned(ScoreLoss):
+    """InfoNCE with a learned log temperature: a parameter of the loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_scale = torch.nn.Parameter(torch.tensor(1.0, dtype=torch.float64))
+
+    def per_anchor(self, pos: Tensor, neg: Tensor, keep: Tensor) -> Tensor:
+        scale = self.log_scale.exp()
+        return torch.logaddexp(masked_logsumexp(neg * scale, keep), pos * scale) - pos * scale
+
+
+def test_a_losss_own_parameters_get_their_gradient() -> None:
+    loss, (a, b) = Learned(), random_views(8)
+    loss.block_rows = 3
+
+    def value(parameter: Tensor) -> Tensor:
+        loss.log_scale.data = parameter.detach()
+        return objective(loss, both_views(a, b))
+
+    value(torch.tensor(1.0, dtype=torch.float64)).backward()
+    step = 1e-6
+    ends = [value(torch.tensor(1.0 + s, dtype=torch.float64)).item() for s in (-step, step)]
+    assert loss.log_scale.grad is not None
+    assert loss.log_scale.grad.item() == pytest.approx((ends[1] - ends[0]) / (2 * step), rel=1e-6)
+
+
+EXTREMES = [
+    InfoNCE(temperature=0.005),
+    *(ADNCE(temperature=0.005, mu=2.0, sigma=0.05, form=f) for f in ("image", "sentence", "graph")),
+    *(ADNCE(temperature=0.07, mu=-3.0, sigma=0.01, form=f) for f in ("image", "sentence", "graph")),
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("rows", [2, 32])
+@pytest.mark.parametrize("loss", EXTREMES)
+def test_extremes_are_finite_and_right(loss: ScoreLoss, rows: int, dtype: torch.dtype) -> None:
+    a, b = random_views(rows, dtype)
+    value = objective(loss, both_views(a, b))
+    value.backward()
+    exact = objective(loss, both_views(a.detach().double(), b.detach().double()))
+    assert value.item() == pytest.approx(exact.item(), rel=2e-2, abs=1e-3)
+    for tensor in (a, b):
+        assert tensor.grad is not None
+        assert tensor.grad.isfinite().all()
+
+
+def test_autocast_does_not_lower_the_precision_of_scores() -> None:
+    a, b = random_views(16, torch.float32)
+    loss = InfoNCE(temperature=0.05)
+    plain = objective(loss, both_views(a, b))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = objective(loss, both_views(a, b))
+    assert torch.equal(plain, cast)
+
+
+@pytest.mark.parametrize("form", ["image", "sentence", "graph"])
+def test_an_anchor_without_negatives_has_loss_zero(form: str) -> None:
+    a, b = random_views(3)
+    for loss in (InfoNCE(), ADNCE(form=form)):
+        value = objective(loss, cross_view(a, b, torch.zeros(3, dtype=torch.int64)))
+        value.backward()
+        assert value.item() == 0
+        assert a.grad is not None
+        assert not a.grad.any()
+
+
+def test_memory_is_linear_in_the_batch() -> None:
+    """No tensor of n x m elements is ever made."""
+    largest = 0
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            nonlocal largest
+            result = func(*args, **(kwargs or {}))
+            for item in result if isinstance(result, tuple | list) else [result]:
+                if isinstance(item, Tensor):
+                    largest = max(largest, item.numel())
+            return result
+
+    a, b = random_views(1024, torch.float32)
+    with Watch():
+        objective(ADNCE(), both_views(a, b)).backward()
+    assert largest <= 64 * 2048  # a block of rows
+
+
+class WrongShape(InfoNCE):
+    def per_anchor(self, pos: Tensor, neg: Tensor, keep: Tensor) -> Tensor:
+        return super().per_anchor(pos, neg, keep)[:, None]
+
+
+def test_per_anchor_must_return_one_value_an_anchor() -> None:
+    with pytest.raises(InputError, match=r"`per_anchor` of WrongShape must return one value"):
+        WrongShape()(*cross_view(*golden_views()))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"temperature": 0.0}, r"`temperature` must be a number above 0: got 0\.0\."),
+        ({"temperature": float("nan")}, "`temperature` must be a number above 0: got nan"),
+        ({"sigma": -1.0}, r"`sigma` must be a number above 0: got -1\.0"),
+        ({"form": "text"}, "`form` must be one of 'image', 'sentence', 'graph': got 'text'"),
+    ],
+)
+def test_settings_that_break_a_rule(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ADNCE(**settings)  # type: ignore[arg-type]

@@ -1,0 +1,138 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import records
+from harness.errors import InputError
+from harness.records import Identity, Record, Store, load_records, read_record, write_atomically
+from harness.study import Cell
+
+CELL = Cell("blobs", "siamese", "adnce(mu=0.5)", 3)
+
+
+def record(key: str = "k" * 16, **changes: Any) -> Record:
+    made = Record(
+        key=key,
+        cell=CELL.to_dict(),
+        modality="points",
+        settings={"loss": {"mu": 0.5}},
+        scores={"validation": {"accuracy": 0.1 + 0.2}, "test": {"accuracy": 61.5}},
+        curve=[[1, 2.5]],
+        steps=40,
+        seconds={"train": 1.0, "evaluate": 0.5, "total": 2.0},
+        throughput=10.0,
+        peak_memory={"resident": 1},
+        digests={"start": "s", "seen": "b"},
+        data={},
+        source="src",
+        versions={"python": "3.11"},
+        commit=None,
+        device="cpu",
+        finished="2026-01-01T00:00:00+00:00",
+    )
+    return replace(made, **changes)
+
+
+def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = store.write_record(CELL, record())
+    assert read_record(path) == record()
+    assert store.has(CELL, record().key)
+    assert not store.has(CELL, "another")
+    assert not store.has(replace(CELL, seed=4), record().key)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, -2])
+def test_a_record_cut_short_is_not_a_record(tmp_path: Path, cut: int) -> None:
+    store = Store(tmp_path)
+    path = store.write_record(CELL, record())
+    path.write_text(path.read_text()[:cut])
+    assert not store.has(CELL, record().key)
+    assert store.damaged() == [path]
+    with pytest.raises(InputError, match="There is no record under"):
+        load_records(tmp_path)
+
+
+def test_an_edited_record_is_not_a_record(tmp_path: Path) -> None:
+    path = Store(tmp_path).write_record(CELL, record())
+    path.write_text(path.read_text().replace("61.5", "99.5"))
+    assert read_record(path) is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{}", '{"checksum": 1}', "\x00"])
+def test_rubbish_is_not_a_record(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "records" / "x.json"
+    path.parent.mkdir()
+    path.write_text(text)
+    assert read_record(path) is None
+
+
+def test_a_failed_write_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file.txt"
+    write_atomically(path, "old")
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(records.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_success_clears_an_earlier_failure(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write_failure(CELL, record().key, "it broke", "traceback")
+    written = json.loads(store.failure_path(CELL, record().key).read_text())
+    assert written["reason"] == "it broke"
+    store.write_record(CELL, record())
+    assert not store.failure_path(CELL, record().key).exists()
+
+
+def test_the_table_has_a_row_a_score(tmp_path: Path) -> None:
+    Store(tmp_path).write_record(CELL, record())
+    table = load_records(tmp_path)
+    assert list(table.columns) == list(records.COLUMNS)
+    assert table[["split", "metric", "value"]].to_numpy().tolist() == [
+        ["validation", "accuracy", 0.1 + 0.2],
+        ["test", "accuracy", 61.5],
+    ]
+
+
+def test_the_newest_of_two_records_of_a_cell_is_taken(tmp_path: Path) -> None:
+    """Code or data changed between two runs: both records stay, one counts."""
+    store = Store(tmp_path)
+    new = record("n" * 16, scores={"test": {"accuracy": 70.0}}, finished="2026-02-01T00:00:00")
+    store.write_record(CELL, new)
+    store.write_record(CELL, record("a" * 16))
+    assert load_records(tmp_path)["value"].tolist() == [70.0]
+    assert len(list(store.records())) == 2
+
+
+def test_file_names_are_safe(tmp_path: Path) -> None:
+    cell = replace(CELL, loss="x(form='../../<b>|')", task="t" * 300)
+    path = Store(tmp_path).record_path(cell, "k")
+    assert path.parent == tmp_path / "records"
+    assert len(path.name) < 255
+    assert not set("<>|'/ ") & set(path.name)
+
+
+def test_the_key_covers_all_that_a_result_depends_on() -> None:
+    identity = Identity(CELL, {"file": "sum"}, source="s", frame="f")
+    others = [
+        replace(identity, cell=replace(CELL, seed=4)),
+        replace(identity, cell=replace(CELL, loss="adnce")),
+        replace(identity, cell=replace(CELL, task="blobs(noise=1.0)")),
+        replace(identity, cell=replace(CELL, method="m")),
+        replace(identity, data={"file": "other"}),
+        replace(identity, source="t"),
+    ]
+    keys = {identity.key, *(other.key for other in others)}
+    assert len(keys) == len(others) + 1
+    assert len(identity.key) == 16

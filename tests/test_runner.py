@@ -1,0 +1,238 @@
+"""Whole runs in real worker processes, on the third party's task."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import runner
+from harness.engines import Engine, Event, Local, Resources
+from harness.errors import InputError
+from harness.records import Store, load_records
+from harness.runner import Interrupted, Summary, identify, run
+from harness.study import Cell, Study
+
+STUDY = Study("s", tasks=["blobs(steps=4)"], losses=["infonce", "adnce"], seeds=2)
+SCORES = ["task", "method", "loss", "seed", "split", "metric", "value", "start", "seen"]
+
+
+def scores(folder: Path) -> list[list[Any]]:
+    table = load_records(folder)[SCORES]
+    rows: list[list[Any]] = table.sort_values(SCORES[:6]).to_numpy().tolist()
+    return rows
+
+
+def test_scores_do_not_depend_on_jobs_or_on_other_cells(tmp_path: Path) -> None:
+    """To the last bit: with one worker, with two, and for a cell that ran alone."""
+    for jobs in (1, 2):
+        summary = run(STUDY, tmp_path / str(jobs), engine=f"local(jobs={jobs})")
+        assert len(summary.done) == 6
+        assert not summary.failed
+    assert scores(tmp_path / "1") == scores(tmp_path / "2")
+    alone = Study("s", tasks=STUDY.tasks, losses=["adnce"], seeds=[1])
+    run(alone, tmp_path / "alone")
+    rows = scores(tmp_path / "alone")
+    assert rows
+    assert all(row in scores(tmp_path / "1") for row in rows)
+
+
+def test_cells_of_one_seed_are_paired(tmp_path: Path) -> None:
+    run(STUDY, tmp_path)
+    table = load_records(tmp_path)
+    trained = table[table["steps"] > 0]
+    assert table.groupby("seed")["start"].nunique().tolist() == [1, 1]
+    assert trained.groupby("seed")["seen"].nunique().tolist() == [1, 1]
+    assert table["start"].nunique() == trained["seen"].nunique() == 2
+
+
+def test_a_run_does_what_is_missing_and_no_more(tmp_path: Path) -> None:
+    first = run(STUDY, tmp_path)
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "records").iterdir()}
+    again = run(STUDY, tmp_path)
+    assert (len(again.done), len(again.skipped)) == (0, len(first.done))
+    more = run(STUDY.but(seeds=3, losses=["infonce", "adnce", "margin"]), tmp_path)
+    assert {(cell.loss, cell.seed) for cell in more.done} == {
+        ("infonce", 2), ("adnce", 2), ("margin", 0), ("margin", 1), ("margin", 2), ("untrained", 2),
+    }  # fmt: skip
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+
+
+def test_a_damaged_record_is_made_again(tmp_path: Path) -> None:
+    run(STUDY, tmp_path)
+    before = scores(tmp_path)
+    path = sorted((tmp_path / "records").iterdir())[0]
+    path.write_text(path.read_text()[:200])
+    summary = run(STUDY, tmp_path)
+    assert len(summary.done) == 1
+    assert scores(tmp_path) == before
+
+
+def test_changed_source_or_data_makes_another_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = STUDY.cells()[0]
+    key = identify(cell).key
+    monkeypatch.setattr(runner, "_data", lambda task: {"file": "another checksum"})
+    assert identify(cell).key != key
+    monkeypatch.undo()
+    monkeypatch.setattr(runner, "_source", lambda *modules: "another source")
+    assert identify(cell).key != key
+
+
+def test_records_say_where_numbers_come_from(tmp_path: Path) -> None:
+    run(STUDY.but(seeds=1), tmp_path)
+    records = {record.cell["loss"]: record for record in Store(tmp_path).records()}
+    record = records["infonce"]
+    assert record.settings["loss"] == {"temperature": 0.1}
+    assert record.settings["task"] == {"noise": 2.0, "steps": 4, "batch_size": 64}
+    assert record.settings["method"] == {"pairing": None}
+    assert [step for step, _ in record.curve] == [1, 2, 3, 4]
+    assert record.steps == 4
+    assert record.throughput == pytest.approx(4 * 64 / record.seconds["train"])
+    assert record.seconds["total"] >= record.seconds["train"] + record.seconds["evaluate"] > 0
+    assert record.peak_memory["resident"] > 50_000_000
+    assert record.device.startswith("cpu (")
+    assert record.device.endswith("1 thread)")
+    assert {"python", "torch", "triptych"} <= record.versions.keys()
+    assert record.commit is None or len(record.commit.removesuffix("+changes")) == 40
+    assert records["untrained"].steps == 0
+    assert "loss" not in records["untrained"].settings
+
+
+class Failing(Engine):
+    """An engine that runs cells in this process, and whose every second cell fails."""
+
+    def __init__(self) -> None:
+        self.cells: list[tuple[Cell, str]] = []
+
+    def submit(self, cell: Cell, key: str, resources: Resources) -> None:
+        self.cells.append((cell, key))
+
+    def events(self) -> Iterator[Event]:
+        for number, (cell, key) in enumerate(self.cells):
+            yield Event("started", cell)
+            if number % 2:
+                yield Event("failed", cell, reason="ValueError: bad luck", details="Traceback")
+            else:
+                runner.run_cell(cell, key, self.folder)
+                yield Event("done", cell)
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_failed_cell_fails_alone_and_says_why(tmp_path: Path) -> None:
+    summary = run(STUDY, tmp_path, engine=Failing())
+    assert (len(summary.done), len(summary.failed)) == (3, 3)
+    assert set(summary.failed.values()) == {"ValueError: bad luck"}
+    written = [json.loads(path.read_text()) for path in (tmp_path / "failures").iterdir()]
+    assert {w["reason"] for w in written} == {"ValueError: bad luck"}
+    assert {Cell(**w["cell"]) for w in written} == set(summary.failed)
+
+
+class Idle(Failing):
+    """An engine that says done and has done nothing."""
+
+    def events(self) -> Iterator[Event]:
+        for cell, _ in self.cells:
+            yield Event("done", cell)
+
+
+def test_done_means_a_record_is_there(tmp_path: Path) -> None:
+    summary = run(STUDY.but(seeds=1), tmp_path, engine=Idle())
+    assert not summary.done
+    assert set(summary.failed.values()) == {"It left no good record. Disk full?"}
+
+
+def test_a_worker_that_raises_says_so_and_goes_on(tmp_path: Path) -> None:
+    """Noise so large that the projections are infinite, and the loss is NaN."""
+    study = Study("s", tasks=["blobs(steps=2, noise=1e38)"], losses=["infonce"], seeds=1)
+    good = Study("s", tasks=["blobs(steps=2)"], losses=["infonce"], seeds=1)
+    both = Study("s", tasks=[*study.tasks, *good.tasks], losses=["infonce"], seeds=1)
+    summary = run(both, tmp_path, engine="local(jobs=1)")
+    assert {cell.task for cell in summary.failed} == set(study.tasks)
+    assert {cell.task for cell in summary.done} == set(good.tasks)
+    assert any("Diverged" in reason for reason in summary.failed.values())
+
+
+def test_a_killed_worker_costs_only_its_cell(tmp_path: Path) -> None:
+    study = Study("s", tasks=["blobs(steps=400)"], losses=["infonce"], seeds=2)
+    engine = Local(jobs=1)
+    killed: list[Cell] = []
+
+    def kill(event: Event, summary: Summary) -> None:
+        if event.kind == "step" and not killed:
+            killed.append(event.cell)
+            os.kill(engine._processes[event.worker].pid, signal.SIGKILL)
+
+    summary = run(study, tmp_path, engine=engine, listen=kill)
+    assert list(summary.failed) == killed
+    assert "killed by SIGKILL, perhaps because memory ran out" in summary.failed[killed[0]]
+    assert len(summary.done) == 3
+    again = run(study, tmp_path)
+    assert again.done == killed
+    assert not list((tmp_path / "failures").iterdir())
+
+
+def test_ctrl_c_keeps_what_is_finished_and_stops_the_workers(tmp_path: Path) -> None:
+    study = Study("s", tasks=["blobs(steps=3)", "blobs(steps=100000)"], losses=["infonce"], seeds=1)
+    engine = Local(jobs=2)
+
+    def interrupt(event: Event, summary: Summary) -> None:
+        if event.kind == "step" and event.steps > 3 and len(summary.done) >= 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as stop:
+        run(study, tmp_path, engine=engine, listen=interrupt)
+    assert len(stop.value.summary.done) >= 2
+    assert len(list(Store(tmp_path).records())) == len(stop.value.summary.done)
+    assert not list((tmp_path / "records").glob(".*"))
+    deadline = time.monotonic() + 20
+    while any(p.poll() is None for p in engine._processes.values()):
+        assert time.monotonic() < deadline, "a worker outlived the run"
+        time.sleep(0.05)
+
+
+def test_workers_leave_when_the_run_is_over(tmp_path: Path) -> None:
+    engine = Local(jobs=2)
+    run(STUDY.but(seeds=1), tmp_path, engine=engine)
+    assert all(p.poll() is not None for p in engine._processes.values())
+    assert threading.active_count() < 10
+
+
+def test_what_plugins_print_goes_to_the_log(tmp_path: Path) -> None:
+    run(STUDY.but(seeds=1), tmp_path, engine="local(jobs=1)")
+    log = (tmp_path / "logs" / "worker-1.log").read_text()
+    assert "blobs(steps=4) / siamese / infonce / seed 0" in log
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"Could not write to .* Name another folder"):
+        run(STUDY, tmp_path / "file")
+
+
+def test_data_that_is_not_to_be_had_fails_its_cells_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def data(task: str) -> dict[str, str]:
+        if "steps=5" in task:
+            raise InputError("Could not download the data.")
+        return {}
+
+    monkeypatch.setattr(runner, "_data", data)
+    study = Study("s", tasks=["blobs(steps=4)", "blobs(steps=5)"], losses=["infonce"], seeds=1)
+    summary = run(study, tmp_path)
+    assert {cell.task for cell in summary.done} == {"blobs(steps=4)"}
+    assert set(summary.failed.values()) == {"Could not download the data."}
+
+
+def test_wrong_jobs() -> None:
+    with pytest.raises(InputError, match="`jobs` must be a whole number"):
+        Local(jobs=-1)

@@ -1,0 +1,88 @@
+from pathlib import Path
+
+import pytest
+
+from harness.errors import InputError
+from harness.study import Cell, Study, shipped
+
+
+def test_cells_are_the_grid_with_untrained() -> None:
+    study = Study("s", tasks=["blobs"], losses=["infonce", "adnce(mu=0.5)"], seeds=2)
+    labels = [(cell.loss, cell.seed) for cell in study.cells()]
+    losses = ["infonce", "adnce(mu=0.5)", "untrained"]
+    assert labels == [(loss, seed) for seed in (0, 1) for loss in losses]
+
+
+def test_two_ways_to_write_a_cell_are_one_cell() -> None:
+    study = Study("s", tasks=["blobs"], losses=["adnce(mu=0.7)", "adnce", "untrained"], seeds=1)
+    assert study.cells() == [
+        Cell("blobs", "siamese", "adnce", 0),
+        Cell("blobs", "siamese", "untrained", 0),
+    ]
+
+
+def test_every_shipped_study_is_right() -> None:
+    assert "quickstart" in shipped()
+    for name in shipped():
+        study = Study.load(name)
+        assert study.name == name
+        assert Study.from_dict(study.to_dict()) == study
+
+
+def test_quickstart_is_the_three_panels() -> None:
+    study = Study.load("quickstart")
+    assert len(study.cells()) == 27
+    assert study.baseline == "infonce"
+
+
+def test_a_study_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('tasks = ["blobs(noise=3)"]\nlosses = ["margin"]\nseeds = [4, 2]\n')
+    study = Study.load(path)
+    assert (study.name, study.tasks, study.seeds) == ("mine", ("blobs(noise=3.0)",), (4, 2))
+    assert study.baseline == "margin"
+
+
+def test_everything_wrong_is_said_at_once() -> None:
+    with pytest.raises(InputError) as caught:
+        Study("s", tasks=["blob"], losses=["infonce(tau=1)", "adnec"], methods=[], seeds=0)
+    message = str(caught.value)
+    for part in ("'blob'", "'blobs'", "'tau'", "'adnec'", "'adnce'", "`methods`", "`seeds`"):
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tasks = [", "is not valid TOML"),
+        ('tasks = ["blobs"]\nlosses = ["infonce"]\nsedes = 3', "'sedes'. Did you mean 'seeds'"),
+        ('losses = ["infonce"]', "`tasks` is missing"),
+        ('tasks = "blobs"\nlosses = ["infonce"]', "`tasks` must be a list of specs"),
+        ('tasks = ["blobs"]\nlosses = ["infonce"]\nseeds = [1, 1]', "`seeds` must be"),
+        ('tasks = ["blobs"]\nlosses = ["infonce"]\nseeds = true', "`seeds` must be"),
+        ('tasks = ["blobs"]\nlosses = ["infonce"]\nbaseline = "adnce"', "`baseline` must be one"),
+        ('tasks = ["blobs"]\nlosses = ["untrained"]', "`losses` must name at least one"),
+    ],
+)
+def test_wrong_files(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        Study.load(path)
+
+
+def test_a_missing_file_and_a_wrong_name() -> None:
+    with pytest.raises(InputError, match=r"There is no study file 'no.toml'"):
+        Study.load("no.toml")
+    with pytest.raises(InputError, match="Did you mean 'quickstart'"):
+        Study.load("quickstrat")
+
+
+def test_changes_to_a_study() -> None:
+    study = Study("s", tasks=["blobs(noise=3.0)", "images"], losses=["infonce", "adnce"], seeds=3)
+    assert study.but(tasks=["blobs"]).tasks == ("blobs(noise=3.0)",)
+    assert study.but(tasks=["nodes"]).tasks == ("nodes",)
+    assert study.but(seeds=5).seeds == (0, 1, 2, 3, 4)
+    assert study.but(losses=["adnce", "margin"]).baseline == "adnce"
+    assert study.but(losses=["margin", "infonce"]).baseline == "infonce"
+    assert study.but() == study

@@ -1,0 +1,158 @@
+"""Facts about the embedded data, and what the tasks promise of it."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from adapters import hf_datasets, hf_transformers, pyg
+from adapters.hf_evaluate import Accuracy, MacroF1, Spearman, points
+from harness import plugins
+from harness.errors import InputError
+from harness.randomness import Randomness
+from harness.task import Task
+
+
+def loaded(spec: str, seed: int = 0) -> Task:
+    task: Task = plugins.build("tasks", spec)
+    task.load(Randomness(spec, "siamese", seed))
+    return task
+
+
+def test_mnist_5k() -> None:
+    table = hf_datasets.mnist_5k().with_format("numpy")
+    assert np.bincount(table["label"][:]).tolist() == [500] * 10
+    pixels = np.array(table["pixels"][:])
+    assert pixels.shape == (5000, 28, 28)
+    assert (pixels.min(), pixels.max()) == (0, 255)
+
+
+def test_sts_b() -> None:
+    table = hf_datasets.sts_b()
+    assert {split: len(rows) for split, rows in table.items()} == {
+        "train": 5749,
+        "validation": 1500,
+        "test": 1379,
+    }
+    assert table["train"][0] == {
+        "score": 5.0,
+        "first": "A plane is taking off.",
+        "second": "An air plane is taking off.",
+    }
+
+
+def test_images_split_evenly_and_keep_the_test_split() -> None:
+    first, second = (loaded("images", seed) for seed in (0, 1))
+    sizes = {name: len(list(part)) for name, part in first.splits()[0].items()}
+    assert sizes == {"train": 3000, "validation": 1000, "test": 1000}
+    assert first.splits()[0]["test"] == second.splits()[0]["test"]
+    assert first.splits()[0]["train"] != second.splits()[0]["train"]
+
+
+def test_images_are_in_range_and_views_keep_the_shape() -> None:
+    task = loaded("images")
+    batch = task.batch(torch.arange(4))
+    assert batch.data.shape == (4, 1, 28, 28)
+    assert (batch.data.min(), batch.data.max()) == (0, 1)
+    torch.manual_seed(0)
+    for view in task.views(batch.data):
+        assert view.shape == batch.data.shape
+
+
+def test_no_training_sentence_is_in_a_scored_pair() -> None:
+    division = loaded("sentences").splits()[0]
+    train = {sentence for (sentence,) in division["train"]}  # type: ignore[misc]
+    scored = {s for split in ("validation", "test") for pair in division[split] for s in pair}  # type: ignore[attr-defined]
+    assert len(train) == len(list(division["train"])) == 10_102
+    assert not train & scored
+    pairs = {split: {frozenset(p) for p in division[split]} for split in ("validation", "test")}  # type: ignore[arg-type]
+    assert not pairs["validation"] & pairs["test"]
+    assert len(list(division["validation"])) == 1500 - 3
+    assert len(list(division["test"])) == 1379
+
+
+def test_minilm_has_the_layers_asked_for() -> None:
+    encoder = hf_transformers.minilm(layers=2, dropout=0.1, pooling="mean").eval()
+    assert len(encoder.model.encoder.layer) == 2
+    tokens = hf_transformers.tokenize(["A plane is taking off.", "No."], length=128)
+    assert tokens[0][0] == 101  # [CLS]
+    rows = encoder(hf_transformers.pad(tokens))
+    alone = encoder(hf_transformers.pad(tokens[1:]))
+    torch.testing.assert_close(rows[1:], alone)  # padding has no influence
+    with pytest.raises(InputError, match="`layers` must be a number at least 1 and at most 6"):
+        plugins.build("tasks", "sentences(layers=7)")
+
+
+def test_cora() -> None:
+    data = pyg.cora()
+    assert (data.num_nodes, data.num_node_features, data.num_edges) == (2708, 1433, 10556)
+    assert data.is_undirected()
+    assert not data.has_self_loops()
+    assert torch.bincount(data.y).tolist() == [298, 418, 818, 426, 217, 180, 351]
+
+
+def test_cora_is_the_one_that_everybody_uses() -> None:
+    """The wheel's graph against Planetoid's files, node order aside."""
+    folder = os.environ.get("TRIPTYCH_DATA")
+    if not folder or not (Path(folder) / "planetoid").exists():
+        pytest.skip("TRIPTYCH_DATA names no folder with planetoid/")
+    import shutil
+    import tempfile
+
+    from torch_geometric.datasets import Planetoid
+    from torch_geometric.utils import degree
+
+    with tempfile.TemporaryDirectory() as copy:  # PyG writes beside what it reads
+        shutil.copytree(Path(folder) / "planetoid" / "Cora", Path(copy) / "Cora")
+        theirs = Planetoid(copy, "Cora")[0]
+    ours = pyg.cora()
+    for one, two in (
+        (degree(ours.edge_index[0]), degree(theirs.edge_index[0])),
+        (ours.x.sum(dim=1), theirs.x.sum(dim=1)),
+        (ours.x.sum(dim=0), theirs.x.sum(dim=0)),
+        (torch.bincount(ours.y).float(), torch.bincount(theirs.y).float()),
+    ):
+        torch.testing.assert_close(one.sort().values, two.sort().values)
+
+
+def test_nodes_are_split_as_said() -> None:
+    task = loaded("nodes(draws=3)")
+    divisions = task.splits()
+    assert len(divisions) == 3
+    labels = pyg.cora().y
+    for division in divisions:
+        sizes = {name: len(list(part)) for name, part in division.items()}
+        assert sizes == {"train": 140, "validation": 500, "test": 1000}
+        assert torch.bincount(labels[list(division["train"])]).tolist() == [20] * 7
+    assert divisions[0]["train"] != divisions[1]["train"]
+    assert divisions[0]["test"] == loaded("nodes", seed=5).splits()[0]["test"]
+
+
+def test_grace_views_drop_edges_and_columns() -> None:
+    data = pyg.cora()
+    torch.manual_seed(0)
+    graph = pyg.Graph(data.x, data.edge_index)
+    view = pyg.grace_view(graph, drop_edges=0.4, mask_features=0.3)
+    assert view.edges.shape[1] / graph.edges.shape[1] == pytest.approx(0.6, abs=0.02)
+    zeroed = (view.x.sum(dim=0) == 0).float().mean().item()
+    assert zeroed == pytest.approx(0.3, abs=0.05)
+    assert torch.equal(data.x, pyg.cora().x), "the graph itself was changed"
+    both = {tuple(edge) for edge in view.edges.T.tolist()}
+    assert both == {(b, a) for a, b in both}
+
+
+def test_metrics_are_scikit_learns_and_scipys() -> None:
+    from scipy.stats import spearmanr
+    from sklearn.metrics import accuracy_score, f1_score
+
+    generator = np.random.default_rng(0)
+    predicted, true = generator.integers(0, 4, (2, 100))
+    scores = points([Accuracy(), MacroF1()], predicted, true)
+    assert scores == {
+        "accuracy": 100 * accuracy_score(true, predicted),
+        "macro_f1": 100 * f1_score(true, predicted, average="macro"),
+    }
+    x, y = generator.normal(size=(2, 50))
+    assert points([Spearman()], x, y)["spearman"] == pytest.approx(100 * spearmanr(x, y).statistic)

