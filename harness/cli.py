@@ -80,8 +80,10 @@ def run_command(
     methods: Annotated[str | None, typer.Option(help="These instead, by commas.")] = None,
     losses: Annotated[str | None, typer.Option(help="These instead, by commas.")] = None,
     seeds: Annotated[int | None, typer.Option(help="How many seeds, from 0.", min=1)] = None,
-    jobs: Annotated[int, typer.Option(help="Worker processes; 0: one a core.", min=0)] = 0,
-    engine: Annotated[str, typer.Option(help="Where cells run.")] = "local",
+    jobs: Annotated[
+        int | None, typer.Option(help="Worker processes; 0 or left out: one a core.", min=0)
+    ] = None,
+    engine: Annotated[str, typer.Option(help="Where cells run, such as local(jobs=2).")] = "local",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Run a study's cells that have no record yet, and show the board.
@@ -103,7 +105,7 @@ def run_command(
             losses=specs(losses),
             seeds=seeds,
         )
-        spec = f"local(jobs={jobs})" if engine == "local" else engine
+        spec = engine if jobs is None else f"{engine}(jobs={jobs})"
         started = time.monotonic()
         try:
             with _progress() as listen:

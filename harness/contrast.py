@@ -35,7 +35,6 @@ class Contrast:
 
     Raises:
         InputError: where shapes or types do not fit together.
-
     """
 
     anchors: Float[Tensor, "n d"]
@@ -102,7 +101,6 @@ def both_views(a: Tensor, b: Tensor, ids: Tensor | None = None) -> tuple[Contras
     >>> a, b = torch.eye(2), torch.eye(2)
     >>> [tuple(c.candidates.shape) for c in both_views(a, b)]
     [(4, 2), (4, 2)]
-
     """
     ids = _ids(a, ids)
     candidates, candidate_ids = torch.cat([a, b]), torch.cat([ids, ids])
@@ -124,7 +122,6 @@ def cross_view(a: Tensor, b: Tensor, ids: Tensor | None = None) -> tuple[Contras
 
     >>> [tuple(c.candidates.shape) for c in cross_view(torch.eye(2), torch.eye(2))]
     [(2, 2)]
-
     """
     ids = _ids(a, ids)
     return (Contrast(a, b, b, ids, ids),)
@@ -142,7 +139,6 @@ def same_view(a: Tensor, b: Tensor, ids: Tensor | None = None) -> tuple[Contrast
     >>> a, b = torch.eye(2), torch.ones(2, 2)
     >>> bool((same_view(a, b)[0].candidates == a).all())
     True
-
     """
     ids = _ids(a, ids)
     return (Contrast(a, b, a, ids, ids),)

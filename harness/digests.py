@@ -31,15 +31,15 @@ class Digest:
         Raises:
             TypeError: where it is something else. Give views as (named) tuples,
                 lists or mappings of tensors.
-
         """
         if isinstance(value, Tensor):
-            self.update(
-                value.detach().cpu().contiguous().view(torch.uint8).numpy()
-                if value.dtype == torch.bfloat16
-                else value.detach().cpu().numpy()
-            )
-        elif isinstance(value, np.ndarray):
+            value = value.detach().cpu()
+            if value.dtype == torch.bfloat16:  # NumPy has no such type
+                self._text("bfloat16")
+                value = value.view(torch.int16)
+            self.update(value.numpy())
+        elif isinstance(value, np.ndarray | np.generic):
+            value = np.asarray(value)
             self._text(f"array {value.dtype} {value.shape}")
             self._hash.update(np.ascontiguousarray(value).data)
         elif isinstance(value, Mapping):

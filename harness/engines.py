@@ -4,6 +4,7 @@ A result travels through the store and never through the engine, so every engine
 resumes alike: an engine only says what has become of the cells it was given.
 """
 
+import contextlib
 import json
 import os
 import queue
@@ -41,7 +42,6 @@ class Event:
         loss: the objective at that step.
         reason: why it failed, in a line.
         details: the traceback, where there is one.
-
     """
 
     kind: Literal["started", "step", "done", "failed"]
@@ -95,7 +95,6 @@ class Local(Engine):
 
     Raises:
         InputError: where ``jobs`` is not a whole number of 0 or more.
-
     """
 
     def __init__(self, *, jobs: int = 0) -> None:
@@ -104,36 +103,40 @@ class Local(Engine):
             f"`jobs` must be a whole number, 0 for one a core: got {jobs!r}.",
         )
         self.jobs = jobs or _cores()
+
+    def open(self, folder: Path, device: str) -> "Engine":
+        """Start afresh: an engine may be used for one run after another."""
         self._waiting: queue.SimpleQueue[tuple[Cell, dict[str, Any]]] = queue.SimpleQueue()
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._processes: dict[int, subprocess.Popen[str]] = {}
         self._threads: list[threading.Thread] = []
-        self._open = 0
+        self._unsettled = 0
         self._stopped = threading.Event()
+        return super().open(folder, device)
 
     def submit(self, cell: Cell, key: str, resources: Resources) -> None:
         """Put the cell into the queue that all workers take from."""
         job = {"cell": cell.to_dict(), "key": key, "folder": str(self.folder), **asdict(resources)}
         self._waiting.put((cell, job))
-        self._open += 1
+        self._unsettled += 1
 
     def events(self) -> Iterator[Event]:
         """Start the workers and yield their events until every cell is settled."""
-        for number in range(1, min(self.jobs, self._open) + 1):
+        for number in range(1, min(self.jobs, self._unsettled) + 1):
             thread = threading.Thread(target=self._work, args=(number,), daemon=True)
             self._threads.append(thread)
             thread.start()
-        while self._open:
+        while self._unsettled:
             event = self._events.get()
             if event.kind in ("done", "failed"):
-                self._open -= 1
+                self._unsettled -= 1
             yield event
 
     def close(self) -> None:
         """Kill the workers, and wait until they are gone."""
         self._stopped.set()
         for process in list(self._processes.values()):
-            process.kill()
+            _kill(process)
         for thread in self._threads:
             thread.join()
 
@@ -147,8 +150,9 @@ class Local(Engine):
             self._events.put(Event("started", cell, number))
             try:
                 settled = self._converse(number, cell, job)
-            except (OSError, ValueError) as error:
-                settled = Event("failed", cell, number, reason=f"The worker broke: {error}")
+            except Exception as error:  # Whatever it is, the cell has to be settled.
+                reason = f"The worker broke: {type(error).__name__}: {error}"
+                settled = Event("failed", cell, number, reason=reason)
             self._events.put(settled)
         if number in self._processes:
             self._processes[number].communicate()  # No more jobs: the worker leaves.
@@ -160,7 +164,7 @@ class Local(Engine):
                 process.communicate()
             process = self._processes[number] = _start_worker(self.folder, number)
             if self._stopped.is_set():  # close() came while the worker was starting.
-                process.kill()
+                _kill(process)
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(json.dumps(job) + "\n")
         process.stdin.flush()
@@ -208,6 +212,13 @@ def _start_worker(folder: Path, number: int) -> subprocess.Popen[str]:
             # Ctrl-C is for the main process, which then stops the workers.
             start_new_session=True,
         )
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """Kill a worker and whatever its plugins started: it leads a session of its own."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _ending(status: int) -> str:

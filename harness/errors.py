@@ -34,21 +34,17 @@ def require_number(
         ...
     harness.errors.InputError: `temperature` must be a number above 0: got -1.
     """
-    rules = [
-        f"{word} {bound}"
-        for word, bound in (("above", above), ("at least", at_least), ("at most", at_most))
-        if bound is not None
-    ]
-    rule = " ".join(["a number", " and ".join(rules)]).strip()
-    good = isinstance(value, int | float) and not isinstance(value, bool) and value == value
-    if good:
-        assert isinstance(value, int | float)
-        good = (
-            (above is None or value > above)
-            and (at_least is None or value >= at_least)
-            and (at_most is None or value <= at_most)
-        )
-    require(good, f"`{name}` must be {rule}: got {value!r}.")
+    bounds = (("above", above), ("at least", at_least), ("at most", at_most))
+    rules = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
+    good = (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and (above is None or value > above)
+        and (at_least is None or value >= at_least)
+        and (at_most is None or value <= at_most)
+        and value == value  # not NaN
+    )
+    require(good, f"`{name}` must be {f'a number {rules}'.strip()}: got {value!r}.")
 
 
 def require_choice(name: str, value: object, choices: Iterable[object]) -> None:

@@ -31,7 +31,6 @@ def load(group: str, name: str) -> Any:
 
     Raises:
         InputError: where there is no such plugin, or where it cannot be imported.
-
     """
     entries = _entries(group)
     if name not in entries:
@@ -46,12 +45,16 @@ def load(group: str, name: str) -> Any:
         ) from error
 
 
+def modules(group: str, name: str) -> set[str]:
+    """Return the modules that a plugin's entry point and its object come from."""
+    return {_entries(group)[name].module, getattr(load(group, name), "__module__", name)}
+
+
 def settings(group: str, name: str) -> Settings:
     """Return {setting: default} of a plugin, in the order of its signature.
 
     Raises:
         InputError: where a setting has no default or is not a keyword.
-
     """
     found: Settings = {}
     for parameter in inspect.signature(load(group, name)).parameters.values():
@@ -74,7 +77,6 @@ def parse(group: str, spec: str) -> tuple[str, Settings]:
 
     >>> parse("losses", "adnce(mu=1, form='graph')")
     ('adnce', {'mu': 1.0, 'form': 'graph'})
-
     """
     name, given = _read(spec)
     known = settings(group, name)
@@ -89,7 +91,6 @@ def canonical(group: str, spec: str) -> str:
 
     >>> canonical("losses", " adnce( sigma=1, mu=0.50 ) ")
     'adnce(mu=0.5)'
-
     """
     name, given = parse(group, spec)
     changed = [
@@ -108,7 +109,6 @@ def build(group: str, spec: str) -> Any:
 
     >>> build("losses", "adnce(temperature=0.4, mu=0.7, sigma=0.5)").sigma
     0.5
-
     """
     name, given = parse(group, spec)
     factory = load(group, name)
@@ -130,7 +130,13 @@ def split_specs(text: str) -> list[str]:
     >>> split_specs("infonce, adnce(mu=0.5, sigma=1)")
     ['infonce', 'adnce(mu=0.5, sigma=1)']
     """
-    parts = re.findall(r"(?:[^,(]|\([^)]*\)?)+", text)
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
     return [part.strip() for part in parts if part.strip()]
 
 
@@ -145,7 +151,7 @@ def _read(spec: str) -> tuple[str, Settings]:
         given = {keyword.arg: _literal(keyword.value) for keyword in call.keywords}
         if None in given or len(given) < len(call.keywords):
             raise ValueError
-    except (ValueError, SyntaxError) as error:
+    except (ValueError, SyntaxError, TypeError) as error:
         raise InputError(
             f"A spec must read `name` or `name(setting=value, ...)`: got {spec!r}."
         ) from error
@@ -153,6 +159,8 @@ def _read(spec: str) -> tuple[str, Settings]:
 
 
 def _literal(node: ast.expr) -> Any:
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return -_literal(node.operand)
     if isinstance(node, ast.Name):  # A shell eats quotes: form=graph is form='graph'.
         return float("inf") if node.id == "inf" else node.id
     return ast.literal_eval(node)

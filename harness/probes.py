@@ -38,7 +38,6 @@ def logistic_probe(
 
     Raises:
         InputError: where ``train`` has fewer than two classes.
-
     """
     rows, classes = train
     require(

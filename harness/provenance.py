@@ -84,6 +84,12 @@ def _imports(name: str, path: Path) -> tuple[str, ...]:
     return tuple(found)
 
 
+def forget() -> None:
+    """Read sources anew: they may have changed since this process last looked."""
+    _source.cache_clear()
+    _imports.cache_clear()
+
+
 @cache
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that make the scores."""
@@ -120,7 +126,6 @@ def choose_device(name: str) -> str:
 
     Raises:
         InputError: where the device is not to be had here.
-
     """
     from harness.errors import InputError, require_choice
 

@@ -41,7 +41,6 @@ class Randomness:
 
         Raises:
             InputError: where there is no such stream.
-
         """
         require_choice("stream", stream, STREAMS)
         key = "\0".join((self.task, self.method, str(self.seed_number), stream, str(step)))
@@ -64,8 +63,7 @@ class Randomness:
         """
         seed = self.seed(stream, step)
         python_state, numpy_state = random.getstate(), np.random.get_state()
-        devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-        with torch.random.fork_rng(devices):
+        with torch.random.fork_rng(_devices_in_use()):
             torch.manual_seed(seed)
             random.seed(seed)
             np.random.seed(seed % 2**32)
@@ -74,3 +72,9 @@ class Randomness:
             finally:
                 random.setstate(python_state)
                 np.random.set_state(numpy_state)
+
+
+def _devices_in_use() -> list[int]:
+    """Return this process's GPU, if it has started one: forking others would start them."""
+    in_use: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return [torch.cuda.current_device()] if in_use else []

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
@@ -31,7 +31,6 @@ class Identity:
         data: {name: checksum} of the task's data.
         source: a digest of the source of the training loop and of all plugins used.
         frame: the same without the loss: what two losses must share to be paired.
-
     """
 
     cell: Cell
@@ -73,7 +72,6 @@ class Record:
         commit: of the checkout, if it ran from one.
         device: what it ran on.
         finished: when, UTC, ISO 8601.
-
     """
 
     key: str
@@ -110,9 +108,10 @@ class Store:
         """Return where the record of ``cell`` with this key is, or would be."""
         return self.folder / "records" / f"{_slug(cell)}-{key}.json"
 
-    def failure_path(self, cell: Cell, key: str) -> Path:
-        """Return where the failure of ``cell`` is, or would be."""
-        return self.folder / "failures" / f"{_slug(cell)}-{key}.json"
+    def failure_path(self, cell: Cell) -> Path:
+        """Return where the failure of ``cell`` is, or would be, whatever its key was."""
+        digest = _checksum(cell.to_dict())[:16]
+        return self.folder / "failures" / f"{_slug(cell)}-{digest}.json"
 
     def has(self, cell: Cell, key: str) -> bool:
         """Return whether ``cell`` has a good record with this key."""
@@ -125,13 +124,13 @@ class Store:
         values["checksum"] = _checksum(values)
         path = self.record_path(cell, record.key)
         write_atomically(path, json.dumps(values, indent=1, allow_nan=False) + "\n")
-        self.failure_path(cell, record.key).unlink(missing_ok=True)
+        self.failure_path(cell).unlink(missing_ok=True)
         return path
 
-    def write_failure(self, cell: Cell, key: str, reason: str, details: str = "") -> None:
+    def write_failure(self, cell: Cell, reason: str, details: str = "") -> None:
         """Write down why ``cell`` failed."""
-        values = {"cell": cell.to_dict(), "key": key, "reason": reason, "details": details}
-        write_atomically(self.failure_path(cell, key), json.dumps(values, indent=1) + "\n")
+        values = {"cell": cell.to_dict(), "reason": reason, "details": details}
+        write_atomically(self.failure_path(cell), json.dumps(values, indent=1) + "\n")
 
     def records(self) -> Iterator[Record]:
         """Yield the good records, in the order of their file names."""
@@ -146,16 +145,23 @@ class Store:
         return [path for path in paths if read_record(path) is None]
 
     def write_study(self, values: Mapping[str, Any]) -> None:
-        """Write down which study was last run here."""
+        """Write down which study was last run here, and the keys of its cells.
+
+        A baseline whose records are here stays, unless the new study has it too or
+        names another: running one more loss alone does not make it the baseline.
+        """
+        earlier = self.study().get("baseline")
+        if earlier is not None and earlier not in values["losses"]:
+            values = {**values, "baseline": earlier}
         write_atomically(self.folder / "study.json", json.dumps(values, indent=1) + "\n")
 
     def study(self) -> dict[str, Any]:
         """Return the study that was last run here, or nothing."""
         try:
-            found: dict[str, Any] = json.loads((self.folder / "study.json").read_text("utf-8"))
+            found = json.loads((self.folder / "study.json").read_text("utf-8"))
         except (OSError, ValueError):
             return {}
-        return found
+        return found if isinstance(found, dict) else {}
 
 
 def load_records(folder: str | Path) -> pd.DataFrame:
@@ -164,19 +170,19 @@ def load_records(folder: str | Path) -> pd.DataFrame:
     The columns are ``COLUMNS``: the cell, split, metric and value (in points);
     optimizer steps and wall seconds; the digests of where it started and of what
     it saw; the record's key. Where a cell has several records, because the code or
-    the data changed between runs, the one finished last is taken.
+    the data changed between runs, the one that the last run planned is taken, else
+    the one finished last.
 
     Raises:
         InputError: where the folder holds no record.
-
     """
     store = Store(folder)
-    newest: dict[Cell, Record] = {}
-    for record in store.records():
-        cell = Cell(**record.cell)
-        if cell not in newest or newest[cell].finished < record.finished:
-            newest[cell] = record
-    if not newest:
+    planned = set(store.study().get("keys", []))
+    chosen = {
+        Cell(**record.cell): record
+        for record in sorted(store.records(), key=lambda r: (r.key in planned, r.finished))
+    }
+    if not chosen:
         raise InputError(
             f"There is no record under {str(folder)!r}. Run a study first: "
             f"`triptych run quickstart --out {folder}`."
@@ -194,7 +200,7 @@ def load_records(folder: str | Path) -> pd.DataFrame:
             "seen": record.digests["seen"],
             "key": record.key,
         }
-        for record in newest.values()
+        for record in sorted(chosen.values(), key=lambda r: r.finished)
         for split, scores in record.scores.items()
         for metric, value in scores.items()
     ]
@@ -218,18 +224,18 @@ def write_atomically(path: Path, text: str) -> None:
 
     Raises:
         OSError: where it cannot be written; nothing is left behind then.
-
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}-")
+    # Not mkstemp: its files are for their owner only, and colleagues read boards.
+    temporary = path.with_name(f".{path.name[:40]}-{uuid.uuid4().hex}")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with temporary.open("x", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

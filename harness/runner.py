@@ -1,11 +1,14 @@
 """Cells -> engine -> records: run a study, skipping what is done."""
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+
+import torch
 
 from harness import plugins, provenance
 from harness.digests import Digest
@@ -30,7 +33,6 @@ class Summary:
         skipped: those that had a good record already.
         done: those that were run now.
         failed: those that failed, with the reason.
-
     """
 
     cells: Sequence[Cell]
@@ -73,60 +75,78 @@ def run(
     Raises:
         InputError: where the study is wrong or ``folder`` cannot be written.
         Interrupted: on Ctrl-C, after the workers were stopped.
-
     """
     if isinstance(study, str):
         study = Study.load(study)
     device = provenance.choose_device(device)
     store = Store(folder)
-    try:
-        store.write_study(study.to_dict())
-    except OSError as error:
-        raise InputError(
-            f"Could not write to {str(folder)!r}: {error}. Name another folder with `--out`."
-        ) from error
     summary = Summary(study.cells())
-    waiting: list[tuple[Cell, str]] = []
-    for cell in summary.cells:
-        try:
-            key = identify(cell).key
-        except InputError as error:
-            _fail(Event("failed", cell, reason=str(error)), "unplanned", store, summary, listen)
-            continue
-        if store.has(cell, key):
-            summary.skipped.append(cell)
-        else:
-            waiting.append((cell, key))
-    if not waiting:
-        return summary
+    _forget()
     try:
-        with plugins.build("engines", engine) if isinstance(engine, str) else engine as opened:
-            _drive(opened.open(store.folder, device), waiting, store, summary, listen)
+        keys = _plan(study, store, summary, listen)
+        if keys:
+            with plugins.build("engines", engine) if isinstance(engine, str) else engine as opened:
+                _drive(opened.open(store.folder, device), keys, store, summary, listen)
     except KeyboardInterrupt:
         raise Interrupted(summary) from None
     return summary
 
 
+def _plan(study: Study, store: Store, summary: Summary, listen: Listener) -> dict[Cell, str]:
+    """Return the cells without a good record and the keys that theirs will have."""
+    keys: dict[Cell, str] = {}
+    unplanned: list[Event] = []
+    _write_study(study, store, keys)
+    for cell in summary.cells:
+        try:
+            keys[cell] = identify(cell).key
+        except InputError as error:
+            unplanned.append(Event("failed", cell, reason=str(error)))
+    _write_study(study, store, keys)
+    for event in unplanned:
+        _fail(event, store, summary, listen)
+    summary.skipped += [cell for cell, key in keys.items() if store.has(cell, key)]
+    done = set(summary.skipped)
+    return {cell: key for cell, key in keys.items() if cell not in done}
+
+
+def _write_study(study: Study, store: Store, keys: Mapping[Cell, str]) -> None:
+    try:
+        store.write_study(study.to_dict() | {"keys": list(keys.values())})
+    except OSError as error:
+        raise InputError(
+            f"Could not write to {str(store.folder)!r}: {error}. Name another folder with `--out`."
+        ) from error
+
+
 def _drive(
-    engine: Engine,
-    waiting: Sequence[tuple[Cell, str]],
-    store: Store,
-    summary: Summary,
-    listen: Listener,
+    engine: Engine, keys: Mapping[Cell, str], store: Store, summary: Summary, listen: Listener
 ) -> None:
-    """Hand the cells to the engine, and keep account of what becomes of them."""
-    keys = dict(waiting)
-    for cell, key in waiting:
+    """Hand the cells to the engine, and keep account of what becomes of them.
+
+    A record is what counts: a cell is done if it has a good one, and only then,
+    whatever the engine says.
+    """
+    for cell, key in keys.items():
         engine.submit(cell, key, Resources(engine.device))
+    unsettled = dict(keys)
     for event in engine.events():
-        if event.kind == "done" and not store.has(event.cell, keys[event.cell]):
-            event = replace(event, kind="failed", reason="It left no good record. Disk full?")
-        if event.kind == "failed":
-            _fail(event, keys[event.cell], store, summary, listen)
-            continue
-        if event.kind == "done":
-            summary.done.append(event.cell)
-        listen(event, summary)
+        if event.kind in ("done", "failed"):
+            _settle(event, unsettled.pop(event.cell), store, summary, listen)
+        else:
+            listen(event, summary)
+    for cell, key in unsettled.items():
+        reason = "The engine ended without saying what became of it."
+        _settle(Event("failed", cell, reason=reason), key, store, summary, listen)
+
+
+def _settle(event: Event, key: str, store: Store, summary: Summary, listen: Listener) -> None:
+    if store.has(event.cell, key):
+        summary.done.append(event.cell)
+        listen(replace(event, kind="done", reason="", details=""), summary)
+        return
+    reason = event.reason or "It left no good record. Is the disk full?"
+    _fail(replace(event, kind="failed", reason=reason), store, summary, listen)
 
 
 def run_cell(
@@ -141,7 +161,6 @@ def run_cell(
 
     Raises:
         InputError: where code or data changed since ``key`` was planned.
-
     """
     started = time.perf_counter()
     provenance.reset_peak_memory()
@@ -157,13 +176,15 @@ def run_cell(
     randomness = Randomness(cell.task, cell.method, cell.seed)
     outcome = fit(task, method, loss, randomness, device=device, report=report)
     start = Digest()
-    start.update((identity.frame, dict(identity.data), outcome.start_digest))
+    # The device and torch's version decide what a seed's masks and weights are.
+    machine = (torch.device(device).type, provenance.versions()["torch"])
+    start.update((machine, identity.frame, dict(identity.data), outcome.start_digest))
     record = Record(
         key=key,
         cell=cell.to_dict(),
         modality=task.modality,
         settings={
-            name: plugins.resolved(group, getattr(cell, name))
+            name: _settings(group, getattr(cell, name))
             for name, group in PLUGINS
             if getattr(cell, name) != UNTRAINED
         },
@@ -194,21 +215,33 @@ def identify(cell: Cell) -> Identity:
 
     Raises:
         InputError: where a plugin or its data is not to be had.
-
     """
-    frame = ["harness.training", _module("tasks", cell.task), _module("methods", cell.method)]
-    loss = [] if cell.loss == UNTRAINED else [_module("losses", cell.loss)]
+    frame = {"harness.training"} | _modules("tasks", cell.task) | _modules("methods", cell.method)
+    loss = set() if cell.loss == UNTRAINED else _modules("losses", cell.loss)
     return Identity(
         cell=cell,
         data=_data(cell.task),
-        source=_source(*frame, *loss),
-        frame=_source(*frame),
+        source=_source(*sorted(frame | loss)),
+        frame=_source(*sorted(frame)),
     )
 
 
-@cache
 def _data(task: str) -> dict[str, str]:
-    return dict(plugins.build("tasks", task).fetch())
+    found = _fetch(task)
+    if isinstance(found, InputError):
+        raise found
+    return found
+
+
+@cache
+def _fetch(task: str) -> dict[str, str] | InputError:
+    """Return checksums, or the error: a download that failed is tried once a run."""
+    try:
+        return dict(plugins.build("tasks", task).fetch())
+    except InputError as error:
+        return error
+    except Exception as error:  # A plugin's own; other tasks go on.
+        return InputError(f"The data of {task} is not to be had: {type(error).__name__}: {error}")
 
 
 @cache
@@ -216,16 +249,29 @@ def _source(*modules: str) -> str:
     return provenance.source_digest(modules)
 
 
-def _module(group: str, spec: str) -> str:
-    name, _ = plugins.parse(group, spec)
-    module: str = plugins.load(group, name).__module__
-    return module
+def _forget() -> None:
+    """Forget data and sources seen by an earlier run of this process: files may have changed."""
+    _fetch.cache_clear()
+    _source.cache_clear()
+    provenance.forget()
 
 
-def _fail(event: Event, key: str, store: Store, summary: Summary, listen: Listener) -> None:
+def _modules(group: str, spec: str) -> set[str]:
+    return plugins.modules(group, plugins.parse(group, spec)[0])
+
+
+def _settings(group: str, spec: str) -> plugins.Settings:
+    """Return all settings, with numbers that JSON has no word for as texts."""
+    return {
+        name: value if not isinstance(value, float) or math.isfinite(value) else repr(value)
+        for name, value in plugins.resolved(group, spec).items()
+    }
+
+
+def _fail(event: Event, store: Store, summary: Summary, listen: Listener) -> None:
     summary.failed[event.cell] = event.reason
     try:
-        store.write_failure(event.cell, key, event.reason, event.details)
+        store.write_failure(event.cell, event.reason, event.details)
     except OSError as error:
         summary.failed[event.cell] += f" (and this could not be written down: {error})"
     listen(event, summary)

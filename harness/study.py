@@ -1,6 +1,7 @@
 """Studies: a TOML file, or its parts, into cells."""
 
 import tomllib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.resources import files
@@ -53,7 +54,6 @@ class Study:
 
     Raises:
         InputError: with every wrong name and setting at once.
-
     """
 
     name: str
@@ -89,7 +89,6 @@ class Study:
 
         Raises:
             InputError: where there is none, or where it is wrong.
-
         """
         path = Path(source)
         if path.suffix == ".toml" or path.is_file():
@@ -113,7 +112,6 @@ class Study:
 
         Raises:
             InputError: where a key is unknown or missing, or a value wrong.
-
         """
         known = [field.name for field in fields(cls)]
         wrong = [str(unknown("study key", key, known)) for key in values if key not in known]
@@ -144,7 +142,9 @@ class Study:
                 for spec in [s for s in own if s.partition("(")[0] == given] or [given]
             ]
         kept = replace(self, baseline=None, **chosen)
-        return replace(kept, baseline=self.baseline) if self.baseline in kept.losses else kept
+        if self.baseline in (*kept.losses, UNTRAINED):
+            kept = replace(kept, baseline=self.baseline)
+        return kept
 
     def cells(self) -> list[Cell]:
         """Return all cells, seed by seed, so that a stopped run has whole blocks."""
@@ -165,13 +165,19 @@ def shipped() -> dict[str, Traversable]:
     An entry point of the group ``harness.studies`` names a package; each of its
     TOML files is a study.
 
+    A package that cannot be loaded is left out, with a warning.
+
     Raises:
         InputError: where two packages ship a study of the same name.
-
     """
     found: dict[str, Traversable] = {}
     for package in names("studies"):
-        for file in files(load("studies", package)).iterdir():
+        try:
+            folder = files(load("studies", package))
+        except InputError as error:
+            warnings.warn(str(error), stacklevel=2)
+            continue
+        for file in folder.iterdir():
             study = file.name.removesuffix(".toml")
             if study == file.name:
                 continue

@@ -38,7 +38,6 @@ class Task(ABC):
 
     Raises:
         InputError: where a setting breaks its rule.
-
     """
 
     modality: ClassVar[str]

@@ -26,7 +26,7 @@ from harness.errors import InputError
 from harness.losses.base import Loss, ScoreLoss
 from harness.methods.base import Method
 from harness.randomness import Randomness
-from harness.task import Task, to_device
+from harness.task import Batch, Task, to_device
 from harness.training import SPLITS, evaluate, fit
 
 Check = Callable[[], None]
@@ -117,10 +117,11 @@ def check_loss_ignores_order(spec: str) -> None:
 
 
 def check_loss_draws_no_randomness(spec: str) -> None:
-    """Evaluating twice gives the same, and leaves the global generator alone."""
-    loss, (a, b) = _loss(spec), _projections(8)
+    """Two fresh losses give the same, and leave the global generator alone."""
+    a, b = _projections(8)
+    losses = [_loss(spec) for _ in range(2)]  # two, because a loss may keep state
     state = torch.get_rng_state()
-    values = [_value(loss, *both_views(a, b)) for _ in range(2)]
+    values = [_value(loss, *both_views(a, b)) for loss in losses]
     assert torch.equal(*values), "the same contrast gave two values"
     assert torch.equal(state, torch.get_rng_state()), "the loss drew from the global generator"
 
@@ -139,8 +140,8 @@ def check_loss_gradient_is_exact(spec: str) -> None:
     """The gradient is that of the value, by finite differences (unless detached)."""
     loss, (a, b) = _loss(spec), _projections(5, width=3)
     if not loss.detached:
-        inputs = (a.requires_grad_(), b.requires_grad_())
-        torch.autograd.gradcheck(lambda x, y: _value(loss, *both_views(x, y)), inputs)
+        inputs = (a, b, *(p for p in loss.parameters() if p.requires_grad))
+        torch.autograd.gradcheck(lambda x, y, *_: _value(loss, *both_views(x, y)), inputs)
 
 
 def check_score_loss_ignores_blocks(spec: str) -> None:
@@ -153,7 +154,7 @@ def check_score_loss_ignores_blocks(spec: str) -> None:
         loss.block_rows = block_rows
         value = _value(loss, *both_views(a, b))
         value.backward()  # type: ignore[no-untyped-call]
-        results.append((value.detach(), a.grad, b.grad))
+        results.append((value.detach(), a.grad, b.grad, *(p.grad for p in loss.parameters())))
     for other in results[1:]:
         for one, two in zip(results[0], other, strict=True):
             _assert_close(one, two, "the block size changed the value or the gradient")
@@ -353,6 +354,7 @@ def _loss(spec: str) -> Loss:
 def _projections(rows: int, *, width: int = 6, seed: int = 0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     a, b = torch.randn(2, rows, width, generator=generator, dtype=torch.float64)
+    # Leaves of their own, so that each has its gradient.
     return a.clone().requires_grad_(), b.clone().requires_grad_()
 
 
@@ -398,7 +400,7 @@ def _contrasts(method: Method) -> Sequence[Contrast]:
     generator = torch.Generator().manual_seed(0)
     first, second = torch.randn(2, len(_TOY_IDS), 5, generator=generator)
     with _RANDOMNESS.seeded("dropout"):
-        contrasts: Sequence[Contrast] = method(first, second, _TOY_IDS)
+        contrasts: Sequence[Contrast] = method(first, second, Batch(None, _TOY_IDS))
     return contrasts
 
 
@@ -431,7 +433,7 @@ def _first_step(task: Task, randomness: Randomness = _RANDOMNESS) -> tuple[Any, 
 def _task_contrasts(task: Task, method: Method) -> Sequence[Contrast]:
     batch, (first, second) = _first_step(task)
     with _RANDOMNESS.seeded("dropout"):
-        contrasts: Sequence[Contrast] = method.train()(first, second, batch.ids)
+        contrasts: Sequence[Contrast] = method.train()(first, second, batch)
     return contrasts
 
 

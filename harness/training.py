@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -39,7 +39,6 @@ class Outcome:
         start_digest: of the splits and the networks' initial weights.
         seen_digest: of every batch, both its views and its dropout seed; empty
             where no step was taken.
-
     """
 
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -60,15 +59,15 @@ def fit(
     *,
     device: torch.device | str = "cpu",
     report: Report = lambda step, steps, value: None,
+    splits: Sequence[str] = SPLITS,
 ) -> Outcome:
-    """Train ``method`` on ``task`` with ``loss``, then evaluate its encoder.
+    """Train ``method`` on ``task`` with ``loss``, then evaluate its encoder on ``splits``.
 
     A step's objective is the mean of the loss over the contrasts that the method
     returned. Without a loss no step is taken: the ``untrained`` row.
 
     Raises:
         Diverged: at the first step whose objective is not finite.
-
     """
     device = torch.device(device)
     outcome = Outcome()
@@ -81,7 +80,7 @@ def fit(
     if loss is not None:
         train(task, method, loss.to(device), randomness, outcome, device, report)
     started = time.perf_counter()
-    for split in SPLITS:
+    for split in splits:
         outcome.scores[split] = evaluate(task, method, split, randomness)
     outcome.evaluate_seconds = time.perf_counter() - started
     return outcome
@@ -99,7 +98,6 @@ def train(
     """Take the task's number of steps, and write down what happened in ``outcome``."""
     optimizer = task.optimizer([*method.parameters(), *loss.parameters()])
     stride = math.ceil(task.steps / CURVE_POINTS)
-    seen = Digest()
     started = time.perf_counter()
     method.train()
     loss.train()
@@ -108,10 +106,14 @@ def train(
         batch = to_device(batch, device)
         with randomness.seeded("views", step):
             first, second = task.views(batch.data)
-        seen.update((batch.ids, first, second, randomness.seed("dropout", step)))
+        seen = Digest()  # Chained, so that a continued cell needs nothing but the last one.
+        seen.update(
+            (outcome.seen_digest, batch.ids, first, second, randomness.seed("dropout", step))
+        )
+        outcome.seen_digest = seen.hexdigest()
 
         with randomness.seeded("dropout", step):
-            contrasts = method(first, second, batch.ids)
+            contrasts = method(first, second, batch)
             objective = torch.stack([loss(contrast) for contrast in contrasts]).mean()
         value = objective.item()
         if not math.isfinite(value):
@@ -130,7 +132,6 @@ def train(
         outcome.steps = step + 1
         report(step + 1, task.steps, value)
     outcome.train_seconds = time.perf_counter() - started
-    outcome.seen_digest = seen.hexdigest()
 
 
 def evaluate(task: Task, method: Method, split: str, randomness: Randomness) -> dict[str, float]:
@@ -139,11 +140,14 @@ def evaluate(task: Task, method: Method, split: str, randomness: Randomness) -> 
     The head takes no part. The encoder is in eval mode and without gradients, so
     that evaluating changes nothing, BatchNorm's statistics included.
     """
-    training = method.training
+    modes = {module: module.training for module in method.modules()}
     method.eval()
-    with torch.no_grad(), randomness.seeded("probe"):
-        scores: Mapping[str, float] = task.evaluate(method.encoder, split)
-    method.train(training)
+    try:
+        with torch.no_grad(), randomness.seeded("probe"):
+            scores: Mapping[str, float] = task.evaluate(method.encoder, split)
+    finally:  # Module by module: a method may keep a part of itself in eval mode.
+        for module, mode in modes.items():
+            module.training = mode
     wrong = {name: value for name, value in scores.items() if not math.isfinite(value)}
     if wrong or not scores:
         raise InputError(

@@ -14,8 +14,10 @@ SECONDS_BETWEEN_STEPS = 0.2
 
 def main() -> None:
     """Run jobs until standard input ends."""
-    # Plugins may print: only events may reach the real standard output.
+    # Plugins may print, and may start programs that read: the two pipes are not theirs.
+    jobs = os.fdopen(os.dup(0), encoding="utf-8")
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
 
     import torch
@@ -31,8 +33,10 @@ def main() -> None:
         except BrokenPipeError:
             os._exit(1)  # Nobody listens any more.
 
-    for line in sys.stdin:
+    for line in jobs:
         job = json.loads(line)
+        if job["device"].startswith("cuda"):
+            torch.use_deterministic_algorithms(True, warn_only=True)
         last = 0.0
 
         def report(step: int, steps: int, loss: float) -> None:

@@ -29,8 +29,8 @@ def leaderboard(
     baseline's of the same task, metric, method and seed, with its 95% Student t
     interval; only pairs count that started from the same weights, splits, data and
     code and, where both were trained, saw the same batches and views. ``rank`` is
-    the rank in the task of the mean over those seeds that all its rows have, 1 the
-    highest, ties averaged; none where they share no seed.
+    the rank in the task of the mean over the baseline's seeds, 1 the highest, ties
+    averaged; a row that lacks one of those seeds has none.
 
     The rows of the task ``overall`` hold in ``mean`` and ``std`` the mean and
     deviation over tasks of a method and loss's rank (averaged over a task's metrics
@@ -44,7 +44,6 @@ def leaderboard(
 
     Raises:
         ValueError: where a column, the split or the baseline is not in ``records``.
-
     """
     missing = [column for column in NEEDED_COLUMNS if column not in records]
     if missing:
@@ -93,9 +92,10 @@ def paired_differences(scores: pd.DataFrame, baseline: pd.DataFrame) -> pd.Serie
 def _panel_rows(panel: pd.DataFrame, baseline: str) -> list[dict[str, object]]:
     """Return the rows of one task and metric."""
     groups = [group for _, group in panel.groupby(["method", "loss"], sort=False)]
-    shared = set.intersection(*(set(group["seed"]) for group in groups))
-    means = [group.loc[group["seed"].isin(shared), "value"].mean() for group in groups]
-    ranks = pd.Series(means).rank(ascending=False, method="average")
+    block = set(panel.loc[panel["loss"] == baseline, "seed"])
+    blocks = [group[group["seed"].isin(block)] for group in groups]
+    means = [rows["value"].mean() if len(rows) == len(block) else math.nan for rows in blocks]
+    ranks = pd.Series(means, dtype=float).rank(ascending=False, method="average")
     rows: list[dict[str, object]] = []
     for group, rank in zip(groups, ranks, strict=True):
         first = group.iloc[0]

@@ -36,7 +36,6 @@ class Images(Task):
         batch_size: images a step.
         learning_rate: AdamW's.
         weight_decay: AdamW's.
-
     """
 
     modality = "image"

@@ -35,13 +35,11 @@ class Nodes(Task):
         mask_features_2: the same of the second view.
         draws: random draws of labelled and validation nodes.
         steps: optimizer steps, each on the whole graph.
-        batch_size: nodes contrasted a step; 0 means all.
         learning_rate: AdamW's.
         weight_decay: AdamW's.
 
     References:
         Zhu et al. 2020, arXiv 2006.04131.
-
     """
 
     modality = "graph"

@@ -41,7 +41,6 @@ class Sentences(Task):
 
     References:
         Gao et al. 2021, arXiv 2104.08821.
-
     """
 
     modality = "sentence"

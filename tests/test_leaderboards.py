@@ -151,14 +151,24 @@ def test_cells_that_started_elsewhere_are_not_paired_untrained_included() -> Non
         assert math.isnan(row(board, "images", "accuracy", loss)["difference"])
 
 
-def test_ranks_are_over_the_seeds_that_all_have() -> None:
+def test_a_row_that_lacks_a_seed_of_the_baseline_has_no_rank() -> None:
     records = table()
-    records = records[~((records["loss"] == "adnce") & (records["seed"] < 2))]
-    records.loc[(records["loss"] == "infonce") & (records["seed"] < 2), "value"] = 0.0
-    board = leaderboard(records)
-    # Over all seeds infonce's mean is lower; on the one that both have, higher on nodes.
-    assert row(board, "nodes", "accuracy", "infonce")["rank"] == 1
-    assert row(board, "nodes", "accuracy", "adnce")["seeds"] == 1
+    missing = (records["loss"] == "adnce") & (records["seed"] == 1)
+    board = leaderboard(records[~missing])
+    assert math.isnan(row(board, "images", "accuracy", "adnce")["rank"])
+    assert row(board, "images", "accuracy", "adnce")["seeds"] == 2
+    assert row(board, "images", "accuracy", "infonce")["rank"] == 1
+    assert row(board, "images", "accuracy", "untrained")["rank"] == 2
+    assert math.isnan(row(board, "overall", "mean_rank", "adnce")["mean"])
+
+
+def test_ranks_are_over_the_baselines_seeds() -> None:
+    """A seed more of one loss moves its mean, and not its rank."""
+    extra = table()
+    extra = extra[(extra["loss"] == "adnce") & (extra["seed"] == 0)].assign(seed=9, value=0.0)
+    found = row(leaderboard(pd.concat([table(), extra])), "images", "accuracy", "adnce")
+    assert (found["seeds"], found["rank"]) == (4, 1)
+    assert found["mean"] < 62
 
 
 def test_a_loss_without_a_task_has_no_mean_rank() -> None:

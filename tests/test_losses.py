@@ -152,19 +152,21 @@ def test_a_wide_gaussian_gives_infonce(form: str) -> None:
     )
 
 
-def test_adnce_weights_are_constants_in_the_gradient() -> None:
-    """The gradient is InfoNCE's with fixed weights, not that of the weights too."""
+@pytest.mark.parametrize("form", ["image", "sentence", "graph"])
+def test_adnce_weights_are_constants_in_the_gradient(form: str) -> None:
+    """The gradient is that of the formula with fixed weights, not of the weights too."""
     (a, b), (c, d) = random_views(6), random_views(6)
-    loss = ADNCE(temperature=0.3, mu=0.2, sigma=0.5)
+    loss = ADNCE(temperature=0.3, mu=0.2, sigma=0.5, form=form)
     objective(loss, cross_view(a, b)).backward()
     x, y = (torch.nn.functional.normalize(t, dim=1) for t in (c, d))
     scores = x @ y.T
-    off = ~torch.eye(6, dtype=torch.bool)
+    off = torch.ones(6, 6) if form == "sentence" else 1 - torch.eye(6)
     density = torch.exp(-((scores.detach() - 0.2) ** 2) / (2 * 0.5**2)) * off
-    weights = density / density.sum(dim=1, keepdim=True) * 5
+    weights = density / density.sum(dim=1, keepdim=True) * off.sum(dim=1)
     pulled = (scores.diagonal() / 0.3).exp()
     pushed = (weights * (scores / 0.3).exp()).sum(dim=1)
-    (-(pulled / (pulled + pushed)).log()).mean().backward()
+    below = {"image": pulled + pushed, "sentence": pushed, "graph": pushed / 5}[form]
+    (-(pulled / below).log()).mean().backward()
     torch.testing.assert_close(a.grad, c.grad)
     torch.testing.assert_close(b.grad, d.grad)
 
@@ -221,6 +223,36 @@ def test_a_losss_own_parameters_get_their_gradient() -> None:
     ends = [value(torch.tensor(1.0 + s, dtype=torch.float64)).item() for s in (-step, step)]
     assert loss.log_scale.grad is not None
     assert loss.log_scale.grad.item() == pytest.approx((ends[1] - ends[0]) / (2 * step), rel=1e-6)
+
+
+def test_a_losss_frozen_parameter_stays_out() -> None:
+    loss, (a, b) = Learned(), random_views(8)
+    loss.log_scale.requires_grad_(False)
+    objective(loss, both_views(a, b)).backward()
+    assert loss.log_scale.grad is None
+    assert a.grad is not None
+
+
+def test_without_gradients_none_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = random_views(8)
+    expected = objective(InfoNCE(), both_views(a, b))
+    monkeypatch.setattr(torch.autograd, "grad", lambda *_, **__: pytest.fail("took a gradient"))
+    with torch.no_grad():
+        assert torch.equal(objective(InfoNCE(), both_views(a, b)), expected)
+
+
+@pytest.mark.parametrize("form", ["image", "sentence", "graph"])
+def test_no_candidates_at_all(form: str) -> None:
+    """An empty queue: defined, and with a gradient that is zero."""
+    for loss in (InfoNCE(), ADNCE(form=form)):
+        a, b = random_views(3)
+        empty = torch.zeros(0, 16, dtype=torch.float64)
+        ids = torch.arange(3)
+        value = loss(Contrast(a, b, empty, ids, torch.zeros(0, dtype=torch.int64)))
+        value.backward()
+        assert value.item() == 0
+        assert a.grad is not None
+        assert not a.grad.any()
 
 
 EXTREMES = [
@@ -296,9 +328,13 @@ def test_per_anchor_must_return_one_value_an_anchor() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"temperature": 0.0}, r"`temperature` must be a number above 0: got 0\.0\."),
-        ({"temperature": float("nan")}, "`temperature` must be a number above 0: got nan"),
-        ({"sigma": -1.0}, r"`sigma` must be a number above 0: got -1\.0"),
+        (
+            {"temperature": 0.0},
+            r"`temperature` must be .* at least 0\.0001 and at most .*: got 0\.0\.",
+        ),
+        ({"temperature": float("nan")}, r"`temperature` must be .*: got nan"),
+        ({"sigma": -1.0}, r"`sigma` must be a number at least 0\.0001: got -1\.0"),
+        ({"mu": float("inf")}, "`mu` must be a number at least -10 and at most 10: got inf"),
         ({"form": "text"}, "`form` must be one of 'image', 'sentence', 'graph': got 'text'"),
     ],
 )

@@ -61,6 +61,8 @@ def test_digests_tell_values_shapes_types_and_nesting_apart() -> None:
         torch.zeros(4, dtype=torch.float64),
         torch.zeros(4, dtype=torch.bfloat16),
         torch.tensor([0.0, 0, 0, 1]),
+        torch.tensor(1.5, dtype=torch.bfloat16),
+        np.int64(1),
         (torch.zeros(4),),
         [torch.zeros(2), torch.zeros(2)],
         {"a": torch.zeros(4)},

@@ -88,11 +88,13 @@ def test_a_failed_write_leaves_nothing_behind(
 
 def test_success_clears_an_earlier_failure(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.write_failure(CELL, record().key, "it broke", "traceback")
-    written = json.loads(store.failure_path(CELL, record().key).read_text())
+    store.write_failure(CELL, "it broke", "traceback")
+    written = json.loads(store.failure_path(CELL).read_text())
     assert written["reason"] == "it broke"
-    store.write_record(CELL, record())
-    assert not store.failure_path(CELL, record().key).exists()
+    store.write_record(CELL, record("n" * 16))  # whatever the key: the bug was mended
+    assert not store.failure_path(CELL).exists()
+    assert store.failure_path(CELL) != store.failure_path(replace(CELL, loss="x" * 99 + "a"))
+    assert store.failure_path(replace(CELL, loss="x" * 99)) != store.failure_path(CELL)
 
 
 def test_the_table_has_a_row_a_score(tmp_path: Path) -> None:
@@ -113,6 +115,34 @@ def test_the_newest_of_two_records_of_a_cell_is_taken(tmp_path: Path) -> None:
     store.write_record(CELL, record("a" * 16))
     assert load_records(tmp_path)["value"].tolist() == [70.0]
     assert len(list(store.records())) == 2
+
+
+def test_the_record_that_the_last_run_planned_comes_first(tmp_path: Path) -> None:
+    """Code that was put back finds its own record, and the board shows it."""
+    store = Store(tmp_path)
+    store.write_record(CELL, record("a" * 16))
+    newer = record("n" * 16, scores={"test": {"accuracy": 70.0}}, finished="2026-02-01T00:00:00")
+    store.write_record(CELL, newer)
+    store.write_study({"losses": ["adnce"], "keys": ["a" * 16]})
+    assert load_records(tmp_path)["value"].tolist() == [0.1 + 0.2, 61.5]
+
+
+def test_a_baseline_stays_where_another_loss_is_added(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write_study({"losses": ["infonce", "adnce"], "baseline": "infonce"})
+    store.write_study({"losses": ["margin"], "baseline": "margin"})
+    assert store.study()["baseline"] == "infonce"
+    store.write_study({"losses": ["infonce", "adnce"], "baseline": "adnce"})
+    assert store.study()["baseline"] == "adnce"
+    (tmp_path / "study.json").write_text("[]")
+    assert store.study() == {}
+
+
+def test_colleagues_can_read_what_was_written(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.touch()
+    write_atomically(tmp_path / "file", "text")
+    assert (tmp_path / "file").stat().st_mode == plain.stat().st_mode
 
 
 def test_file_names_are_safe(tmp_path: Path) -> None:

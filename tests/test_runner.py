@@ -73,6 +73,46 @@ def test_a_damaged_record_is_made_again(tmp_path: Path) -> None:
     assert scores(tmp_path) == before
 
 
+def test_the_key_covers_the_source_of_every_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(runner, "_source", lambda *modules: asked.append(modules) or "digest")
+    identify(Cell("blobs", "siamese", "margin", 0))
+    identify(Cell("images", "siamese", "untrained", 0))
+    assert asked == [
+        ("harness.methods.siamese", "harness.training", "triptych_example"),
+        ("harness.methods.siamese", "harness.training", "triptych_example"),
+        ("harness.methods.siamese", "harness.training", "tasks.images"),
+        ("harness.methods.siamese", "harness.training", "tasks.images"),
+    ]
+    asked.clear()
+    identify(Cell("images", "siamese", "adnce", 0))
+    assert "harness.losses.adnce" in asked[0]
+    assert "harness.losses.adnce" not in asked[1], "the frame must not depend on the loss"
+
+
+def test_other_code_data_or_machine_is_not_paired(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = STUDY.cells()[0]
+
+    def start(name: str) -> str:
+        record = runner.run_cell(cell, identify(cell).key, tmp_path / name)
+        return record.digests["start"]
+
+    starts = [start("same"), start("again")]
+    assert len(set(starts)) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "_data", lambda task: {"file": "another"})
+        starts.append(start("data"))
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "_source", lambda *modules: "another")
+        starts.append(start("source"))
+    with monkeypatch.context() as patch:
+        patch.setattr(runner.provenance, "versions", lambda: {"torch": "another"})
+        starts.append(start("torch"))
+    assert len(set(starts)) == 4
+
+
 def test_changed_source_or_data_makes_another_cell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,7 +126,8 @@ def test_changed_source_or_data_makes_another_cell(
 
 
 def test_records_say_where_numbers_come_from(tmp_path: Path) -> None:
-    run(STUDY.but(seeds=1), tmp_path)
+    study = Study("s", tasks=STUDY.tasks, losses=["infonce", "adnce(sigma=inf)"], seeds=1)
+    run(study, tmp_path)
     records = {record.cell["loss"]: record for record in Store(tmp_path).records()}
     record = records["infonce"]
     assert record.settings["loss"] == {"temperature": 0.1}
@@ -101,6 +142,7 @@ def test_records_say_where_numbers_come_from(tmp_path: Path) -> None:
     assert record.device.endswith("1 thread)")
     assert {"python", "torch", "triptych"} <= record.versions.keys()
     assert record.commit is None or len(record.commit.removesuffix("+changes")) == 40
+    assert records["adnce(sigma=inf)"].settings["loss"]["sigma"] == "inf"
     assert records["untrained"].steps == 0
     assert "loss" not in records["untrained"].settings
 
@@ -147,7 +189,42 @@ class Idle(Failing):
 def test_done_means_a_record_is_there(tmp_path: Path) -> None:
     summary = run(STUDY.but(seeds=1), tmp_path, engine=Idle())
     assert not summary.done
-    assert set(summary.failed.values()) == {"It left no good record. Disk full?"}
+    assert set(summary.failed.values()) == {"It left no good record. Is the disk full?"}
+
+
+class Silent(Failing):
+    """An engine that ends without a word."""
+
+    def events(self) -> Iterator[Event]:
+        yield from ()
+
+
+def test_an_engine_that_forgets_cells_fails_them(tmp_path: Path) -> None:
+    summary = run(STUDY.but(seeds=1), tmp_path, engine=Silent())
+    assert len(summary.failed) == 3
+    assert "ended without saying" in next(iter(summary.failed.values()))
+
+
+class LateFailure(Failing):
+    """A worker that dies after its record was written."""
+
+    def events(self) -> Iterator[Event]:
+        for cell, key in self.cells:
+            runner.run_cell(cell, key, self.folder)
+            yield Event("failed", cell, reason="The worker was killed by SIGKILL.")
+
+
+def test_a_record_counts_whatever_became_of_the_worker(tmp_path: Path) -> None:
+    summary = run(STUDY.but(seeds=1), tmp_path, engine=LateFailure())
+    assert (len(summary.done), summary.failed) == (3, {})
+    assert not (tmp_path / "failures").exists()
+
+
+def test_an_engine_serves_one_run_after_another(tmp_path: Path) -> None:
+    engine = Local(jobs=1)
+    for name in ("one", "two"):
+        assert len(run(STUDY.but(seeds=1), tmp_path / name, engine=engine).done) == 3
+    assert scores(tmp_path / "one") == scores(tmp_path / "two")
 
 
 def test_a_worker_that_raises_says_so_and_goes_on(tmp_path: Path) -> None:
@@ -207,9 +284,13 @@ def test_workers_leave_when_the_run_is_over(tmp_path: Path) -> None:
 
 
 def test_what_plugins_print_goes_to_the_log(tmp_path: Path) -> None:
-    run(STUDY.but(seeds=1), tmp_path, engine="local(jobs=1)")
+    """Not into the pipe that the engine reads events from."""
+    study = Study("s", tasks=["chatty(steps=4)"], losses=["margin"], seeds=1)
+    summary = run(study, tmp_path, engine="local(jobs=1)")
+    assert len(summary.done) == 2
     log = (tmp_path / "logs" / "worker-1.log").read_text()
-    assert "blobs(steps=4) / siamese / infonce / seed 0" in log
+    assert "chatty(steps=4) / siamese / margin / seed 0" in log
+    assert log.count("{not an event}") == 4  # print() and the file descriptor, in two cells
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
@@ -231,6 +312,24 @@ def test_data_that_is_not_to_be_had_fails_its_cells_only(
     summary = run(study, tmp_path)
     assert {cell.task for cell in summary.done} == {"blobs(steps=4)"}
     assert set(summary.failed.values()) == {"Could not download the data."}
+
+
+def test_a_download_that_fails_is_tried_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, calls = runner.plugins.load("tasks", "blobs"), []
+
+    def fetch(self: Any) -> dict[str, str]:
+        calls.append(self)
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(task, "fetch", fetch)
+    summary = run(STUDY, tmp_path)
+    assert len(calls) == 1
+    assert len(summary.failed) == 6
+    assert "ConnectionError: no route to host" in next(iter(summary.failed.values()))
+    monkeypatch.undo()
+    assert len(run(STUDY, tmp_path).done) == 6
 
 
 def test_wrong_jobs() -> None:

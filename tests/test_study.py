@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import study as study_module
 from harness.errors import InputError
 from harness.study import Cell, Study, shipped
 
@@ -86,3 +87,21 @@ def test_changes_to_a_study() -> None:
     assert study.but(losses=["adnce", "margin"]).baseline == "adnce"
     assert study.but(losses=["margin", "infonce"]).baseline == "infonce"
     assert study.but() == study
+    floor = Study("s", tasks=["blobs"], losses=["infonce"], baseline="untrained")
+    assert floor.but(seeds=5).baseline == "untrained"
+
+
+def test_a_broken_package_of_studies_does_not_hide_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = study_module.load
+
+    def load(group: str, name: str) -> object:
+        if name == "broken":
+            raise InputError("The study 'broken' could not be loaded.")
+        return known(group, name)
+
+    monkeypatch.setattr(study_module, "load", load)
+    monkeypatch.setattr(study_module, "names", lambda group: ["broken", "triptych"])
+    with pytest.warns(UserWarning, match="'broken' could not be loaded"):
+        assert "quickstart" in shipped()

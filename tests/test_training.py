@@ -12,7 +12,7 @@ from harness.contrast import Contrast
 from harness.errors import InputError
 from harness.losses.base import Loss
 from harness.randomness import Randomness
-from harness.training import Diverged, Outcome, fit
+from harness.training import Diverged, Outcome, evaluate, fit
 
 RANDOMNESS = Randomness("blobs", "siamese", 0)
 
@@ -82,6 +82,45 @@ def test_losses_share_dropout_masks() -> None:
     assert torch.equal(*masks)
     assert not torch.equal(masks[0][0], masks[0][1])
     assert not torch.equal(masks[0][0], masks[0][2])
+
+
+def test_the_digest_notices_a_view_and_a_dropout_mask_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Same batches: another view, or another dropout seed, is another digest."""
+    base = run("infonce").seen_digest
+
+    def other_second_view(data: Tensor) -> tuple[Tensor, Tensor]:
+        first, second = type(task).views(task, data)
+        return first, second + 1e-6
+
+    task = plugins.build("tasks", "blobs(steps=5)")
+    task.views = other_second_view
+    moved = run("infonce", task=task).seen_digest
+    seed = Randomness.seed
+    monkeypatch.setattr(
+        Randomness,
+        "seed",
+        lambda self, stream, step=0: seed(self, stream, step) + (stream == "dropout" and step == 4),
+    )
+    masked = run("infonce").seen_digest
+    assert len({base, moved, masked}) == 3
+
+
+def test_evaluation_restores_each_modules_mode() -> None:
+    task = plugins.build("tasks", "blobs")
+    task.load(RANDOMNESS)
+    method = plugins.build("methods", "siamese")
+    method.attach(task.encoder(), task.head(), pairing="both_views")
+    method.train()
+    method.head.eval()  # as a momentum encoder would keep itself
+    evaluate(task, method, "validation", RANDOMNESS)
+    assert method.encoder.training
+    assert not method.head.training
+
+
+def test_only_the_splits_asked_for_are_scored() -> None:
+    assert set(run("infonce", splits=["validation"]).scores) == {"validation"}
 
 
 def test_the_curve_and_the_report_have_every_step() -> None:

@@ -31,9 +31,9 @@ class ADNCE(ScoreLoss):
     InfoNCE (image, sentence). An anchor without a negative has the loss 0.
 
     Args:
-        temperature: tau, positive.
-        mu: the score at which a negative weighs most.
-        sigma: the width of the Gaussian, positive.
+        temperature: tau, 1e-4 to 1e4.
+        mu: the score at which a negative weighs most, -10 to 10.
+        sigma: the width of the Gaussian, 1e-4 or more, ``inf`` included.
         form: which of the three published functions.
 
     Raises:
@@ -46,7 +46,6 @@ class ADNCE(ScoreLoss):
 
     References:
         Wu et al., NeurIPS 2023, arXiv 2310.11048.
-
     """
 
     detached = True
@@ -60,9 +59,9 @@ class ADNCE(ScoreLoss):
         form: str = "image",
     ) -> None:
         super().__init__()
-        require_number("temperature", temperature, above=0)
-        require_number("mu", mu)
-        require_number("sigma", sigma, above=0)
+        require_number("temperature", temperature, at_least=1e-4, at_most=1e4)
+        require_number("mu", mu, at_least=-10, at_most=10)
+        require_number("sigma", sigma, at_least=1e-4)
         require_choice("form", form, FORMS)
         self.temperature = temperature
         self.mu = mu

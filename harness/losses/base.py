@@ -60,7 +60,6 @@ class ScoreLoss(Loss):
             neg: score of each anchor with every candidate.
             keep: which candidates are negatives of which anchor. The others
                 must not influence the value: mask them before exponentiating.
-
         """
 
     def forward(self, contrast: Contrast) -> Float[Tensor, ""]:
@@ -72,8 +71,11 @@ class ScoreLoss(Loss):
                 for rows in (contrast.anchors, contrast.positives, contrast.candidates)
             )
             pos = (anchors * positives).sum(dim=1)
+            inputs = (pos, anchors, candidates, *_trained(self))
+            # Said here, because inside a Function gradients are always off.
+            differentiate = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
             mean: Tensor = _BlockedMean.apply(  # type: ignore[no-untyped-call]
-                self, contrast, pos, anchors, candidates, *self.parameters()
+                self, contrast, differentiate, *inputs
             )
         return mean.to(dtype)
 
@@ -92,22 +94,23 @@ class _BlockedMean(torch.autograd.Function):
         ctx: Any,
         loss: ScoreLoss,
         contrast: Contrast,
+        differentiate: bool,
         pos: Tensor,
         anchors: Tensor,
         candidates: Tensor,
         *parameters: Tensor,
     ) -> Tensor:
-        wanted = any(ctx.needs_input_grad)
-        grads = [torch.zeros_like(t) for t in (pos, anchors, candidates, *parameters)]
+        inputs = (pos, anchors, candidates, *parameters)
+        grads = [torch.zeros_like(t) for t in inputs] if differentiate else []
         values = torch.empty_like(pos)
         for start in range(0, len(pos), loss.block_rows):
             rows = slice(start, start + loss.block_rows)
             keep = contrast.anchor_ids[rows, None] != contrast.candidate_ids
             if contrast.exclude is not None:
                 keep &= ~contrast.exclude[rows]
-            with torch.set_grad_enabled(wanted):
-                block_pos = pos[rows].detach().requires_grad_(wanted)
-                block_neg = (anchors[rows] @ candidates.T).detach().requires_grad_(wanted)
+            with torch.set_grad_enabled(differentiate):
+                block_pos = pos[rows].detach().requires_grad_(differentiate)
+                block_neg = (anchors[rows] @ candidates.T).detach().requires_grad_(differentiate)
                 block = loss.per_anchor(block_pos, block_neg, keep)
             require(
                 block.shape == block_pos.shape,
@@ -116,10 +119,14 @@ class _BlockedMean(torch.autograd.Function):
                 "candidates only.",
             )
             values[rows] = block.detach()
-            if not wanted or not block.requires_grad:
+            if not block.requires_grad:
                 continue
-            inputs = (block_pos, block_neg, *parameters)
-            slopes = torch.autograd.grad(block, inputs, torch.ones_like(block), allow_unused=True)
+            slopes = torch.autograd.grad(
+                block,
+                (block_pos, block_neg, *parameters),
+                torch.ones_like(block),
+                allow_unused=True,
+            )
             if slopes[0] is not None:
                 grads[0][rows] = slopes[0]
             if slopes[1] is not None:
@@ -136,7 +143,7 @@ class _BlockedMean(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_mean: Tensor) -> tuple[Tensor | None, ...]:
         scale = grad_mean / ctx.count
-        return None, None, *(grad * scale for grad in ctx.saved_tensors)
+        return None, None, None, *(grad * scale for grad in ctx.saved_tensors)
 
 
 def masked_logsumexp(
@@ -147,8 +154,8 @@ def masked_logsumexp(
     .. math:: \log \sum_{j \in keep_i} e^{v_{ij}}
 
     Left-out entries have no influence on value or gradient, whatever they hold.
-    A row with nothing kept gives a large negative number, not minus infinity,
-    so that its gradient is zero and not NaN.
+    A row with nothing kept, or with no entry at all, gives a large negative
+    number, not minus infinity, so that its gradient is zero and not NaN.
 
     >>> import torch
     >>> kept = torch.tensor([[True, False]])
@@ -156,7 +163,13 @@ def masked_logsumexp(
     2.0
     """
     floor = torch.finfo(values.dtype).min / 4
+    if not values.shape[1]:
+        return values.new_full((len(values),), floor)
     return values.masked_fill(~keep, floor).logsumexp(dim=1)
+
+
+def _trained(loss: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in loss.parameters() if parameter.requires_grad]
 
 
 def _at_least_float32(rows: Tensor) -> Tensor:

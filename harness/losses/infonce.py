@@ -18,10 +18,10 @@ class InfoNCE(ScoreLoss):
     ``cross_view`` SimCSE's objective. An anchor without a negative has the loss 0.
 
     Args:
-        temperature: the tau above, positive.
+        temperature: the tau above, 1e-4 to 1e4.
 
     Raises:
-        InputError: where the temperature is not a positive number.
+        InputError: where the temperature breaks its rule.
 
     >>> from harness.contrast import cross_view
     >>> a = torch.eye(2, dtype=torch.float64)
@@ -30,12 +30,11 @@ class InfoNCE(ScoreLoss):
 
     References:
         Oord et al. 2018, arXiv 1807.03748; Chen et al. 2020, arXiv 2002.05709.
-
     """
 
     def __init__(self, *, temperature: float = 0.1) -> None:
         super().__init__()
-        require_number("temperature", temperature, above=0)
+        require_number("temperature", temperature, at_least=1e-4, at_most=1e4)
         self.temperature = temperature
 
     def per_anchor(self, pos: Tensor, neg: Tensor, keep: Tensor) -> Tensor:

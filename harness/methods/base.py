@@ -4,10 +4,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from harness.contrast import Contrast
+from harness.task import Batch
 
 
 class Method(nn.Module, ABC):
@@ -42,8 +43,14 @@ class Method(nn.Module, ABC):
         return projections
 
     @abstractmethod
-    def forward(self, first: Any, second: Any, ids: Int[Tensor, " n"]) -> Sequence[Contrast]:
-        """Return the contrasts of one step; the objective is their mean loss."""
+    def forward(self, first: Any, second: Any, batch: Batch) -> Sequence[Contrast]:
+        """Return the contrasts of one step; the objective is their mean loss.
+
+        Args:
+            first: the first view of the batch's data.
+            second: the second view.
+            batch: the batch itself, for its ids.
+        """
 
     def after_step(self, step: int, steps: int) -> None:
         """Update state that is not trained by gradient, after each step."""

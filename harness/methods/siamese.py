@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
-
 from harness.contrast import PAIRINGS, Contrast
 from harness.errors import require_choice
 from harness.methods.base import Method
+from harness.task import Batch
 
 
 class Siamese(Method):
@@ -22,7 +21,6 @@ class Siamese(Method):
 
     References:
         Chen et al. 2020, arXiv 2002.05709; Gao et al. 2021, arXiv 2104.08821.
-
     """
 
     def __init__(self, *, pairing: str | None = None) -> None:
@@ -31,7 +29,7 @@ class Siamese(Method):
             require_choice("pairing", pairing, PAIRINGS)
         self.pairing = pairing
 
-    def forward(self, first: Any, second: Any, ids: Tensor) -> Sequence[Contrast]:
+    def forward(self, first: Any, second: Any, batch: Batch) -> Sequence[Contrast]:
         """Return the contrasts that the pairing makes of both projections."""
         assert self.pairing is not None, "attach() comes first"
-        return PAIRINGS[self.pairing](self.project(first), self.project(second), ids)
+        return PAIRINGS[self.pairing](self.project(first), self.project(second), batch.ids)
