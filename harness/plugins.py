@@ -10,8 +10,8 @@ import inspect
 import re
 from collections.abc import Mapping
 from functools import cache
-from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points, packages_distributions
+from importlib.util import find_spec
 from typing import Any
 
 from harness.errors import InputError, unknown
@@ -38,7 +38,7 @@ def load(group: str, name: str) -> Any:
     entry = entries[name]
     try:
         return entry.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(
             f"The {_singular(group)} {name!r} of {_distribution(entry)} could not be loaded from "
             f"{entry.value!r}: {type(error).__name__}: {error}.{_shadow(entry)}"
@@ -116,6 +116,11 @@ def build(group: str, spec: str) -> Any:
         return factory(**given)
     except ValueError as error:
         raise InputError(f"{_singular(group).capitalize()} {spec!r}: {error}") from error
+    except (Exception, SystemExit) as error:  # A fault of the plugin, named as such.
+        raise InputError(
+            f"The {_singular(group)} {spec!r} of {_distribution(_entries(group)[name])} could not "
+            f"be made: {type(error).__name__}: {error}."
+        ) from error
 
 
 def resolved(group: str, spec: str) -> Settings:
@@ -130,10 +135,15 @@ def split_specs(text: str) -> list[str]:
     >>> split_specs("infonce, adnce(mu=0.5, sigma=1)")
     ['infonce', 'adnce(mu=0.5, sigma=1)']
     """
-    parts, depth = [""], 0
-    for letter in text:
-        depth += (letter in "([{") - (letter in ")]}")
-        if letter == "," and depth == 0:
+    parts, depth, quote = [""], 0, ""
+    for i, letter in enumerate(text):
+        if quote:
+            quote = "" if letter == quote and text[i - 1] != "\\" else quote
+        elif letter in "'\"":
+            quote = letter
+        else:
+            depth += (letter in "([{") - (letter in ")]}")
+        if letter == "," and depth == 0 and not quote:
             parts.append("")
         else:
             parts[-1] += letter
@@ -227,8 +237,5 @@ def _shadow(entry: EntryPoint) -> str:
             f" The package {top!r} is shadowed by the distribution {', '.join(rivals)}: "
             "uninstall it, or use a fresh environment."
         )
-    try:
-        where = getattr(import_module(top), "__file__", None)
-    except ImportError:
-        where = None
-    return f" The package {top!r} was imported from {where}." if where else ""
+    found = find_spec(top)  # Found and not imported: importing is what failed.
+    return f" The package {top!r} was found at {found.origin}." if found else ""

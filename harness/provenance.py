@@ -15,6 +15,8 @@ from pathlib import Path
 
 import torch
 
+from harness.errors import InputError, require_choice
+
 OURS = frozenset({"harness", "adapters", "tasks"})
 LIBRARIES = (
     "triptych", "torch", "transformers", "datasets", "torch-geometric", "kornia",
@@ -127,11 +129,13 @@ def choose_device(name: str) -> str:
     Raises:
         InputError: where the device is not to be had here.
     """
-    from harness.errors import InputError, require_choice
-
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     require_choice("device", name.partition(":")[0], ("auto", "cpu", "cuda"))
+    try:
+        torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"`device` must read cpu, cuda or cuda:1: got {name!r}.") from error
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(
             f"`device` must be to be had: got {name!r}, and torch {torch.__version__} finds no "

@@ -102,7 +102,7 @@ class Store:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(folder).absolute()  # A plugin may change the working folder.
 
     def record_path(self, cell: Cell, key: str) -> Path:
         """Return where the record of ``cell`` with this key is, or would be."""
@@ -147,21 +147,22 @@ class Store:
     def write_study(self, values: Mapping[str, Any]) -> None:
         """Write down which study was last run here, and the keys of its cells.
 
-        A baseline whose records are here stays, unless the new study has it too or
-        names another: running one more loss alone does not make it the baseline.
+        A study that names no baseline leaves an earlier one's in place.
         """
-        earlier = self.study().get("baseline")
-        if earlier is not None and earlier not in values["losses"]:
-            values = {**values, "baseline": earlier}
+        if values.get("baseline") is None:
+            values = {**values, "baseline": self.study().get("baseline")}
         write_atomically(self.folder / "study.json", json.dumps(values, indent=1) + "\n")
 
     def study(self) -> dict[str, Any]:
-        """Return the study that was last run here, or nothing."""
+        """Return the study that was last run here: nothing where it cannot be read."""
         try:
             found = json.loads((self.folder / "study.json").read_text("utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
-        return found if isinstance(found, dict) else {}
+        if not isinstance(found, dict) or not isinstance(found.get("baseline"), str | None):
+            return {}
+        lists = all(isinstance(found.get(name, []), list) for name in ("keys", "losses"))
+        return found if lists else {}
 
 
 def load_records(folder: str | Path) -> pd.DataFrame:
@@ -169,18 +170,22 @@ def load_records(folder: str | Path) -> pd.DataFrame:
 
     The columns are ``COLUMNS``: the cell, split, metric and value (in points);
     optimizer steps and wall seconds; the digests of where it started and of what
-    it saw; the record's key. Where a cell has several records, because the code or
-    the data changed between runs, the one that the last run planned is taken, else
-    the one finished last.
+    it saw; the record's key. Where the code or the data changed between runs, a task,
+    method and loss is shown by the records of one version alone: the version that the
+    last run planned, else that of the record finished last. How many others were left
+    out is in ``attrs["left_out"]``.
 
     Raises:
         InputError: where the folder holds no record.
     """
     store = Store(folder)
     planned = set(store.study().get("keys", []))
+    records = sorted(store.records(), key=lambda r: (r.key in planned, r.finished))
+    version = {_row(record): (record.source, record.data) for record in records}
     chosen = {
         Cell(**record.cell): record
-        for record in sorted(store.records(), key=lambda r: (r.key in planned, r.finished))
+        for record in records
+        if version[_row(record)] == (record.source, record.data)
     }
     if not chosen:
         raise InputError(
@@ -204,7 +209,9 @@ def load_records(folder: str | Path) -> pd.DataFrame:
         for split, scores in record.scores.items()
         for metric, value in scores.items()
     ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table.attrs["left_out"] = len(records) - len(chosen)
+    return table
 
 
 def read_record(path: Path) -> Record | None:
@@ -215,17 +222,23 @@ def read_record(path: Path) -> Record | None:
         if checksum != _checksum(values) or values["schema"] != SCHEMA:
             return None
         return Record(**{field.name: values[field.name] for field in fields(Record)})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
 def write_atomically(path: Path, text: str) -> None:
     """Write ``text`` to ``path``: readers see the old file or the whole new one.
 
+    A link is followed; a device or a pipe is written to as it is.
+
     Raises:
         OSError: where it cannot be written; nothing is left behind then.
     """
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return
     # Not mkstemp: its files are for their owner only, and colleagues read boards.
     temporary = path.with_name(f".{path.name[:40]}-{uuid.uuid4().hex}")
     try:
@@ -237,6 +250,11 @@ def write_atomically(path: Path, text: str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _row(record: Record) -> tuple[str, str, str]:
+    """Return which row of the board a record belongs to."""
+    return record.cell["task"], record.cell["method"], record.cell["loss"]
 
 
 def _slug(cell: Cell) -> str:

@@ -145,7 +145,8 @@ def _settle(event: Event, key: str, store: Store, summary: Summary, listen: List
         summary.done.append(event.cell)
         listen(replace(event, kind="done", reason="", details=""), summary)
         return
-    reason = event.reason or "It left no good record. Is the disk full?"
+    path = store.record_path(event.cell, key)
+    reason = event.reason or f"It left no good record in {path}. Is the disk full?"
     _fail(replace(event, kind="failed", reason=reason), store, summary, listen)
 
 
@@ -240,7 +241,7 @@ def _fetch(task: str) -> dict[str, str] | InputError:
         return dict(plugins.build("tasks", task).fetch())
     except InputError as error:
         return error
-    except Exception as error:  # A plugin's own; other tasks go on.
+    except (Exception, SystemExit) as error:  # A plugin's own; other tasks go on.
         return InputError(f"The data of {task} is not to be had: {type(error).__name__}: {error}")
 
 

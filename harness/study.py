@@ -16,6 +16,7 @@ UNTRAINED = "untrained"
 """The reserved name in place of a loss: the encoder at step 0, same evaluation."""
 
 
+MOST_SEEDS = 10_000
 GROUPS = frozenset({"tasks", "methods", "losses"})
 
 
@@ -50,7 +51,8 @@ class Study:
         losses: specs of losses.
         methods: specs of methods.
         seeds: the seeds; a number n stands for 0 to n - 1.
-        baseline: the loss that others are compared with; the first one, if left out.
+        baseline: the loss that others are compared with; if left out, ``infonce``
+            where it is on the board, else the first one.
 
     Raises:
         InputError: with every wrong name and setting at once.
@@ -75,10 +77,13 @@ class Study:
                 except InputError as error:
                     wrong.append(str(error))
             if not specs:
-                wrong.append(f"`{group}` must name at least one of the {group}: got none.")
+                extra = f" ({UNTRAINED!r} is always included)" if group == "losses" else ""
+                wrong.append(f"`{group}` must name at least one of the {group}{extra}: got none.")
             object.__setattr__(self, group, tuple(dict.fromkeys(found)))
         object.__setattr__(self, "seeds", _seeds(self.seeds, wrong))
-        if not wrong:
+        if not isinstance(self.name, str):
+            wrong.append(f"`name` must be a text: got {self.name!r}.")
+        if self.baseline is not None and not wrong:
             object.__setattr__(self, "baseline", _baseline(self.baseline, self.losses, wrong))
         if wrong:
             raise InputError("\n".join([f"The study {self.name!r} is wrong:", *wrong]))
@@ -91,18 +96,19 @@ class Study:
             InputError: where there is none, or where it is wrong.
         """
         path = Path(source)
+        file: Path | Traversable
         if path.suffix == ".toml" or path.is_file():
             if not path.is_file():
                 raise InputError(f"There is no study file {str(path)!r}. Check the path.")
-            text, name = path.read_text(encoding="utf-8"), path.stem
+            file, name = path, path.stem
         else:
             known = shipped()
             if str(source) not in known:
                 raise unknown("study", str(source), known)
-            text, name = known[str(source)].read_text(encoding="utf-8"), str(source)
+            file, name = known[str(source)], str(source)
         try:
-            values = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+            values = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"The study {str(source)!r} is not valid TOML: {error}.") from error
         return cls.from_dict({"name": name} | values)
 
@@ -131,7 +137,7 @@ class Study:
         """Return the study with those of ``changes`` that are not None.
 
         A bare name stands for the study's own specs of that plugin, where it has any.
-        A baseline that is no longer among the losses gives way to the first one.
+        A baseline that is no longer among the losses is left out.
         """
         chosen = {key: value for key, value in changes.items() if value is not None}
         for group in GROUPS & chosen.keys():
@@ -141,8 +147,8 @@ class Study:
                 for given in chosen[group]
                 for spec in [s for s in own if s.partition("(")[0] == given] or [given]
             ]
-        kept = replace(self, baseline=None, **chosen)
-        if self.baseline in (*kept.losses, UNTRAINED):
+        kept = replace(self, **({"baseline": None} | chosen))
+        if kept.baseline is None and self.baseline in (*kept.losses, UNTRAINED):
             kept = replace(kept, baseline=self.baseline)
         return kept
 
@@ -198,20 +204,18 @@ def _texts(name: str, value: Any, wrong: list[str]) -> list[str]:
 
 
 def _seeds(value: Any, wrong: list[str]) -> tuple[int, ...]:
-    seeds = list(range(value)) if type(value) is int else value
+    seeds = list(range(min(value, MOST_SEEDS + 1))) if type(value) is int else value
     good = isinstance(seeds, list | tuple) and all(type(s) is int and s >= 0 for s in seeds)
-    if good and seeds and len(set(seeds)) == len(seeds):
+    if good and 1 <= len(seeds) <= MOST_SEEDS and len(set(seeds)) == len(seeds):
         return tuple(seeds)
     wrong.append(
-        f"`seeds` must be a number of seeds, at least 1, or a list of different ones, each 0 or "
-        f"above: got {value!r}."
+        f"`seeds` must be a number of seeds, 1 to {MOST_SEEDS}, or a list of different ones, "
+        f"each 0 or above: got {value!r}."
     )
     return ()
 
 
 def _baseline(value: Any, losses: Sequence[str], wrong: list[str]) -> str:
-    if value is None:
-        return losses[0]
     try:
         baseline = UNTRAINED if value == UNTRAINED else canonical("losses", str(value))
     except InputError as error:

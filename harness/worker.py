@@ -1,8 +1,11 @@
 """A worker process: a job a line on standard input, events on standard output."""
 
+import contextlib
 import json
 import os
+import signal
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -26,6 +29,7 @@ def main() -> None:
     from harness.study import Cell
 
     torch.set_num_threads(1)
+    threading.Thread(target=_leave_with_parent, args=(os.getppid(),), daemon=True).start()
 
     def say(**event: Any) -> None:
         try:
@@ -47,14 +51,26 @@ def main() -> None:
                 say(kind="step", step=step, steps=steps, loss=loss)
 
         cell = Cell(**job["cell"])
-        print(f"--- {cell}", file=sys.stderr, flush=True)
+        _log(f"--- {cell}")
         try:
             run_cell(cell, job["key"], Path(job["folder"]), device=job["device"], report=report)
             say(kind="done")
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # A plugin may call sys.exit.
             details = traceback.format_exc()
-            print(details, file=sys.stderr, flush=True)
+            _log(details)
             say(kind="failed", reason=f"{type(error).__name__}: {error}", details=details)
+
+
+def _log(text: str) -> None:
+    with contextlib.suppress(OSError):  # A full disk: the reason has to get out all the same.
+        print(text, file=sys.stderr, flush=True)
+
+
+def _leave_with_parent(parent: int) -> None:
+    """End this process and its children once the main process is gone, whatever it does."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":

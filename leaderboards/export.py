@@ -43,7 +43,7 @@ def to_markdown(board: pd.DataFrame) -> str:
 
 
 def _escape(text: str) -> str:
-    return re.sub(r"([\\`*_|\[\]])", r"\\\1", html.escape(text, quote=False))
+    return re.sub(r"([\\`*_|~$:\[\]])", r"\\\1", html.escape(text, quote=False))
 
 
 def _spread(mean: float, std: float) -> str:

@@ -3,9 +3,10 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
 
 THIRD_PARTY = Path(__file__).parent / "thirdparty"
@@ -44,6 +45,32 @@ def install(project: Path, folder: Path) -> None:
 
 
 @pytest.fixture
+def as_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Switch off the tests' own type checker: users see our messages, not its."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Install a module as a distribution with one entry point, for one test."""
+    from harness import plugins
+
+    def write(module: str, entry: str, text: str) -> None:
+        group, _, value = entry.partition(":")
+        site = tmp_path / "site"
+        info = site / f"{module}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (site / f"{module}.py").write_text(text)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[harness.{group}]\n{value}\n")
+        monkeypatch.syspath_prepend(site)
+        plugins._entries.cache_clear()
+
+    yield write
+    plugins._entries.cache_clear()
+
+
+@pytest.fixture
 def triptych(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run the command line in a fresh process, from an empty folder."""
     home = tmp_path / "elsewhere"
@@ -51,7 +78,9 @@ def triptych(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def call(*arguments: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(p for p in sys.path if "thirdparty-" in p),
+            "PYTHONPATH": os.pathsep.join(
+                p for p in sys.path if "thirdparty-" in p or "site" in p[-5:]
+            ),
             "COLUMNS": "100",
         }
         return subprocess.run(

@@ -118,6 +118,55 @@ def test_failed_cells_exit_with_1_and_keep_the_others(triptych: Call, tmp_path: 
     assert len(list((folder / "records").iterdir())) >= 2
 
 
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if "thirdparty-" in p)}
+
+
+TRIPTYCH = str(Path(sys.executable).with_name("triptych"))
+
+
+def test_a_reader_that_goes_away_does_not_stop_the_run(tmp_path: Path) -> None:
+    arguments = [*SMALL, "--jobs", "1", "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(
+        [TRIPTYCH, "run", "quickstart", *arguments], stdout=subprocess.PIPE, env=environment()
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    process.wait(timeout=120)
+    assert len(list((tmp_path / "run" / "records").glob("*.json"))) == 6
+
+
+def test_sigterm_stops_the_workers_too(tmp_path: Path) -> None:
+    arguments = ["--tasks", "blobs(steps=1000000)", "--losses", "infonce", "--seeds", "1"]
+    process = subprocess.Popen(
+        [TRIPTYCH, "run", "quickstart", *arguments, "--jobs", "1", "--out", str(tmp_path)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert "started" in process.stdout.readline()
+    deadline = time.monotonic() + 60
+    children: list[str] = []
+    while not children and time.monotonic() < deadline:
+        threads = list(Path(f"/proc/{process.pid}/task").iterdir())
+        children = [c for t in threads for c in (t / "children").read_text().split()]
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Stopped. 0 of 2 cells are on disk" in errors
+    assert children
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+
+
+def test_damaged_records_are_named(triptych: Call, tmp_path: Path) -> None:
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "a.json").write_text("x")
+    done = triptych("board", str(tmp_path))
+    assert done.returncode == 2
+    assert "Not a good record, left out: " in done.stderr
+    assert "a.json" in done.stderr
+
+
 def in_terminal(arguments: list[str], cwd: Path, interrupt_at: str = "") -> tuple[str, int]:
     """Run in a pseudo-terminal of 80 columns; send Ctrl-C when a text is seen."""
     pid, handle = pty.fork()

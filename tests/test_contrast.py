@@ -1,15 +1,8 @@
-import jaxtyping
 import pytest
 import torch
 
 from harness.contrast import Contrast, both_views, cross_view, same_view
 from harness.errors import InputError
-
-
-@pytest.fixture
-def as_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Switch off the tests' own type checker: users see our messages, not its."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 def views() -> tuple[torch.Tensor, torch.Tensor]:

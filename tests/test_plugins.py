@@ -1,4 +1,5 @@
 import sys
+from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -82,6 +83,28 @@ def test_specs_are_split_at_commas_outside_brackets() -> None:
     nested = plugins.split_specs("swav(crops=(2, 6), x=[1,2]),infonce,,")
     assert nested == ["swav(crops=(2, 6), x=[1,2])", "infonce"]
     assert plugins.split_specs(text) == ["infonce", "adnce(mu=0.5, sigma=1)", "margin"]
+
+
+def test_commas_and_brackets_in_quotes_are_text() -> None:
+    text = """x(text='a) , b\\' ,'),y(t=")")"""
+    assert plugins.split_specs(text) == ["""x(text='a) , b\\' ,')""", """y(t=")")"""]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("raise RuntimeError('dead')", "could not be loaded .* RuntimeError: dead"),
+        ("import sys; sys.exit(3)", "could not be loaded .* SystemExit: 3"),
+        ("def make(*, x=1): raise RuntimeError('boom')", "could not be made: RuntimeError: boom"),
+        ("def make(*, x=1): raise SystemExit(0)", "of faulty could not be made: SystemExit: 0"),
+    ],
+)
+def test_a_faulty_plugin_is_named(plugin: Callable[..., None], body: str, message: str) -> None:
+    plugin("faulty", "losses:faulty = faulty:make", body)
+    with pytest.raises(InputError, match=message):
+        plugins.build("losses", "faulty")
+    assert plugins.build("losses", "infonce")
+    sys.modules.pop("faulty", None)
 
 
 def test_an_unknown_kind_of_plugin() -> None:

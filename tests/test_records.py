@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def test_an_edited_record_is_not_a_record(tmp_path: Path) -> None:
     assert read_record(path) is None
 
 
-@pytest.mark.parametrize("text", ["", "[]", "null", "{}", '{"checksum": 1}', "\x00"])
+@pytest.mark.parametrize("text", ["", "[]", "null", "{}", '{"checksum": 1}', "\x00", "[" * 200_000])
 def test_rubbish_is_not_a_record(tmp_path: Path, text: str) -> None:
     path = tmp_path / "records" / "x.json"
     path.parent.mkdir()
@@ -130,12 +131,51 @@ def test_the_record_that_the_last_run_planned_comes_first(tmp_path: Path) -> Non
 def test_a_baseline_stays_where_another_loss_is_added(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.write_study({"losses": ["infonce", "adnce"], "baseline": "infonce"})
-    store.write_study({"losses": ["margin"], "baseline": "margin"})
+    store.write_study({"losses": ["margin"], "baseline": None})
     assert store.study()["baseline"] == "infonce"
-    store.write_study({"losses": ["infonce", "adnce"], "baseline": "adnce"})
-    assert store.study()["baseline"] == "adnce"
-    (tmp_path / "study.json").write_text("[]")
-    assert store.study() == {}
+    store.write_study({"losses": ["margin"], "baseline": "margin"})
+    assert store.study()["baseline"] == "margin"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"baseline": []}', '{"keys": null}', '{"losses": 1}', "[" * 200_000]
+)
+def test_a_damaged_study_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "study.json").write_text(text)
+    assert Store(tmp_path).study() == {}
+
+
+def test_versions_of_the_code_are_never_mixed_in_a_row(tmp_path: Path) -> None:
+    """Two seeds of the old code and one of the new: the new one alone is shown."""
+    store = Store(tmp_path)
+    for seed in (0, 1, 2):
+        cell = replace(CELL, seed=seed)
+        old = record(f"old{seed}", cell=cell.to_dict())
+        store.write_record(cell, old)
+    cell = replace(CELL, seed=0)
+    new = {"source": "new", "finished": "2026-02-01T00:00:00", "cell": cell.to_dict()}
+    store.write_record(cell, record("new0", **new))
+    table = load_records(tmp_path)
+    assert set(table["key"]) == {"new0"}
+    assert table.attrs["left_out"] == 3
+    store.write_study({"losses": [], "keys": ["old0", "old1", "old2"]})
+    assert set(load_records(tmp_path)["key"]) == {"old0", "old1", "old2"}
+
+
+def test_links_are_followed_and_pipes_written_to(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("old")
+    link.symlink_to(target)
+    write_atomically(link, "new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    device = tmp_path / "device"
+    os.mkfifo(device)
+    reader = os.open(device, os.O_RDONLY | os.O_NONBLOCK)
+    write_atomically(device, "text")
+    assert os.read(reader, 100) == b"text"
+    os.close(reader)
+    assert device.is_fifo()
 
 
 def test_colleagues_can_read_what_was_written(tmp_path: Path) -> None:

@@ -57,7 +57,9 @@ def test_it_is_downloaded_once(
 def test_no_network(
     cache: Path, wheel: Wheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake_pip(tmp_path, monkeypatch, 'echo "ERROR: no route to host" >&2; exit 1')
+    words = "WARNING: Failed to establish a new connection: no route to host"
+    script = f'echo "{words}" >&2; echo "ERROR: No matching distribution" >&2; exit 1'
+    fake_pip(tmp_path, monkeypatch, script)
     with pytest.raises(
         InputError, match=r"Could not download toy 1.0 .* no route to host\. Connect"
     ):
@@ -105,7 +107,13 @@ def test_a_cache_that_cannot_be_written(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "file"))
-    with pytest.raises(InputError, match=r"Could not write .* TRIPTYCH_CACHE"):
+    with pytest.raises(InputError, match=r"Could not write or read .* TRIPTYCH_CACHE"):
+        wheels.fetch(wheel)
+
+
+def test_a_folder_in_the_files_place(cache: Path, wheel: Wheel) -> None:
+    (cache / wheel.filename).mkdir(parents=True)
+    with pytest.raises(InputError, match=r"Could not write or read .* Is a directory"):
         wheels.fetch(wheel)
 
 
