@@ -94,24 +94,20 @@ def run_command(
     Ctrl-C leaves every finished cell on disk; the same command goes on from there,
     and with more seeds or losses it adds them.
     """
-    from harness import plugins
-    from harness.runner import Interrupted, run
-    from harness.study import Study
-
-    def specs(text: str | None) -> list[str] | None:
-        return None if text is None else plugins.split_specs(text)
-
     with _input_errors():
-        chosen = Study.load(study).but(
-            tasks=specs(tasks),
-            methods=specs(methods),
-            losses=specs(losses),
-            seeds=seeds,
-        )
+        with out.status("Loading the study and its plugins"):
+            from harness import plugins
+            from harness.runner import Interrupted, run
+            from harness.study import Study
+
+            given = {"tasks": tasks, "methods": methods, "losses": losses}
+            specs = {k: plugins.split_specs(v) for k, v in given.items() if v is not None}
+            chosen = Study.load(study).but(seeds=seeds, **specs)
         spec = engine if jobs is None else f"{engine}(jobs={jobs})"
         started = time.monotonic()
-        for name in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(name, signal.default_int_handler)  # What stops Ctrl-C's way resumes.
+        for name in (signal.SIGTERM, signal.SIGHUP):  # To stop is to stop as by Ctrl-C,
+            if signal.getsignal(name) is signal.SIG_DFL:  # unless nohup says otherwise.
+                signal.signal(name, signal.default_int_handler)
         try:
             with _progress() as listen:
                 summary = run(chosen, folder, engine=spec, device=device, listen=listen)

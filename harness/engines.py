@@ -136,7 +136,8 @@ class Local(Engine):
         """Kill the workers, and wait until they are gone."""
         self._stopped.set()
         for process in list(self._processes.values()):
-            _kill(process)
+            if process.poll() is None:  # A dead one's number may be somebody else's by now.
+                _kill(process)
         for thread in self._threads:
             thread.join()
 
