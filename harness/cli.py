@@ -120,7 +120,7 @@ def run_command(
             raise typer.Exit(INTERRUPTED) from None
         _report(summary, folder, time.monotonic() - started)
         if summary.done or summary.skipped:
-            _show(_board(folder, None))
+            _show(_board(folder, _records(folder), None))
     if summary.failed:
         raise typer.Exit(1)
 
@@ -135,14 +135,15 @@ def board_command(
 ) -> None:
     """Show the leaderboard of a run, and write it to files."""
     import leaderboards
-    from harness.records import load_records, write_atomically
+    from harness.records import write_atomically
 
     with _input_errors():
-        board = _board(folder, baseline)
+        records = _records(folder)
+        board = _board(folder, records, baseline)
         writers: list[tuple[Path | None, Callable[[], str]]] = [
             (csv, lambda: leaderboards.to_csv(board)),
             (markdown, lambda: leaderboards.to_markdown(board)),
-            (tidy, lambda: leaderboards.to_csv(leaderboards.tidy(load_records(folder)))),
+            (tidy, lambda: leaderboards.to_csv(leaderboards.tidy(records))),
         ]
         for path, text in writers:
             if path is not None:
@@ -150,25 +151,34 @@ def board_command(
         _show(board)
 
 
-def _board(folder: Path, baseline: str | None) -> "pd.DataFrame":
-    """Return the board of all records in ``folder``, against the study's baseline."""
-    import leaderboards
-    from harness import plugins
-    from harness.records import Store, load_records
+def _records(folder: Path) -> "pd.DataFrame":
+    """Return all scores in ``folder``; say which files and records were left out."""
+    from harness.records import Store, as_table
 
     store = Store(folder)
-    for path in store.damaged():
-        err.print(f"Not a good record, left out: {escape(str(path))}", style="yellow")
-    records = load_records(folder)
+    found = store.scan()
+    for path, record in found.items():
+        if record is None:
+            err.print(f"Not a good record, left out: {escape(str(path))}", style="yellow")
+    records = as_table(store, (record for record in found.values() if record is not None))
     if records.attrs["left_out"]:
         err.print(
             f"{records.attrs['left_out']} records of other code or data left out; "
             "the command of the run makes them anew.",
             style="yellow",
         )
+    return records
+
+
+def _board(folder: Path, records: "pd.DataFrame", baseline: str | None) -> "pd.DataFrame":
+    """Return the board of ``records``, against the folder's own baseline if none is named."""
+    import leaderboards
+    from harness import plugins
+    from harness.records import Store
+
     losses = set(records["loss"])
     if baseline is None:
-        study = store.study()
+        study = Store(folder).study()
         wanted = [study.get("baseline"), "infonce", *study.get("losses", [])]
         baseline = next((loss for loss in wanted if loss in losses), None)
     elif baseline not in losses:
@@ -239,9 +249,8 @@ def _progress() -> "Iterator[Listener]":
         def print_line(event: "Event", summary: "Summary") -> None:
             if event.kind == "step":
                 return
-            settled = len(summary.skipped) + len(summary.done) + len(summary.failed)
             line = (
-                f"[{settled:>{len(str(len(summary.cells)))}}/{len(summary.cells)}] "
+                f"[{summary.settled:>{len(str(len(summary.cells)))}}/{len(summary.cells)}] "
                 f"{_clock(time.monotonic() - started)}  {event.kind:<7}  {event.cell}"
                 + (f": {event.reason}" if event.reason else "")
             )
@@ -266,7 +275,7 @@ def _progress() -> "Iterator[Listener]":
 
     def draw(event: "Event", summary: "Summary") -> None:
         now = time.monotonic()
-        settled = len(summary.skipped) + len(summary.done) + len(summary.failed)
+        settled = summary.settled
         fresh = len(summary.done)
         left = (now - started) / fresh * (len(summary.cells) - settled) if fresh else None
         note = f"{settled}/{len(summary.cells)}"

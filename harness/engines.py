@@ -57,10 +57,9 @@ class Event:
 class Engine(ABC):
     """Run cells somewhere. Use as a context manager: leaving it stops all work."""
 
-    def open(self, folder: Path, device: str) -> "Engine":
+    def open(self, folder: Path) -> "Engine":
         """Get ready to run cells into the store at ``folder``."""
         self.folder = folder
-        self.device = device
         return self
 
     @abstractmethod
@@ -104,7 +103,7 @@ class Local(Engine):
         )
         self.jobs = jobs or _cores()
 
-    def open(self, folder: Path, device: str) -> "Engine":
+    def open(self, folder: Path) -> "Engine":
         """Start afresh: an engine may be used for one run after another."""
         self._waiting: queue.SimpleQueue[tuple[Cell, dict[str, Any]]] = queue.SimpleQueue()
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -112,7 +111,7 @@ class Local(Engine):
         self._threads: list[threading.Thread] = []
         self._unsettled = 0
         self._stopped = threading.Event()
-        return super().open(folder, device)
+        return super().open(folder)
 
     def submit(self, cell: Cell, key: str, resources: Resources) -> None:
         """Put the cell into the queue that all workers take from."""

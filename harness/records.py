@@ -4,7 +4,7 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
@@ -102,7 +102,8 @@ class Store:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder).absolute()  # A plugin may change the working folder.
+        self.given = Path(folder)
+        self.folder = self.given.absolute()  # A plugin may change the working folder.
 
     def record_path(self, cell: Cell, key: str) -> Path:
         """Return where the record of ``cell`` with this key is, or would be."""
@@ -132,17 +133,18 @@ class Store:
         values = {"cell": cell.to_dict(), "reason": reason, "details": details}
         write_atomically(self.failure_path(cell), json.dumps(values, indent=1) + "\n")
 
-    def records(self) -> Iterator[Record]:
-        """Yield the good records, in the order of their file names."""
-        for path in sorted((self.folder / "records").glob("*.json")):
-            record = read_record(path)
-            if record is not None:
-                yield record
+    def scan(self) -> dict[Path, Record | None]:
+        """Read every file under ``records/``, in order: None where it is no good record."""
+        paths = sorted((self.folder / "records").glob("*.json"))
+        return {path: read_record(path) for path in paths}
+
+    def records(self) -> list[Record]:
+        """Return the good records, in the order of their file names."""
+        return [record for record in self.scan().values() if record is not None]
 
     def damaged(self) -> list[Path]:
         """Return the files under ``records/`` that are not good records."""
-        paths = sorted((self.folder / "records").glob("*.json"))
-        return [path for path in paths if read_record(path) is None]
+        return [path for path, record in self.scan().items() if record is None]
 
     def write_study(self, values: Mapping[str, Any]) -> None:
         """Write down which study was last run here, and the keys of its cells.
@@ -179,8 +181,13 @@ def load_records(folder: str | Path) -> pd.DataFrame:
         InputError: where the folder holds no record.
     """
     store = Store(folder)
+    return as_table(store, store.records())
+
+
+def as_table(store: Store, records: Iterable[Record]) -> pd.DataFrame:
+    """Return ``records`` of ``store``, already read, as :func:`load_records` does."""
     planned = set(store.study().get("keys", []))
-    records = sorted(store.records(), key=lambda r: (r.key in planned, r.finished))
+    records = sorted(records, key=lambda r: (r.key in planned, r.finished))
     version = {_row(record): (record.source, record.data) for record in records}
     chosen = {
         Cell(**record.cell): record
@@ -189,8 +196,8 @@ def load_records(folder: str | Path) -> pd.DataFrame:
     }
     if not chosen:
         raise InputError(
-            f"There is no record under {str(folder)!r}. Run a study first: "
-            f"`triptych run quickstart --out {folder}`."
+            f"There is no record under {str(store.given)!r}. Run a study first: "
+            f"`triptych run quickstart --out {store.given}`."
         )
     rows = [
         {

@@ -40,6 +40,11 @@ class Summary:
     done: list[Cell] = field(default_factory=list)
     failed: dict[Cell, str] = field(default_factory=dict)
 
+    @property
+    def settled(self) -> int:
+        """Return how many cells need no more waiting for."""
+        return len(self.skipped) + len(self.done) + len(self.failed)
+
 
 class Interrupted(KeyboardInterrupt):
     """Raised when Ctrl-C stopped a run; ``summary`` says how far it came."""
@@ -86,7 +91,7 @@ def run(
         keys = _plan(study, store, summary, listen)
         if keys:
             with plugins.build("engines", engine) if isinstance(engine, str) else engine as opened:
-                _drive(opened.open(store.folder, device), keys, store, summary, listen)
+                _drive(opened.open(store.folder), Resources(device), keys, store, summary, listen)
     except KeyboardInterrupt:
         raise Interrupted(summary) from None
     return summary
@@ -96,13 +101,17 @@ def _plan(study: Study, store: Store, summary: Summary, listen: Listener) -> dic
     """Return the cells without a good record and the keys that theirs will have."""
     keys: dict[Cell, str] = {}
     unplanned: list[Event] = []
-    _write_study(study, store, keys)
     for cell in summary.cells:
         try:
             keys[cell] = identify(cell).key
         except InputError as error:
             unplanned.append(Event("failed", cell, reason=str(error)))
-    _write_study(study, store, keys)
+    try:
+        store.write_study(study.to_dict() | {"keys": list(keys.values())})
+    except OSError as error:
+        raise InputError(
+            f"Could not write to {str(store.folder)!r}: {error}. Name another folder with `--out`."
+        ) from error
     for event in unplanned:
         _fail(event, store, summary, listen)
     summary.skipped += [cell for cell, key in keys.items() if store.has(cell, key)]
@@ -110,17 +119,13 @@ def _plan(study: Study, store: Store, summary: Summary, listen: Listener) -> dic
     return {cell: key for cell, key in keys.items() if cell not in done}
 
 
-def _write_study(study: Study, store: Store, keys: Mapping[Cell, str]) -> None:
-    try:
-        store.write_study(study.to_dict() | {"keys": list(keys.values())})
-    except OSError as error:
-        raise InputError(
-            f"Could not write to {str(store.folder)!r}: {error}. Name another folder with `--out`."
-        ) from error
-
-
 def _drive(
-    engine: Engine, keys: Mapping[Cell, str], store: Store, summary: Summary, listen: Listener
+    engine: Engine,
+    resources: Resources,
+    keys: Mapping[Cell, str],
+    store: Store,
+    summary: Summary,
+    listen: Listener,
 ) -> None:
     """Hand the cells to the engine, and keep account of what becomes of them.
 
@@ -128,7 +133,7 @@ def _drive(
     whatever the engine says.
     """
     for cell, key in keys.items():
-        engine.submit(cell, key, Resources(engine.device))
+        engine.submit(cell, key, resources)
     unsettled = dict(keys)
     for event in engine.events():
         if event.kind in ("done", "failed"):

@@ -36,16 +36,15 @@ def contracts(
     groups: Sequence[str] = ("losses", "methods", "tasks"),
 ) -> Iterator[tuple[str, Check]]:
     """Yield (name, check) for every installed plugin of ``groups``."""
-    checks = {"losses": LOSS_CHECKS, "methods": METHOD_CHECKS, "tasks": TASK_CHECKS}
     for group in groups:
         for spec in plugins.names(group):
-            for check in checks[group]:
+            for check in CHECKS[group]:
                 yield f"{spec}-{check.__name__.removeprefix('check_')}", partial(check, spec)
 
 
 def check_all(group: str, spec: str) -> None:
     """Run every check of ``group`` on one spec, such as ``adnce(form="graph")``."""
-    for check in {"losses": LOSS_CHECKS, "methods": METHOD_CHECKS, "tasks": TASK_CHECKS}[group]:
+    for check in CHECKS[group]:
         check(spec)
 
 
@@ -194,9 +193,7 @@ LOSS_CHECKS = (
 def check_method_spec_round_trips(spec: str) -> None:
     """A method's spec builds it again."""
     plugins.build("methods", spec)
-    written = plugins.canonical("methods", spec)
-    assert plugins.canonical("methods", written) == written, f"{written} is not canonical"
-    assert plugins.resolved("methods", written) == plugins.resolved("methods", spec), written
+    _check_canonical("methods", spec)
 
 
 def check_method_returns_contrasts(spec: str) -> None:
@@ -332,6 +329,8 @@ TASK_CHECKS = (
     check_task_training_beats_untrained,
 )
 
+CHECKS = {"losses": LOSS_CHECKS, "methods": METHOD_CHECKS, "tasks": TASK_CHECKS}
+
 _RANDOMNESS = Randomness("contract", "contract", 0)
 _TOY_IDS = torch.arange(3, 11)
 
@@ -341,6 +340,10 @@ def _check_spec_round_trips(group: str, spec: str) -> None:
     for name, value in plugins.resolved(group, spec).items():
         assert hasattr(built, name), f"the setting `{name}` is not kept as an attribute"
         assert getattr(built, name) == value, f"`{name}` is kept as {getattr(built, name)!r}"
+    _check_canonical(group, spec)
+
+
+def _check_canonical(group: str, spec: str) -> None:
     written = plugins.canonical(group, spec)
     assert plugins.canonical(group, written) == written, f"{written} is not canonical"
     assert plugins.resolved(group, written) == plugins.resolved(group, spec), written

@@ -11,6 +11,7 @@ import pytest
 
 THIRD_PARTY = Path(__file__).parent / "thirdparty"
 ROOT = Path(__file__).parent.parent
+TRIPTYCH = str(Path(sys.executable).with_name("triptych"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,9 +40,20 @@ def install(project: Path, folder: Path) -> None:
         source = Path(copy) / "source"  # setuptools writes into the tree it builds
         ignored = shutil.ignore_patterns(".venv", ".git", "runs", "build", "*.egg-info", ".*_cache")
         shutil.copytree(project, source, ignore=ignored)
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
-        command += ["--no-build-isolation", "--target", str(folder), str(source)]
-        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+        pip_install(source, folder)
+
+
+def pip_install(what: Path, folder: Path) -> None:
+    """Install a source tree or a wheel into ``folder``, without its dependencies."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+    command += ["--no-build-isolation", "--target", str(folder), str(what)]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """Return this process's environment, with the third party's plugins on the path."""
+    plugins = os.pathsep.join(p for p in sys.path if "thirdparty-" in p)
+    return os.environ | {"PYTHONPATH": plugins} | extra
 
 
 @pytest.fixture
@@ -77,18 +89,12 @@ def triptych(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     home.mkdir()
 
     def call(*arguments: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(
-                p for p in sys.path if "thirdparty-" in p or "site" in p[-5:]
-            ),
-            "COLUMNS": "100",
-        }
         return subprocess.run(
-            [str(Path(sys.executable).with_name("triptych")), *arguments],
+            [TRIPTYCH, *arguments],
             capture_output=True,
             text=True,
             cwd=home,
-            env=environment,
+            env=environment(COLUMNS="100"),
             timeout=timeout,
             check=False,
         )

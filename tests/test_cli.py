@@ -7,12 +7,12 @@ import re
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import TRIPTYCH, environment
 
 from leaderboards.board import BOARD_COLUMNS, TIDY_COLUMNS
 
@@ -118,13 +118,6 @@ def test_failed_cells_exit_with_1_and_keep_the_others(triptych: Call, tmp_path: 
     assert len(list((folder / "records").iterdir())) >= 2
 
 
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if "thirdparty-" in p)}
-
-
-TRIPTYCH = str(Path(sys.executable).with_name("triptych"))
-
-
 def test_a_reader_that_goes_away_does_not_stop_the_run(tmp_path: Path) -> None:
     arguments = [*SMALL, "--jobs", "1", "--out", str(tmp_path / "run")]
     process = subprocess.Popen(
@@ -172,13 +165,8 @@ def in_terminal(arguments: list[str], cwd: Path, interrupt_at: str = "") -> tupl
     pid, handle = pty.fork()
     if pid == 0:
         os.chdir(cwd)
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(p for p in sys.path if "thirdparty-" in p),
-            "COLUMNS": "80",
-            "LINES": "24",
-            "TERM": "xterm-256color",
-        }
-        os.execve(Path(sys.executable).with_name("triptych"), ["triptych", *arguments], environment)
+        terminal = environment(COLUMNS="80", LINES="24", TERM="xterm-256color")
+        os.execve(TRIPTYCH, ["triptych", *arguments], terminal)
     text, deadline, sent = "", time.monotonic() + 120, False
     while time.monotonic() < deadline:
         if select.select([handle], [], [], 0.2)[0]:

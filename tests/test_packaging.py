@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, THIRD_PARTY, install
+from conftest import ROOT, THIRD_PARTY, install, pip_install
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +39,7 @@ def test_the_installed_wheel_runs(wheel: Path, tmp_path: Path) -> None:
     """In another folder, without the checkout on the path."""
     site, home = tmp_path / "site", tmp_path / "home"
     home.mkdir()
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
-    subprocess.run(
-        [*command, "--target", str(site), str(wheel)], check=True, stderr=subprocess.DEVNULL
-    )
+    pip_install(wheel, site)
     install(THIRD_PARTY, site)
 
     def call(*arguments: str) -> str:
