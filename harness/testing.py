@@ -458,11 +458,14 @@ def check_cell(task: str, method: str, loss: str) -> None:
 
 def fitting(tasks: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     """Yield every (task, method, loss) of ``tasks`` and the installed plugins that fits."""
+    methods, losses = (
+        {name: plugins.build(group, name) for name in plugins.names(group)}
+        for group in ("methods", "losses")
+    )
     for task in tasks:
-        for method in plugins.names("methods"):
-            for loss in plugins.names("losses"):
-                how, what = plugins.build("methods", method), plugins.build("losses", loss)
-                labelled = plugins.build("tasks", task).labelled
+        labelled = plugins.build("tasks", task).labelled
+        for method, how in methods.items():
+            for loss, what in losses.items():
                 if misfit(how, what, labelled=labelled) is None:
                     yield task, method, loss
 

@@ -121,15 +121,9 @@ class Kept:
 
     def block(self, rows: slice) -> Tensor:
         """Return a boolean block: anchors of ``rows``, all candidates."""
-        if self.columns is None:
-            keep = self.anchor_ids[rows, None] != self.candidate_ids
-        else:
-            columns = self.columns[rows]
-            keep = columns.new_ones((len(columns), len(self.candidate_ids)), dtype=torch.bool)
-            keep.scatter_(1, columns, False)
-        if self.exclude is not None:
-            keep &= ~self.exclude[rows]
-        return keep
+        ids = self.anchor_ids[rows]
+        keep = ids.new_ones((len(ids), len(self.candidate_ids)), dtype=torch.bool)
+        return self.fill_(keep, False, rows, 0)
 
     def fill_(self, values: Tensor, value: float, rows: slice, start: int) -> Tensor:
         """Write ``value`` into ``values`` wherever a candidate from ``start`` is no negative."""

@@ -120,9 +120,8 @@ class SogCLR(_Remembering, SumLoss):
     Convention: u is kept by example id, in log space; the first visit sets u = g.
     With ``both_views`` the two views' anchors read the same u, and the mean of what they
     make of it is kept. gamma = 1 has no memory: tau times DCL over the mean of the
-    negatives. The state is a buffer,
-    checkpointed with the loss, and changes only in training mode. An anchor without
-    a negative has the loss 0 and leaves its u.
+    negatives. The state is a buffer, checkpointed with the loss, and changes only in
+    training mode. An anchor without a negative has the loss 0 and leaves its u.
 
     Args:
         temperature: tau, 1e-4 to 1e4.
