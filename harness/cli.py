@@ -158,21 +158,12 @@ def board_command(
 
 def _records(folder: Path) -> "pd.DataFrame":
     """Return all scores in ``folder``; say which files and records were left out."""
-    from harness.records import Store, as_table
+    from harness.table import load_records
 
-    store = Store(folder)
-    found = store.scan()
-    for path, record in found.items():
-        if record is None:
-            err.print(f"Not a good record, left out: {escape(str(path))}", style="yellow")
-    records = as_table(store, (record for record in found.values() if record is not None))
-    if records.attrs["left_out"]:
-        err.print(
-            f"{records.attrs['left_out']} records of other code or data left out; "
-            "the command of the run makes them anew.",
-            style="yellow",
-        )
-    return records
+    records = load_records(folder)
+    for note in records.attrs["notes"]:
+        err.print(escape(note), style="yellow", soft_wrap=True)
+    return records[(records["stage"] == "final") & (records["step"] == records["steps"])]
 
 
 def _board(folder: Path, records: "pd.DataFrame", baseline: str | None) -> "pd.DataFrame":

@@ -31,7 +31,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class Event:
-    """What a cell is doing: started, at a step, done, or failed.
+    """What a cell is doing: started, at a step, done, failed or diverged.
 
     Attributes:
         kind: which of these.
@@ -44,7 +44,7 @@ class Event:
         details: the traceback, where there is one.
     """
 
-    kind: Literal["started", "step", "done", "failed"]
+    kind: Literal["started", "step", "done", "failed", "diverged"]
     cell: Cell
     worker: int = 0
     step: int = 0
@@ -52,6 +52,11 @@ class Event:
     loss: float = 0.0
     reason: str = ""
     details: str = ""
+
+    @property
+    def settled(self) -> bool:
+        """Return whether the cell needs no more waiting for."""
+        return self.kind in ("done", "failed", "diverged")
 
 
 class Engine(ABC):
@@ -68,7 +73,7 @@ class Engine(ABC):
 
     @abstractmethod
     def events(self) -> Iterator[Event]:
-        """Yield what becomes of the cells, until each is done or has failed."""
+        """Yield what becomes of the cells, until each is settled."""
 
     @abstractmethod
     def close(self) -> None:
@@ -127,7 +132,7 @@ class Local(Engine):
             thread.start()
         while self._unsettled:
             event = self._events.get()
-            if event.kind in ("done", "failed"):
+            if event.settled:
                 self._unsettled -= 1
             yield event
 
@@ -171,7 +176,7 @@ class Local(Engine):
         process.stdin.flush()
         for line in process.stdout:
             event = Event(cell=cell, worker=number, **json.loads(line))
-            if event.kind in ("done", "failed"):
+            if event.settled:
                 return event
             self._events.put(event)
         log = log_path(self.folder, number)

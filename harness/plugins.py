@@ -101,6 +101,23 @@ def canonical(group: str, spec: str) -> str:
     return f"{name}({', '.join(changed)})" if changed else name
 
 
+def with_settings(group: str, spec: str, given: Mapping[str, Any]) -> str:
+    """Return the canonical spec of ``spec`` with the settings ``given`` added.
+
+    Raises:
+        InputError: as :func:`parse`, or where ``spec`` has one of them already.
+
+    >>> with_settings("losses", "adnce(mu=0.5)", {"sigma": 2})
+    'adnce(mu=0.5, sigma=2.0)'
+    """
+    name, own = _read(spec)
+    twice = sorted(own.keys() & given.keys())
+    if twice:
+        raise InputError(f"The {_singular(group)} {spec!r} is given {', '.join(twice)} twice.")
+    listed = ", ".join(f"{key}={value!r}" for key, value in {**own, **given}.items())
+    return canonical(group, f"{name}({listed})")
+
+
 def build(group: str, spec: str) -> Any:
     """Return a fresh plugin made from ``spec``.
 

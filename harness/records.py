@@ -4,22 +4,15 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from harness.errors import InputError
 from harness.study import Cell
 
-SCHEMA = 1
-COLUMNS = (
-    "task", "modality", "method", "loss", "seed", "split", "metric", "value",
-    "steps", "seconds", "start", "seen", "key",
-)  # fmt: skip
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -60,6 +53,7 @@ class Record:
         modality: of the task.
         settings: {task, method, loss: {setting: value}}, defaults included.
         scores: {split: {metric: value}}, in points.
+        probed: (step, {metric: value}) pairs: validation scores during training.
         curve: (step, objective) pairs.
         steps: optimizer steps.
         seconds: {train, evaluate, total}, wall time.
@@ -68,6 +62,7 @@ class Record:
         digests: {start, seen}: what makes two cells paired.
         data: {name: checksum}.
         source: digest of the source used.
+        frame: the same without the loss's.
         versions: of Python and libraries.
         commit: of the checkout, if it ran from one.
         device: what it ran on.
@@ -79,6 +74,7 @@ class Record:
     modality: str
     settings: dict[str, dict[str, Any]]
     scores: dict[str, dict[str, float]]
+    probed: list[tuple[int, dict[str, float]]]
     curve: list[list[float]]
     steps: int
     seconds: dict[str, float]
@@ -87,11 +83,29 @@ class Record:
     digests: dict[str, str]
     data: dict[str, str]
     source: str
+    frame: str
     versions: dict[str, str]
     commit: str | None
     device: str
     finished: str
     schema: int = field(default=SCHEMA)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a cell has no record.
+
+    Attributes:
+        key: that its record would have had.
+        outcome: ``failed``: to be tried again; or ``diverged``: it would again.
+        reason: in a line.
+        details: the traceback, where there is one.
+    """
+
+    key: str
+    outcome: str
+    reason: str
+    details: str = ""
 
 
 class Store:
@@ -128,10 +142,19 @@ class Store:
         self.failure_path(cell).unlink(missing_ok=True)
         return path
 
-    def write_failure(self, cell: Cell, reason: str, details: str = "") -> None:
-        """Write down why ``cell`` failed."""
-        values = {"cell": cell.to_dict(), "reason": reason, "details": details}
+    def write_failure(self, cell: Cell, failure: "Failure") -> None:
+        """Write down what became of ``cell`` instead of a record."""
+        values = {"cell": cell.to_dict(), **asdict(failure)}
         write_atomically(self.failure_path(cell), json.dumps(values, indent=1) + "\n")
+
+    def failure(self, cell: Cell, key: str) -> "Failure | None":
+        """Return what became of ``cell`` with this key, if it failed when last tried."""
+        try:
+            values = json.loads(self.failure_path(cell).read_text(encoding="utf-8"))
+            found = Failure(**{field.name: values[field.name] for field in fields(Failure)})
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+        return found if found.key == key else None
 
     def scan(self) -> dict[Path, Record | None]:
         """Read every file under ``records/``, in order: None where it is no good record."""
@@ -147,7 +170,7 @@ class Store:
         return [path for path, record in self.scan().items() if record is None]
 
     def write_study(self, values: Mapping[str, Any]) -> None:
-        """Write down which study was last run here, and the keys of its cells.
+        """Write down which study was last run here, and which cells it consists of.
 
         A study that names no baseline leaves an earlier one's in place.
         """
@@ -159,66 +182,14 @@ class Store:
         """Return the study that was last run here: nothing where it cannot be read."""
         try:
             found = json.loads((self.folder / "study.json").read_text("utf-8"))
-        except (OSError, ValueError, RecursionError):
+            good = isinstance(found["baseline"], str | None) and all(
+                isinstance(place["label"], str) and isinstance(place["key"], str)
+                and Cell(**place["cell"])
+                for place in found["plan"]
+            )  # fmt: skip
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return {}
-        if not isinstance(found, dict) or not isinstance(found.get("baseline"), str | None):
-            return {}
-        lists = all(isinstance(found.get(name, []), list) for name in ("keys", "losses"))
-        return found if lists else {}
-
-
-def load_records(folder: str | Path) -> pd.DataFrame:
-    """Return the scores under ``folder``, one row a score.
-
-    The columns are ``COLUMNS``: the cell, split, metric and value (in points);
-    optimizer steps and wall seconds; the digests of where it started and of what
-    it saw; the record's key. Where the code or the data changed between runs, a task,
-    method and loss is shown by the records of one version alone: the version that the
-    last run planned, else that of the record finished last. How many others were left
-    out is in ``attrs["left_out"]``.
-
-    Raises:
-        InputError: where the folder holds no record.
-    """
-    store = Store(folder)
-    return as_table(store, store.records())
-
-
-def as_table(store: Store, records: Iterable[Record]) -> pd.DataFrame:
-    """Return ``records`` of ``store``, already read, as :func:`load_records` does."""
-    planned = set(store.study().get("keys", []))
-    records = sorted(records, key=lambda r: (r.key in planned, r.finished))
-    version = {_row(record): (record.source, record.data) for record in records}
-    chosen = {
-        Cell(**record.cell): record
-        for record in records
-        if version[_row(record)] == (record.source, record.data)
-    }
-    if not chosen:
-        raise InputError(
-            f"There is no record under {str(store.given)!r}. Run a study first: "
-            f"`triptych run quickstart --out {store.given}`."
-        )
-    rows = [
-        {
-            **record.cell,
-            "modality": record.modality,
-            "split": split,
-            "metric": metric,
-            "value": value,
-            "steps": record.steps,
-            "seconds": record.seconds["total"],
-            "start": record.digests["start"],
-            "seen": record.digests["seen"],
-            "key": record.key,
-        }
-        for record in sorted(chosen.values(), key=lambda r: r.finished)
-        for split, scores in record.scores.items()
-        for metric, value in scores.items()
-    ]
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    table.attrs["left_out"] = len(records) - len(chosen)
-    return table
+        return found if good else {}
 
 
 def read_record(path: Path) -> Record | None:
@@ -257,11 +228,6 @@ def write_atomically(path: Path, text: str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-
-
-def _row(record: Record) -> tuple[str, str, str]:
-    """Return which row of the board a record belongs to."""
-    return record.cell["task"], record.cell["method"], record.cell["loss"]
 
 
 def _slug(cell: Cell) -> str:

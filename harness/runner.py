@@ -2,11 +2,12 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -16,10 +17,11 @@ from harness.engines import Engine, Event, Resources
 from harness.errors import InputError
 from harness.methods import Method
 from harness.randomness import Randomness
-from harness.records import Identity, Record, Store
-from harness.study import UNTRAINED, Cell, Study
+from harness.records import Failure, Identity, Record, Store
+from harness.study import UNTRAINED, Cell, Planned, Study
 from harness.task import Task
-from harness.training import Report, fit
+from harness.training import SPLITS, Report, fit
+from harness.tuning import Choice, Row, choose
 
 PLUGINS = (("task", "tasks"), ("method", "methods"), ("loss", "losses"))
 
@@ -29,21 +31,33 @@ class Summary:
     """What became of a study's cells.
 
     Attributes:
-        cells: all of them.
+        expected: how many there are in all.
+        cells: those known so far; those of chosen settings follow the tuning trials.
         skipped: those that had a good record already.
         done: those that were run now.
         failed: those that failed, with the reason.
+        diverged: those whose objective did, with the reason: an outcome, not tried again.
+        waiting: rows of the board whose settings could not be chosen, with the reason.
     """
 
-    cells: Sequence[Cell]
+    expected: int = 0
+    cells: list[Cell] = field(default_factory=list)
     skipped: list[Cell] = field(default_factory=list)
     done: list[Cell] = field(default_factory=list)
     failed: dict[Cell, str] = field(default_factory=dict)
+    diverged: dict[Cell, str] = field(default_factory=dict)
+    waiting: dict[str, str] = field(default_factory=dict)
 
     @property
     def settled(self) -> int:
         """Return how many cells need no more waiting for."""
-        return len(self.skipped) + len(self.done) + len(self.failed)
+        return len(self.skipped) + len(self.done) + len(self.failed) + len(self.diverged)
+
+    @property
+    def complete(self) -> bool:
+        """Return whether every row of the board has all of its scores."""
+        lost = [cell for cell in self.diverged if cell.scored == "test"]
+        return not (self.failed or self.waiting or lost)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -59,7 +73,7 @@ Listener = Callable[[Event, Summary], None]
 
 def run(
     study: Study | str,
-    folder: str | Path,
+    folder: str | Path | None = None,
     *,
     engine: Engine | str = "local",
     device: str = "auto",
@@ -67,12 +81,14 @@ def run(
 ) -> Summary:
     """Run the cells of ``study`` that have no good record under ``folder`` yet.
 
-    Every finished cell is on disk at once; stopped at any moment, the same call
-    goes on from there. A cell that fails ends neither the run nor another cell.
+    First the tuning trials, scored on validation alone; then, with the best of them and
+    fresh seeds, the cells of the board. Every finished cell is on disk at once; stopped
+    at any moment, the same call goes on from there. A cell that fails ends neither the
+    run nor another cell.
 
     Args:
         study: a :class:`Study`, the name of a shipped one, or a path to a TOML file.
-        folder: where the records go.
+        folder: where the records go; left out, ``runs/`` and the study's name.
         engine: an engine, or its spec, such as ``"local(jobs=2)"``.
         device: ``auto``, ``cpu`` or ``cuda``.
         listen: called with every event and the summary so far.
@@ -83,76 +99,163 @@ def run(
     """
     if isinstance(study, str):
         study = Study.load(study)
-    device = provenance.choose_device(device)
-    store = Store(folder)
-    summary = Summary(study.cells())
+    this = _Run(
+        study,
+        Store(Path("runs") / study.name if folder is None else folder),
+        plugins.build("engines", engine) if isinstance(engine, str) else engine,
+        Resources(provenance.choose_device(device)),
+        listen,
+    )
     _forget()
     try:
-        keys = _plan(study, store, summary, listen)
-        if keys:
-            with plugins.build("engines", engine) if isinstance(engine, str) else engine as opened:
-                _drive(opened.open(store.folder), Resources(device), keys, store, summary, listen)
+        choice = Choice()
+        trials = study.trials()
+        if trials:
+            keys = this.work(trials, [*trials, *study.finals({})])
+            choice = choose(trials, keys, this.store)
+        this.withheld = choice.waiting
+        finals = study.finals(choice.specs)
+        this.work(finals, [*trials, *finals])
     except KeyboardInterrupt:
-        raise Interrupted(summary) from None
-    return summary
+        raise Interrupted(this.summary) from None
+    return this.summary
 
 
-def _plan(study: Study, store: Store, summary: Summary, listen: Listener) -> dict[Cell, str]:
-    """Return the cells without a good record and the keys that theirs will have."""
-    keys: dict[Cell, str] = {}
-    unplanned: list[Event] = []
-    for cell in summary.cells:
+class _Run:
+    """One call of :func:`run`: what its phases share."""
+
+    def __init__(
+        self, study: Study, store: Store, engine: Engine, resources: Resources, listen: Listener
+    ) -> None:
+        self.study, self.store, self.engine = study, store, engine
+        self.resources, self.listen = resources, listen
+        self.summary = Summary(expected=study.size())
+        self.keys: dict[Cell, str] = {}
+        self.withheld: dict[Row, str] = {}
+
+    def work(self, phase: Sequence[Planned], plan: Sequence[Planned]) -> dict[Cell, str]:
+        """Run the cells of ``phase``; ``plan`` is all that is known of the study by now.
+
+        Returns:
+            The keys of the cells that could be planned.
+        """
+        cells = list(dict.fromkeys(planned.cell for planned in phase))
+        self.summary.cells += cells
+        unplanned: list[Event] = []
+        for cell in cells:
+            try:
+                self.keys[cell] = identify(cell).key
+            except InputError as error:
+                unplanned.append(Event("failed", cell, reason=str(error)))
+        self._write_plan(plan)
+        for event in unplanned:
+            self._lost(event)
+        for row, reason in self.withheld.items():
+            self.summary.waiting[" / ".join(row)] = reason
+        waiting = [cell for cell in cells if cell in self.keys and not self._known(cell)]
+        if waiting:
+            with self.engine as engine:
+                self._drive(engine.open(self.store.folder), waiting)
+        return self.keys
+
+    def _known(self, cell: Cell) -> bool:
+        """Return whether it is known already what becomes of ``cell``, and take it down."""
+        key = self.keys[cell]
+        if self.store.has(cell, key):
+            self.summary.skipped.append(cell)
+            return True
+        failure = self.store.failure(cell, key)
+        if failure is not None and failure.outcome == "diverged":
+            self.summary.diverged[cell] = failure.reason
+            return True
+        return False
+
+    def _drive(self, engine: Engine, cells: Sequence[Cell]) -> None:
+        """Hand the cells to the engine, and keep account of what becomes of them.
+
+        A record is what counts: a cell is done if it has a good one, and only then,
+        whatever the engine says.
+        """
+        for cell in cells:
+            engine.submit(cell, self.keys[cell], self.resources)
+        unsettled = dict.fromkeys(cells)
+        for event in engine.events():
+            if event.settled:
+                unsettled.pop(event.cell)
+                self._settle(event)
+            else:
+                self.listen(event, self.summary)
+        for cell in unsettled:
+            reason = "The engine ended without saying what became of it."
+            self._settle(Event("failed", cell, reason=reason))
+
+    def _settle(self, event: Event) -> None:
+        key = self.keys[event.cell]
+        if self.store.has(event.cell, key):
+            self.summary.done.append(event.cell)
+            self.listen(replace(event, kind="done", reason="", details=""), self.summary)
+            return
+        path = self.store.record_path(event.cell, key)
+        reason = event.reason or f"It left no good record in {path}. Is the disk full?"
+        kind: Literal["diverged", "failed"] = "diverged" if event.kind == "diverged" else "failed"
+        self._lost(replace(event, kind=kind, reason=reason))
+
+    def _lost(self, event: Event) -> None:
+        """Take down a cell that left no record."""
+        account = self.summary.diverged if event.kind == "diverged" else self.summary.failed
+        account[event.cell] = event.reason
+        failure = Failure(self.keys.get(event.cell, ""), event.kind, event.reason, event.details)
         try:
-            keys[cell] = identify(cell).key
-        except InputError as error:
-            unplanned.append(Event("failed", cell, reason=str(error)))
-    try:
-        store.write_study(study.to_dict() | {"keys": list(keys.values())})
-    except OSError as error:
-        raise InputError(
-            f"Could not write to {str(store.folder)!r}: {error}. Name another folder with `--out`."
-        ) from error
-    for event in unplanned:
-        _fail(event, store, summary, listen)
-    summary.skipped += [cell for cell, key in keys.items() if store.has(cell, key)]
-    done = set(summary.skipped)
-    return {cell: key for cell, key in keys.items() if cell not in done}
+            self.store.write_failure(event.cell, failure)
+        except OSError as error:
+            account[event.cell] += f" (and this could not be written down: {error})"
+        self.listen(event, self.summary)
 
-
-def _drive(
-    engine: Engine,
-    resources: Resources,
-    keys: Mapping[Cell, str],
-    store: Store,
-    summary: Summary,
-    listen: Listener,
-) -> None:
-    """Hand the cells to the engine, and keep account of what becomes of them.
-
-    A record is what counts: a cell is done if it has a good one, and only then,
-    whatever the engine says.
-    """
-    for cell, key in keys.items():
-        engine.submit(cell, key, resources)
-    unsettled = dict(keys)
-    for event in engine.events():
-        if event.kind in ("done", "failed"):
-            _settle(event, unsettled.pop(event.cell), store, summary, listen)
-        else:
-            listen(event, summary)
-    for cell, key in unsettled.items():
-        reason = "The engine ended without saying what became of it."
-        _settle(Event("failed", cell, reason=reason), key, store, summary, listen)
-
-
-def _settle(event: Event, key: str, store: Store, summary: Summary, listen: Listener) -> None:
-    if store.has(event.cell, key):
-        summary.done.append(event.cell)
-        listen(replace(event, kind="done", reason="", details=""), summary)
-        return
-    path = store.record_path(event.cell, key)
-    reason = event.reason or f"It left no good record in {path}. Is the disk full?"
-    _fail(replace(event, kind="failed", reason=reason), store, summary, listen)
+    def _write_plan(self, plan: Sequence[Planned]) -> None:
+        """Write down the study, its cells, and the rows whose settings are not chosen yet."""
+        spaces = {
+            entry.label: {name: part.to_dict() for name, part in entry.space.items()}
+            for entry in self.study.entries
+            if entry.space
+        }
+        modalities = {task: plugins.build("tasks", task).modality for task in self.study.tasks}
+        planned = [
+            {
+                "label": place.label,
+                "trial": place.trial,
+                "modality": modalities[place.cell.task],
+                "key": self.keys.get(place.cell, ""),
+                "cell": place.cell.to_dict(),
+            }
+            for place in plan
+        ]
+        chosen = {(p.cell.task, p.cell.method, p.label) for p in plan if p.trial is None}
+        tuned = dict.fromkeys(
+            (p.cell.task, p.cell.method, p.label) for p in plan if p.trial is not None
+        )
+        for row in tuned:
+            if row in chosen:
+                continue
+            task, method, label = row
+            reason = self.withheld.get(row, "not run yet: its settings are not chosen yet")
+            planned += [
+                {
+                    "label": label,
+                    "trial": None,
+                    "modality": modalities[task],
+                    "key": "",
+                    "reason": reason,
+                    "cell": Cell(task, method, label, seed).to_dict(),
+                }
+                for seed in self.study.seeds  # type: ignore[union-attr]
+            ]
+        try:
+            self.store.write_study(self.study.to_dict() | {"spaces": spaces, "plan": planned})
+        except OSError as error:
+            raise InputError(
+                f"Could not write to {str(self.store.folder)!r}: {error}. "
+                "Name another folder with `--out`."
+            ) from error
 
 
 def run_cell(
@@ -180,7 +283,16 @@ def run_cell(
     method: Method = plugins.build("methods", cell.method)
     loss = None if cell.loss == UNTRAINED else plugins.build("losses", cell.loss)
     randomness = Randomness(cell.task, cell.method, cell.seed)
-    outcome = fit(task, method, loss, randomness, device=device, report=report)
+    outcome = fit(
+        task,
+        method,
+        loss,
+        randomness,
+        device=device,
+        report=report,
+        splits=("validation",) if cell.scored == "validation" else SPLITS,
+        probes=cell.probes,
+    )
     start = Digest()
     # The device and torch's version decide what a seed's masks and weights are.
     machine = (torch.device(device).type, provenance.versions()["torch"])
@@ -195,6 +307,7 @@ def run_cell(
             if getattr(cell, name) != UNTRAINED
         },
         scores=outcome.scores,
+        probed=outcome.probed,
         curve=[list(point) for point in outcome.curve],
         steps=outcome.steps,
         seconds={
@@ -207,6 +320,7 @@ def run_cell(
         digests={"start": start.hexdigest(), "seen": outcome.seen_digest},
         data=dict(identity.data),
         source=identity.source,
+        frame=identity.frame,
         versions=provenance.versions(),
         commit=provenance.commit(),
         device=provenance.describe_device(device),
@@ -272,12 +386,3 @@ def _settings(group: str, spec: str) -> plugins.Settings:
         name: value if not isinstance(value, float) or math.isfinite(value) else repr(value)
         for name, value in plugins.resolved(group, spec).items()
     }
-
-
-def _fail(event: Event, store: Store, summary: Summary, listen: Listener) -> None:
-    summary.failed[event.cell] = event.reason
-    try:
-        store.write_failure(event.cell, event.reason, event.details)
-    except OSError as error:
-        summary.failed[event.cell] += f" (and this could not be written down: {error})"
-    listen(event, summary)

@@ -33,10 +33,11 @@ class Outcome:
     Attributes:
         scores: {split: {metric: value}}, in points.
         curve: (step, objective) pairs, at most ``CURVE_POINTS`` of them.
+        probed: (step, {metric: value}) pairs: validation scores during training.
         steps: optimizer steps taken; 0 for ``untrained``.
         examples: training examples seen.
-        train_seconds: wall time of the loop.
-        evaluate_seconds: wall time of the evaluation.
+        train_seconds: wall time of the loop, probes not counted.
+        evaluate_seconds: wall time of the evaluation, probes counted.
         start_digest: of the splits and the networks' initial weights.
         seen_digest: of every batch, both its views and its dropout seed; empty
             where no step was taken.
@@ -44,6 +45,7 @@ class Outcome:
 
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     curve: list[tuple[int, float]] = field(default_factory=list)
+    probed: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     steps: int = 0
     examples: int = 0
     train_seconds: float = 0.0
@@ -61,11 +63,14 @@ def fit(
     device: torch.device | str = "cpu",
     report: Report = lambda step, steps, value: None,
     splits: Sequence[str] = SPLITS,
+    probes: int = 0,
 ) -> Outcome:
     """Train ``method`` on ``task`` with ``loss``, then evaluate its encoder on ``splits``.
 
     A step's objective is the mean of the loss over the contrasts that the method
-    returned. Without a loss no step is taken: the ``untrained`` row.
+    returned. Without a loss no step is taken: the ``untrained`` row. ``probes`` times,
+    evenly spread over the steps, validation is scored on the way; that changes nothing
+    in what comes after.
 
     Raises:
         Diverged: at the first step whose objective is not finite.
@@ -84,11 +89,11 @@ def fit(
     outcome.start_digest = _start_digest(task, method)
     method.to(device)
     if loss is not None:
-        train(task, method, loss.to(device), randomness, outcome, device, report)
+        train(task, method, loss.to(device), randomness, outcome, device, report, probes)
     started = time.perf_counter()
     for split in splits:
         outcome.scores[split] = evaluate(task, method, split, randomness)
-    outcome.evaluate_seconds = time.perf_counter() - started
+    outcome.evaluate_seconds += time.perf_counter() - started
     return outcome
 
 
@@ -100,8 +105,10 @@ def train(
     outcome: Outcome,
     device: torch.device,
     report: Report,
+    probes: int = 0,
 ) -> None:
     """Take the task's number of steps, and write down what happened in ``outcome``."""
+    probed_at = {round(task.steps * i / (probes + 1)) for i in range(1, probes + 1)} - {task.steps}
     optimizer = task.optimizer(_groups(task, method, loss))
     stride = math.ceil(task.steps / CURVE_POINTS)
     started = time.perf_counter()
@@ -137,7 +144,13 @@ def train(
         outcome.examples += len(batch.ids)
         outcome.steps = step + 1
         report(step + 1, task.steps, value)
+        if step + 1 in probed_at:
+            probing = time.perf_counter()
+            scores = evaluate(task, method, "validation", randomness)
+            outcome.probed.append((step + 1, scores))
+            outcome.evaluate_seconds += time.perf_counter() - probing
     outcome.train_seconds = time.perf_counter() - started
+    outcome.train_seconds -= outcome.evaluate_seconds
 
 
 def evaluate(task: Task, method: Method, split: str, randomness: Randomness) -> dict[str, float]:

@@ -27,6 +27,7 @@ def main() -> None:
 
     from harness.runner import run_cell
     from harness.study import Cell
+    from harness.training import Diverged
 
     torch.set_num_threads(1)
     threading.Thread(target=_leave_with_parent, args=(os.getppid(),), daemon=True).start()
@@ -58,7 +59,8 @@ def main() -> None:
         except (Exception, SystemExit) as error:  # A plugin may call sys.exit.
             details = traceback.format_exc()
             _log(details)
-            say(kind="failed", reason=f"{type(error).__name__}: {error}", details=details)
+            kind = "diverged" if isinstance(error, Diverged) else "failed"
+            say(kind=kind, reason=f"{type(error).__name__}: {error}", details=details)
 
 
 def _log(text: str) -> None:

@@ -1,0 +1,141 @@
+"""Search spaces: what tuning tries, the same points for every loss."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import qmc
+
+from harness.errors import InputError, require, require_choice, require_number
+
+MOST_SETTINGS = 16
+"""Every loss reads its first coordinates of points of so many: adding a loss to a
+study, or a setting to another loss, moves nobody's trials."""
+
+MOST_TRIALS = 4096
+SEQUENCE_SEED = 0
+DIGITS = 4
+"""Significant digits of a tried value: a spec is to be read by people."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers from ``low`` to ``high``, evenly or, with ``log``, by their logarithm."""
+
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+
+    def at(self, u: float) -> float | int:
+        """Return the value at ``u`` in [0, 1), with four significant digits.
+
+        >>> Range(0.01, 1.0, log=True).at(0.5), Range(1, 4, whole=True).at(0.99)
+        (0.1, 4)
+        """
+        if self.whole:
+            return int(self.low) + int(u * (self.high - self.low + 1))
+        if self.log:
+            ends = math.log(self.low), math.log(self.high)
+            value = math.exp(ends[0] + u * (ends[1] - ends[0]))
+        else:
+            value = self.low + u * (self.high - self.low)
+        return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as it is written in a study."""
+        return {"low": self.low, "high": self.high} | ({"log": True} if self.log else {})
+
+
+@dataclass(frozen=True)
+class Choices:
+    """A few values, of any type, each as likely."""
+
+    options: tuple[Any, ...]
+
+    def at(self, u: float) -> Any:
+        """Return the option at ``u`` in [0, 1).
+
+        >>> Choices(("image", "graph")).at(0.5)
+        'graph'
+        """
+        return self.options[int(u * len(self.options))]
+
+    def to_dict(self) -> list[Any]:
+        """Return it as it is written in a study."""
+        return list(self.options)
+
+
+Space = Mapping[str, Range | Choices]
+
+
+def points(trials: int) -> NDArray[np.float64]:
+    """Return the first ``trials`` points of one scrambled Sobol sequence, in [0, 1).
+
+    Trial k is point k whatever the number of trials, so that more trials add to
+    those that were run.
+
+    >>> points(3).shape, bool((points(3) == points(8)[:3]).all())
+    ((3, 16), True)
+    """
+    sequence = qmc.Sobol(MOST_SETTINGS, scramble=True, rng=np.random.default_rng(SEQUENCE_SEED))
+    drawn: NDArray[np.float64] = sequence.random_base2(math.ceil(math.log2(max(trials, 2))))
+    return drawn[:trials]
+
+
+def settings_at(space: Space, point: NDArray[np.float64]) -> dict[str, Any]:
+    """Return {setting: value} of one point: a coordinate a setting, in the space's order."""
+    return {name: part.at(float(u)) for (name, part), u in zip(space.items(), point, strict=False)}
+
+
+def read(name: str, value: Any, default: Any) -> Range | Choices:
+    """Return the part of a space that a study's ``value`` for the setting ``name`` means.
+
+    Args:
+        name: of the setting, for errors.
+        value: ``{low, high, log}``, or a list of choices.
+        default: the setting's default, whose type says whether numbers are whole.
+
+    Raises:
+        InputError: where it is neither, or its bounds make no sense.
+    """
+    if isinstance(value, list | tuple):
+        kinds = {(type(option), option) for option in value if option.__hash__ is not None}
+        require(
+            len(value) >= 2 and len(kinds) == len(value),
+            f"`{name}` must list at least two different choices: got {value!r}.",
+        )
+        return Choices(tuple(value))
+    for key in value:
+        require_choice(f"{name}.{key}", key, ("low", "high", "log"))
+    missing = [key for key in ("low", "high") if key not in value]
+    require(not missing, f"`{name}` must have a low and a high end: {missing} missing in {value}.")
+    whole = type(default) is int
+    require(
+        whole or default is None or isinstance(default, float),
+        f"`{name}` is {default!r} by default and no number: list its choices instead, "
+        f"such as [{default!r}, ...].",
+    )
+    log = value.get("log", False)
+    require_choice(f"{name}.log", log, (True, False))
+    require(
+        not (whole and log),
+        f"`{name}` must be whole, and whole numbers have no `log`: list choices instead.",
+    )
+    require_number(f"{name}.low", value["low"], above=0 if log else None, whole=whole)
+    require_number(f"{name}.high", value["high"], whole=whole)
+    low, high = value["low"], value["high"]
+    require(
+        math.isfinite(low) and math.isfinite(high) and low < high,
+        f"`{name}` must have low < high, both finite: got {low!r} and {high!r}.",
+    )
+    return Range(low, high, log, True) if whole else Range(float(low), float(high), log)
+
+
+def require_settings(space: Space) -> None:
+    """Raise :class:`InputError` where ``space`` has more settings than points coordinates."""
+    if len(space) > MOST_SETTINGS:
+        raise InputError(f"A loss must search at most {MOST_SETTINGS} settings: got {list(space)}.")

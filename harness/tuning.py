@@ -1,0 +1,75 @@
+"""The choice of settings: the best trial on validation. Nothing here sees a test score."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from harness.records import Store, read_record
+from harness.study import Cell, Planned, Spec
+
+Row = tuple[Spec, Spec, str]
+"""A task, a method and the label of a loss."""
+
+
+@dataclass
+class Choice:
+    """What was chosen, and what could not be yet.
+
+    Attributes:
+        specs: {row: the chosen trial's spec}.
+        waiting: {row: why nothing could be chosen}.
+    """
+
+    specs: dict[Row, Spec] = field(default_factory=dict)
+    waiting: dict[Row, str] = field(default_factory=dict)
+
+
+def choose(trials: Sequence[Planned], keys: Mapping[Cell, str], store: Store) -> Choice:
+    r"""Return, for every row, the trial with the best mean validation score.
+
+    .. math:: k^* = \min \arg\max_k \frac1S \sum_{s=1}^S v_{k,s}
+
+    with v the task's main metric of trial k at tuning seed s: ties go to the earlier
+    trial. A trial that diverged at any seed is out of the question. While any other
+    cell of the row has no record, nothing is chosen: what finished first would win.
+
+    Args:
+        trials: all planned cells of tuning.
+        keys: {cell: its record's key}; one without a key could not be planned.
+        store: where the records are.
+    """
+    rows: dict[Row, list[Planned]] = defaultdict(list)
+    for planned in trials:
+        rows[planned.cell.task, planned.cell.method, planned.label].append(planned)
+    choice = Choice()
+    for row, cells in rows.items():
+        scores: dict[int, list[float]] = defaultdict(list)
+        specs: dict[int, Spec] = {}
+        lacking = 0
+        for planned in cells:
+            assert planned.trial is not None
+            specs[planned.trial] = planned.cell.loss
+            score = _validation(planned.cell, keys.get(planned.cell), store)
+            lacking += score is None
+            scores[planned.trial].append(math.nan if score is None else score)
+        means = {trial: sum(found) / len(found) for trial, found in scores.items()}
+        eligible = [trial for trial, mean in means.items() if mean > -math.inf]
+        if lacking:
+            choice.waiting[row] = f"waits for {lacking} of {len(cells)} tuning cells"
+        elif not eligible:
+            choice.waiting[row] = "every tuning trial diverged"
+        else:
+            choice.specs[row] = specs[min(eligible, key=lambda trial: (-means[trial], trial))]
+    return choice
+
+
+def _validation(cell: Cell, key: str | None, store: Store) -> float | None:
+    """Return the cell's main score, minus infinity where it diverged, None where unknown."""
+    if key is None:
+        return None
+    record = read_record(store.record_path(cell, key))
+    if record is not None and record.key == key:
+        return next(iter(record.scores["validation"].values()))
+    failure = store.failure(cell, key)
+    return -math.inf if failure is not None and failure.outcome == "diverged" else None
