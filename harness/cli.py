@@ -25,11 +25,10 @@ from rich.table import Column, Table
 from harness.errors import InputError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from harness.engines import Event
     from harness.runner import Listener, Summary
     from harness.study import Study
+    from leaderboards import Leaderboard
 
 app = typer.Typer(
     help="Compare contrastive losses across images, sentences and graphs.",
@@ -45,6 +44,11 @@ out = Console(highlight=False, emoji=False)
 err = Console(stderr=True, highlight=False, emoji=False)
 
 INTERRUPTED = 130
+ROPE = 0.5
+LEFT = frozenset({"method", "loss", "verdict", "task", "setting", "stage", "status", "reason",
+                  "dataset", "metric", "source"})  # fmt: skip
+MOST_ROWS = 60
+"""Of a table in the terminal; the files have all."""
 
 
 class Kind(StrEnum):
@@ -83,7 +87,9 @@ def list_command(
 @app.command("run")
 def run_command(
     study: Annotated[str, typer.Argument(help="A shipped study's name, or a TOML file's path.")],
-    folder: Annotated[Path, typer.Option("--out", help="Where the records go.")],
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Where the records go: runs/STUDY if left out.")
+    ] = None,
     tasks: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
     methods: Annotated[str | None, typer.Option(help="These instead, by commas.")] = None,
     losses: Annotated[str | None, typer.Option(help="These instead, by commas.")] = None,
@@ -96,18 +102,17 @@ def run_command(
 ) -> None:
     """Run a study's cells that have no record yet, and show the board.
 
+    A study with a budget first runs its tuning trials, then the cells of the board.
     Ctrl-C leaves every finished cell on disk; the same command goes on from there,
     and with more seeds or losses it adds them.
     """
     with _input_errors():
         with out.status("Loading the study and its plugins"):
-            from harness import plugins
             from harness.runner import Interrupted, run
-            from harness.study import Study
 
-            given = {"tasks": tasks, "methods": methods, "losses": losses}
-            specs = {k: plugins.split_specs(v) for k, v in given.items() if v is not None}
-            chosen = Study.load(study).but(seeds=seeds, **specs)
+            chosen = _study(study, tasks, methods, losses, seeds)
+        if folder is None:
+            folder = Path("runs") / chosen.name
         spec = engine if jobs is None else f"{engine}(jobs={jobs})"
         started = time.monotonic()
         for name in (signal.SIGTERM, signal.SIGHUP):  # To stop is to stop as by Ctrl-C,
@@ -119,104 +124,219 @@ def run_command(
         except Interrupted as stop:
             kept = len(stop.summary.done) + len(stop.summary.skipped)
             err.print(
-                f"Stopped. {kept} of {len(stop.summary.cells)} cells are on disk under "
+                f"Stopped. {kept} of {stop.summary.expected} cells are on disk under "
                 f"{escape(str(folder))}; the same command goes on from there."
             )
             raise typer.Exit(INTERRUPTED) from None
         _report(summary, folder, time.monotonic() - started)
-        if summary.done or summary.skipped:
-            _show(_board(folder, _records(folder), None))
-    if summary.failed:
+        if any(cell.scored == "test" for cell in (*summary.done, *summary.skipped)):
+            _show(_board([folder], None, ROPE, published=False))
+    if not summary.complete:
         raise typer.Exit(1)
+
+
+@app.command("plan")
+def plan_command(
+    study: Annotated[str, typer.Argument(help="A shipped study's name, or a TOML file's path.")],
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Take times from the records there.")
+    ] = None,
+    tasks: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
+    methods: Annotated[str | None, typer.Option(help="These instead, by commas.")] = None,
+    losses: Annotated[str | None, typer.Option(help="These instead, by commas.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="How many seeds, from 0.", min=1)] = None,
+    jobs: Annotated[int, typer.Option(help="Workers to reckon with.", min=1)] = 2,
+    time: Annotated[bool, typer.Option(help="Estimate the time, by a few steps.")] = True,
+) -> None:
+    """Show a study's cells, their number, and how long they will take; run none of them."""
+    with _input_errors():
+        from harness import estimate
+
+        chosen = _study(study, tasks, methods, losses, seeds)
+        cells = estimate.all_cells(chosen)
+        prices = None
+        if time:
+            with out.status("Timing a few steps") as status:
+                prices = estimate.costs(
+                    chosen, folder, lambda text: status.update(f"Timing {escape(text)}")
+                )
+        groups: dict[tuple[str, ...], list[Any]] = {}
+        for planned in cells:
+            stage = "tuning" if planned.trial is not None else "board"
+            group = (stage, planned.cell.task, planned.cell.method, planned.label)
+            groups.setdefault(group, []).append(planned)
+        table = _table("stage", "task", "method", "loss", ">trials", ">seeds", ">cells", ">time")
+        for row, members in groups.items():
+            own = [member.cell for member in members]
+            trials = len({member.trial for member in members if member.trial is not None})
+            table.add_row(
+                *(escape(text) for text in row),
+                str(trials or ""),
+                str(len({cell.seed for cell in own})),
+                str(len(own)),
+                _clock(estimate.total(own, prices)) if prices else "",
+            )
+        _print(table)
+        tuning = sum(planned.trial is not None for planned in cells)
+        out.print(f"{len(cells)} cells, {tuning} of them tuning trials.")
+        if prices is not None:
+            seconds = estimate.total((planned.cell for planned in cells), prices)
+            known = sum(cost.measured for cost in prices.values())
+            source = f"from {known} records" if known else "from a few steps of each task here"
+            out.print(
+                f"About {_clock(seconds / jobs)} with {jobs} workers "
+                f"({_clock(seconds)} of one), {source}."
+            )
 
 
 @app.command("board")
 def board_command(
-    folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    folders: Annotated[list[Path], typer.Argument(help="Folders of runs, put together.")],
     baseline: Annotated[str | None, typer.Option(help="The loss to compare with.")] = None,
+    rope: Annotated[
+        float, typer.Option(help="Differences below so many points are equivalent.")
+    ] = ROPE,
+    published: Annotated[
+        bool, typer.Option("--published", help="Add rows from papers, apart and unranked.")
+    ] = False,
+    pairing: Annotated[
+        bool, typer.Option("--pairing", help="Show what pairing by seed buys, and stop.")
+    ] = False,
+    to: Annotated[
+        Path | None, typer.Option(help="Write all files there: FOLDER/board if left out.")
+    ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the board as CSV.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the board as Markdown.")] = None,
-    tidy: Annotated[Path | None, typer.Option(help="Write one row a score, as CSV.")] = None,
+    latex: Annotated[Path | None, typer.Option(help="Write the board as LaTeX.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the board as one HTML page.")] = None,
+    tidy: Annotated[Path | None, typer.Option(help="Write one row a record, as CSV.")] = None,
 ) -> None:
-    """Show the leaderboard of a run, and write it to files."""
+    """Show the leaderboard of one run or several, and write it to files.
+
+    Without options all of them go to FOLDER/board: leaderboard.csv, overall.csv,
+    records.csv, leaderboard.md, leaderboard.tex and board.html. With --csv, --markdown,
+    --latex, --html or --tidy only those are written, where you say.
+    """
     import leaderboards
     from harness.records import write_atomically
 
     with _input_errors():
-        records = _records(folder)
-        board = _board(folder, records, baseline)
-        writers: list[tuple[Path | None, Callable[[], str]]] = [
+        board = _board(folders, baseline, rope, published=published)
+        if pairing:
+            _show_pairing(board)
+            return
+        title = " + ".join(folder.resolve().name for folder in folders)
+        one: list[tuple[Path | None, Callable[[], str]]] = [
             (csv, lambda: leaderboards.to_csv(board)),
             (markdown, lambda: leaderboards.to_markdown(board)),
-            (tidy, lambda: leaderboards.to_csv(leaderboards.tidy(records))),
+            (latex, lambda: leaderboards.to_latex(board)),
+            (html, lambda: leaderboards.to_html(board, title=title)),
+            (tidy, lambda: leaderboards.records_csv(board)),
         ]
-        for path, text in writers:
-            if path is not None:
-                write_atomically(path, text())
         _show(board)
+        if to is None and any(path is not None for path, _ in one):
+            for path, text in one:
+                if path is not None:
+                    write_atomically(path, text())
+            return
+        into = to or folders[0] / "board"
+        for name, content in leaderboards.files(board, title=title):
+            write_atomically(into / name, content)
+        out.print(f"Written to {escape(str(into))}; open {escape(str(into / 'board.html'))}")
 
 
-def _records(folder: Path) -> "pd.DataFrame":
-    """Return all scores in ``folder``; say which files and records were left out."""
+def _board(
+    folders: list[Path], baseline: str | None, rope: float, *, published: bool
+) -> "Leaderboard":
+    """Return the board of all records in ``folders``, against the study's own baseline."""
+    import leaderboards
     from harness.table import load_records
 
-    records = load_records(folder)
-    for note in records.attrs["notes"]:
-        err.print(escape(note), style="yellow", soft_wrap=True)
-    return records[(records["stage"] == "final") & (records["step"] == records["steps"])]
-
-
-def _board(folder: Path, records: "pd.DataFrame", baseline: str | None) -> "pd.DataFrame":
-    """Return the board of ``records``, against the folder's own baseline if none is named."""
-    import leaderboards
-    from harness import plugins
-    from harness.records import Store
-
-    losses = set(records["loss"])
-    if baseline is None:
-        study = Store(folder).study()
-        wanted = [study.get("baseline"), "infonce", *study.get("losses", [])]
-        baseline = next((loss for loss in wanted if loss in losses), None)
-    elif baseline not in losses:
-        baseline = plugins.canonical("losses", baseline)
+    records = load_records(*folders)
+    if baseline is not None:
+        baseline = _label(baseline, set(records["loss"]))
+    papers = leaderboards.published_rows() if published else None
     try:
-        return leaderboards.leaderboard(records, baseline)
+        return leaderboards.leaderboard(records, baseline, rope=rope, published=papers)
     except ValueError as error:
         raise InputError(str(error)) from error
 
 
-def _show(board: "pd.DataFrame") -> None:
-    """Print the board as a table, a rule between tasks."""
+def _label(loss: str, labels: set[str]) -> str:
+    """Return the row that ``loss`` stands for: a label, or a spec however it is written."""
+    from harness import plugins
+    from harness.study import TUNED
+
+    if loss in labels:
+        return loss
+    spec = plugins.canonical("losses", loss.removesuffix(TUNED))
+    return next((label for label in (spec, spec + TUNED) if label in labels), spec)
+
+
+def _show(board: "Leaderboard") -> None:
+    """Print the board, a table a task and metric, and what it comes to."""
     import leaderboards
 
-    text = leaderboards.readable(board)
-    title = "Test scores in points: mean and deviation over seeds"
-    if text["seeds"].nunique() == 1:  # Said once, it leaves the table 80 columns wide.
-        title += f" (seeds: {text.pop('seeds').iloc[0]})"
+    out.print("Test scores in points: mean and deviation over seeds", style="bold")
+    for title, text in leaderboards.sections(board):
+        numbers = [c if c in LEFT else f">{c}" for c in text]
+        table = _table(*numbers, title=title)
+        for row in text.head(MOST_ROWS).to_numpy().tolist():
+            table.add_row(*(escape(cell) for cell in row))
+        _print(table)
+        if len(text) > MOST_ROWS:
+            out.print(f"and {len(text) - MOST_ROWS} more")
+    out.print("difference: to the baseline, mean over paired seeds with its 95% t interval;")
+    out.print("p: paired t-test, Holm's correction over losses; rank: 1 is best.")
+    for line in leaderboards.sentences(board):
+        out.print(escape(line), soft_wrap=True)
+    for note in board.notes:
+        err.print(escape(note), style="yellow", soft_wrap=True)
+
+
+def _show_pairing(board: "Leaderboard") -> None:
+    """Print the variances of the difference, paired and unpaired."""
+    import leaderboards
+
+    title = f"Variance of the difference to {board.baseline}, in points squared"
+    names = ("scope", "metric", "loss", ">seeds", ">paired", ">unpaired", ">ratio")
+    table = _table(*names, title=title)
+    for row in leaderboards.pairing_table(board).to_dict("records"):
+        table.add_row(
+            *(escape(str(row[key])) for key in ("scope", "metric", "loss", "seeds")),
+            f"{row['paired_variance']:.4g}",
+            f"{row['unpaired_variance']:.4g}",
+            f"{row['ratio']:.1f}x",
+        )
+    _print(table)
+    out.print("unpaired: the sum of both variances over seeds, as of runs that share nothing;")
+    out.print("ratio: how many times more seeds the same precision would take unpaired.")
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    """Return an empty table; a column whose name starts with ">" is of numbers."""
     table = Table(
-        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_edge=False
-    )
+        title=escape(title) if title else None, title_justify="left", title_style="bold",
+        box=SIMPLE_HEAD, show_edge=False,
+    )  # fmt: skip
     table.padding, table.pad_edge = (0, 1, 0, 0), False
-    numbers = ("mean ± std", "difference [95%]", "seeds", "rank")
-    for column in text:
-        number = column in numbers
+    for column in columns:
+        number = column.startswith(">")
         table.add_column(
-            escape(str(column)),
+            escape(column.removeprefix(">")),
             justify="right" if number else "left",
             no_wrap=number,
             overflow="fold",
             min_width=None if number else 9,
         )
-    rows = text.to_numpy().tolist()
-    for i, row in enumerate(rows):
-        last = i + 1 == len(rows) or rows[i + 1][:2] != row[:2]
-        table.add_row(*(escape(cell) for cell in row), end_section=last)
+    return table
+
+
+def _print(table: Table) -> None:
     if out.is_terminal:
         out.print(table)
     else:  # A file or a pipe has no width: nothing is folded or cut.
         out.print(table, width=1000, soft_wrap=True)
-    out.print("difference: to the baseline, mean over paired seeds with its 95% t interval;")
-    out.print("rank: 1 is best; mean rank: over the tasks, lower is better.")
 
 
 def _report(summary: "Summary", folder: Path, seconds: float) -> None:
@@ -224,15 +344,21 @@ def _report(summary: "Summary", folder: Path, seconds: float) -> None:
     if summary.skipped:
         parts.append(f"{len(summary.skipped)} had a record already")
     out.print(", ".join(parts) + f". Records: {escape(str(folder))}/records")
-    if not summary.failed:
-        return
-    err.print(f"{len(summary.failed)} cells failed:", style="bold red")
-    for cell, reason in summary.failed.items():
-        err.print(f"  {escape(str(cell))}: {escape(reason)}", soft_wrap=True)
-    err.print(
-        f"Details: {escape(str(folder))}/failures. The same command tries the failed cells again.",
-        soft_wrap=True,
-    )
+    if summary.diverged:
+        err.print(f"{len(summary.diverged)} cells diverged, and would again:", style="yellow")
+        for cell, reason in summary.diverged.items():
+            err.print(f"  {escape(str(cell))}: {escape(reason)}", soft_wrap=True)
+    if summary.failed:
+        err.print(f"{len(summary.failed)} cells failed:", style="bold red")
+        for cell, reason in summary.failed.items():
+            err.print(f"  {escape(str(cell))}: {escape(reason)}", soft_wrap=True)
+        err.print(
+            f"Details: {escape(str(folder))}/failures. "
+            "The same command tries the failed cells again.",
+            soft_wrap=True,
+        )
+    for row, reason in summary.waiting.items():
+        err.print(f"Not chosen: {escape(row)}: {escape(reason)}.", style="red", soft_wrap=True)
 
 
 @contextmanager
@@ -246,7 +372,7 @@ def _progress() -> "Iterator[Listener]":
             if event.kind == "step":
                 return
             line = (
-                f"[{summary.settled:>{len(str(len(summary.cells)))}}/{len(summary.cells)}] "
+                f"[{summary.settled:>{len(str(summary.expected))}}/{summary.expected}] "
                 f"{_clock(time.monotonic() - started)}  {event.kind:<7}  {event.cell}"
                 + (f": {event.reason}" if event.reason else "")
             )
@@ -273,11 +399,12 @@ def _progress() -> "Iterator[Listener]":
         now = time.monotonic()
         settled = summary.settled
         fresh = len(summary.done)
-        left = (now - started) / fresh * (len(summary.cells) - settled) if fresh else None
-        note = f"{settled}/{len(summary.cells)}"
+        left = (now - started) / fresh * (summary.expected - settled) if fresh else None
+        note = f"{settled}/{summary.expected}"
         note += f", {len(summary.failed)} failed" if summary.failed else ""
+        note += f", {len(summary.diverged)} diverged" if summary.diverged else ""
         note += "" if left is None else f", about {_clock(left)} left"
-        bars.update(overall, completed=settled, total=len(summary.cells), note=note)
+        bars.update(overall, completed=settled, total=summary.expected, note=note)
         if event.kind == "started":
             if event.worker in lines:
                 bars.remove_task(lines.pop(event.worker)[0])
@@ -293,8 +420,10 @@ def _progress() -> "Iterator[Listener]":
             bars.update(line, completed=event.step, total=event.steps, note=note)
         elif event.worker in lines:
             bars.remove_task(lines.pop(event.worker)[0])
-            if event.kind == "failed":
-                out.print(f"failed: {escape(str(event.cell))}: {escape(event.reason)}", style="red")
+            if event.kind in ("failed", "diverged"):
+                out.print(
+                    f"{event.kind}: {escape(str(event.cell))}: {escape(event.reason)}", style="red"
+                )
 
     with bars:
         yield draw
@@ -368,21 +497,37 @@ def _fits(kind: Kind) -> dict[str, list[str]]:
     }
 
 
+def _study(
+    name: str, tasks: str | None, methods: str | None, losses: str | None, seeds: int | None
+) -> "Study":
+    """Return the study of that name, with what the options put in its place."""
+    from harness import plugins
+    from harness.study import Study
+
+    given = {"tasks": tasks, "methods": methods, "losses": losses}
+    specs = {k: plugins.split_specs(v) for k, v in given.items() if v is not None}
+    return Study.load(name).but(seeds=seeds, **specs)
+
+
 def _study_line(study: "Study") -> str:
     """Return how many cells a study has, and of what."""
     assert not isinstance(study.seeds, int)
+    trials = len(study.trials())
+    finals = study.size() - trials
     parts = [
         f"{count} {one if count == 1 else many}"
         for count, one, many in (
             (len(study.tasks), "task", "tasks"),
-            (len(study.methods), "method", "methods"),
+            (len(study.all_methods), "method", "methods"),
             (len(study.losses) + 1, "loss", "losses"),
             (len(study.seeds), "seed", "seeds"),
         )
     ]
-    return f"{len(study.cells())} cells: {' x '.join(parts)}"
+    budget = f", after {trials} cells of tuning" if trials else ""
+    return f"{finals} cells: {' x '.join(parts)}{budget}"
 
 
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d}"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -74,7 +74,7 @@ class Record:
     modality: str
     settings: dict[str, dict[str, Any]]
     scores: dict[str, dict[str, float]]
-    probed: list[tuple[int, dict[str, float]]]
+    probed: list[list[Any]]
     curve: list[list[float]]
     steps: int
     seconds: dict[str, float]

@@ -180,11 +180,11 @@ class _Run:
             engine.submit(cell, self.keys[cell], self.resources)
         unsettled = dict.fromkeys(cells)
         for event in engine.events():
-            if event.settled:
-                unsettled.pop(event.cell)
-                self._settle(event)
-            else:
+            if not event.settled:
                 self.listen(event, self.summary)
+            elif event.cell in unsettled:
+                del unsettled[event.cell]
+                self._settle(event)
         for cell in unsettled:
             reason = "The engine ended without saying what became of it."
             self._settle(Event("failed", cell, reason=reason))
@@ -227,6 +227,7 @@ class _Run:
                 "key": self.keys.get(place.cell, ""),
                 "cell": place.cell.to_dict(),
             }
+            | ({} if place.trial is None else {"settings": _settings("losses", place.cell.loss)})
             for place in plan
         ]
         chosen = {(p.cell.task, p.cell.method, p.label) for p in plan if p.trial is None}
@@ -307,7 +308,7 @@ def run_cell(
             if getattr(cell, name) != UNTRAINED
         },
         scores=outcome.scores,
-        probed=outcome.probed,
+        probed=[list(point) for point in outcome.probed],
         curve=[list(point) for point in outcome.curve],
         steps=outcome.steps,
         seconds={

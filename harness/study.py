@@ -86,7 +86,7 @@ class Entry:
         label: what the board calls it.
         spec: the loss with its fixed settings.
         space: {setting: what is searched}, in the order of the loss's signature.
-        methods: the study's methods that it is trained with.
+        methods: the methods that it is trained with.
     """
 
     label: str
@@ -122,14 +122,14 @@ class Study:
     A group of plugins is a list of specs, or a table {spec: {setting: value}}. In the
     table of ``losses`` a setting may be searched: ``{low, high, log}`` or a list of
     choices. Then ``tuning`` is needed, and the row's label is the spec with
-    ``[tuned]`` behind it. The key ``methods`` there names those of the study's
-    methods that the loss is trained with; left out, all.
+    ``[tuned]`` behind it. The key ``methods`` there names the methods that the loss is
+    trained with instead of the study's.
 
     Attributes:
         name: how the study is called.
         tasks: specs of tasks.
         losses: specs of losses, with what is searched.
-        methods: specs of methods.
+        methods: specs of methods, of the losses that name none of their own.
         seeds: the seeds; a number n stands for 0 to n - 1.
         steps: optimizer steps of every task that does not name its own.
         probes: how often validation is scored during training, for convergence curves.
@@ -195,15 +195,13 @@ class Study:
         fixed: dict[str, Any] = {}
         for key, value in table.items():
             if key == "methods":
-                chosen = _table("methods", value, wrong := Mistakes())
-                own = [with_settings("methods", s, t) for s, t in chosen.items()]
-                wrong.lines += [
-                    f"`methods` of the loss {spec!r} must be among the study's, "
-                    f"{', '.join(self.methods)}: got {method!r}."
-                    for method in own
-                    if method not in self.methods
-                ]
-                wrong.stop(self.name)
+                wrong = Mistakes()
+                chosen = _table("methods", value, wrong)
+                if wrong.lines:
+                    raise InputError(f"The loss {spec!r}: " + "\n".join(wrong.lines))
+                own = [with_settings("methods", s, table) for s, table in chosen.items()]
+                for method in own:
+                    build("methods", method)
                 normal["methods"] = own
             elif isinstance(value, list | tuple | Mapping):
                 if key not in known:
@@ -237,6 +235,11 @@ class Study:
         assert isinstance(self.losses, Mapping)
         return self.losses
 
+    @property
+    def all_methods(self) -> list[Spec]:
+        """Return the methods of all losses: each has its ``untrained`` row."""
+        return list(dict.fromkeys(m for entry in self.entries for m in entry.methods))
+
     def _untunable(self) -> list[str]:
         """Return what keeps the study from being tuned, its trials' specs included."""
         searched = [entry for entry in self.entries if entry.space]
@@ -266,7 +269,7 @@ class Study:
     def _misfits(self) -> list[str]:
         """Return which losses do not go with which method and task, and why."""
         tasks = {spec: build("tasks", spec) for spec in self.tasks}
-        methods = {spec: build("methods", spec) for spec in self.methods}
+        methods = {spec: build("methods", spec) for spec in self.all_methods}
         wrong: dict[str, list[str]] = {}
         for entry in self.entries:
             loss = build("losses", entry.spec)
@@ -383,7 +386,7 @@ class Study:
 
     def size(self) -> int:
         """Return the number of cells in all."""
-        rows = sum(len(entry.methods) for entry in self.entries) + len(self.methods)
+        rows = sum(len(entry.methods) for entry in self.entries) + len(self.all_methods)
         return len(self.trials()) + len(self.tasks) * rows * len(self._seeds())
 
     def trials(self) -> list[Planned]:
@@ -421,7 +424,7 @@ class Study:
                     if spec is not None:
                         cell = Cell(task, method, spec, seed, probes=self.probes)
                         found.append(Planned(cell, entry.label))
-            for method in self.methods:
+            for method in self.all_methods:
                 found.append(Planned(Cell(task, method, UNTRAINED, seed), UNTRAINED))
         return found
 

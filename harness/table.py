@@ -131,6 +131,7 @@ def _read_plan(store: Store, plan: _Plan) -> None:
             "status": failure.outcome if failure else "missing",
             "reason": failure.reason if failure else planned.get("reason", "not run yet"),
             "key": planned["key"],
+            "settings": json.dumps(planned.get("settings", {})),
             "steps": 0 if cell.loss == UNTRAINED else None,
         }
 

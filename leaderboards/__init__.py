@@ -1,6 +1,33 @@
 """Leaderboards: tables of scores in, boards out. They know the tables' columns alone."""
 
-from leaderboards.board import leaderboard, tidy
-from leaderboards.export import readable, to_csv, to_markdown
+from leaderboards.board import leaderboard
+from leaderboards.export import (
+    files,
+    overall_csv,
+    records_csv,
+    sections,
+    sentences,
+    to_csv,
+    to_html,
+    to_latex,
+    to_markdown,
+)
+from leaderboards.pairing import pairing_table
+from leaderboards.published import published_rows
+from leaderboards.tables import Leaderboard
 
-__all__ = ["leaderboard", "readable", "tidy", "to_csv", "to_markdown"]
+__all__ = [
+    "Leaderboard",
+    "files",
+    "leaderboard",
+    "overall_csv",
+    "pairing_table",
+    "published_rows",
+    "records_csv",
+    "sections",
+    "sentences",
+    "to_csv",
+    "to_html",
+    "to_latex",
+    "to_markdown",
+]

@@ -1,147 +1,136 @@
-"""The leaderboard: a row per task, metric, method and loss, from a table of scores."""
+"""From a table of scores to the leaderboard."""
 
 import math
 
 import pandas as pd
 
-from leaderboards.statistics import mean_interval
+from leaderboards.curves import curve_rows, steps_to_baseline
+from leaderboards.overall import friedman_over_tasks, overall_rows
+from leaderboards.panel import CANNOT_TELL, panel_rows
+from leaderboards.statistics import FEWEST, ROPE
+from leaderboards.tables import (
+    CELL_COLUMNS,
+    PUBLISHED_COLUMNS,
+    RECORD_COLUMNS,
+    ROW_COLUMNS,
+    Leaderboard,
+)
+from leaderboards.tuning import trial_rows, tuned_rows
 
-BOARD_COLUMNS = (
-    "task", "modality", "metric", "method", "loss", "mean", "std", "seeds",
-    "difference", "difference_low", "difference_high", "rank",
-)  # fmt: skip
-TIDY_COLUMNS = (
-    "task", "modality", "method", "loss", "seed", "split", "metric", "value", "steps", "seconds",
-)  # fmt: skip
-NEEDED_COLUMNS = (*TIDY_COLUMNS, "start", "seen")
 MODALITIES = ("image", "sentence", "graph")
-OVERALL = "overall"
-MEAN_RANK = "mean_rank"
 
 
 def leaderboard(
-    records: pd.DataFrame, baseline: str | None = None, *, split: str = "test"
-) -> pd.DataFrame:
-    """Return the board of ``records``, with an overall mean rank per method and loss.
+    records: pd.DataFrame,
+    baseline: str | None = None,
+    *,
+    rope: float = ROPE,
+    published: pd.DataFrame | None = None,
+) -> Leaderboard:
+    """Return the leaderboard of ``records``: every loss on every task against the baseline.
 
-    A row has the mean and standard deviation (n - 1) of its scores over seeds and
-    their number. ``difference`` is the mean over seeds of this row's score less the
-    baseline's of the same task, metric, method and seed, with its 95% Student t
-    interval; only pairs count that started from the same weights, splits, data and
-    code and, where both were trained, saw the same batches and views. ``rank`` is
-    the rank in the task of the mean over the baseline's seeds, 1 the highest, ties
-    averaged; a row that lacks one of those seeds has none.
-
-    The rows of the task ``overall`` hold in ``mean`` and ``std`` the mean and
-    deviation over tasks of a method and loss's rank (averaged over a task's metrics
-    first), in ``seeds`` the fewest that it has in any task, and in ``rank`` the
-    order of that mean. It is left empty where a rank is missing in any task.
+    Scores are test scores of final cells. ``difference`` is the mean over seeds of a
+    row's score less the baseline's of the same task, metric, method and seed. Only pairs
+    count that started from the same weights, splits, data and code and, where both were
+    trained, saw the same batches and views. ``rank`` is the rank in the task of the mean
+    over the baseline's seeds, 1 the highest, ties averaged; a row that lacks one of
+    those seeds has none.
 
     Args:
-        records: one row a score, with the columns ``NEEDED_COLUMNS``.
-        baseline: a loss; without it, ``infonce`` where present, else the first one.
-        split: which split's scores to show.
+        records: one row a score, with the columns ``RECORD_COLUMNS``.
+        baseline: a label among the losses; without it the study's, else ``infonce``,
+            else the first one.
+        rope: half the width of the region of practical equivalence, in points.
+        published: rows from papers, with the columns ``PUBLISHED_COLUMNS``; shown apart.
 
     Raises:
-        ValueError: where a column, the split or the baseline is not in ``records``.
+        ValueError: where a column, the scores or the baseline are not in ``records``,
+            or ``rope`` is not a positive number.
     """
-    missing = [column for column in NEEDED_COLUMNS if column not in records]
+    missing = [column for column in RECORD_COLUMNS if column not in records]
     if missing:
         raise ValueError(f"`records` must have the columns {missing}: got {list(records)}.")
-    scores = records[records["split"] == split]
-    if scores.empty:
-        found = sorted(records["split"].unique())
-        raise ValueError(f"`split` must be one of {found}: got {split!r}.")
-    losses = list(dict.fromkeys(scores["loss"]))
-    baseline = baseline or ("infonce" if "infonce" in losses else losses[0])
-    if baseline not in losses:
-        raise ValueError(f"`baseline` must be one of {', '.join(losses)}: got {baseline!r}.")
-    rows: list[dict[str, object]] = []
-    for _, panel in scores.groupby(["task", "metric"], sort=False):
-        rows += _panel_rows(panel, baseline)
-    board = pd.DataFrame(rows, columns=list(BOARD_COLUMNS))
-    others = sorted(set(board["modality"]) - set(MODALITIES))
-    order = {name: place for place, name in enumerate([*MODALITIES, *others])}
-    board["place"] = board["modality"].map(order)
-    board = board.sort_values(["place", "task", "metric", "rank", "loss"], kind="stable")
-    board = board[list(BOARD_COLUMNS)]
-    board = pd.concat([board, _overall(board)], ignore_index=True)
-    board.attrs["baseline"] = baseline
-    return board
-
-
-def tidy(records: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a score, with the columns ``TIDY_COLUMNS``, in a fixed order."""
-    keys = ["task", "method", "loss", "seed", "split", "metric"]
-    return records.sort_values(keys, ignore_index=True)[list(TIDY_COLUMNS)]
-
-
-def paired_differences(scores: pd.DataFrame, baseline: pd.DataFrame) -> pd.Series:
-    """Return score less baseline by seed, for the seeds that are truly paired.
-
-    Both are rows of one task, metric and method, one a seed.
-    """
-    pairs = scores.merge(baseline, on="seed", suffixes=("", "_baseline"))
-    untrained = (pairs["steps"] == 0) | (pairs["steps_baseline"] == 0)
-    same_start = pairs["start"] == pairs["start_baseline"]
-    pairs = pairs[same_start & (untrained | (pairs["seen"] == pairs["seen_baseline"]))]
-    pairs = pairs.set_index("seed")
-    return pairs["value"] - pairs["value_baseline"]
-
-
-def _panel_rows(panel: pd.DataFrame, baseline: str) -> list[dict[str, object]]:
-    """Return the rows of one task and metric."""
-    groups = [group for _, group in panel.groupby(["method", "loss"], sort=False)]
-    block = set(panel.loc[panel["loss"] == baseline, "seed"])
-    blocks = [group[group["seed"].isin(block)] for group in groups]
-    means = [rows["value"].mean() if len(rows) == len(block) else math.nan for rows in blocks]
-    ranks = pd.Series(means, dtype=float).rank(ascending=False, method="average")
-    rows: list[dict[str, object]] = []
-    for group, rank in zip(groups, ranks, strict=True):
-        first = group.iloc[0]
-        same_method = panel["method"] == first["method"]
-        reference = panel[same_method & (panel["loss"] == baseline)]
-        interval = mean_interval(paired_differences(group, reference).tolist())
-        rows.append(
-            {
-                "task": first["task"],
-                "modality": first["modality"],
-                "metric": first["metric"],
-                "method": first["method"],
-                "loss": first["loss"],
-                "mean": group["value"].mean(),
-                "std": group["value"].std(),
-                "seeds": len(group),
-                "difference": interval.mean,
-                "difference_low": interval.low,
-                "difference_high": interval.high,
-                "rank": rank,
-            }
-        )
-    return rows
-
-
-def _overall(board: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of mean ranks, best first."""
-    tasks = board["task"].nunique()
+    if not 0 < rope < math.inf:
+        raise ValueError(f"`rope` must be a positive number of points, such as .5: got {rope}.")
+    records = records.reset_index(drop=True)  # Tables put together repeat their numbers.
+    final = records[records["stage"] == "final"]
+    lost = final["status"] != "done"
+    scores = final[(final["split"] == "test") & (final["step"] == final["steps"])]
+    losses = list(dict.fromkeys(final["loss"]))
+    chosen = _baseline(baseline, final, losses)
+    curves = curve_rows(final)
+    reached = steps_to_baseline(curves, chosen)
     rows = []
-    for (method, loss), group in board.groupby(["method", "loss"], sort=False):
-        by_task = group.groupby("task")["rank"].apply(lambda ranks: ranks.mean(skipna=False))
-        complete = len(by_task) == tasks and bool(by_task.notna().all())
-        rows.append(
-            {
-                "task": OVERALL,
-                "modality": OVERALL,
-                "metric": MEAN_RANK,
-                "method": method,
-                "loss": loss,
-                "mean": by_task.mean() if complete else math.nan,
-                "std": by_task.std() if complete else math.nan,
-                "seeds": int(group["seeds"].min()),
-            }
+    for task, on_task in final.groupby("task", sort=False):
+        metrics = list(dict.fromkeys(scores.loc[scores["task"] == task, "metric"])) or [""]
+        for metric in metrics:
+            panel = pd.concat(
+                [
+                    scores[(scores["task"] == task) & (scores["metric"] == metric)],
+                    on_task[lost.loc[on_task.index]],
+                ]
+            )
+            for row in panel_rows(panel, chosen, rope):
+                key = (str(task), metric, row["method"], row["loss"])
+                row["steps_to_baseline"] = reached.get(key, math.nan)
+                rows.append(row | {"metric": metric, "main": metric == metrics[0]})
+    table = _ordered(pd.DataFrame(rows, columns=[*ROW_COLUMNS, "on_block", "trained"]))
+    trials = trial_rows(records)
+    return Leaderboard(
+        rows=table,
+        overall=overall_rows(table, scores, chosen),
+        friedman=friedman_over_tasks(table),
+        cells=records[records["status"] != "done"][list(CELL_COLUMNS)].reset_index(drop=True),
+        tuned=tuned_rows(records, trials),
+        trials=trials,
+        curves=curves,
+        records=records,
+        baseline=chosen,
+        rope=rope,
+        published=pd.DataFrame(columns=list(PUBLISHED_COLUMNS)) if published is None else published,
+        notes=(*records.attrs.get("notes", ()), *_notes(table)),
+    )
+
+
+def _baseline(given: str | None, final: pd.DataFrame, losses: list[str]) -> str:
+    studys = final.loc[final["baseline"].astype(bool), "loss"]
+    wanted = [given] if given is not None else [*studys.head(1), "infonce", *losses]
+    found = next((loss for loss in wanted if loss in losses), None)
+    if found is None:
+        known = ", ".join(losses) or "none: no cell is scored on test yet"
+        raise ValueError(f"`baseline` must be one of {known}: got {given!r}.")
+    return found
+
+
+def _ordered(rows: pd.DataFrame) -> pd.DataFrame:
+    """Put modalities in their order, tasks by name, main metrics and best rows first."""
+    others = sorted(set(rows["modality"]) - set(MODALITIES))
+    order = {name: place for place, name in enumerate([*MODALITIES, *others])}
+    keys = rows.assign(place=rows["modality"].map(order), minor=~rows["main"].astype(bool))
+    ordered = keys.sort_values(["place", "task", "minor", "metric", "rank", "loss"], kind="stable")
+    return ordered[list(rows)].reset_index(drop=True)
+
+
+def _notes(rows: pd.DataFrame) -> list[str]:
+    """Return what a reader has to know of the rows before believing them."""
+    notes = []
+    compared = rows[rows["main"] & (rows["verdict"] != "baseline")]
+    if (compared["verdict"] == CANNOT_TELL).any():
+        few = compared[compared["verdict"] == CANNOT_TELL]
+        notes.append(
+            f"{len(few)} of {len(compared)} comparisons have fewer than {FEWEST} paired seeds: "
+            "the board cannot tell. Run more seeds."
         )
-    overall = pd.DataFrame(rows, columns=list(BOARD_COLUMNS))
-    overall["rank"] = overall["mean"].rank(method="average")
-    floats = ["difference", "difference_low", "difference_high"]
-    overall[floats] = overall[floats].astype(float)
-    return overall.sort_values(["rank", "loss"], kind="stable")
+    loose = compared[(compared["pairs"] > 0) & (compared["pairs"] < compared["seeds"])]
+    for row in loose.to_dict("records"):
+        notes.append(
+            f"{row['loss']} on {row['task']}: {row['pairs']} of {row['seeds']} seeds are paired "
+            "with the baseline's. The others ran with other code, data, torch or device, or "
+            "the baseline lacks them."
+        )
+    for row in rows[rows["main"] & rows["rank"].isna()].to_dict("records"):
+        notes.append(
+            f"{row['loss']} on {row['task']} has {row['seeds']} of {row['planned']} scores and "
+            "no rank: ranks need every seed of the baseline."
+        )
+    return notes

@@ -1,69 +1,292 @@
-"""Boards as CSV, Markdown and readable tables."""
+"""Leaderboards as CSV, Markdown, LaTeX and tables for the eye."""
 
 import html
+import math
 import re
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pandas as pd
 
-from leaderboards.board import OVERALL
+from leaderboards.tables import OVERALL_COLUMNS, ROW_COLUMNS, Leaderboard
+
+LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
+}  # fmt: skip
 
 
-def to_csv(table: pd.DataFrame) -> str:
-    """Return ``table`` as CSV, numbers in full, missing ones empty."""
+def to_csv(board: Leaderboard) -> str:
+    """Return the rows of ``board`` as CSV, numbers in full, missing ones empty.
+
+    Rows from papers come last: the data set as task, ``published`` as verdict, no rank.
+    """
+    rows = board.rows[list(ROW_COLUMNS)]
+    if len(board.published):
+        published = board.published.rename(
+            columns={"dataset": "task", "value": "mean", "source": "spec"}
+        ).assign(verdict="published")
+        shared = [column for column in rows if column in published]
+        rows = pd.concat([rows, published[shared]], ignore_index=True)
+    return _csv(rows)
+
+
+def overall_csv(board: Leaderboard) -> str:
+    """Return the table over tasks as CSV."""
+    return _csv(board.overall[list(OVERALL_COLUMNS)])
+
+
+def records_csv(board: Leaderboard) -> str:
+    """Return one row a record, and one a cell that has none, as tidy CSV.
+
+    Scores have a column each, ``validation_accuracy`` or ``test_accuracy``: those of the
+    last step, empty where a task has no such metric.
+    """
+    records = board.records
+    cell = ["task", "method", "loss", "spec", "stage", "trial", "seed"]
+    last = records[(records["step"] == records["steps"]) | (records["status"] != "done")]
+    scores = last[last["status"] == "done"].assign(
+        name=lambda t: t["split"].astype(str) + "_" + t["metric"].astype(str)
+    )
+    names = list(dict.fromkeys(scores["name"]))
+    wide = scores.pivot(index=["key", *cell], columns="name", values="value").reset_index()
+    rest = ["modality", "status", "reason", "steps", "seconds", "commit", "device", "finished",
+            "start", "seen", "data", "versions", "source"]  # fmt: skip
+    first = last.drop_duplicates(["key", *cell])[["key", *cell, *rest]]
+    table = first.merge(wide, on=["key", *cell], how="left")
+    order = [*cell, "modality", "status", "reason", *names, *rest[3:], "key"]
+    return _csv(table[order].sort_values(["stage", *cell[:3], "trial", "seed"], kind="stable"))
+
+
+def to_html(board: Leaderboard, *, title: str = "Triptych") -> str:
+    """Return the board as one HTML page that opens offline: see :mod:`leaderboards.page`."""
+    # Imported here: the page's plotting library takes a while, and other files need none.
+    from leaderboards import page
+
+    return page.to_html(board, title=title)
+
+
+def files(board: Leaderboard, *, title: str = "Triptych") -> Iterator[tuple[str, str]]:
+    """Yield every file of a board: its name and its text."""
+    yield "leaderboard.csv", to_csv(board)
+    yield "overall.csv", overall_csv(board)
+    yield "records.csv", records_csv(board)
+    yield "leaderboard.md", to_markdown(board)
+    yield "leaderboard.tex", to_latex(board)
+    yield "board.html", to_html(board, title=title)
+
+
+def to_markdown(board: Leaderboard) -> str:
+    """Return the board as Markdown tables; nothing in it acts as markup."""
+    parts = [f"Baseline: {_escape(board.baseline)}. Test scores in points: mean ± deviation."]
+    for title, table in sections(board):
+        text = table.map(_escape).to_markdown(index=False, disable_numparse=True)
+        parts.append(f"**{_escape(title)}**\n\n{text}")
+    parts += [f"- {_escape(note)}" for note in board.notes]
+    return "\n\n".join(parts) + "\n"
+
+
+def to_latex(board: Leaderboard) -> str:
+    r"""Return a booktabs table: losses down, tasks across, mean and deviation in points.
+
+    In each column the best is bold, and what is not told from it underlined: what a
+    paired t-test, corrected by Holm over the losses of its method, leaves at p >= .05.
+    Needs ``\usepackage{booktabs}``.
+    """
+    rows = board.rows
+    columns = list(dict.fromkeys(zip(rows["task"], rows["metric"], strict=True)))
+    several = rows["method"].nunique() > 1
+    cells = {
+        (row["method"], row["loss"], row["task"], row["metric"]): _latex_cell(row)
+        for row in rows.to_dict("records")
+    }
+    lines = [
+        r"% needs \usepackage{booktabs}; bold: best; underlined: not told from the best (p >= .05)",
+        r"\begin{tabular}{l" + "r" * len(columns) + "}",
+        r"\toprule",
+        " & ".join(["Loss", *(_latex(task) for task, _ in columns)]) + r" \\",
+        " & ".join(["", *(_latex(metric.replace("_", " ")) for _, metric in columns)]) + r" \\",
+        r"\midrule",
+    ]
+    for method, loss in dict.fromkeys(zip(rows["method"], rows["loss"], strict=True)):
+        name = f"{loss} ({method})" if several else loss
+        values = [cells.get((method, loss, task, metric), "--") for task, metric in columns]
+        lines.append(" & ".join([_latex(name), *values]) + r" \\")
+    for name, values in _published_latex(board.published, [task for task, _ in columns]):
+        lines.append(" & ".join([name, *values]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def sections(board: Leaderboard) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield the board's tables of texts for the eye: a title, and rounded figures."""
+    several = board.rows["method"].nunique() > 1
+    for (task, metric), panel in board.rows.groupby(["task", "metric"], sort=False):
+        title = f"{task}: {metric}" if metric else str(task)
+        text = _panel(panel, several=several)
+        if text["seeds"].nunique() == 1:  # Said once, it leaves the table 80 columns wide.
+            title += f" (seeds: {text.pop('seeds').iloc[0]})"
+        yield title, text
+    for scope, part in board.overall.groupby("scope", sort=False):
+        if scope == "all":
+            yield "over all tasks, each modality the same weight", _overall(part, several=several)
+        elif board.overall["scope"].nunique() > 2:
+            yield f"over {scope} tasks", _overall(part, several=several)
+    if len(board.tuned):
+        yield "chosen on validation", _tuned(board.tuned)
+    if len(board.cells):
+        yield "cells without a score", _cells(board.cells)
+    if len(board.published):
+        yield (
+            "published, not run here",
+            board.published[["dataset", "metric", "loss", "value", "source"]].astype(str),
+        )
+
+
+def sentences(board: Leaderboard) -> list[str]:
+    """Return the verdict on every task in a sentence a loss, by the main metric."""
+    found = []
+    main = board.rows[board.rows["main"] & board.rows["trained"]]
+    for row in main[main["verdict"] != "baseline"].to_dict("records"):
+        gap = difference(row)
+        about = f"{row['task']}: {row['loss']} against {board.baseline}"
+        needed = row["seeds_needed"]
+        more = f"; about {needed:.0f} seeds would resolve it" if 0 < needed < 1e5 else ""
+        words = {
+            "better": f"is better, {gap}",
+            "worse": f"is worse, {gap}",
+            "equivalent": f"is equivalent within {board.rope:g} points, {gap}",
+            "not resolved": f"is not resolved with {row['pairs']} seeds, {gap}{more}",
+            "cannot tell": f"cannot be told from {row['pairs']} paired seeds",
+        }
+        found.append(f"{about} {words[row['verdict']]}.")
+    return found
+
+
+def difference(row: Mapping[Any, Any]) -> str:
+    """Return a row's paired difference with its interval, as text."""
+    if pd.isna(row["difference"]):
+        return ""
+    interval = f" [{row['difference_low']:+.2f}, {row['difference_high']:+.2f}]"
+    return f"{row['difference']:+.2f}" + ("" if pd.isna(row["difference_low"]) else interval)
+
+
+def _panel(panel: pd.DataFrame, *, several: bool) -> pd.DataFrame:
+    rows = panel.to_dict("records")
+    table = pd.DataFrame(
+        {
+            "method": panel["method"].tolist(),
+            "loss": panel["loss"].tolist(),
+            "mean ± std": [_spread(row["mean"], row["std"]) for row in rows],
+            "seeds": [_seeds(row) for row in rows],
+            "difference [95%]": [
+                "" if row["verdict"] == "baseline" else difference(row) for row in rows
+            ],
+            "p": [_p(row["p_holm"]) for row in rows],
+            "verdict": [row["verdict"] for row in rows],
+            "rank": [_number(row["rank"], "g") for row in rows],
+        }
+    )
+    return table if several else table.drop(columns="method")
+
+
+def _overall(part: pd.DataFrame, *, several: bool) -> pd.DataFrame:
+    rows = part.to_dict("records")
+    table = pd.DataFrame(
+        {
+            "method": part["method"].tolist(),
+            "loss": part["loss"].tolist(),
+            "mean rank [95%]": [
+                f"{row['mean_rank']:.2f} [{row['rank_low']:.2f}, {row['rank_high']:.2f}]"
+                if not pd.isna(row["rank_low"])
+                else _number(row["mean_rank"], ".2f")
+                for row in rows
+            ],
+            "better/draw/worse": [f"{row['wins']}/{row['draws']}/{row['losses']}" for row in rows],
+            "cannot tell": [str(row["unresolved"]) for row in rows],
+            "tasks": [str(row["tasks"]) for row in rows],
+        }
+    )
+    return table if several else table.drop(columns="method")
+
+
+def _tuned(tuned: pd.DataFrame) -> pd.DataFrame:
+    rows = tuned.to_dict("records")
+    return pd.DataFrame(
+        {
+            "task": tuned["task"].tolist(),
+            "loss": tuned["loss"].tolist(),
+            "setting": tuned["setting"].tolist(),
+            "chosen": [f"{row['value']}" for row in rows],
+            "of": [
+                "" if pd.isna(row["low"]) else f"{row['low']:g} to {row['high']:g}" for row in rows
+            ],
+            "place": [
+                _number(row["position"], ".2f") + (" (border)" if row["at_border"] else "")
+                for row in rows
+            ],
+            "trial": [f"{row['trial'] + 1} of {row['trials']}" for row in rows],
+        }
+    )
+
+
+def _cells(cells: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "task": cells["task"],
+            "loss": cells["spec"],
+            "seed": cells["seed"].astype(str),
+            "stage": cells["stage"],
+            "status": cells["status"],
+            "reason": cells["reason"],
+        }
+    )
+
+
+def _published_latex(published: pd.DataFrame, tasks: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield rows from papers on the board's own tasks, if there are any."""
+    here = published[published["dataset"].isin(tasks)]
+    for (loss, source), group in here.groupby(["loss", "source"], sort=False):
+        values = dict(zip(group["dataset"], group["value"], strict=True))
+        cells = [f"{values[task]:.2f}" if task in values else "--" for task in tasks]
+        yield rf"\emph{{{_latex(str(loss))} (published: {_latex(str(source))})}}", cells
+
+
+def _latex_cell(row: Mapping[Any, Any]) -> str:
+    if pd.isna(row["mean"]):
+        return "--"
+    text = f"{row['mean']:.2f}" + ("" if pd.isna(row["std"]) else rf" $\pm$ {row['std']:.2f}")
+    if row["best"]:
+        return rf"\textbf{{{text}}}"
+    return rf"\underline{{{text}}}" if row["near_best"] else text
+
+
+def _latex(text: str) -> str:
+    return "".join(LATEX.get(letter, letter) for letter in text)
+
+
+def _csv(table: pd.DataFrame) -> str:
     return table.to_csv(index=False, lineterminator="\n")
 
 
-def readable(board: pd.DataFrame) -> pd.DataFrame:
-    """Return a board of texts for the eye: rounded, intervals in one column.
-
-    The method is shown where there are several; the overall rows come last.
-    """
-    table = pd.DataFrame(
-        {
-            "task": board["task"],
-            "metric": board["metric"],
-            "method": board["method"],
-            "loss": board["loss"],
-            "mean ± std": [
-                _spread(mean, std) for mean, std in zip(board["mean"], board["std"], strict=True)
-            ],
-            "difference [95%]": _differences(board),
-            "seeds": board["seeds"].astype(str),
-            "rank": [_number(rank, "g") for rank in board["rank"]],
-        }
-    )
-    return table.drop(columns=["method"] if board["method"].nunique() == 1 else [])
-
-
-def to_markdown(board: pd.DataFrame) -> str:
-    """Return the readable board as a Markdown table; nothing in it acts as markup."""
-    table = readable(board)
-    table = table.map(_escape)
-    return str(table.to_markdown(index=False, disable_numparse=True)) + "\n"
-
-
 def _escape(text: str) -> str:
-    return re.sub(r"([\\`*_|~$:\[\]])", r"\\\1", html.escape(text, quote=False))
+    return re.sub(r"([\\`*_|~$:\[\]])", r"\\\1", html.escape(text, quote=False)).replace("\n", " ")
 
 
 def _spread(mean: float, std: float) -> str:
     return _number(mean, ".2f") + ("" if pd.isna(std) else f" ± {std:.2f}")
 
 
-def _differences(board: pd.DataFrame) -> list[str]:
-    baseline = board.attrs.get("baseline")
-    columns = ["loss", "task", "difference", "difference_low", "difference_high"]
-    return [
-        "baseline" if loss == baseline and task != OVERALL else _interval(mean, low, high)
-        for loss, task, mean, low, high in board[columns].itertuples(index=False)
-    ]
+def _seeds(row: Mapping[Any, Any]) -> str:
+    short = row["seeds"] < row["planned"]
+    return f"{row['seeds']} of {row['planned']}" if short else str(row["seeds"])
 
 
-def _interval(mean: float, low: float, high: float) -> str:
-    if pd.isna(mean):
+def _p(value: float) -> str:
+    if pd.isna(value):
         return ""
-    return f"{mean:+.2f}" + ("" if pd.isna(low) else f" [{low:+.2f}, {high:+.2f}]")
+    return "<.001" if value < 0.001 else f"{value:.3f}".replace("0.", ".", 1)
 
 
 def _number(value: float, form: str) -> str:
-    return "" if pd.isna(value) else format(value, form)
+    return "" if pd.isna(value) or math.isinf(value) else format(value, form)

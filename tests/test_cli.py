@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import TRIPTYCH, environment
 
-from leaderboards.board import BOARD_COLUMNS, TIDY_COLUMNS
+from leaderboards.tables import ROW_COLUMNS
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 SMALL = ["--tasks", "blobs(steps=3)", "--losses", "infonce,adnce(mu=0.5, sigma=2)", "--seeds", "2"]
@@ -46,7 +46,8 @@ def test_run_and_board(triptych: Call, tmp_path: Path) -> None:
         r"done +blobs\(steps=3\) / siamese / adnce\(mu=0.5, sigma=2.0\) / seed 1", done.stdout
     )
     assert "6 cells run in" in done.stdout
-    assert "overall" in done.stdout
+    assert "over all tasks" in done.stdout
+    assert "cannot be told from 2 paired seeds" in done.stdout
     assert "\x1b" not in done.stdout, "escape codes where there is no terminal"
 
     again = triptych("run", "quickstart", "--out", str(folder), *SMALL)
@@ -61,14 +62,66 @@ def test_run_and_board(triptych: Call, tmp_path: Path) -> None:
     )  # fmt: skip
     assert board.returncode == 0, board.stderr
     rows = list(csv.DictReader(files["csv"].read_text().splitlines()))
-    assert list(rows[0]) == list(BOARD_COLUMNS)
+    assert list(rows[0]) == list(ROW_COLUMNS)
     assert {row["loss"] for row in rows} == {"infonce", "adnce(mu=0.5, sigma=2.0)", "untrained"}
     zero = [row["loss"] for row in rows if row["difference"] == "0.0"]
     assert zero == ["adnce(mu=0.5, sigma=2.0)"]
     tidy = list(csv.DictReader(files["tidy"].read_text().splitlines()))
-    assert list(tidy[0]) == list(TIDY_COLUMNS)
-    assert len(tidy) == 6 * 2
-    assert files["md"].read_text().startswith("| task ")
+    assert len(tidy) == 6
+    assert {"validation_accuracy", "test_accuracy", "commit", "key"} <= set(tidy[0])
+    assert "| loss " in files["md"].read_text()
+    assert not (folder / "board").exists(), "only what was asked for is written"
+
+    every = triptych("board", str(folder), "--published")
+    assert every.returncode == 0, every.stderr
+    assert sorted(path.name for path in (folder / "board").iterdir()) == [
+        "board.html", "leaderboard.csv", "leaderboard.md", "leaderboard.tex", "overall.csv",
+        "records.csv",
+    ]  # fmt: skip
+    assert "published" in (folder / "board" / "leaderboard.csv").read_text()
+    assert "fewer than 3 paired seeds" in every.stderr
+
+
+TUNED = """
+tasks = ["blobs(steps=3)"]
+seeds = 3
+probes = 1
+baseline = "infonce"
+[losses.infonce]
+temperature = { low = 0.05, high = 1.0, log = true }
+[losses.margin]
+[tuning]
+trials = 2
+seeds = 1
+"""
+
+
+def test_plan_run_and_board_a_tuned_study_in_two_folders(triptych: Call, tmp_path: Path) -> None:
+    study = tmp_path / "mine.toml"
+    study.write_text(TUNED)
+    plan = triptych("plan", str(study))
+    assert plan.returncode == 0, plan.stderr
+    assert "11 cells, 2 of them tuning trials." in plan.stdout
+    assert re.search(r"tuning .* infonce\[tuned\] +2 +1 +2 ", plan.stdout)
+    assert "from a few steps of each task here" in plan.stdout
+    for name in ("one", "two"):
+        done = triptych("run", str(study), "--out", str(tmp_path / name))
+        assert done.returncode == 0, done.stderr
+        assert "11 cells run in" in done.stdout
+        assert "chosen on validation" in done.stdout
+    again = triptych("plan", str(study), "--out", str(tmp_path / "one"))
+    assert re.search(r"About 0:\d\d with 2 workers .* from 8 records", again.stdout)
+    both = triptych("board", str(tmp_path / "one"), str(tmp_path / "two"), "--to", str(tmp_path))
+    assert both.returncode == 0, both.stderr
+    assert "different scores" not in both.stderr, "one machine, the same bytes"
+    alone = triptych("board", str(tmp_path / "one"), "--to", str(tmp_path / "alone"))
+    assert alone.returncode == 0, alone.stderr
+    assert (tmp_path / "leaderboard.csv").read_text() == (
+        tmp_path / "alone" / "leaderboard.csv"
+    ).read_text()
+    pairing = triptych("board", str(tmp_path / "one"), "--pairing")
+    assert pairing.returncode == 0, pairing.stderr
+    assert re.search(r"all points tasks .* \d+\.\dx", pairing.stdout)
 
 
 def test_a_study_from_a_file_adds_seeds_and_losses(triptych: Call, tmp_path: Path) -> None:
@@ -93,6 +146,7 @@ def test_a_study_from_a_file_adds_seeds_and_losses(triptych: Call, tmp_path: Pat
         (["run", "quickstart", "--out", "x", "--engine", "slurm"], "There is no engine 'slurm'"),
         (["run", "quickstart", "--out", "x", "--device", "tpu"], "`device` must be one of"),
         (["board", "nowhere"], "There is no record under 'nowhere'. Run a study first"),
+        (["plan", "quickstrat"], "Did you mean 'quickstart'"),
     ],
 )
 def test_wrong_input_is_an_answer_and_not_a_traceback(
@@ -112,7 +166,8 @@ def test_failed_cells_exit_with_1_and_keep_the_others(triptych: Call, tmp_path: 
         "--seeds", "1",
     )  # fmt: skip
     assert done.returncode == 1
-    assert "cells failed:" in done.stderr
+    assert "1 cells failed:" in done.stderr
+    assert "1 cells diverged, and would again:" in done.stderr
     assert "blobs(noise=1e+38, steps=3) / siamese / infonce / seed 0: Diverged" in done.stderr
     assert "The same command tries the failed cells again" in done.stderr
     assert len(list((folder / "records").iterdir())) >= 2

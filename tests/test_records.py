@@ -7,8 +7,14 @@ from typing import Any
 import pytest
 
 from harness import records
-from harness.errors import InputError
-from harness.records import Identity, Record, Store, load_records, read_record, write_atomically
+from harness.records import (
+    Failure,
+    Identity,
+    Record,
+    Store,
+    read_record,
+    write_atomically,
+)
 from harness.study import Cell
 
 CELL = Cell("blobs", "siamese", "adnce(mu=0.5)", 3)
@@ -21,6 +27,7 @@ def record(key: str = "k" * 16, **changes: Any) -> Record:
         modality="points",
         settings={"loss": {"mu": 0.5}},
         scores={"validation": {"accuracy": 0.1 + 0.2}, "test": {"accuracy": 61.5}},
+        probed=[],
         curve=[[1, 2.5]],
         steps=40,
         seconds={"train": 1.0, "evaluate": 0.5, "total": 2.0},
@@ -29,6 +36,7 @@ def record(key: str = "k" * 16, **changes: Any) -> Record:
         digests={"start": "s", "seen": "b"},
         data={},
         source="src",
+        frame="frame",
         versions={"python": "3.11"},
         commit=None,
         device="cpu",
@@ -53,8 +61,6 @@ def test_a_record_cut_short_is_not_a_record(tmp_path: Path, cut: int) -> None:
     path.write_text(path.read_text()[:cut])
     assert not store.has(CELL, record().key)
     assert store.damaged() == [path]
-    with pytest.raises(InputError, match="There is no record under"):
-        load_records(tmp_path)
 
 
 def test_an_edited_record_is_not_a_record(tmp_path: Path) -> None:
@@ -89,77 +95,43 @@ def test_a_failed_write_leaves_nothing_behind(
 
 def test_success_clears_an_earlier_failure(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.write_failure(CELL, "it broke", "traceback")
-    written = json.loads(store.failure_path(CELL).read_text())
-    assert written["reason"] == "it broke"
+    failure = Failure("k" * 16, "failed", "it broke", "traceback")
+    store.write_failure(CELL, failure)
+    assert json.loads(store.failure_path(CELL).read_text())["reason"] == "it broke"
+    assert store.failure(CELL, "k" * 16) == failure
+    assert store.failure(CELL, "of other code") is None
+    assert store.failure(replace(CELL, seed=4), "k" * 16) is None
     store.write_record(CELL, record("n" * 16))  # whatever the key: the bug was mended
     assert not store.failure_path(CELL).exists()
     assert store.failure_path(CELL) != store.failure_path(replace(CELL, loss="x" * 99 + "a"))
     assert store.failure_path(replace(CELL, loss="x" * 99)) != store.failure_path(CELL)
 
 
-def test_the_table_has_a_row_a_score(tmp_path: Path) -> None:
-    Store(tmp_path).write_record(CELL, record())
-    table = load_records(tmp_path)
-    assert list(table.columns) == list(records.COLUMNS)
-    assert table[["split", "metric", "value"]].to_numpy().tolist() == [
-        ["validation", "accuracy", 0.1 + 0.2],
-        ["test", "accuracy", 61.5],
-    ]
-
-
-def test_the_newest_of_two_records_of_a_cell_is_taken(tmp_path: Path) -> None:
-    """Code or data changed between two runs: both records stay, one counts."""
-    store = Store(tmp_path)
-    new = record("n" * 16, scores={"test": {"accuracy": 70.0}}, finished="2026-02-01T00:00:00")
-    store.write_record(CELL, new)
-    store.write_record(CELL, record("a" * 16))
-    assert load_records(tmp_path)["value"].tolist() == [70.0]
-    assert len(list(store.records())) == 2
-
-
-def test_the_record_that_the_last_run_planned_comes_first(tmp_path: Path) -> None:
-    """Code that was put back finds its own record, and the board shows it."""
-    store = Store(tmp_path)
-    store.write_record(CELL, record("a" * 16))
-    newer = record("n" * 16, scores={"test": {"accuracy": 70.0}}, finished="2026-02-01T00:00:00")
-    store.write_record(CELL, newer)
-    store.write_study({"losses": ["adnce"], "keys": ["a" * 16]})
-    assert load_records(tmp_path)["value"].tolist() == [0.1 + 0.2, 61.5]
-
-
 def test_a_baseline_stays_where_another_loss_is_added(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.write_study({"losses": ["infonce", "adnce"], "baseline": "infonce"})
-    store.write_study({"losses": ["margin"], "baseline": None})
+    store.write_study({"plan": [], "baseline": "infonce"})
+    store.write_study({"plan": [], "baseline": None})
     assert store.study()["baseline"] == "infonce"
-    store.write_study({"losses": ["margin"], "baseline": "margin"})
+    store.write_study({"plan": [], "baseline": "margin"})
     assert store.study()["baseline"] == "margin"
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", '{"baseline": []}', '{"keys": null}', '{"losses": 1}', "[" * 200_000]
+    "text",
+    [
+        "",
+        "[]",
+        '{"baseline": []}',
+        '{"baseline": null}',
+        '{"baseline": null, "plan": 1}',
+        '{"baseline": null, "plan": [{"label": "a", "key": "k"}]}',
+        '{"baseline": null, "plan": [{"label": "a", "key": "k", "cell": {"task": "t"}}]}',
+        "[" * 200_000,
+    ],
 )
 def test_a_damaged_study_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "study.json").write_text(text)
     assert Store(tmp_path).study() == {}
-
-
-def test_versions_of_the_code_are_never_mixed_in_a_row(tmp_path: Path) -> None:
-    """Two seeds of the old code and one of the new: the new one alone is shown."""
-    store = Store(tmp_path)
-    for seed in (0, 1, 2):
-        cell = replace(CELL, seed=seed)
-        old = record(f"old{seed}", cell=cell.to_dict())
-        store.write_record(cell, old)
-    cell = replace(CELL, seed=0)
-    new = {"source": "new", "finished": "2026-02-01T00:00:00", "cell": cell.to_dict()}
-    store.write_record(cell, record("new0", **new))
-    table = load_records(tmp_path)
-    assert set(table["key"]) == {"new0"}
-    assert table.attrs["left_out"] == 3
-    store.write_study({"losses": [], "keys": ["old0", "old1", "old2"]})
-    assert set(load_records(tmp_path)["key"]) == {"old0", "old1", "old2"}
 
 
 def test_links_are_followed_and_pipes_written_to(tmp_path: Path) -> None:
@@ -200,6 +172,8 @@ def test_the_key_covers_all_that_a_result_depends_on() -> None:
         replace(identity, cell=replace(CELL, loss="adnce")),
         replace(identity, cell=replace(CELL, task="blobs(noise=1.0)")),
         replace(identity, cell=replace(CELL, method="m")),
+        replace(identity, cell=replace(CELL, scored="validation")),
+        replace(identity, cell=replace(CELL, probes=4)),
         replace(identity, data={"file": "other"}),
         replace(identity, source="t"),
     ]

@@ -14,17 +14,19 @@ import pytest
 from harness import runner
 from harness.engines import Engine, Event, Local, Resources
 from harness.errors import InputError
-from harness.records import Store, load_records
+from harness.records import Store
 from harness.runner import Interrupted, Summary, identify, run
 from harness.study import Cell, Study
+from harness.table import load_records
 
 STUDY = Study("s", tasks=["blobs(steps=4)"], losses=["infonce", "adnce"], seeds=2)
-SCORES = ["task", "method", "loss", "seed", "split", "metric", "value", "start", "seen"]
+SCORES = ["task", "method", "loss", "spec", "seed", "split", "metric", "value", "start", "seen"]
 
 
 def scores(folder: Path) -> list[list[Any]]:
-    table = load_records(folder)[SCORES]
-    rows: list[list[Any]] = table.sort_values(SCORES[:6]).to_numpy().tolist()
+    table = load_records(folder)
+    table = table.loc[table["step"] == table["steps"], SCORES]
+    rows: list[list[Any]] = table.sort_values(SCORES[:7]).to_numpy().tolist()
     return rows
 
 
@@ -234,9 +236,14 @@ def test_a_worker_that_raises_says_so_and_goes_on(tmp_path: Path) -> None:
     good = Study("s", tasks=["blobs(steps=2)"], losses=["infonce"], seeds=1)
     both = Study("s", tasks=[*study.tasks, *good.tasks], losses=["infonce"], seeds=1)
     summary = run(both, tmp_path, engine="local(jobs=1)")
-    assert {cell.task for cell in summary.failed} == set(study.tasks)
+    assert {cell.loss for cell in summary.failed} == {"untrained"}  # It cannot be scored.
     assert {cell.task for cell in summary.done} == set(good.tasks)
-    assert any("Diverged" in reason for reason in summary.failed.values())
+    assert [cell.task for cell in summary.diverged] == list(study.tasks)
+    assert "Diverged: The objective is nan at step 1" in next(iter(summary.diverged.values()))
+    assert not summary.complete
+    again = run(both, tmp_path, engine="local(jobs=1)")
+    assert again.diverged == summary.diverged, "what diverged would again: it is not run again"
+    assert len(again.done) == 0
 
 
 def test_a_killed_worker_costs_only_its_cell(tmp_path: Path) -> None:
@@ -380,3 +387,131 @@ def test_a_download_that_fails_is_tried_once(
 def test_wrong_jobs() -> None:
     with pytest.raises(InputError, match="`jobs` must be a whole number"):
         Local(jobs=-1)
+
+
+TUNED = Study(
+    "tuned",
+    tasks=["blobs"],
+    losses={
+        "infonce": {"temperature": {"low": 0.05, "high": 1.0, "log": True}},
+        "margin": {"margin": {"low": 0.0, "high": 0.5}},
+        "adnce": {},
+    },
+    seeds=2,
+    steps=4,
+    probes=1,
+    tuning={"trials": 3, "seeds": 2},
+)
+
+
+def test_the_best_trial_on_validation_is_run_with_fresh_seeds(tmp_path: Path) -> None:
+    summary = run(TUNED, tmp_path)
+    assert len(summary.done) == summary.expected == 12 + 8
+    found = load_records(tmp_path)
+    tuning = found[found["stage"] == "tuning"]
+    assert set(tuning["split"]) == {"validation"}
+    assert set(tuning["seed"]) == {10000, 10001}
+    final = found[found["stage"] == "final"]
+    assert set(final["seed"]) == {0, 1}
+    for label in ("infonce[tuned]", "margin[tuned]"):
+        own = tuning[tuning["loss"] == label]
+        means = own.groupby("trial", sort=True)["value"].mean()
+        assert len(means) == 3
+        assert own.groupby("trial")["seed"].nunique().tolist() == [2, 2, 2]
+        best = means.index[means.to_numpy().argmax()]
+        specs = set(final.loc[final["loss"] == label, "spec"])
+        assert specs == set(own.loc[own["trial"] == best, "spec"])
+    again = run(TUNED, tmp_path)
+    assert (len(again.done), len(again.skipped)) == (0, 20)
+    probed = final[(final["split"] == "validation") & (final["steps"] > 0)]
+    assert sorted(probed["step"].unique()) == [2, 4]
+
+
+SPY = """
+import json, os
+from triptych_example import Blobs
+
+class Spy(Blobs):
+    def evaluate(self, encoder, split):
+        with open(os.environ["SPY_LOG"], "a") as log:
+            log.write(split + "\\n")
+        return super().evaluate(encoder, split)
+"""
+
+
+def test_no_test_score_is_read_before_the_settings_are_chosen(
+    tmp_path: Path, plugin: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task itself writes down every split that it is asked for, in every process."""
+    plugin("spies", "tasks:spy = spies:Spy", SPY)
+    log = tmp_path / "log"
+    monkeypatch.setenv("SPY_LOG", str(log))
+    chosen_at: list[int] = []
+    choose = runner.choose
+
+    def watched(*given: Any) -> Any:
+        chosen_at.append(len(log.read_text().splitlines()))
+        return choose(*given)
+
+    monkeypatch.setattr(runner, "choose", watched)
+    run(TUNED.but(tasks=["spy(steps=3)"]), tmp_path / "run", engine="local(jobs=2)")
+    asked = log.read_text().splitlines()
+    assert chosen_at == [12]
+    assert set(asked[:12]) == {"validation"}
+    assert asked[12:].count("test") == 8, "test is looked at once a cell of the board"
+    for record in Store(tmp_path / "run").records():
+        if record.cell["scored"] == "validation":
+            assert set(record.scores) == {"validation"}
+
+
+def test_tuning_resumes(tmp_path: Path) -> None:
+    """Stopped in the middle of the trials: the same call goes on to the same board."""
+
+    def interrupt(event: Event, summary: Summary) -> None:
+        if len(summary.done) == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        run(TUNED, tmp_path / "stopped", listen=interrupt)
+    found = load_records(tmp_path / "stopped")
+    waiting = found[(found["status"] == "missing") & (found["stage"] == "final")]
+    assert "infonce[tuned]" in set(waiting["loss"])
+    run(TUNED, tmp_path / "stopped")
+    run(TUNED, tmp_path / "whole")
+    assert scores(tmp_path / "stopped") == scores(tmp_path / "whole")
+
+
+class LosesATrial(Failing):
+    """An engine that loses one cell of tuning."""
+
+    def open(self, folder: Path) -> "LosesATrial":
+        self.cells = []
+        super().open(folder)
+        return self
+
+    def events(self) -> Iterator[Event]:
+        for cell, key in self.cells:
+            if cell.scored == "validation" and "margin" in cell.loss and cell.seed == 10001:
+                yield Event("failed", cell, reason="The worker was killed by SIGKILL.")
+            else:
+                runner.run_cell(cell, key, self.folder)
+                yield Event("done", cell)
+
+
+def test_nothing_is_chosen_while_a_trial_is_missing(tmp_path: Path) -> None:
+    summary = run(TUNED, tmp_path, engine=LosesATrial())
+    row = "blobs(steps=4) / siamese / margin[tuned]"
+    assert summary.waiting == {row: "waits for 3 of 6 tuning cells"}
+    assert not summary.complete
+    found = load_records(tmp_path)
+    margin = found[(found["loss"] == "margin[tuned]") & (found["stage"] == "final")]
+    assert set(margin["reason"]) == {"waits for 3 of 6 tuning cells"}
+    assert run(TUNED, tmp_path).complete
+
+
+def test_the_default_folder_has_the_studys_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(Study("mine", tasks=["blobs(steps=3)"], losses=["infonce"], seeds=1))
+    assert len(list(Path("runs/mine/records").iterdir())) == 2

@@ -133,3 +133,145 @@ def test_what_does_not_go_together_is_refused_before_anything_runs() -> None:
     assert "`regression` cannot be trained with `supervised_contrastive`" in text
     assert "`regression` cannot be trained with `byol`" not in text
     assert "`triptych list methods --long` says what goes together." in text
+
+
+SPACE = {"low": 0.02, "high": 1.0, "log": True}
+BUDGET = {"trials": 4, "seeds": 2}
+
+
+def tuned(**changes: object) -> Study:
+    values = {
+        "name": "s",
+        "tasks": ["blobs"],
+        "losses": {
+            "infonce": {"temperature": SPACE},
+            "adnce": {"mu": {"low": 0, "high": 1}, "temperature": SPACE, "sigma": 2.0},
+            "margin": {},
+        },
+        "seeds": 3,
+        "tuning": BUDGET,
+    }
+    return Study.from_dict(values | changes)
+
+
+def test_the_cells_of_a_tuned_study() -> None:
+    study = tuned()
+    labels = [entry.label for entry in study.entries]
+    assert labels == ["infonce[tuned]", "adnce(sigma=2.0)[tuned]", "margin"]
+    trials = study.trials()
+    assert len(trials) == 4 * 2 * 2
+    assert {planned.cell.scored for planned in trials} == {"validation"}
+    assert {planned.cell.seed for planned in trials} == {10000, 10001}
+    assert study.size() == 16 + 3 * 4
+    row = ("blobs", "siamese", labels[0])
+    finals = study.finals({row: "infonce(temperature=0.5)"})
+    assert [p.label for p in finals[:3]] == [labels[0], "margin", "untrained"]
+    assert {p.cell.scored for p in finals} == {"test"}
+    assert not {p.cell.seed for p in finals} & {p.cell.seed for p in trials}
+
+
+def test_trial_k_of_every_loss_is_point_k() -> None:
+    """The settings of a loss take coordinates in the order of its signature."""
+    by_trial: dict[int | None, dict[str, str]] = {}
+    for planned in tuned().trials():
+        by_trial.setdefault(planned.trial, {})[planned.label] = planned.cell.loss
+    for specs in by_trial.values():
+        temperature = specs["infonce[tuned]"].removeprefix("infonce(").removesuffix(")")
+        assert specs["adnce(sigma=2.0)[tuned]"].startswith(f"adnce({temperature}, mu=")
+
+
+def test_another_loss_or_more_trials_leave_the_trials_where_they_were() -> None:
+    study = tuned()
+    before = {planned.cell for planned in study.trials()}
+    more = {**study.losses, "hcl": {"beta": {"low": 0.1, "high": 2.0}, "temperature": SPACE}}
+    assert before < {planned.cell for planned in tuned(losses=more).trials()}
+    budget = {"trials": 7, "seeds": 3}
+    assert before < {planned.cell for planned in tuned(tuning=budget).trials()}
+
+
+def test_a_tuned_study_round_trips_and_its_baseline_is_a_row() -> None:
+    study = tuned(baseline="infonce")
+    assert study.baseline == "infonce[tuned]"
+    assert Study.from_dict(study.to_dict()) == study
+    only = study.but(losses=["adnce"])
+    assert [entry.label for entry in only.entries] == ["adnce(sigma=2.0)[tuned]"]
+    assert only.baseline is None
+    assert study.but(losses=["margin", "hcl"]).tuning is None
+    assert study.but(seeds=5).tuning == study.tuning
+
+
+def test_losses_with_methods_of_their_own() -> None:
+    study = Study(
+        "s",
+        tasks=["blobs"],
+        losses={"infonce": {}, "regression": {"methods": ["byol"]}},
+        seeds=1,
+    )
+    pairs = [(cell.method, cell.loss) for cell in study.cells()]
+    assert pairs == [
+        ("siamese", "infonce"), ("byol", "regression"),
+        ("siamese", "untrained"), ("byol", "untrained"),
+    ]  # fmt: skip
+    assert study.size() == len(pairs)
+    assert Study.from_dict(study.to_dict()) == study
+
+
+def test_settings_in_tables_and_steps_for_all_tasks() -> None:
+    study = Study.from_dict(
+        {
+            "name": "s",
+            "tasks": {"blobs": {"noise": 3}, "images": {"steps": 7}},
+            "losses": {"adnce(mu=0.5)": {"sigma": 2}},
+            "steps": 20,
+            "probes": 3,
+        }
+    )
+    assert study.tasks == ("blobs(noise=3.0, steps=20)", "images(steps=7)")
+    assert list(study.losses) == ["adnce(mu=0.5, sigma=2.0)"]
+    probes = {cell.loss: cell.probes for cell in study.cells()}
+    assert probes == {"adnce(mu=0.5, sigma=2.0)": 3, "untrained": 0}
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tuning": None}, r"`infonce` searches temperature, .* add \[tuning\] with trials"),
+        ({"losses": ["infonce"]}, "`tuning` must have something to tune"),
+        ({"tuning": {"trials": 4}}, "`tuning.seeds` is missing"),
+        ({"tuning": {"trials": 0, "seeds": 1}}, "`tuning.trials` must be a whole number at least"),
+        ({"tuning": {"trails": 4, "seeds": 1}}, "'trails'. Did you mean 'trials'"),
+        ({"tuning": {"trials": 4, "seeds": [1, 5]}}, r"to be fresh: \[1\] are"),
+        ({"tuning": 8}, "`tuning` must be a table"),
+        ({"losses": {"infonce": {"temprature": SPACE}}}, "'temprature'. Did you mean 'temperatur"),
+        ({"losses": {"infonce": {"temperature": {"low": 1}}}}, r"\['high'\] missing"),
+        (
+            {"losses": {"infonce(temperature=0.5)": {"temperature": SPACE}}},
+            "`temperature` of the loss .* is both fixed and searched",
+        ),
+        (
+            {"losses": {"adnce": {"temperature": {"low": -1.0, "high": 1.0}}}},
+            "`temperature` must be a number at least 0.0001",
+        ),
+        (
+            {"losses": {"infonce": {"methods": ["byol"]}}},
+            "`infonce` cannot be trained with `byol`",
+        ),
+        ({"losses": 3}, "`losses` must be a list of specs"),
+        ({"tasks": {"blobs": 3}}, "`tasks` must be a list of specs"),
+        ({"tasks": {"blobs(noise=1)": {"noise": 3}}}, "is given noise twice"),
+        ({"steps": 0}, "`steps` must be a whole number at least 1"),
+        ({"probes": -1}, "`probes` must be a whole number at least 0"),
+        ({"baseline": "hcl"}, r"`baseline` must be one of infonce\[tuned\]"),
+    ],
+)
+def test_what_is_wrong_with_a_tuned_study(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        tuned(**changes)
+
+
+def test_unknown_keys_do_not_hide_what_else_is_wrong() -> None:
+    with pytest.raises(InputError) as caught:
+        Study.from_dict({"name": "s", "tasks": ["blob"], "losses": ["infonec"], "sedes": 3})
+    for part in ("'sedes'", "'seeds'", "'blob'", "'blobs'", "'infonec'", "'infonce'"):
+        assert part in str(caught.value)

@@ -1,0 +1,147 @@
+"""How often a board claims what isn't so: whole boards without any true difference.
+
+Each board has tasks, seeds and k losses beside one baseline. A score is what its seed
+does to all losses alike (deviation 1.3) plus its own noise (deviation .4). The noise is
+normal, or of an exponential's shape; where all rows have the same skew it cancels in a
+difference, hence also ``losses``: the losses' noise is skewed and the baseline's normal.
+
+    python benchmarks/false_positives.py              # half a minute
+    python benchmarks/false_positives.py --boards 2000
+
+Printed, as shares: differences with p < .05; tasks, and boards of three tasks, where any
+loss has; the same after Holm's correction within each task; differences whose posterior
+is above .95 of being better by more than the region of equivalence, and by more than 0.
+Then the intervals that hold the true difference, 0; and, over tasks, how often Friedman's
+test rejects, and how often Nemenyi's difference separates any two rows.
+"""
+
+import argparse
+import time
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leaderboards.ranking import friedman
+from leaderboards.statistics import (
+    ALPHA,
+    LEVEL,
+    Interval,
+    bayesian_t,
+    bootstrap_interval,
+    holm,
+    mean_interval,
+    paired_p,
+)
+
+TASKS = 3
+SEEDS = (5, 10)
+FEW_SEEDS = (3, 5, 10)
+LOSSES = (1, 4, 10)
+SKEWED = {"normal": (False, False), "skewed": (True, True), "losses": (True, False)}
+SEED_DEVIATION, OWN_DEVIATION = 1.3, 0.4
+MANY_TASKS = (5, 10, 20)
+ROWS = 5
+
+Array = NDArray[np.float64]
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--boards", type=int, default=200, help="boards of each kind")
+    boards = parser.parse_args().boards
+    warnings.simplefilter("error")
+    start = time.perf_counter()
+    compare_on_tasks(boards)
+    count_covered(boards)
+    compare_over_tasks(4 * boards)
+    print(f"\n{time.perf_counter() - start:.0f} s")
+
+
+def compare_on_tasks(boards: int) -> None:
+    """Print the rates of the comparisons with the baseline, a line a kind of board."""
+    print(f"{boards} boards a line, {TASKS} tasks each, no true difference; nominal {ALPHA}\n")
+    print("                       p <   any of a task  any of a board   better > .95")
+    print("noise  seeds losses    .05   plain   Holm   plain   Holm   rope      0")
+    generator = np.random.default_rng(0)
+    for noise, skewed in SKEWED.items():
+        for seeds in SEEDS:
+            for k in LOSSES:
+                differences = draw(generator, boards, seeds, k, *skewed)
+                rates = " ".join(f"{rate:6.3f}" for rate in summarise(differences))
+                print(f"{noise:7}{seeds:5}{k:7} {rates}")
+
+
+def draw(
+    generator: np.random.Generator, boards: int, seeds: int, k: int, losses: bool, baseline: bool
+) -> Array:
+    """Return differences of [boards, TASKS, k, seeds]; the flags say whose noise is skewed."""
+    shared = generator.normal(0, SEED_DEVIATION, size=(boards, TASKS, 1, seeds))
+    scores = shared + own(generator, (boards, TASKS, k, seeds), losses)
+    return scores - (shared + own(generator, (boards, TASKS, 1, seeds), baseline))
+
+
+def own(generator: np.random.Generator, size: tuple[int, ...], skewed: bool) -> Array:
+    """Return noise of mean 0 and deviation OWN_DEVIATION."""
+    noise = generator.exponential(size=size) - 1 if skewed else generator.normal(size=size)
+    return OWN_DEVIATION * noise
+
+
+def summarise(differences: Array) -> list[float]:
+    """Return the rates of one kind of board, in the order of the printed columns."""
+    boards, _, k, seeds = differences.shape
+    rows = differences.reshape(-1, seeds)
+    p = np.array([paired_p(row) for row in rows]).reshape(boards, TASKS, k)
+    corrected = np.array([[holm(family) for family in board] for board in p])
+    found, found_holm = p < ALPHA, corrected < ALPHA
+    return [
+        float(np.mean(events))
+        for events in (
+            found,
+            found.any(axis=2),
+            found_holm.any(axis=2),
+            found.any(axis=(1, 2)),
+            found_holm.any(axis=(1, 2)),
+            [bayesian_t(row).better > 0.95 for row in rows],
+            [bayesian_t(row, rope=0).better > 0.95 for row in rows],
+        )
+    ]
+
+
+def count_covered(intervals: int) -> None:
+    """Print how often the intervals hold the true difference."""
+    print(f"\n{TASKS * intervals} intervals a line; nominal {LEVEL}\n")
+    print("noise  seeds  Student t  bootstrap")
+    generator = np.random.default_rng(1)
+    for noise, skewed in SKEWED.items():
+        for seeds in FEW_SEEDS:
+            rows = draw(generator, intervals, seeds, 1, *skewed).reshape(-1, seeds)
+            t = np.mean([holds(mean_interval(row)) for row in rows])
+            bootstrap = np.mean([holds(bootstrap_interval(row)) for row in rows])
+            print(f"{noise:7}{seeds:5} {t:10.3f} {bootstrap:10.3f}")
+
+
+def holds(interval: Interval) -> bool:
+    """Return whether the interval holds the true difference, 0."""
+    return interval.low <= 0 <= interval.high
+
+
+def compare_over_tasks(boards: int) -> None:
+    """Print how often Friedman's tests and Nemenyi's difference claim one."""
+    print(f"\n{boards} boards a line of {ROWS} rows, one score a task, no true difference\n")
+    print("tasks   chi-squared   Iman-Davenport   Nemenyi, any pair")
+    generator = np.random.default_rng(2)
+    names = [f"row {row}" for row in range(ROWS)]
+    for tasks in MANY_TASKS:
+        results = [friedman(s, names) for s in generator.normal(size=(boards, tasks, ROWS))]
+        chi2 = np.mean([result.p < ALPHA for result in results])
+        f = np.mean([result.iman_davenport_p < ALPHA for result in results])
+        apart = np.mean(
+            [np.ptp(result.mean_ranks) > result.critical_difference for result in results]
+        )
+        print(f"{tasks:5} {chi2:13.3f} {f:16.3f} {apart:19.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""How long a study will take: measured, from records or by a few steps here and now."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+import torch
+
+from harness import plugins
+from harness.randomness import Randomness
+from harness.records import Store
+from harness.study import UNTRAINED, Cell, Planned, Study
+from harness.training import fit
+
+MEASURED_STEPS = 4
+"""Steps that are timed, the first not counted: it allocates and warms up."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a task with a method takes, in seconds of one worker.
+
+    Attributes:
+        training: of all steps of a cell.
+        evaluation: of one split.
+        measured: from how many finished cells; 0: from a few steps.
+    """
+
+    training: float
+    evaluation: float
+    measured: int = 0
+
+    def of(self, cell: Cell) -> float:
+        """Return the seconds of one cell."""
+        splits = 1 if cell.scored == "validation" else 2
+        if cell.loss == UNTRAINED:
+            return self.evaluation * splits
+        return self.training + self.evaluation * (splits + cell.probes)
+
+
+def costs(
+    study: Study,
+    folder: str | Path | None = None,
+    listen: Callable[[str], None] = lambda text: None,
+) -> dict[tuple[str, str], Cost]:
+    """Return {(task, method): cost}: from the records under ``folder``, else from a trial.
+
+    A trial takes ``MEASURED_STEPS`` steps and one evaluation on validation, in this
+    process, with the first loss that goes with the method; data are fetched for it.
+    """
+    found = from_records(folder) if folder is not None else {}
+    for planned in [*study.trials(), *study.finals({})]:
+        cell = planned.cell
+        key = cell.task, cell.method
+        if key not in found and cell.loss != UNTRAINED:
+            listen(f"{cell.task} with {cell.method}")
+            found[key] = measure(cell)
+    return {
+        (task, method): found.get((task, method), Cost(0.0, 0.0))
+        for task in study.tasks
+        for method in study.all_methods
+    }
+
+
+def from_records(folder: str | Path) -> dict[tuple[str, str], Cost]:
+    """Return the mean cost of the trained cells under ``folder``."""
+    found: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    for record in Store(folder).records():
+        if record.steps:
+            times = len(record.scores) + len(record.probed)
+            found[record.cell["task"], record.cell["method"]].append(
+                (
+                    record.seconds["total"] - record.seconds["evaluate"],
+                    record.seconds["evaluate"] / times,
+                )
+            )
+    return {
+        key: Cost(mean(t for t, _ in times), mean(e for _, e in times), len(times))
+        for key, times in found.items()
+    }
+
+
+def measure(cell: Cell) -> Cost:
+    """Return the cost of ``cell`` by a few of its steps; nothing is written."""
+    task = plugins.build("tasks", cell.task)
+    task.fetch()
+    steps = task.steps
+    task.steps = min(steps, MEASURED_STEPS)
+    stamps: list[float] = []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # As a worker does.
+    try:
+        fitted = fit(
+            task,
+            plugins.build("methods", cell.method),
+            plugins.build("losses", cell.loss),
+            Randomness(cell.task, cell.method, cell.seed),
+            report=lambda step, steps, value: stamps.append(time.perf_counter()),
+            splits=("validation",),
+        )
+    finally:
+        torch.set_num_threads(threads)
+    taken = max(len(stamps) - 1, 1)
+    each = (stamps[-1] - stamps[0]) / taken if len(stamps) > 1 else fitted.train_seconds
+    return Cost(each * steps, fitted.evaluate_seconds)
+
+
+def total(cells: Iterable[Cell], prices: Mapping[tuple[str, str], Cost]) -> float:
+    """Return the seconds of one worker that ``cells`` take."""
+    return sum(prices[cell.task, cell.method].of(cell) for cell in cells)
+
+
+def all_cells(study: Study) -> Sequence[Planned]:
+    """Return every cell, with the first trial's settings where they are yet to be chosen."""
+    trials = study.trials()
+    stand_in: dict[tuple[str, str, str], str] = {}
+    for planned in trials:
+        row = planned.cell.task, planned.cell.method, planned.label
+        stand_in.setdefault(row, planned.cell.loss)
+    return [*trials, *study.finals(stand_in)]

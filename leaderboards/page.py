@@ -1,0 +1,602 @@
+"""A leaderboard as one HTML file that opens offline, and as a fragment for a notebook.
+
+The page reads without JavaScript: all tables are in the HTML. Names come from users and
+plugins, so nothing of theirs is ever markup: jinja2 escapes the HTML, the data for the
+script is JSON with ``<``, ``>`` and ``&`` written as escapes, and a Content Security
+Policy lets run only the scripts that are named in it by their digest.
+"""
+
+import json
+import math
+from base64 import b64encode
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import pandas as pd
+from jinja2 import Environment, StrictUndefined
+from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
+
+from leaderboards.figures import (
+    GLYPHS,
+    UNTRAINED,
+    Panel,
+    convergence_curves,
+    critical_difference,
+    each_row,
+    forest_plots,
+    heat_map,
+    plain,
+    styles,
+    tuning_landscapes,
+)
+from leaderboards.tables import Leaderboard
+
+PROVENANCE = (
+    "seed", "value", "key", "seconds", "finished", "start", "seen", "spec", "settings", "steps",
+    "device", "commit", "versions", "data", "source",
+)  # fmt: skip
+DASHES = {"solid": "", "dash": "7 4", "dashdot": "8 3 2 3", "longdash": "12 4",
+          "longdashdot": "12 3 2 3"}  # fmt: skip
+ROW = ("task", "metric", "method", "loss")
+NONE = "\N{EN DASH}"
+
+
+class Column(NamedTuple):
+    """A column: its key, heading, and what it says in a line."""
+
+    key: str
+    title: str
+    help: str
+
+
+class Item(NamedTuple):
+    """A cell of a table.
+
+    Attributes:
+        text: what it shows.
+        kind: how: name, text, short, number, open, verdict, space or link.
+        value: the number to sort by, as text; empty where there is none.
+        extra: what the kind needs besides.
+    """
+
+    text: str
+    kind: str = "text"
+    value: str = ""
+    extra: Any = None
+
+
+class Row(NamedTuple):
+    """A table's row; ``first`` where another task or metric begins."""
+
+    cells: list[Item]
+    first: bool = False
+
+
+class Table(NamedTuple):
+    """A table of the page."""
+
+    id: str
+    caption: str
+    columns: Sequence[Column]
+    rows: list[Row]
+
+
+class Section(NamedTuple):
+    """A heading with a table, figures (their places among all), or both."""
+
+    id: str
+    title: str
+    text: str
+    table: Table | None = None
+    places: Sequence[int] = ()
+
+
+class Line(NamedTuple):
+    """What the board says of one loss on one task."""
+
+    loss: str
+    verdict: str
+    look: str
+    numbers: str
+
+
+class Card(NamedTuple):
+    """What the board says of one task."""
+
+    title: str
+    lines: list[Line]
+
+
+COLUMNS = (
+    Column("loss", "Loss", "The loss as the study names it."),
+    Column("task", "Task", "What was learned from, and where the score was measured."),
+    Column("metric", "Metric", "What was measured on the test split, in points: higher is better."),
+    Column("mean", "Mean ± std", "Mean of the test scores over seeds, and their standard "
+           "deviation (n - 1). Bold is the best of its task and metric; ≈ is near it: not told "
+           "apart from the best."),
+    Column("difference", "Difference [95%]", "Mean over seeds of this loss's score less the "
+           "baseline's for the same seed, which had the same start, batches and views; with its "
+           "95% Student t interval."),
+    Column("verdict", "Verdict", "Equivalent: 95% of the posterior is within the region of "
+           "practical equivalence. Better or worse: p (Holm) is below .05. Not resolved: these "
+           "seeds do not decide. Cannot tell: fewer than 3 pairs."),
+    Column("p_holm", "p (Holm)", "The p-value after Holm's correction over the losses of one "
+           "task, metric and method, so that many losses do not find a winner by chance. The "
+           "untrained encoder is a floor and no rival: it is not corrected."),
+    Column("p", "p", "Two-sided p-value of the paired t-test, on its own."),
+    Column("posterior", "P(better / equiv. / worse)", "Posterior probabilities that the true "
+           "difference is above, within and below the region of practical equivalence (the "
+           "Bayesian t-test of Benavoli et al. 2017). Sorted by the first."),
+    Column("bootstrap", "Bootstrap [95%]", "The same difference's bootstrap interval, which "
+           "assumes no normal distribution; with few seeds it is too narrow."),
+    Column("seeds", "Seeds", "Seeds with a score, of those planned."),
+    Column("pairs", "Pairs", "Seeds that this loss and the baseline truly share."),
+    Column("seeds_needed", "Seeds for 80%", "How many pairs a t-test would need to find a "
+           "difference as large as the one seen with 80% power."),
+    Column("rank", "Rank", "Rank by mean score in its task and metric: 1 is best, ties share."),
+    Column("steps_to_baseline", "Steps to baseline", "Optimizer steps until the validation score "
+           "reached what the baseline ends with; \N{INFINITY}: not within the budget."),
+    Column("method", "Method", "How an encoder and two views become what the loss compares."),
+    Column("modality", "Modality", "Image, sentence, graph, or what a plugin says."),
+)  # fmt: skip
+OVERALL = (
+    Column("loss", "Loss", ""),
+    Column("scope", "Over", "All tasks, or those of one modality."),
+    Column("method", "Method", ""),
+    Column("mean_rank", "Mean rank [95%]", "Mean over tasks of the rank on the main metric; over "
+           "all tasks each modality weighs the same, however many tasks it has. The interval "
+           "resamples seeds, not tasks."),
+    Column("rank", "Rank", "Order of the mean ranks."),
+    Column("wins", "Better", "Tasks on which the verdict is better."),
+    Column("draws", "Even", "Tasks on which the verdict is equivalent, or not resolved."),
+    Column("losses", "Worse", "Tasks on which the verdict is worse."),
+    Column("unresolved", "Cannot tell", "Tasks with fewer than 3 pairs, or without a score."),
+    Column("tasks", "Tasks", ""),
+)  # fmt: skip
+TUNED = (
+    Column("loss", "Loss", ""),
+    Column("task", "Task", ""),
+    Column("method", "Method", ""),
+    Column("setting", "Setting", ""),
+    Column("value", "Chosen", "The setting's value in the trial with the best validation score."),
+    Column("position", "Where in its space", "Left is the lowest value tried for, right the "
+           "highest. At the border, a better value may lie outside: widen the space."),
+    Column("validation", "Validation", "The chosen trial's validation score."),
+    Column("trial", "Trial", "Which trial was chosen, of how many."),
+    Column("spec", "Spec", "The loss with the chosen settings."),
+)  # fmt: skip
+CELLS = (
+    Column("loss", "Loss", ""),
+    Column("task", "Task", ""),
+    Column("method", "Method", ""),
+    Column("stage", "Stage", ""),
+    Column("trial", "Trial", ""),
+    Column("seed", "Seed", ""),
+    Column("status", "Status", "Missing: not run yet. Failed: it ended with an error. Diverged: "
+           "the objective was no longer a number."),
+    Column("reason", "Reason", ""),
+    Column("spec", "Spec", ""),
+)  # fmt: skip
+PUBLISHED = (
+    Column("loss", "Loss", ""),
+    Column("dataset", "Dataset", ""),
+    Column("modality", "Modality", ""),
+    Column("metric", "Metric", ""),
+    Column("value", "Value", ""),
+    Column("setting", "Setting", ""),
+    Column("source", "Source", ""),
+)
+
+
+def to_html(board: Leaderboard, *, title: str = "Triptych") -> str:
+    """Return ``board`` as one HTML file: no request, and the same bytes for the same board.
+
+    Args:
+        board: the leaderboard.
+        title: the page's title and heading.
+    """
+    panels: list[Panel] = []
+    sections = _sections(board, panels)
+    scripts = [_script(code) for code in ([get_plotlyjs()] if panels else []) + [_read("page.js")]]
+    digests = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
+    data = {
+        "figures": [panel.plot for panel in panels],
+        "rows": _records_of_rows(board),
+        "records": _records_as_columns(_scored(board)),
+    }
+    return _render(
+        _read("page.html.jinja"),
+        title=title,
+        policy=f"default-src 'none'; script-src {digests}; style-src 'unsafe-inline'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'",
+        css=_read("page.css"),
+        lead=_lead(board),
+        notes=board.notes,
+        verdicts=_verdicts(board),
+        filters=_filters(board),
+        board=_board_table(board),
+        looks=_looks(board),
+        panels=panels,
+        sections=sections,
+        help=_help(sections),
+        data=_json(data),
+        scripts=scripts,
+    )
+
+
+def to_notebook(board: Leaderboard) -> str:
+    """Return the leaderboard and its notes as an escaped HTML fragment without a script."""
+    return _render(NOTEBOOK, lead=_lead(board), notes=board.notes, board=_board_table(board))
+
+
+NOTEBOOK = """\
+<div style="overflow-x: auto">
+<p>{{ lead }}</p>
+{% for note in notes %}
+<p><strong>Note:</strong> {{ note }}</p>
+{% endfor %}
+<table style="border-collapse: collapse; font-variant-numeric: tabular-nums">
+<thead><tr>
+{% for column in board.columns %}
+<th style="text-align: left; padding: 2px 8px" title="{{ column.help }}">{{ column.title }}</th>
+{% endfor %}
+</tr></thead>
+<tbody>
+{% for row in board.rows %}
+<tr>{% for item in row.cells %}<td style="text-align: left; padding: 2px 8px; \
+white-space: nowrap{{ '; font-weight: bold' if item.kind == 'open' and item.extra }}">\
+{{ item.text }}</td>{% endfor %}</tr>
+{% endfor %}
+</tbody>
+</table>
+</div>
+"""
+
+
+def _lead(board: Leaderboard) -> str:
+    records = board.records.loc[board.records["status"] == "done", "key"].nunique()
+    return (
+        f"Compared with {board.baseline}, seed by seed, from {records:,} "
+        f"{'record' if records == 1 else 'records'}. Differences of less than "
+        f"{board.rope:g} points either way count as practically equivalent."
+    )
+
+
+def _verdicts(board: Leaderboard) -> list[Card]:
+    """Return what each task's main metric says of every loss, best first."""
+    main = board.rows[board.rows["main"].astype(bool)]
+    cards = []
+    for (task, metric, method), rows in main.groupby(["task", "metric", "method"], sort=False):
+        others = rows[rows["loss"] != board.baseline]
+        order = sorted(each_row(others), key=lambda row: row.loss == UNTRAINED)
+        lines = [
+            Line(str(row.loss), str(row.verdict), _slug(row.verdict), _difference(row, " by "))
+            for row in order
+        ]
+        several = [method] if board.rows["method"].nunique() > 1 else []
+        if lines:
+            parts = [str(part) for part in (task, metric, *several) if part]
+            cards.append(Card(" · ".join(parts), lines))
+    return cards
+
+
+def _board_table(board: Leaderboard) -> Table:
+    rows = []
+    before = None
+    for row in each_row(board.rows):
+        panel = (row.task, row.metric)
+        compared = row.loss != board.baseline
+        spread = "" if pd.isna(row.std) else f" ± {row.std:.2f}"
+        near = " ≈" if _true(row.near_best) and not _true(row.best) else ""
+        verdict = str(row.verdict) if compared else "baseline"
+        cells = [
+            Item(str(row.loss), "name"),
+            Item(str(row.task)),
+            Item(str(row.metric), "short"),
+            _number(row.mean, ".2f", kind="open", after=spread + near, extra=_true(row.best)),
+            _number(row.difference, "+.2f", after=_span(row.difference_low, row.difference_high))
+            if compared
+            else Item("baseline", "number", "0"),
+            Item(verdict, "verdict", extra=_slug(verdict)),
+            _p_value(row.p_holm),
+            _p_value(row.p),
+            _number(
+                row.better, ".2f", after=f" / {row.equivalent:.2f} / {row.worse:.2f}"
+            ),
+            Item(_span(row.bootstrap_low, row.bootstrap_high).strip() or NONE, "number",
+                 _sortable(row.bootstrap_low)) if compared else Item(NONE, "number"),
+            _number(row.seeds, ".0f", after="" if pd.isna(row.planned) else f"/{row.planned:.0f}"),
+            _number(row.pairs, ".0f"),
+            _number(row.seeds_needed, ",.0f"),
+            _number(row.rank, "g"),
+            _number(row.steps_to_baseline, ",.0f"),
+            Item(str(row.method), "short"),
+            Item(str(row.modality), "short"),
+        ]  # fmt: skip
+        rows.append(Row(cells, first=before is not None and panel != before))
+        before = panel
+    caption = f"Test scores in points, and paired differences to {board.baseline}"
+    return Table("leaderboard", caption, COLUMNS, rows)
+
+
+def _filters(board: Leaderboard) -> dict[str, list[str]]:
+    """Return {column: what there is to choose}."""
+    return {
+        name: [choice for choice in dict.fromkeys(map(str, board.rows[name])) if choice]
+        for name in ("modality", "task", "metric", "method", "loss")
+    }
+
+
+def _sections(board: Leaderboard, panels: list[Panel]) -> list[Section]:
+    """Return the sections that have something to show; their figures go to ``panels``."""
+
+    def drawn(figures: Iterable[Panel | None]) -> range:
+        start = len(panels)
+        panels.extend(panel for panel in figures if panel)
+        return range(start, len(panels))
+
+    untested = f"No test over tasks: {board.friedman}" if isinstance(board.friedman, str) else ""
+    sections = [
+        Section(
+            "differences",
+            "Paired differences",
+            f"Each loss less {board.baseline}, seed by seed.",
+            places=drawn([*forest_plots(board), heat_map(board)]),
+        ),
+        Section(
+            "overall",
+            "Over tasks",
+            untested,
+            _overall_table(board),
+            drawn([critical_difference(board)]),
+        ),
+        Section(
+            "convergence",
+            "Convergence",
+            "Scores on the validation split while training.",
+            places=drawn(convergence_curves(board)),
+        ),
+        Section(
+            "tuning",
+            "Tuning",
+            "Trials are compared on the validation split; the best is run again with fresh seeds.",
+            _tuned_table(board),
+            drawn(tuning_landscapes(board)),
+        ),
+        Section("without", "Cells without a score", "", _cells_table(board)),
+        Section(
+            "published",
+            "Published results",
+            "Published, not run here, never ranked.",
+            _published_table(board),
+        ),
+    ]
+    return [section for section in sections if section.table or section.places]
+
+
+def _overall_table(board: Leaderboard) -> Table | None:
+    rows = []
+    before = None
+    for row in each_row(board.overall):
+        cells = [
+            Item(str(row.loss), "name"),
+            Item("all tasks" if row.scope == "all" else str(row.scope), "short"),
+            Item(str(row.method), "short"),
+            _number(row.mean_rank, ".2f", after=_span(row.rank_low, row.rank_high, "")),
+            _number(row.rank, "g"),
+            *(_number(n, ".0f") for n in (row.wins, row.draws, row.losses, row.unresolved)),
+            _number(row.tasks, ".0f"),
+        ]
+        rows.append(Row(cells, first=before is not None and before != row.scope))
+        before = row.scope
+    caption = "Mean ranks, and verdicts counted"
+    return Table("overall-table", caption, OVERALL, rows) if rows else None
+
+
+def _tuned_table(board: Leaderboard) -> Table | None:
+    rows = []
+    for row in each_row(board.tuned):
+        scale = ", log" if _true(row.log) else ""
+        percent = "" if pd.isna(row.position) else f"{100 * min(max(row.position, 0), 1):.0f}"
+        space = (_short(row.low), _short(row.high) + scale, _true(row.at_border))
+        cells = [
+            Item(str(row.loss), "name"),
+            Item(str(row.task)),
+            Item(str(row.method), "short"),
+            Item(str(row.setting), "short"),
+            Item(_short(row.value), "number", _sortable(row.value)),
+            Item(f"{percent}% of the way from {space[0]} to {space[1]}", "space", percent, space)
+            if percent
+            else Item(NONE, "short"),
+            _number(row.validation, ".2f"),
+            _number(row.trial, ".0f", after=f" of {row.trials:.0f}"),
+            Item(str(row.spec)),
+        ]
+        rows.append(Row(cells))
+    return Table("tuned", "Chosen settings", TUNED, rows) if rows else None
+
+
+def _cells_table(board: Leaderboard) -> Table | None:
+    rows = [
+        Row(
+            [
+                Item(str(row.loss), "name"),
+                Item(str(row.task)),
+                Item(str(row.method), "short"),
+                Item(str(row.stage), "short"),
+                _number(row.trial, ".0f"),
+                _number(row.seed, ".0f"),
+                Item(str(row.status), "verdict", extra="worse" if row.status != "missing" else ""),
+                Item(_text(row.reason)),
+                Item(_text(row.spec)),
+            ]
+        )
+        for row in each_row(board.cells)
+    ]
+    return Table("cells", "No number stands in for these", CELLS, rows) if rows else None
+
+
+def _published_table(board: Leaderboard) -> Table | None:
+    rows = []
+    for row in each_row(board.published):
+        # Another scheme, javascript: say, would act when it is followed.
+        link = row.url if str(row.url).startswith("https://") else None
+        cells = [
+            Item(str(row.loss), "name"),
+            Item(str(row.dataset)),
+            Item(str(row.modality), "short"),
+            Item(str(row.metric), "short"),
+            Item(_short(row.value), "number", _sortable(row.value)),
+            Item(_text(row.setting)),
+            Item(_text(row.source), "link", extra=link),
+        ]
+        rows.append(Row(cells))
+    caption = "Published, not run here, never ranked"
+    return Table("published-table", caption, PUBLISHED, rows) if rows else None
+
+
+def _help(sections: Iterable[Section]) -> list[Column]:
+    tables = [section.table for section in sections if section.table]
+    seen = {column.title: column for column in COLUMNS}
+    for table in tables:
+        for column in table.columns:
+            if column.help and column.title not in seen:
+                seen[column.title] = column
+    return list(seen.values())
+
+
+def _looks(board: Leaderboard) -> list[dict[str, str]]:
+    return [
+        {
+            "loss": loss,
+            "meta": plain(loss),
+            "colour": look.colour,
+            "glyph": GLYPHS[look.symbol],
+            "dashes": DASHES[look.dash],
+        }
+        for loss, look in styles(board).items()
+        if loss != UNTRAINED
+    ]
+
+
+def _scored(board: Leaderboard) -> pd.DataFrame:
+    """Return the records behind the board's test scores, renumbered."""
+    records = board.records
+    final = (records["split"] == "test") & (records["stage"] == "final")
+    whole = records["step"] == records["steps"]
+    return records[final & whole].reset_index(drop=True)
+
+
+def _records_of_rows(board: Leaderboard) -> list[list[int]]:
+    """Return the numbers of the records behind each row of the board."""
+    found: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for number, row in enumerate(_scored(board)[list(ROW)].itertuples(index=False)):
+        found[tuple(row)].append(number)
+    return [found[tuple(row)] for row in board.rows[list(ROW)].itertuples(index=False)]
+
+
+def _records_as_columns(records: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return {column: {at, values}}: a text said a thousand times is kept once.
+
+    A record's value is ``values[at[record]]``; where all differ there is no ``at``.
+    """
+    columns: dict[str, dict[str, Any]] = {}
+    for name in PROVENANCE:
+        values = [_jsonable(value) for value in records[name].tolist()]
+        distinct = dict.fromkeys(values)
+        if len(distinct) > 0.8 * len(values):
+            columns[name] = {"at": None, "values": values}
+        else:
+            places = {value: place for place, value in enumerate(distinct)}
+            columns[name] = {"at": [places[value] for value in values], "values": list(distinct)}
+    return columns
+
+
+def _jsonable(value: object) -> str | int | float | None:
+    if isinstance(value, float):
+        return float(f"{value:.8g}") if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    return str(value)
+
+
+def _json(data: object) -> str:
+    """Return JSON that a script element can hold: no character in it ends one."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _script(code: str) -> str:
+    """Return ``code`` as the browser will read it between script tags, to take its digest."""
+    return code.replace("\r\n", "\n").replace("</script", "<\\/script")
+
+
+def _digest(script: str) -> str:
+    return b64encode(sha256(script.encode()).digest()).decode()
+
+
+def _read(name: str) -> str:
+    return (files("leaderboards") / name).read_text("utf-8")
+
+
+def _render(template: str, **values: Any) -> str:
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(template).render(**values).strip() + "\n"
+
+
+def _number(
+    value: float, form: str, *, kind: str = "number", after: str = "", extra: Any = None
+) -> Item:
+    if pd.isna(value):
+        return Item(NONE, "number")
+    text = "∞" if math.isinf(value) else format(value, form)
+    return Item(text + after, kind, _sortable(value), extra)
+
+
+def _p_value(value: float) -> Item:
+    if 0 <= value < 0.0005:
+        return Item("<0.001", "number", _sortable(value))
+    return _number(value, ".3f")
+
+
+def _sortable(value: object) -> str:
+    """Return ``value`` as a number that the page's script can read; empty for none."""
+    if isinstance(value, bool | str) or pd.isna(value):  # type: ignore[call-overload]
+        return ""
+    return repr(float(value)).replace("inf", "Infinity")  # type: ignore[arg-type]
+
+
+def _difference(row: Any, before: str) -> str:
+    if pd.isna(row.difference):
+        return ", not compared"
+    return f",{before}{row.difference:+.2f}{_span(row.difference_low, row.difference_high)}"
+
+
+def _span(low: float, high: float, sign: str = "+") -> str:
+    return "" if pd.isna(low) else f" [{low:{sign}.2f}, {high:{sign}.2f}]"
+
+
+def _short(value: object) -> str:
+    if isinstance(value, str | bool):
+        return str(value)
+    return NONE if pd.isna(value) else f"{value:.4g}"  # type: ignore[call-overload]
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _true(value: object) -> bool:
+    """Return a table's truth value: none is false."""
+    return bool(value) and not pd.isna(value)  # type: ignore[call-overload]
+
+
+def _slug(verdict: object) -> str:
+    return str(verdict).replace(" ", "-")

@@ -1,0 +1,88 @@
+"""The columns of every table, and the :class:`Leaderboard` that holds them."""
+
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from leaderboards.ranking import Friedman
+
+RECORD_COLUMNS = (
+    "task", "modality", "method", "loss", "spec", "baseline", "stage", "trial", "seed",
+    "status", "reason", "split", "metric", "step", "value", "steps", "seconds", "start", "seen",
+    "key", "settings", "space", "data", "versions", "source", "commit", "device", "finished",
+)  # fmt: skip
+"""What :func:`leaderboards.leaderboard` reads: one row a score, and one a cell without.
+
+``loss`` is the row's label on the board, ``spec`` the loss with the settings that
+this cell had, ``baseline`` whether the label is the study's baseline. ``stage`` is
+``tuning`` or ``final``, ``trial`` the number of a tuning trial. ``status`` is
+``done``, ``missing``, ``failed`` or ``diverged``; the last three have no split,
+metric and value, and a ``reason``. ``value`` was measured after ``step`` optimizer
+steps of ``steps``: a score where they are equal, a point of the curve where not.
+``settings`` (of the loss), ``space``, ``data`` and ``versions`` are JSON texts.
+"""
+
+ROW_COLUMNS = (
+    "task", "modality", "metric", "main", "method", "loss", "spec", "mean", "std", "seeds",
+    "planned", "difference", "difference_low", "difference_high", "bootstrap_low",
+    "bootstrap_high", "pairs", "p", "p_holm", "better", "equivalent", "worse", "seeds_needed",
+    "verdict", "rank", "steps_to_baseline", "best", "near_best",
+)  # fmt: skip
+OVERALL_COLUMNS = (
+    "scope", "method", "loss", "tasks", "mean_rank", "rank_low", "rank_high",
+    "wins", "draws", "losses", "unresolved", "rank",
+)  # fmt: skip
+CELL_COLUMNS = ("task", "method", "loss", "spec", "stage", "trial", "seed", "status", "reason")
+TUNED_COLUMNS = (
+    "task", "method", "loss", "spec", "trials", "trial", "validation", "setting", "value",
+    "low", "high", "log", "position", "at_border",
+)  # fmt: skip
+TRIAL_COLUMNS = (
+    "task", "modality", "metric", "method", "loss", "spec", "trial", "seeds", "status",
+    "validation", "std", "chosen", "settings",
+)  # fmt: skip
+CURVE_COLUMNS = (
+    "task", "modality", "metric", "method", "loss", "step", "mean", "low", "high", "seeds",
+)  # fmt: skip
+PUBLISHED_COLUMNS = ("dataset", "modality", "metric", "loss", "setting", "value", "source", "url")
+
+
+@dataclass(frozen=True, eq=False)
+class Leaderboard:
+    """All that a board shows, each table with the columns named above.
+
+    Attributes:
+        rows: one row a task, metric, method and loss: ``ROW_COLUMNS``.
+        overall: one row a scope (``all``, or a modality), method and loss: over tasks.
+        friedman: the test over tasks, or why there is none.
+        cells: the cells that have no score, with status and reason.
+        tuned: one row a tuned setting: what was chosen, and where in its space it lies.
+        trials: one row a tuning trial: its validation score over the tuning seeds.
+        curves: validation scores during training, mean and band over seeds.
+        records: the table that all of it was made from: ``RECORD_COLUMNS``.
+        published: rows from papers, never ranked.
+        baseline: the label of the loss that others are compared with.
+        rope: half the width of the region of practical equivalence, in points.
+        notes: what a reader has to know: what was left out, and why.
+    """
+
+    rows: pd.DataFrame
+    overall: pd.DataFrame
+    friedman: Friedman | str
+    cells: pd.DataFrame
+    tuned: pd.DataFrame
+    trials: pd.DataFrame
+    curves: pd.DataFrame
+    records: pd.DataFrame
+    baseline: str
+    rope: float
+    published: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=list(PUBLISHED_COLUMNS))
+    )
+    notes: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the rows and the notes, without a script."""
+        from leaderboards.page import to_notebook  # Which imports this file.
+
+        return to_notebook(self)

@@ -1,0 +1,730 @@
+"""The page in a real browser: what it shows, what it lets a reader do, and what it never does."""
+
+import json
+import math
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from leaderboards import figures
+from leaderboards.page import to_html, to_notebook
+from leaderboards.ranking import friedman
+from leaderboards.tables import (
+    CELL_COLUMNS,
+    CURVE_COLUMNS,
+    OVERALL_COLUMNS,
+    PUBLISHED_COLUMNS,
+    RECORD_COLUMNS,
+    ROW_COLUMNS,
+    TRIAL_COLUMNS,
+    TUNED_COLUMNS,
+    Leaderboard,
+)
+
+HOSTILE = "x(form='<img src=x onerror=alert(1)></script><script>window.hacked=1</script>')"
+BROKEN = "adnce(temperature=0.4, mu=0.7, sigma=0.5)"
+LOSSES = {"infonce": 0.0, "adnce": 1.1, "hcl": 0.1, BROKEN: -0.8, HOSTILE: 0.6, "untrained": -20}
+TASKS = {
+    "images": ("image", ("accuracy", "knn_accuracy"), 84.0),
+    "sentences": ("sentence", ("sts_spearman",), 61.0),
+    "nodes": ("graph", ("accuracy", "macro_f1"), 79.0),
+}
+STEPS = (0, 50, 100, 150, 200)
+CHROMIUM = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+
+def make_records(seeds: int = 5, losses: dict[str, float] = LOSSES) -> pd.DataFrame:
+    draw = np.random.default_rng(0)
+    rows = []
+    for (task, (modality, metrics, level)), seed in product(TASKS.items(), range(seeds)):
+        common = draw.normal(0, 0.8)
+        for loss, gain in losses.items():
+            diverged = loss == BROKEN and task == "nodes"
+            steps = 0 if loss == "untrained" else STEPS[-1]
+            cell = {
+                "task": task,
+                "modality": modality,
+                "method": "siamese",
+                "loss": loss,
+                "spec": loss,
+                "baseline": loss == "infonce",
+                "stage": "final",
+                "trial": math.nan,
+                "seed": seed,
+                "steps": steps,
+                "step": steps,
+                "seconds": 31.5,
+                "start": f"start-{task}-{seed}",
+                "seen": f"seen-{task}-{seed}",
+                "key": f"{abs(hash_of(task, loss, seed)):016x}",
+                "settings": json.dumps({"temperature": 0.4, "mu": 0.7}),
+                "space": json.dumps({"temperature": {"low": 0.05, "high": 1, "log": True}}),
+                "data": json.dumps({task: "sha256:1234"}),
+                "versions": json.dumps({"python": "3.11", "torch": "2.13.0"}),
+                "source": "source-digest",
+                "commit": "0123abc",
+                "device": "cpu: <Intel & co>",
+                "finished": f"2026-11-22T10:{seed:02}:00Z",
+                "reason": "",
+            }
+            if diverged:
+                reason = "the objective is nan at step 12 <b>"
+                rows.append({**cell, "status": "diverged", "reason": reason})
+                continue
+            rows += [
+                {
+                    **cell,
+                    "status": "done",
+                    "split": "test",
+                    "metric": metric,
+                    "value": level - place + gain + common + draw.normal(0, 0.4),
+                }
+                for place, metric in enumerate(metrics)
+            ]
+    return pd.DataFrame(rows, columns=list(RECORD_COLUMNS))
+
+
+def hash_of(*parts: object) -> int:
+    return int.from_bytes(repr(parts).encode()[-8:], "big")
+
+
+def make_rows(records: pd.DataFrame, losses: dict[str, float] = LOSSES) -> pd.DataFrame:
+    """Return rows with the records' means, and plausible figures for the rest."""
+    rows = []
+    for task, (modality, metrics, _) in TASKS.items():
+        for metric, (place, (loss, gain)) in product(metrics, enumerate(losses.items())):
+            panel = records[(records["task"] == task) & (records["metric"] == metric)]
+            values = panel[panel["loss"] == loss].set_index("seed")["value"]
+            base = panel[panel["loss"] == "infonce"].set_index("seed")["value"]
+            differences = values - base
+            mean, half = differences.mean(), differences.std() * 1.24
+            compared = loss != "infonce" and len(values) > 0
+            verdict = (
+                "better" if mean - half > 0 else "worse" if mean + half < 0 else "not resolved"
+            )
+            rows.append(
+                {
+                    "task": task,
+                    "modality": modality,
+                    "metric": metric,
+                    "main": metric == metrics[0],
+                    "method": "siamese",
+                    "loss": loss,
+                    "spec": loss,
+                    "mean": values.mean(),
+                    "std": values.std(),
+                    "seeds": len(values),
+                    "planned": int(records["seed"].max()) + 1,
+                    "difference": mean,
+                    "difference_low": mean - half,
+                    "difference_high": mean + half,
+                    "bootstrap_low": mean - 0.8 * half,
+                    "bootstrap_high": mean + 0.8 * half,
+                    "pairs": len(values),
+                    "p": 0.012 if compared else math.nan,
+                    "p_holm": 0.048 if compared else math.nan,
+                    "better": 0.75 if compared else math.nan,
+                    "equivalent": 0.2 if compared else math.nan,
+                    "worse": 0.05 if compared else math.nan,
+                    "seeds_needed": math.inf if loss == "hcl" else 12.0,
+                    "verdict": "baseline"
+                    if loss == "infonce"
+                    else verdict
+                    if compared
+                    else "cannot tell",
+                    "rank": list(losses).index(loss) + 1.0 if len(values) else math.nan,
+                    "steps_to_baseline": math.nan
+                    if loss == "untrained"
+                    else 150.0 + place
+                    if gain >= 0
+                    else math.inf,
+                    "best": loss == "adnce",
+                    "near_best": loss in ("adnce", HOSTILE),
+                }
+            )
+    return pd.DataFrame(rows, columns=list(ROW_COLUMNS))
+
+
+def make_trials(losses: dict[str, float] = LOSSES) -> pd.DataFrame:
+    draw = np.random.default_rng(1)
+    rows = []
+    for (task, (modality, metrics, level)), loss in product(TASKS.items(), losses):
+        if loss == "untrained":
+            continue
+        for trial in range(8):
+            temperature = float(10 ** draw.uniform(-1.3, 0))
+            settings: dict[str, Any] = {"temperature": temperature, "name": "<b>"}
+            if loss != "infonce":
+                settings["mu"] = float(draw.uniform(0, 1))
+            failed = trial == 6 and loss in (BROKEN, HOSTILE)
+            score = level + losses[loss] - 3 * (math.log10(temperature) + 0.5) ** 2
+            rows.append(
+                {
+                    "task": task,
+                    "modality": modality,
+                    "metric": "" if failed else metrics[0],
+                    "method": "siamese",
+                    "loss": loss,
+                    "spec": loss,
+                    "trial": trial,
+                    "seeds": 0 if failed else 2,
+                    "status": "diverged" if failed else "done",
+                    "validation": math.nan if failed else score,
+                    "std": 0.3,
+                    "chosen": trial == 2,
+                    # Of a trial that was lost in all its seeds only the spec is known.
+                    "settings": "{}" if failed and loss == BROKEN else json.dumps(settings),
+                }
+            )
+    return pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
+
+
+def make_tuned(trials: pd.DataFrame) -> pd.DataFrame:
+    rows = [
+        {
+            "task": row.task,
+            "method": row.method,
+            "loss": row.loss,
+            "spec": row.spec,
+            "trials": 8,
+            "trial": row.trial,
+            "validation": row.validation,
+            "setting": setting,
+            "value": value,
+            "low": 0.05 if setting == "temperature" else 0.0,
+            "high": 1.0,
+            "log": setting == "temperature",
+            "position": 1 + math.log10(value) / 1.3 if setting == "temperature" else value,
+            "at_border": row.loss == "hcl" and setting == "mu",
+        }
+        for row in trials[trials["chosen"]].itertuples()
+        for setting, value in json.loads(str(row.settings)).items()
+        if setting != "name"
+    ]
+    return pd.DataFrame(rows, columns=list(TUNED_COLUMNS))
+
+
+def make_curves(losses: dict[str, float] = LOSSES) -> pd.DataFrame:
+    rows = [
+        {
+            "task": task,
+            "modality": modality,
+            "metric": metrics[0],
+            "method": "siamese",
+            "loss": loss,
+            "step": step,
+            "mean": level + gain * step / 200 - 12 * math.exp(-step / 60),
+            "low": level + gain * step / 200 - 12 * math.exp(-step / 60) - 0.5,
+            "high": level + gain * step / 200 - 12 * math.exp(-step / 60) + 0.5,
+            "seeds": 5,
+        }
+        for (task, (modality, metrics, level)), (loss, gain), step in product(
+            TASKS.items(), losses.items(), STEPS
+        )
+        if loss != "untrained"
+    ]
+    return pd.DataFrame(rows, columns=list(CURVE_COLUMNS))
+
+
+def make_overall(losses: dict[str, float] = LOSSES) -> pd.DataFrame:
+    rows = [
+        (scope, "siamese", loss, 3 if scope == "all" else 1, i + 1.2, i + 0.9, i + 1.6,
+         1, 1, 0, 1, i + 1.0)
+        for scope, (i, loss) in product(("all", "image", "sentence", "graph"), enumerate(losses))
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=list(OVERALL_COLUMNS))
+
+
+def make_board(**changes: Any) -> Leaderboard:
+    records = make_records()
+    cells = records.loc[records["status"] != "done", list(CELL_COLUMNS)]
+    trials = make_trials()
+    published = pd.DataFrame(
+        [
+            ("CIFAR-10", "image", "accuracy", "adnce", "ResNet-50", 91.9, "Wu 2023",
+             "https://arxiv.org/abs/2305.18425"),
+            ("STS-B", "sentence", "sts_spearman", HOSTILE, "", math.nan, "a <b>note</b>",
+             "javascript:window.hacked=1"),
+        ],
+        columns=list(PUBLISHED_COLUMNS),
+    )  # fmt: skip
+    board = Leaderboard(
+        rows=make_rows(records),
+        overall=make_overall(),
+        friedman="Friedman's test needs 5 tasks: got 3.",
+        cells=cells.reset_index(drop=True),
+        tuned=make_tuned(trials),
+        trials=trials,
+        curves=make_curves(),
+        records=records,
+        baseline="infonce",
+        rope=0.5,
+        published=published,
+        notes=("5 cells of nodes diverged, and have no score.", f"2 records of {HOSTILE} are old."),
+    )
+    return replace(board, **changes)
+
+
+def empty_board() -> Leaderboard:
+    board = make_board()
+    tables = ("rows", "overall", "cells", "tuned", "trials", "curves", "records", "published")
+    return replace(board, notes=(), **{name: getattr(board, name).iloc[:0] for name in tables})
+
+
+def without_tuning(board: Leaderboard) -> Leaderboard:
+    """A board with fewer figures, where one of each will do."""
+    return replace(board, trials=board.trials.iloc[:0], tuned=board.tuned.iloc[:0])
+
+
+def ranked_board() -> Leaderboard:
+    """A board whose ranks over six tasks were tested."""
+    names = list(LOSSES)
+    scores = np.random.default_rng(3).normal([0, 2.5, 0.5, 0.2, 2.2, -6], 0.8, size=(6, 6))
+    return make_board(friedman=friedman(scores, names))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no `chromium` on the PATH: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "board.html"
+    path.write_text(to_html(ranked_board()), encoding="utf-8")
+    return path
+
+
+class Visit:
+    """A page that was opened, and all that the browser had to say about it."""
+
+    def __init__(self, browser: Browser, file: Path, **context: Any) -> None:
+        self.context = browser.new_context(reduced_motion="reduce", **context)
+        self.page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.set_default_timeout(8000)
+        self.page.goto(file.as_uri())
+
+
+@pytest.fixture(scope="module")
+def visit(browser: Browser, file: Path) -> Iterator[Visit]:
+    visit = Visit(browser, file, viewport={"width": 1440, "height": 900})
+    yield visit
+    visit.context.close()
+
+
+@pytest.fixture
+def page(visit: Visit) -> Page:
+    """The wide page, with every row shown and no dialog open."""
+    visit.page.keyboard.press("Escape")
+    visit.page.get_by_role("button", name="Show all").click()
+    return visit.page
+
+
+def shown(page: Page, key: str) -> list[str]:
+    """Return the texts in a column of the leaderboard, of the rows that are shown."""
+    return page.evaluate(
+        """key => {
+          const table = document.getElementById("leaderboard");
+          const at = table.querySelector(`[data-key="${key}"]`).cellIndex;
+          return [...table.tBodies[0].rows].filter(row => !row.hidden)
+            .map(row => row.cells[at].textContent.trim());
+        }""",
+        key,
+    )
+
+
+def draw_all(page: Page) -> None:
+    for box in page.locator(".plot").all():
+        box.scroll_into_view_if_needed()
+        expect(box).to_have_class(re.compile("drawn"))
+
+
+def test_it_opens_from_disk_without_a_request_or_a_complaint(visit: Visit, file: Path) -> None:
+    draw_all(visit.page)
+    assert visit.page.locator(".plot .main-svg").count() >= len(TASKS)
+    assert visit.requests == [file.as_uri()]
+    assert visit.complaints == []
+
+
+def test_a_hostile_name_is_text_everywhere(visit: Visit) -> None:
+    page = visit.page
+    draw_all(page)
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("img").count() == 0
+    assert page.locator("a[href^='javascript']").count() == 0
+    assert page.locator(".js-plotly-plot a:not(.modebar-btn)").count() == 0
+    assert HOSTILE in shown(page, "loss")
+    assert page.locator("#overall-table").get_by_text(HOSTILE).count() == 4
+    assert page.locator(".card").get_by_text(HOSTILE).count() == len(TASKS)
+    assert page.get_by_label("Loss").get_by_text(HOSTILE, exact=True).count() == 1
+    ticks = page.locator(".plot").first.locator(".ytick").all_text_contents()
+    assert figures.short_names([HOSTILE])[HOSTILE] in ticks
+
+
+def test_no_text_of_a_figure_is_markup() -> None:
+    """Plotly reads <b> and <a>: only our own <b> and <br> may be in what it is given."""
+
+    def texts(value: object) -> Iterator[str]:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            for part in value.values():
+                yield from texts(part)
+        elif isinstance(value, list):
+            for part in value:
+                yield from texts(part)
+
+    found = [text for panel in all_panels(ranked_board()) for text in texts(panel.plot)]
+    assert any("&lt;img" in text for text in found)
+    for text in found:
+        assert "<" not in re.sub(r"</?b>|<br>", "", text)
+
+
+def all_panels(board: Leaderboard) -> list[figures.Panel]:
+    one = [figures.heat_map(board), figures.critical_difference(board)]
+    return [
+        *figures.forest_plots(board),
+        *figures.convergence_curves(board),
+        *figures.tuning_landscapes(board),
+        *(panel for panel in one if panel),
+    ]
+
+
+def test_plotly_knows_every_attribute_of_the_figures() -> None:
+    panels = all_panels(ranked_board())
+    assert len(panels) == 3 + 3 + 6 + 2
+    for panel in panels:
+        json.dumps(panel.plot, allow_nan=False)
+        go.Figure(panel.plot)
+
+
+def test_a_loss_looks_the_same_in_every_figure() -> None:
+    board = make_board()
+    looks = figures.styles(board)
+    assert looks["infonce"].colour == figures.NEUTRAL
+    assert len(set(looks.values())) == len(looks)
+    for panel in (*figures.convergence_curves(board), *figures.tuning_landscapes(board)):
+        for trace in panel.plot["data"]:
+            if "marker" in trace:
+                name = next(loss for loss in looks if figures.plain(loss) == trace["meta"])
+                assert trace["marker"]["color"] == looks[name].colour
+
+
+def test_the_forest_leaves_out_the_untrained_unless_asked() -> None:
+    board = make_board()
+    for untrained in (False, True):
+        for panel in figures.forest_plots(board, untrained=untrained):
+            assert ("untrained" in {t["meta"] for t in panel.plot["data"]}) is untrained
+    metrics = figures.forest_plots(board)[0].plot["layout"]["yaxis"]["ticktext"]
+    assert metrics[0] == "<b>accuracy (main)</b>" and "<b>knn_accuracy</b>" in metrics
+
+
+def test_the_landscape_marks_the_chosen_and_the_failed() -> None:
+    panels = {panel.title: panel for panel in figures.tuning_landscapes(make_board())}
+    panel = panels["images · accuracy · temperature"]
+    assert panel.plot["layout"]["xaxis"]["type"] == "log"
+    assert panels["images · accuracy · mu"].plot["layout"]["xaxis"]["type"] == "linear"
+    crosses = [t for t in panel.plot["data"] if t["marker"]["symbol"] == "x"]
+    assert {t["meta"] for t in crosses} == {figures.plain(HOSTILE)}
+    assert "1 without a score." in panel.caption
+    scores = [y for t in panel.plot["data"] if t not in crosses for y in t["y"]]
+    assert all(y < min(scores) for t in crosses for y in t["y"])
+    chosen = [t["marker"]["size"] for t in panel.plot["data"] if t not in crosses]
+    assert all(len(sizes) - sizes.count(8) == 1 for sizes in chosen)
+
+
+def test_the_heat_map_leaves_a_missing_score_blank() -> None:
+    panel = figures.heat_map(make_board())
+    assert panel is not None
+    assert [note["text"] for note in panel.plot["layout"]["annotations"]] == ["no score"]
+    assert panel.plot["layout"]["coloraxis"]["cmax"] < 5, "the untrained set the colours"
+
+
+def test_the_ranks_are_drawn_where_they_were_tested(page: Page) -> None:
+    figure = page.locator("figure", has_text="Friedman test over 6 tasks")
+    figure.scroll_into_view_if_needed()
+    expect(figure.get_by_text(re.compile("CD = "))).to_be_visible()
+    assert figures.critical_difference(make_board()) is None
+    assert "Friedman&#39;s test needs 5 tasks: got 3." in to_html(make_board())
+
+
+def test_ranks_of_several_methods_keep_their_losses_looks() -> None:
+    board = ranked_board()
+    names = tuple(f"moco / {loss}" for loss in LOSSES)
+    test = friedman(np.random.default_rng(0).normal(size=(6, len(names))), names)
+    panel = figures.critical_difference(replace(board, friedman=test))
+    assert panel is not None
+    colours = {t["marker"]["color"] for t in panel.plot["data"] if t["mode"] == "markers"}
+    assert colours == {look.colour for look in figures.styles(board).values()}
+
+
+@pytest.mark.parametrize(("by", "key"), [("mouse", "mean"), ("keyboard", "p_holm")])
+def test_sorting(page: Page, by: str, key: str) -> None:
+    head = page.locator(f"#leaderboard th[data-key={key}]")
+
+    def press() -> None:
+        if by == "mouse":
+            head.get_by_role("button").click()
+        else:
+            head.get_by_role("button").focus()
+            page.keyboard.press("Enter")
+
+    assert head.get_attribute("aria-sort") is None
+    press()
+    assert head.get_attribute("aria-sort") == "ascending"
+    texts = shown(page, key)
+    numbers = [float(text.split()[0]) for text in texts if text[0].isdigit()]
+    assert numbers == sorted(numbers)
+    assert [text[0].isdigit() for text in texts[-2:]] == [False, False], "missing ones are last"
+    press()
+    assert head.get_attribute("aria-sort") == "descending"
+    again = shown(page, key)
+    assert [float(text.split()[0]) for text in again[: len(numbers)]] == numbers[::-1]
+    assert again[-1] == "\N{EN DASH}"
+    page.locator("#leaderboard th[data-key=loss] button").click()
+    assert head.get_attribute("aria-sort") is None
+    assert shown(page, "loss")[0] == "adnce"
+
+
+def test_every_column_sorts(page: Page) -> None:
+    for head in page.locator("#leaderboard thead button").all():
+        head.click()
+    assert page.locator("#leaderboard th[aria-sort]").count() == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "choice", "rows"),
+    [
+        ("modality", "graph", 12),
+        ("task", "images", 12),
+        ("metric", "accuracy", 12),
+        ("method", "siamese", 30),
+        ("loss", HOSTILE, 5),
+    ],
+)
+def test_each_filter(page: Page, name: str, choice: str, rows: int) -> None:
+    page.get_by_label(name.capitalize(), exact=True).select_option(choice)
+    assert shown(page, name) == [choice] * rows
+    expect(page.locator("#filters output")).to_have_text(f"{rows} of 30 rows")
+
+
+def test_filters_combine_with_the_search_and_are_taken_back(page: Page) -> None:
+    page.get_by_label("Task", exact=True).select_option("nodes")
+    page.get_by_label("Metric", exact=True).select_option("macro_f1")
+    page.get_by_label("Search").fill("ADNCE")
+    assert shown(page, "loss") == ["adnce", BROKEN]
+    assert set(shown(page, "metric")) == {"macro_f1"}
+    page.get_by_role("button", name="Show all").click()
+    expect(page.locator("#filters output")).to_have_text("30 of 30 rows")
+
+
+def test_hovering_over_a_difference_says_all_of_it(page: Page) -> None:
+    plot = page.locator(".plot").first
+    plot.scroll_into_view_if_needed()
+    expect(plot).to_have_class(re.compile("drawn"))
+    plot.locator(".point").first.hover(force=True)
+    label = plot.locator(".hoverlayer")
+    for part in ("adnce", "95% t interval", "p (Holm): 0.048", "0.75 / 0.20 / 0.05", "verdict"):
+        expect(label).to_contain_text(part)
+
+
+def test_the_records_behind_a_number(page: Page) -> None:
+    board = make_board()
+    button = page.get_by_role("row", name=re.compile("^adnce images accuracy")).get_by_role(
+        "button"
+    )
+    button.focus()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_be_visible()
+    expect(dialog.locator("h2")).to_contain_text("adnce · images · accuracy")
+    records = board.records
+    mine = records[(records["task"] == "images") & (records["loss"] == "adnce")]
+    mine = mine[mine["metric"] == "accuracy"]
+    assert len(mine) == 5
+    for key in mine["key"]:
+        expect(dialog).to_contain_text(key)
+    text = dialog.inner_text()
+    for part in ("start-images-4", "seen-images-0", "2026-11-22T10:03:00Z", "torch = 2.13.0",
+                 "cpu: <Intel & co>", "images = sha256:1234", "0123abc", "temperature = 0.4",
+                 f"{mine['value'].iloc[0]:.5f}"[:-2]):  # fmt: skip
+        assert part in text
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(button).to_be_focused()
+    page.locator("#leaderboard tbody tr").nth(5).locator("td.number").nth(3).click()
+    expect(dialog).to_be_visible()
+    dialog.get_by_role("button", name="Close").click()
+    expect(dialog).to_be_hidden()
+
+
+def test_a_row_without_a_score_has_no_records(page: Page) -> None:
+    row = page.locator("#leaderboard tbody tr", has_text=BROKEN).filter(has_text="macro_f1")
+    row.locator("td.number").first.click()
+    expect(page.get_by_role("dialog")).to_contain_text("No record with a score")
+
+
+def test_a_figure_can_be_kept_and_its_data_is_sent_to_nobody(visit: Visit, page: Page) -> None:
+    plot = page.locator(".plot").first
+    plot.scroll_into_view_if_needed()
+    buttons = plot.locator(".modebar-btn")
+    expect(buttons).to_have_count(3)
+    titles = [button.get_attribute("data-title") for button in buttons.all()]
+    assert titles == ["Download plot as a PNG", "Zoom", "Reset axes"]
+    plot.hover(position={"x": 5, "y": 5})
+    with page.expect_download() as download:
+        buttons.first.click()
+    assert download.value.path().read_bytes().startswith(b"\x89PNG")
+    assert visit.complaints == []
+
+
+def test_a_loss_is_hidden_in_the_figures(page: Page) -> None:
+    plot = page.locator(".plot").first
+    plot.scroll_into_view_if_needed()
+    expect(plot).to_have_class(re.compile("drawn"))
+    before = plot.locator(".point").count()
+    page.locator(".legend button", has_text="hcl").click()
+    expect(plot.locator(".point")).to_have_count(before - 2)
+    page.locator(".legend button", has_text="hcl").click()
+    expect(plot.locator(".point")).to_have_count(before)
+
+
+def test_dark_and_light(page: Page) -> None:
+    background = "getComputedStyle(document.documentElement).backgroundColor"
+    light = page.evaluate(background)
+    page.emulate_media(color_scheme="dark")
+    dark = page.evaluate(background)
+    assert light != dark
+    page.locator("#theme").click()
+    assert page.evaluate(background) == light
+    page.emulate_media(color_scheme="light")
+
+
+def test_figures_follow_the_theme(page: Page) -> None:
+    plot = page.locator(".plot").first
+    plot.scroll_into_view_if_needed()
+    fill = ".plot .xtick text"
+    expect(plot).to_have_class(re.compile("drawn"))
+    light = page.locator(fill).first.evaluate("node => getComputedStyle(node).fill")
+    page.locator("#theme").evaluate("node => node.click()")
+    expect(page.locator(fill).first).not_to_have_css("fill", light)
+
+
+def test_a_phone_scrolls_down_only(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "phone.html"
+    path.write_text(to_html(without_tuning(ranked_board())), encoding="utf-8")
+    visit = Visit(browser, path, viewport={"width": 390, "height": 844})
+    draw_all(visit.page)
+    assert visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    scroll = visit.page.locator(".scroll").first
+    assert scroll.evaluate("node => node.scrollWidth > node.clientWidth")
+    assert visit.complaints == []
+    visit.context.close()
+
+
+def test_it_reads_without_javascript(browser: Browser, file: Path) -> None:
+    visit = Visit(browser, file, java_script_enabled=False)
+    expect(visit.page.get_by_role("row", name=re.compile("adnce images accuracy"))).to_be_visible()
+    expect(visit.page.get_by_text("not run here, never ranked").first).to_be_visible()
+    expect(visit.page.locator("#filters")).to_be_hidden()
+    assert visit.page.locator("#leaderboard tbody tr").count() == 30
+    visit.context.close()
+
+
+def test_every_figure_is_drawn_for_print(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "print.html"
+    path.write_text(to_html(without_tuning(make_board())), encoding="utf-8")
+    visit = Visit(browser, path, color_scheme="dark")
+    pdf = visit.page.pdf()
+    assert pdf.startswith(b"%PDF")
+    boxes = visit.page.locator(".plot").count()
+    assert visit.page.locator(".plot.drawn").count() == boxes == 7
+    assert visit.complaints == []
+    visit.context.close()
+
+
+def test_an_empty_board_leaves_its_sections_out(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "empty.html"
+    path.write_text(to_html(empty_board()), encoding="utf-8")
+    visit = Visit(browser, path)
+    expect(visit.page.get_by_text("No cell has a test score yet.")).to_be_visible()
+    assert visit.page.locator("section").count() == 2
+    assert visit.complaints == []
+    visit.context.close()
+    assert path.stat().st_size < 100_000, "plotly is there for no figure"
+
+
+class Tags(HTMLParser):
+    """The tags of a page, and the policy it states."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def test_the_policy_lets_only_our_scripts_run() -> None:
+    parser = Tags()
+    parser.feed(to_html(make_board()))
+    policy = next(a["content"] for t, a in parser.tags if t == "meta" and "http-equiv" in a)
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe-eval" not in policy
+    assert re.search("script-src[^;]*unsafe-inline", policy) is None
+    assert [a for t, a in parser.tags if t == "script"] == [
+        {"type": "application/json", "id": "data"}, {}, {}
+    ]  # fmt: skip
+    assert not [a for _, a in parser.tags if "src" in a or any(name[:2] == "on" for name in a)]
+
+
+def test_the_bytes_are_those_of_the_board() -> None:
+    assert to_html(make_board()) == to_html(make_board())
+
+
+def test_repeated_texts_are_kept_once() -> None:
+    page = to_html(make_board(notes=()))
+    assert page.count("2.13.0") == 1
+    assert page.count("source-digest") == 1
+
+
+def test_the_title_is_text() -> None:
+    page = to_html(empty_board(), title="<i>mine</i>")
+    assert "<title>&lt;i&gt;mine&lt;/i&gt;</title>" in page
+
+
+def test_the_notebooks_fragment() -> None:
+    text = to_notebook(make_board())
+    parser = Tags()
+    parser.feed(text)
+    tags = {tag for tag, _ in parser.tags}
+    assert tags <= {"div", "p", "strong", "table", "thead", "tbody", "tr", "th", "td"}
+    assert "2 records of x(form=&#39;&lt;img src=x" in text
+    assert text.count("<tr>") == 31

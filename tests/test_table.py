@@ -1,0 +1,177 @@
+"""The table that boards are made from: versions, places, and cells without a record."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_records import CELL, record
+
+from harness import table
+from harness.errors import InputError
+from harness.records import Failure, Store
+from harness.study import Cell
+from harness.table import load_records
+
+
+def place(cell: Cell, key: str, label: str = "", **more: Any) -> dict[str, Any]:
+    return {
+        "label": label or cell.loss, "trial": None, "modality": "points", "key": key,
+        "cell": cell.to_dict(), **more,
+    }  # fmt: skip
+
+
+def plan(*places: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"baseline": None, "plan": list(places), **more}
+
+
+def test_the_table_has_a_row_a_score(tmp_path: Path) -> None:
+    Store(tmp_path).write_record(CELL, record(probed=[[10, {"accuracy": 30.0}]]))
+    found = load_records(tmp_path)
+    assert list(found.columns) == list(table.COLUMNS)
+    assert found[["split", "metric", "step", "steps", "value"]].to_numpy().tolist() == [
+        ["validation", "accuracy", 10, 40, 30.0],
+        ["validation", "accuracy", 40, 40, 0.1 + 0.2],
+        ["test", "accuracy", 40, 40, 61.5],
+    ]
+    assert set(found["status"]) == {"done"}
+    assert found["settings"].tolist()[0] == '{"mu": 0.5}'
+
+
+def test_no_record_is_said_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"There is no record under .* Run a study first"):
+        load_records(tmp_path)
+
+
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+    path = Store(tmp_path).write_record(CELL, record())
+    other = replace(CELL, seed=9)
+    Store(tmp_path).write_record(other, record("o" * 16, cell=other.to_dict()))
+    path.write_text(path.read_text()[:100])
+    found = load_records(tmp_path)
+    assert found.attrs["notes"] == [f"Not a good record, left out: {path}"]
+    assert set(found["seed"]) == {9}
+
+
+def test_the_newest_of_two_records_of_a_cell_is_taken(tmp_path: Path) -> None:
+    """Code or data changed between two runs: both records stay, one counts."""
+    store = Store(tmp_path)
+    new = record("n" * 16, scores={"test": {"accuracy": 70.0}}, finished="2026-02-01T00:00:00")
+    store.write_record(CELL, new)
+    store.write_record(CELL, record("a" * 16))
+    assert load_records(tmp_path)["value"].tolist() == [70.0]
+    assert len(list(store.records())) == 2
+
+
+def test_the_record_that_the_last_run_planned_comes_first(tmp_path: Path) -> None:
+    """Code that was put back finds its own record, and the board shows it."""
+    store = Store(tmp_path)
+    store.write_record(CELL, record("a" * 16))
+    newer = record("n" * 16, scores={"test": {"accuracy": 70.0}}, finished="2026-02-01T00:00:00")
+    store.write_record(CELL, newer)
+    store.write_study(plan(place(CELL, "a" * 16)))
+    assert load_records(tmp_path)["value"].tolist() == [0.1 + 0.2, 61.5]
+
+
+@pytest.mark.parametrize("change", [{"source": "new"}, {"frame": "new"}, {"data": {"x": "new"}}])
+def test_versions_of_code_and_data_are_never_mixed_in_a_row(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    """Three seeds of the old version and one of the new: the new one alone is shown."""
+    store = Store(tmp_path)
+    cells = [replace(CELL, seed=seed) for seed in (0, 1, 2)]
+    for cell in cells:
+        store.write_record(cell, record(f"old{cell.seed}", cell=cell.to_dict()))
+    newer = {"finished": "2026-02-01T00:00:00", "cell": cells[0].to_dict()}
+    store.write_record(cells[0], record("new0", **newer, **change))
+    found = load_records(tmp_path)
+    assert set(found["key"]) == {"new0"}
+    assert "3 records of other code or data left out" in found.attrs["notes"][0]
+    store.write_study(plan(*(place(cell, f"old{cell.seed}") for cell in cells)))
+    assert set(load_records(tmp_path)["key"]) == {"old0", "old1", "old2"}
+
+
+def test_losses_of_other_frames_are_not_put_side_by_side(tmp_path: Path) -> None:
+    """The task's code changed and one loss was run again: the other is not shown with it."""
+    other = replace(CELL, loss="infonce")
+    store = Store(tmp_path)
+    store.write_record(CELL, record("a" * 16, frame="old", source="1"))
+    later = {"frame": "new", "source": "2", "finished": "2026-02-01"}
+    store.write_record(other, record("b" * 16, cell=other.to_dict(), **later))
+    assert set(load_records(tmp_path)["loss"]) == {"infonce"}
+    store.write_record(CELL, record("c" * 16, **(later | {"source": "3"})))
+    assert set(load_records(tmp_path)["loss"]) == {"infonce", "adnce(mu=0.5)"}
+
+
+def test_folders_of_several_machines_are_put_together(tmp_path: Path) -> None:
+    for number, seeds in enumerate([(0, 1), (1, 2)]):
+        store = Store(tmp_path / str(number))
+        cells = [replace(CELL, seed=seed) for seed in seeds]
+        for cell in cells:
+            scores = {"test": {"accuracy": 60.0 + cell.seed + number / 100}}
+            made = record(f"key{cell.seed}", cell=cell.to_dict(), scores=scores)
+            store.write_record(cell, replace(made, finished=f"2026-01-0{number + 1}"))
+        every = [place(replace(CELL, seed=seed), f"key{seed}") for seed in (0, 1, 2)]
+        store.write_study(plan(*every))
+    found = load_records(tmp_path / "0", tmp_path / "1")
+    assert found.sort_values("seed")["value"].tolist() == [60.0, 61.01, 62.01]
+    assert "1 cells have a record in several folders with different" in found.attrs["notes"][0]
+    alone = load_records(tmp_path / "0")
+    assert alone.loc[alone["status"] == "missing", "seed"].tolist() == [2]
+
+
+def test_cells_without_a_record_are_rows(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    cells = [replace(CELL, seed=seed) for seed in range(4)]
+    store.write_record(cells[0], record("key0", cell=cells[0].to_dict()))
+    store.write_failure(cells[1], Failure("key1", "diverged", "Diverged: nan at step 3"))
+    store.write_failure(cells[2], Failure("key2", "failed", "the worker was killed"))
+    store.write_failure(cells[3], Failure("another key", "failed", "of older code"))
+    store.write_study(plan(*(place(cell, f"key{cell.seed}") for cell in cells)))
+    found = load_records(tmp_path)
+    lost = found[found["status"] != "done"].set_index("seed")
+    assert lost["status"].tolist() == ["diverged", "failed", "missing"]
+    assert lost["reason"].tolist() == [
+        "Diverged: nan at step 3", "the worker was killed", "not run yet",
+    ]  # fmt: skip
+    assert lost["value"].isna().all()
+    assert set(lost["modality"]) == {"points"}
+
+
+def test_tuned_rows_have_labels_spaces_and_trials(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    trial = replace(CELL, scored="validation", seed=10000)
+    scores = {"validation": {"accuracy": 50.0}}
+    store.write_record(trial, record("t" * 16, cell=trial.to_dict(), scores=scores))
+    store.write_record(CELL, record("f" * 16))
+    stray = replace(trial, loss="adnce(mu=0.9)")
+    store.write_record(stray, record("s" * 16, cell=stray.to_dict(), scores=scores))
+    space = {"mu": {"low": 0.0, "high": 1.0}}
+    label = "adnce[tuned]"
+    store.write_study(
+        plan(
+            place(trial, "t" * 16, label, trial=2),
+            place(CELL, "f" * 16, label),
+            place(CELL, "f" * 16),
+            spaces={label: space},
+        )
+    )
+    found = load_records(tmp_path)
+    tuning = found[found["stage"] == "tuning"]
+    assert tuning[["loss", "trial", "spec"]].to_numpy().tolist() == [[label, 2, "adnce(mu=0.5)"]]
+    assert tuning["space"].tolist() == ['{"mu": {"low": 0.0, "high": 1.0}}']
+    # One record, two rows of the board: chosen settings that another loss has fixed.
+    final = found[(found["stage"] == "final") & (found["split"] == "test")]
+    assert set(final["loss"]) == {label, "adnce(mu=0.5)"}
+
+
+def test_the_baseline_is_the_studys_else_infonce(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for loss in ("adnce", "infonce"):
+        cell = replace(CELL, loss=loss)
+        store.write_record(cell, record(loss, cell=cell.to_dict(), source=loss))
+    found = load_records(tmp_path)
+    assert set(found.loc[found["baseline"], "loss"]) == {"infonce"}
+    store.write_study({"baseline": "adnce", "plan": []})
+    found = load_records(tmp_path)
+    assert set(found.loc[found["baseline"], "loss"]) == {"adnce"}
