@@ -9,12 +9,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.runner import run
+    from harness.errors import InputError
+    from harness.runner import Interrupted, run
     from harness.study import Study
     from harness.table import load_records
 
-__all__ = ["Study", "load_records", "run"]
-_HOMES = {"Study": "harness.study", "run": "harness.runner", "load_records": "harness.table"}
+__all__ = ["InputError", "Interrupted", "Study", "load_records", "run"]
+_HOMES = {
+    "InputError": "harness.errors",
+    "Interrupted": "harness.runner",
+    "Study": "harness.study",
+    "load_records": "harness.table",
+    "run": "harness.runner",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -22,3 +29,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'harness' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

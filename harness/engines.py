@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.cells import Cell
 from harness.errors import require
-from harness.study import Cell
 
 
 @dataclass(frozen=True)

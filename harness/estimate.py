@@ -4,15 +4,18 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from statistics import mean
+from typing import NamedTuple
 
 import torch
 
 from harness import plugins
+from harness.cells import UNTRAINED, Cell, Planned
 from harness.randomness import Randomness
 from harness.records import Store
-from harness.study import UNTRAINED, Cell, Planned, Study
+from harness.study import Study
 from harness.training import fit
 
 MEASURED_STEPS = 4
@@ -24,14 +27,14 @@ class Cost:
     """What a task with a method takes, in seconds of one worker.
 
     Attributes:
-        training: of all steps of a cell.
+        training: of a trained cell, less its evaluations: loading and all steps.
         evaluation: of one split.
-        measured: from how many finished cells; 0: from a few steps.
+        records: from how many; 0: from a few steps.
     """
 
     training: float
     evaluation: float
-    measured: int = 0
+    records: int = 0
 
     def of(self, cell: Cell) -> float:
         """Return the seconds of one cell."""
@@ -48,7 +51,7 @@ def costs(
 ) -> dict[tuple[str, str], Cost]:
     """Return {(task, method): cost}: from the records under ``folder``, else from a trial.
 
-    A trial takes ``MEASURED_STEPS`` steps and one evaluation on validation, in this
+    Such a trial takes ``MEASURED_STEPS`` steps and one evaluation on validation, in this
     process, with the first loss that goes with the method; data are fetched for it.
     """
     found = from_records(folder) if folder is not None else {}
@@ -58,11 +61,7 @@ def costs(
         if key not in found and cell.loss != UNTRAINED:
             listen(f"{cell.task} with {cell.method}")
             found[key] = measure(cell)
-    return {
-        (task, method): found.get((task, method), Cost(0.0, 0.0))
-        for task in study.tasks
-        for method in study.all_methods
-    }
+    return {key: found[key] for key in product(study.tasks, study.all_methods)}
 
 
 def from_records(folder: str | Path) -> dict[tuple[str, str], Cost]:
@@ -113,6 +112,12 @@ def total(cells: Iterable[Cell], prices: Mapping[tuple[str, str], Cost]) -> floa
     return sum(prices[cell.task, cell.method].of(cell) for cell in cells)
 
 
+def done(folder: str | Path | None) -> set[Cell]:
+    """Return the cells that have a record under ``folder``, of whatever version."""
+    records = [] if folder is None else Store(folder).records()
+    return {Cell(**record.cell) for record in records}
+
+
 def all_cells(study: Study) -> Sequence[Planned]:
     """Return every cell, with the first trial's settings where they are yet to be chosen."""
     trials = study.trials()
@@ -121,3 +126,33 @@ def all_cells(study: Study) -> Sequence[Planned]:
         row = planned.cell.task, planned.cell.method, planned.label
         stand_in.setdefault(row, planned.cell.loss)
     return [*trials, *study.finals(stand_in)]
+
+
+class Row(NamedTuple):
+    """Cells of one stage, task, method and label."""
+
+    stage: str
+    task: str
+    method: str
+    label: str
+    trials: int
+    seeds: int
+    cells: list[Cell]
+
+
+def summary(study: Study) -> list[Row]:
+    """Return the cells of ``study`` in rows, in the order in which they first run."""
+    groups: dict[tuple[str, str, str, str], list[Planned]] = {}
+    for planned in all_cells(study):
+        stage = "final" if planned.trial is None else "tuning"
+        key = stage, planned.cell.task, planned.cell.method, planned.label
+        groups.setdefault(key, []).append(planned)
+    return [
+        Row(
+            *key,
+            trials=len({planned.trial for planned in group} - {None}),
+            seeds=len({planned.cell.seed for planned in group}),
+            cells=[planned.cell for planned in group],
+        )
+        for key, group in groups.items()
+    ]

@@ -4,13 +4,13 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from harness.study import Cell
+from harness.cells import TUNED, Cell
 
 SCHEMA = 2
 
@@ -49,7 +49,7 @@ class Record:
 
     Attributes:
         key: of the cell's :class:`Identity`.
-        cell: the cell's task, method, loss and seed.
+        cell: of :class:`~harness.cells.Cell`, as plain values.
         modality: of the task.
         settings: {task, method, loss: {setting: value}}, defaults included.
         scores: {split: {metric: value}}, in points.
@@ -156,26 +156,35 @@ class Store:
             return None
         return found if found.key == key else None
 
-    def scan(self) -> dict[Path, Record | None]:
+    def scan(self) -> Iterator[tuple[Path, Record | None]]:
         """Read every file under ``records/``, in order: None where it is no good record."""
-        paths = sorted((self.folder / "records").glob("*.json"))
-        return {path: read_record(path) for path in paths}
+        for path in sorted((self.folder / "records").glob("*.json")):
+            yield path, read_record(path)
 
     def records(self) -> list[Record]:
         """Return the good records, in the order of their file names."""
-        return [record for record in self.scan().values() if record is not None]
-
-    def damaged(self) -> list[Path]:
-        """Return the files under ``records/`` that are not good records."""
-        return [path for path, record in self.scan().items() if record is None]
+        return [record for _, record in self.scan() if record is not None]
 
     def write_study(self, values: Mapping[str, Any]) -> None:
         """Write down which study was last run here, and which cells it consists of.
 
-        A study that names no baseline leaves an earlier one's in place.
+        A study that names no baseline leaves an earlier one's in place. Tuned rows
+        of earlier plans are remembered: their records have no other way to say that
+        their settings were chosen, and for which row.
         """
-        if values.get("baseline") is None:
-            values = {**values, "baseline": self.study().get("baseline")}
+        earlier = self.study()
+        values = {"baseline": None, **values}
+        if values["baseline"] is None:
+            values["baseline"] = earlier.get("baseline")
+        now = {place["key"] for place in values["plan"]}
+        then = [*earlier.get("earlier", []), *earlier.get("plan", [])]
+        values["earlier"] = [
+            place
+            for place in then
+            if place["label"].endswith(TUNED)
+            and place.get("trial") is None
+            and place["key"] not in now | {""}
+        ]
         write_atomically(self.folder / "study.json", json.dumps(values, indent=1) + "\n")
 
     def study(self) -> dict[str, Any]:

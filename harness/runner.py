@@ -12,13 +12,14 @@ from typing import Literal
 import torch
 
 from harness import plugins, provenance
+from harness.cells import UNTRAINED, Cell, Planned
 from harness.digests import Digest
 from harness.engines import Engine, Event, Resources
 from harness.errors import InputError
 from harness.methods import Method
 from harness.randomness import Randomness
 from harness.records import Failure, Identity, Record, Store
-from harness.study import UNTRAINED, Cell, Planned, Study
+from harness.study import Study
 from harness.task import Task
 from harness.training import SPLITS, Report, fit
 from harness.tuning import Choice, Row, choose
@@ -72,7 +73,7 @@ Listener = Callable[[Event, Summary], None]
 
 
 def run(
-    study: Study | str,
+    study: Study | str | Path,
     folder: str | Path | None = None,
     *,
     engine: Engine | str = "local",
@@ -97,7 +98,7 @@ def run(
         InputError: where the study is wrong or ``folder`` cannot be written.
         Interrupted: on Ctrl-C, after the workers were stopped.
     """
-    if isinstance(study, str):
+    if not isinstance(study, Study):
         study = Study.load(study)
     this = _Run(
         study,

@@ -2,15 +2,15 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from harness.cells import TUNED, UNTRAINED, Cell
 from harness.errors import InputError
 from harness.records import Record, Store
-from harness.study import UNTRAINED, Cell
 
 COLUMNS = (
     "task", "modality", "method", "loss", "spec", "baseline", "stage", "trial", "seed",
@@ -49,39 +49,40 @@ class _Plan:
     """What the folders' last runs planned."""
 
     places: dict[str, list[Place]] = field(default_factory=dict)
-    waiting: dict[Place, dict[str, Any]] = field(default_factory=dict)
+    planned: dict[Place, list[tuple[Store, dict[str, Any]]]] = field(default_factory=dict)
+    current: set[str] = field(default_factory=set)
     spaces: dict[str, str] = field(default_factory=dict)
     baselines: list[str] = field(default_factory=list)
 
 
-def load_records(*folders: str | Path) -> pd.DataFrame:
-    """Return the scores under ``folders``, one row a score and one a cell without any.
+def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
+    """Return the scores under one folder or several, a row a score and one a cell without.
 
     The columns are ``COLUMNS``; ``leaderboards.tables`` says what they hold. On every
-    task with a method, records of one version of code and data are shown: of the version
-    that the last run planned, else of the record finished last. What was left out is
-    said in ``attrs["notes"]``.
+    task with a method, records of one version of code and data are shown, and of a tuned
+    loss those of one choice of settings: what the last run planned, else what finished
+    last. What was left out is said in ``attrs["notes"]``.
 
     Raises:
         InputError: where no folder holds a record.
     """
-    stores = [Store(folder) for folder in folders]
+    stores = [Store(each) for each in (folder, *more)]
     plan = _Plan()
     for store in stores:
         _read_plan(store, plan)
     notes: list[str] = []
     candidates: list[_Found] = []
     for store in stores:
-        for path, record in store.scan().items():
+        for path, record in store.scan():
             if record is None:
                 notes.append(f"Not a good record, left out: {path}")
-            else:
-                candidates += _placed(record, plan)
+            else:  # No board draws the objective: without it, thousands fit into memory.
+                candidates += _placed(replace(record, curve=[]), plan)
     if not candidates:
         names = ", ".join(repr(str(store.given)) for store in stores)
         raise InputError(
             f"There is no record under {names}. Run a study first: "
-            f"`triptych run quickstart --out {stores[0].given if stores else 'runs/quickstart'}`."
+            f"`triptych run quickstart --out {stores[0].given}`."
         )
     chosen = _one_version(candidates, notes)
     rows = [
@@ -90,15 +91,18 @@ def load_records(*folders: str | Path) -> pd.DataFrame:
         for row in _score_rows(found, plan)
     ]
     rows += [
-        {"task": place.task, "method": place.method, "loss": place.label, "stage": place.stage,
-         "trial": place.trial, "seed": place.seed, "space": plan.spaces.get(place.label, "{}"),
-         **row}
-        for place, row in plan.waiting.items()
+        _lost_row(place, planned, plan)
+        for place, planned in plan.planned.items()
         if place not in chosen
-    ]  # fmt: skip
+    ]
     labels = list(dict.fromkeys(row["loss"] for row in rows))
-    wanted = [*plan.baselines, "infonce", "infonce[tuned]", *labels]
+    wanted = [*plan.baselines, "infonce", f"infonce{TUNED}", *labels]
     baseline = next(label for label in wanted if label in labels)
+    if len(set(plan.baselines)) > 1:
+        notes.append(
+            f"The folders' studies have the baselines {', '.join(dict.fromkeys(plan.baselines))}: "
+            f"{baseline} is taken. Name another with `--baseline`."
+        )
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     table["baseline"] = table["loss"] == baseline
     table["trial"] = table["trial"].astype("Int64")
@@ -109,7 +113,7 @@ def load_records(*folders: str | Path) -> pd.DataFrame:
 
 
 def _read_plan(store: Store, plan: _Plan) -> None:
-    """Add what was last planned in ``store``, and what became of cells without a record."""
+    """Add what was last planned in ``store``."""
     study = store.study()
     if not study:
         return
@@ -118,22 +122,19 @@ def _read_plan(store: Store, plan: _Plan) -> None:
     for label, space in study.get("spaces", {}).items():
         plan.spaces[label] = json.dumps(space)
     for planned in study["plan"]:
-        cell = Cell(**planned["cell"])
-        place = Place(
-            cell.task, cell.method, planned["label"], _stage(cell), planned.get("trial"), cell.seed
-        )
+        place = _place(planned)
         if planned["key"]:
             plan.places.setdefault(planned["key"], []).append(place)
-        failure = store.failure(cell, planned["key"])
-        plan.waiting[place] = {
-            "modality": planned.get("modality", ""),
-            "spec": cell.loss,
-            "status": failure.outcome if failure else "missing",
-            "reason": failure.reason if failure else planned.get("reason", "not run yet"),
-            "key": planned["key"],
-            "settings": json.dumps(planned.get("settings", {})),
-            "steps": 0 if cell.loss == UNTRAINED else None,
-        }
+            plan.current.add(planned["key"])
+        plan.planned.setdefault(place, []).append((store, planned))
+    for planned in study.get("earlier", []):
+        plan.places.setdefault(planned["key"], []).append(_place(planned))
+
+
+def _place(planned: Mapping[str, Any]) -> Place:
+    cell = Cell(**planned["cell"])
+    trial = planned.get("trial")
+    return Place(cell.task, cell.method, planned["label"], _stage(cell), trial, cell.seed)
 
 
 def _placed(record: Record, plan: _Plan) -> list[_Found]:
@@ -141,7 +142,8 @@ def _placed(record: Record, plan: _Plan) -> list[_Found]:
     cell = Cell(**record.cell)
     places = plan.places.get(record.key)
     if places:
-        return [_Found(record, place, planned=True) for place in places]
+        planned = record.key in plan.current
+        return [_Found(record, place, planned) for place in dict.fromkeys(places)]
     if _stage(cell) == "tuning":  # Of a budget that is no longer the study's.
         return []
     place = Place(cell.task, cell.method, cell.loss, "final", None, cell.seed)
@@ -155,9 +157,16 @@ def _one_version(candidates: Iterable[_Found], notes: list[str]) -> dict[Place, 
     framed = [f for f in ordered if frames[_panel(f)] == (f.record.frame, f.record.data)]
     sources = {(*_panel(f), f.record.cell["loss"]): f.record.source for f in framed}
     kept = [f for f in framed if sources[(*_panel(f), f.record.cell["loss"])] == f.record.source]
+    specs = {_row(f): f.record.cell["loss"] for f in kept}
+    of_one_choice = [f for f in kept if specs[_row(f)] == f.record.cell["loss"]]
+    if len(of_one_choice) < len(kept):
+        notes.append(
+            f"{len(kept) - len(of_one_choice)} records of tuned losses left out: another study or "
+            "folder chose other settings for the same row."
+        )
     chosen: dict[Place, _Found] = {}
     different = 0
-    for found in kept:
+    for found in of_one_choice:
         rival = chosen.get(found.place)
         if rival is not None and rival.record.key == found.record.key:
             different += rival.record.scores != found.record.scores
@@ -210,6 +219,43 @@ def _score_rows(found: _Found, plan: _Plan) -> Iterable[dict[str, Any]]:
     for step, split, scores in points:
         for metric, value in scores.items():
             yield {**common, "split": split, "metric": metric, "step": step, "value": value}
+
+
+def _lost_row(
+    place: Place, planned: list[tuple[Store, dict[str, Any]]], plan: _Plan
+) -> dict[str, Any]:
+    """Return the row of a cell without a record: what is known of it in any folder."""
+    status, reason = "missing", "not run yet"
+    for store, entry in planned:
+        cell = Cell(**entry["cell"])
+        failure = store.failure(cell, entry["key"])
+        if failure is None:
+            reason = entry.get("reason", reason) if status == "missing" else reason
+        elif status != "diverged":
+            status, reason = failure.outcome, failure.reason
+    return {
+        "task": place.task,
+        "modality": entry.get("modality", ""),
+        "method": place.method,
+        "loss": place.label,
+        "spec": cell.loss,
+        "stage": place.stage,
+        "trial": place.trial,
+        "seed": place.seed,
+        "status": status,
+        "reason": reason,
+        "key": entry["key"],
+        "settings": json.dumps(entry.get("settings", {})),
+        "space": plan.spaces.get(place.label, "{}"),
+        "steps": 0 if cell.loss == UNTRAINED else None,
+    }
+
+
+def _row(found: _Found) -> tuple[str, str, str, str]:
+    """Return the row of the board, or the tuning trial's own spec: trials have many."""
+    place = found.place
+    tuning = found.record.cell["loss"] if place.stage == "tuning" else ""
+    return place.task, place.method, place.label, tuning
 
 
 def _panel(found: _Found) -> tuple[str, str]:

@@ -5,8 +5,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from harness.cells import Cell, Planned, Spec
 from harness.records import Store, read_record
-from harness.study import Cell, Planned, Spec
 
 Row = tuple[Spec, Spec, str]
 """A task, a method and the label of a loss."""

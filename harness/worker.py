@@ -25,8 +25,8 @@ def main() -> None:
 
     import torch
 
+    from harness.cells import Cell
     from harness.runner import run_cell
-    from harness.study import Cell
     from harness.training import Diverged
 
     torch.set_num_threads(1)

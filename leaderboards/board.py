@@ -6,7 +6,7 @@ import pandas as pd
 
 from leaderboards.curves import curve_rows, steps_to_baseline
 from leaderboards.overall import friedman_over_tasks, overall_rows
-from leaderboards.panel import CANNOT_TELL, panel_rows
+from leaderboards.panel import BASELINE, CANNOT_TELL, panel_rows
 from leaderboards.statistics import FEWEST, ROPE
 from leaderboards.tables import (
     CELL_COLUMNS,
@@ -17,6 +17,7 @@ from leaderboards.tables import (
 )
 from leaderboards.tuning import trial_rows, tuned_rows
 
+MOST_NAMED = 6
 MODALITIES = ("image", "sentence", "graph")
 
 
@@ -38,8 +39,8 @@ def leaderboard(
 
     Args:
         records: one row a score, with the columns ``RECORD_COLUMNS``.
-        baseline: a label among the losses; without it the study's, else ``infonce``,
-            else the first one.
+        baseline: a label among the losses, ``[tuned]`` may be left out; without it the
+            study's, else ``infonce``, else the first one.
         rope: half the width of the region of practical equivalence, in points.
         published: rows from papers, with the columns ``PUBLISHED_COLUMNS``; shown apart.
 
@@ -59,7 +60,7 @@ def leaderboard(
     losses = list(dict.fromkeys(final["loss"]))
     chosen = _baseline(baseline, final, losses)
     curves = curve_rows(final)
-    reached = steps_to_baseline(curves, chosen)
+    reached = steps_to_baseline(final, chosen)
     rows = []
     for task, on_task in final.groupby("task", sort=False):
         metrics = list(dict.fromkeys(scores.loc[scores["task"] == task, "metric"])) or [""]
@@ -74,7 +75,7 @@ def leaderboard(
                 key = (str(task), metric, row["method"], row["loss"])
                 row["steps_to_baseline"] = reached.get(key, math.nan)
                 rows.append(row | {"metric": metric, "main": metric == metrics[0]})
-    table = _ordered(pd.DataFrame(rows, columns=[*ROW_COLUMNS, "on_block", "trained"]))
+    table = _ordered(pd.DataFrame(rows, columns=list(ROW_COLUMNS)))
     trials = trial_rows(records)
     return Leaderboard(
         rows=table,
@@ -94,12 +95,14 @@ def leaderboard(
 
 def _baseline(given: str | None, final: pd.DataFrame, losses: list[str]) -> str:
     studys = final.loc[final["baseline"].astype(bool), "loss"]
-    wanted = [given] if given is not None else [*studys.head(1), "infonce", *losses]
+    wanted = [*studys.head(1), "infonce", *losses]
+    if given is not None:
+        wanted = [given, f"{given}[tuned]"]
     found = next((loss for loss in wanted if loss in losses), None)
     if found is None:
         known = ", ".join(losses) or "none: no cell is scored on test yet"
         raise ValueError(f"`baseline` must be one of {known}: got {given!r}.")
-    return found
+    return str(found)
 
 
 def _ordered(rows: pd.DataFrame) -> pd.DataFrame:
@@ -114,7 +117,7 @@ def _ordered(rows: pd.DataFrame) -> pd.DataFrame:
 def _notes(rows: pd.DataFrame) -> list[str]:
     """Return what a reader has to know of the rows before believing them."""
     notes = []
-    compared = rows[rows["main"] & (rows["verdict"] != "baseline")]
+    compared = rows[rows["main"] & (rows["verdict"] != BASELINE)]
     if (compared["verdict"] == CANNOT_TELL).any():
         few = compared[compared["verdict"] == CANNOT_TELL]
         notes.append(
@@ -128,9 +131,13 @@ def _notes(rows: pd.DataFrame) -> list[str]:
             "with the baseline's. The others ran with other code, data, torch or device, or "
             "the baseline lacks them."
         )
-    for row in rows[rows["main"] & rows["rank"].isna()].to_dict("records"):
+    unranked = [
+        f"{row['loss']} on {row['task']} ({row['seeds']} of {row['planned']} scores)"
+        for row in rows[rows["main"] & rows["rank"].isna()].to_dict("records")
+    ]
+    if unranked:
         notes.append(
-            f"{row['loss']} on {row['task']} has {row['seeds']} of {row['planned']} scores and "
-            "no rank: ranks need every seed of the baseline."
+            f"{len(unranked)} rows have no rank, which needs every seed of the baseline: "
+            f"{', '.join(unranked[:MOST_NAMED])}{', ...' if len(unranked) > MOST_NAMED else ''}."
         )
     return notes

@@ -1,70 +1,96 @@
 """Convergence: validation scores during training, and steps to the baseline's last one."""
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
 from leaderboards.statistics import mean_interval
 from leaderboards.tables import CURVE_COLUMNS
 
 Key = tuple[str, str, str, str]
+"""Task, metric, method and loss."""
+Curve = dict[int, dict[int, float]]
+"""{step: {seed: score}}."""
 
 
 def curve_rows(final: pd.DataFrame) -> pd.DataFrame:
     """Return mean and 95% t band over seeds of every probed step, the ends included.
 
-    Step 0 is the ``untrained`` row's score. A row that was not probed has no curve.
+    Step 0 is the ``untrained`` row's score. A row that was not probed has no curve. Every
+    point of a curve is over the same seeds: those that were probed at all of its steps.
 
     Args:
         final: the board's cells, validation scores at every step.
     """
-    points = final[(final["status"] == "done") & (final["split"] == "validation")]
-    start = points[points["steps"] == 0]
-    rows = []
-    trained = points[points["steps"] > 0]
-    for key, group in trained.groupby(["task", "metric", "method", "loss"], sort=False):
-        if (group["step"] == group["steps"]).all():
-            continue
-        task, metric, method, loss = key
-        own = (start["task"] == task) & (start["metric"] == metric) & (start["method"] == method)
-        first = start[own & start["seed"].isin(group["seed"])]
-        for step, at in pd.concat([first, group]).groupby("step"):
-            interval = mean_interval(at["value"].tolist())
-            rows.append(
-                {
-                    "task": task,
-                    "modality": group["modality"].iloc[0],
-                    "metric": metric,
-                    "method": method,
-                    "loss": loss,
-                    "step": int(str(step)),
-                    "mean": interval.mean,
-                    "low": interval.low,
-                    "high": interval.high,
-                    "seeds": len(at),
-                }
-            )
+    rows = [
+        {
+            "task": key[0],
+            "modality": modality,
+            "metric": key[1],
+            "method": key[2],
+            "loss": key[3],
+            "step": step,
+            "mean": interval.mean,
+            "low": interval.low,
+            "high": interval.high,
+            "seeds": len(at),
+        }
+        for key, (modality, curve) in _curves(final).items()
+        for step, at in sorted(curve.items())
+        for interval in [mean_interval(list(at.values()))]
+    ]
     return pd.DataFrame(rows, columns=list(CURVE_COLUMNS))
 
 
-def steps_to_baseline(curves: pd.DataFrame, baseline: str) -> Mapping[Key, float]:
-    """Return, for every curve, the step at which it first reaches the baseline's end.
+def steps_to_baseline(final: pd.DataFrame, baseline: str) -> Mapping[Key, float]:
+    """Return, for every curve, the step at which its mean first reaches the baseline's end.
 
-    Between probed steps the mean is taken as linear. Infinite where it never gets
-    there, so that "not within the budget" is not taken for "not measured".
+    Over the seeds that both have. Between probed steps the mean is taken as linear.
+    Infinite where it never gets there, so that "not within the budget" is not taken for
+    "not measured".
     """
+    curves = _curves(final)
     found: dict[Key, float] = {}
-    for (task, metric, method), panel in curves.groupby(["task", "metric", "method"], sort=False):
-        own = panel[panel["loss"] == baseline].sort_values("step")
-        if own.empty:
+    for key, (_, curve) in curves.items():
+        reference = curves.get((*key[:3], baseline))
+        if reference is None:
             continue
-        goal = float(own["mean"].iloc[-1])
-        for loss, curve in panel.groupby("loss", sort=False):
-            curve = curve.sort_values("step")
-            found[str(task), str(metric), str(method), str(loss)] = _first(
-                curve["step"].tolist(), curve["mean"].tolist(), goal
-            )
+        last = reference[1][max(reference[1])]
+        seeds = sorted(last.keys() & curve[max(curve)].keys())
+        if seeds:
+            steps = sorted(curve)
+            means = [float(np.mean([curve[step][seed] for seed in seeds])) for step in steps]
+            found[key] = _first(steps, means, float(np.mean([last[seed] for seed in seeds])))
+    return found
+
+
+def _curves(final: pd.DataFrame) -> dict[Key, tuple[str, Curve]]:
+    """Return the modality and the points of every row that was probed."""
+    points = final[(final["status"] == "done") & (final["split"] == "validation")]
+    wanted = ["task", "metric", "method", "loss", "modality", "seed", "step", "steps", "value"]
+    curves: dict[Key, Curve] = defaultdict(lambda: defaultdict(dict))
+    starts: dict[tuple[str, str, str], dict[int, float]] = defaultdict(dict)
+    modalities: dict[str, str] = {}
+    for row in points[wanted].itertuples(index=False):
+        task, metric, method, loss, modality, seed, step, steps, value = row
+        modalities[task] = modality
+        if steps == 0:
+            starts[task, metric, method][seed] = value
+        else:
+            curves[task, metric, method, loss][int(step)][seed] = value
+    found = {}
+    for key, curve in curves.items():
+        if len(curve) < 2:
+            continue
+        complete = set.intersection(*(set(at) for at in curve.values()))
+        if complete <= starts[key[:3]].keys():
+            curve = {0: starts[key[:3]], **curve}
+        if complete:
+            kept = {step: {s: at[s] for s in sorted(complete)} for step, at in curve.items()}
+            found[key] = modalities[key[0]], kept
     return found
 
 

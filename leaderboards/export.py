@@ -3,13 +3,19 @@
 import html
 import math
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import pandas as pd
 
+from leaderboards.pairing import pairing_table
+from leaderboards.panel import BASELINE, BETTER, CANNOT_TELL, EQUIVALENT, NOT_RESOLVED, WORSE
 from leaderboards.tables import OVERALL_COLUMNS, ROW_COLUMNS, Leaderboard
 
+FIGURES = frozenset({
+    "mean ± std", "seeds", "difference [95%]", "p", "rank", "mean rank [95%]", "won/tied/lost",
+    "cannot tell", "tasks", "chosen", "of", "place", "trial", "seed", "value",
+})  # fmt: skip
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -17,19 +23,21 @@ LATEX = {
 }  # fmt: skip
 
 
-def to_csv(board: Leaderboard) -> str:
-    """Return the rows of ``board`` as CSV, numbers in full, missing ones empty.
+class Section(NamedTuple):
+    """A table for the eye: all texts."""
 
-    Rows from papers come last: the data set as task, ``published`` as verdict, no rank.
-    """
-    rows = board.rows[list(ROW_COLUMNS)]
-    if len(board.published):
-        published = board.published.rename(
-            columns={"dataset": "task", "value": "mean", "source": "spec"}
-        ).assign(verdict="published")
-        shared = [column for column in rows if column in published]
-        rows = pd.concat([rows, published[shared]], ignore_index=True)
-    return _csv(rows)
+    title: str
+    table: pd.DataFrame
+
+    @property
+    def numbers(self) -> list[str]:
+        """Return its columns of figures, which are set flush right."""
+        return [column for column in self.table if column in FIGURES]
+
+
+def to_csv(board: Leaderboard) -> str:
+    """Return the rows of ``board`` as CSV, numbers in full, missing ones empty."""
+    return _csv(board.rows[list(ROW_COLUMNS)])
 
 
 def overall_csv(board: Leaderboard) -> str:
@@ -67,23 +75,28 @@ def to_html(board: Leaderboard, *, title: str = "Triptych") -> str:
     return page.to_html(board, title=title)
 
 
-def files(board: Leaderboard, *, title: str = "Triptych") -> Iterator[tuple[str, str]]:
-    """Yield every file of a board: its name and its text."""
-    yield "leaderboard.csv", to_csv(board)
-    yield "overall.csv", overall_csv(board)
-    yield "records.csv", records_csv(board)
-    yield "leaderboard.md", to_markdown(board)
-    yield "leaderboard.tex", to_latex(board)
-    yield "board.html", to_html(board, title=title)
+def files(
+    board: Leaderboard, *, title: str = "Triptych"
+) -> Iterator[tuple[str, Callable[[], str]]]:
+    """Yield every file of a board: its name, and a function that makes its text."""
+    yield "leaderboard.csv", lambda: to_csv(board)
+    yield "overall.csv", lambda: overall_csv(board)
+    yield "records.csv", lambda: records_csv(board)
+    yield "pairing.csv", lambda: _csv(pairing_table(board))
+    yield "leaderboard.md", lambda: to_markdown(board)
+    yield "leaderboard.tex", lambda: to_latex(board)
+    yield "board.html", lambda: to_html(board, title=title)
+    if len(board.published):
+        yield "published.csv", lambda: _csv(board.published)
 
 
 def to_markdown(board: Leaderboard) -> str:
     """Return the board as Markdown tables; nothing in it acts as markup."""
     parts = [f"Baseline: {_escape(board.baseline)}. Test scores in points: mean ± deviation."]
-    for title, table in sections(board):
-        text = table.map(_escape).to_markdown(index=False, disable_numparse=True)
-        parts.append(f"**{_escape(title)}**\n\n{text}")
-    parts += [f"- {_escape(note)}" for note in board.notes]
+    for section in sections(board):
+        text = section.table.map(_escape).to_markdown(index=False, disable_numparse=True)
+        parts.append(f"**{_escape(section.title)}**\n\n{text}")
+    parts.append("\n".join(f"- {_escape(line)}" for line in (*sentences(board), *board.notes)))
     return "\n\n".join(parts) + "\n"
 
 
@@ -113,51 +126,48 @@ def to_latex(board: Leaderboard) -> str:
         name = f"{loss} ({method})" if several else loss
         values = [cells.get((method, loss, task, metric), "--") for task, metric in columns]
         lines.append(" & ".join([_latex(name), *values]) + r" \\")
-    for name, values in _published_latex(board.published, [task for task, _ in columns]):
-        lines.append(" & ".join([name, *values]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def sections(board: Leaderboard) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield the board's tables of texts for the eye: a title, and rounded figures."""
+def sections(board: Leaderboard) -> Iterator[Section]:
+    """Yield the board's tables as texts, rounded: for the terminal and Markdown."""
     several = board.rows["method"].nunique() > 1
     for (task, metric), panel in board.rows.groupby(["task", "metric"], sort=False):
         title = f"{task}: {metric}" if metric else str(task)
         text = _panel(panel, several=several)
         if text["seeds"].nunique() == 1:  # Said once, it leaves the table 80 columns wide.
             title += f" (seeds: {text.pop('seeds').iloc[0]})"
-        yield title, text
+        yield Section(title, text)
     for scope, part in board.overall.groupby("scope", sort=False):
         if scope == "all":
-            yield "over all tasks, each modality the same weight", _overall(part, several=several)
+            title = "over all tasks, each modality the same weight"
+            yield Section(title, _overall(part, several=several))
         elif board.overall["scope"].nunique() > 2:
-            yield f"over {scope} tasks", _overall(part, several=several)
+            yield Section(f"over {scope} tasks", _overall(part, several=several))
     if len(board.tuned):
-        yield "chosen on validation", _tuned(board.tuned)
+        yield Section("chosen on validation", _tuned(board.tuned))
     if len(board.cells):
-        yield "cells without a score", _cells(board.cells)
+        yield Section("cells without a score", _cells(board.cells))
     if len(board.published):
-        yield (
-            "published, not run here",
-            board.published[["dataset", "metric", "loss", "value", "source"]].astype(str),
-        )
+        shown = ["dataset", "metric", "loss", "value", "source"]
+        yield Section("published, not run here", board.published[shown].astype(str))
 
 
 def sentences(board: Leaderboard) -> list[str]:
     """Return the verdict on every task in a sentence a loss, by the main metric."""
     found = []
     main = board.rows[board.rows["main"] & board.rows["trained"]]
-    for row in main[main["verdict"] != "baseline"].to_dict("records"):
+    for row in main[main["verdict"] != BASELINE].to_dict("records"):
         gap = difference(row)
         about = f"{row['task']}: {row['loss']} against {board.baseline}"
         needed = row["seeds_needed"]
         more = f"; about {needed:.0f} seeds would resolve it" if 0 < needed < 1e5 else ""
         words = {
-            "better": f"is better, {gap}",
-            "worse": f"is worse, {gap}",
-            "equivalent": f"is equivalent within {board.rope:g} points, {gap}",
-            "not resolved": f"is not resolved with {row['pairs']} seeds, {gap}{more}",
-            "cannot tell": f"cannot be told from {row['pairs']} paired seeds",
+            BETTER: f"is better, {gap}",
+            WORSE: f"is worse, {gap}",
+            EQUIVALENT: f"is equivalent within {board.rope:g} points, {gap}",
+            NOT_RESOLVED: f"is not resolved with {row['pairs']} seeds, {gap}{more}",
+            CANNOT_TELL: f"cannot be told from {row['pairs']} paired seeds",
         }
         found.append(f"{about} {words[row['verdict']]}.")
     return found
@@ -180,7 +190,7 @@ def _panel(panel: pd.DataFrame, *, several: bool) -> pd.DataFrame:
             "mean ± std": [_spread(row["mean"], row["std"]) for row in rows],
             "seeds": [_seeds(row) for row in rows],
             "difference [95%]": [
-                "" if row["verdict"] == "baseline" else difference(row) for row in rows
+                "" if row["verdict"] == BASELINE else difference(row) for row in rows
             ],
             "p": [_p(row["p_holm"]) for row in rows],
             "verdict": [row["verdict"] for row in rows],
@@ -202,8 +212,8 @@ def _overall(part: pd.DataFrame, *, several: bool) -> pd.DataFrame:
                 else _number(row["mean_rank"], ".2f")
                 for row in rows
             ],
-            "better/draw/worse": [f"{row['wins']}/{row['draws']}/{row['losses']}" for row in rows],
-            "cannot tell": [str(row["unresolved"]) for row in rows],
+            "won/tied/lost": [f"{row['won']}/{row['tied']}/{row['lost']}" for row in rows],
+            "cannot tell": [str(row["cannot_tell"]) for row in rows],
             "tasks": [str(row["tasks"]) for row in rows],
         }
     )
@@ -241,15 +251,6 @@ def _cells(cells: pd.DataFrame) -> pd.DataFrame:
             "reason": cells["reason"],
         }
     )
-
-
-def _published_latex(published: pd.DataFrame, tasks: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """Yield rows from papers on the board's own tasks, if there are any."""
-    here = published[published["dataset"].isin(tasks)]
-    for (loss, source), group in here.groupby(["loss", "source"], sort=False):
-        values = dict(zip(group["dataset"], group["value"], strict=True))
-        cells = [f"{values[task]:.2f}" if task in values else "--" for task in tasks]
-        yield rf"\emph{{{_latex(str(loss))} (published: {_latex(str(source))})}}", cells
 
 
 def _latex_cell(row: Mapping[Any, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from leaderboards.panel import BETTER, CANNOT_TELL, WORSE
+from leaderboards.panel import BETTER, CANNOT_TELL, EQUIVALENT, NOT_RESOLVED, WORSE
 from leaderboards.ranking import MIN_TASKS, Friedman, friedman, mean_rank_intervals
 from leaderboards.tables import OVERALL_COLUMNS
 
@@ -37,7 +37,7 @@ def overall_rows(rows: pd.DataFrame, scores: pd.DataFrame, baseline: str) -> pd.
 
 def friedman_over_tasks(rows: pd.DataFrame) -> Friedman | str:
     """Return Friedman's test over tasks, or why there is none."""
-    main = rows[rows["main"]].assign(score=lambda t: t["on_block"])
+    main = rows[rows["main"]].assign(score=lambda t: t["block_mean"])
     several = main["method"].nunique() > 1
     names = main["method"] + " / " + main["loss"] if several else main["loss"]
     table = main.assign(name=names).pivot(index="task", columns="name", values="score")
@@ -71,9 +71,9 @@ def _scope(
     for key, group in main.groupby(KEY, sort=False):
         own = ranks.get(key, (math.nan, math.nan, math.nan))
         verdicts = group["verdict"].value_counts()
-        compared = group["verdict"].ne("baseline").sum()
+        won, lost = int(verdicts.get(BETTER, 0)), int(verdicts.get(WORSE, 0))
+        tied = int(verdicts.get(EQUIVALENT, 0)) + int(verdicts.get(NOT_RESOLVED, 0))
         unknown = int(verdicts.get(CANNOT_TELL, 0)) + len(tasks) - len(group)
-        wins, losses = int(verdicts.get(BETTER, 0)), int(verdicts.get(WORSE, 0))
         rows.append(
             {
                 "scope": name,
@@ -83,10 +83,10 @@ def _scope(
                 "mean_rank": own[0],
                 "rank_low": own[1],
                 "rank_high": own[2],
-                "wins": wins,
-                "draws": int(compared) - wins - losses - int(verdicts.get(CANNOT_TELL, 0)),
-                "losses": losses,
-                "unresolved": unknown,
+                "won": won,
+                "tied": tied,
+                "lost": lost,
+                "cannot_tell": unknown,
                 "rank": order.get(key, math.nan),
             }
         )

@@ -150,10 +150,10 @@ OVERALL = (
            "all tasks each modality weighs the same, however many tasks it has. The interval "
            "resamples seeds, not tasks."),
     Column("rank", "Rank", "Order of the mean ranks."),
-    Column("wins", "Better", "Tasks on which the verdict is better."),
-    Column("draws", "Even", "Tasks on which the verdict is equivalent, or not resolved."),
-    Column("losses", "Worse", "Tasks on which the verdict is worse."),
-    Column("unresolved", "Cannot tell", "Tasks with fewer than 3 pairs, or without a score."),
+    Column("won", "Better", "Tasks on which the verdict is better."),
+    Column("tied", "Even", "Tasks on which the verdict is equivalent, or not resolved."),
+    Column("lost", "Worse", "Tasks on which the verdict is worse."),
+    Column("cannot_tell", "Cannot tell", "Tasks with fewer than 3 pairs, or without a score."),
     Column("tasks", "Tasks", ""),
 )  # fmt: skip
 TUNED = (
@@ -387,7 +387,7 @@ def _overall_table(board: Leaderboard) -> Table | None:
             Item(str(row.method), "short"),
             _number(row.mean_rank, ".2f", after=_span(row.rank_low, row.rank_high, "")),
             _number(row.rank, "g"),
-            *(_number(n, ".0f") for n in (row.wins, row.draws, row.losses, row.unresolved)),
+            *(_number(n, ".0f") for n in (row.won, row.tied, row.lost, row.cannot_tell)),
             _number(row.tasks, ".0f"),
         ]
         rows.append(Row(cells, first=before is not None and before != row.scope))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from leaderboards.panel import BASELINE
 from leaderboards.statistics import FEWEST, pairing
 from leaderboards.tables import Leaderboard
 
@@ -44,7 +45,7 @@ def pairing_table(board: Leaderboard) -> pd.DataFrame:
 
 
 def _rows(board: Leaderboard) -> Iterator[dict[str, Any]]:
-    for row in board.rows[board.rows["verdict"] != "baseline"].to_dict("records"):
+    for row in board.rows[board.rows["verdict"] != BASELINE].to_dict("records"):
         a, b = (_by_seed(board, row, loss) for loss in (row["loss"], board.baseline))
         seeds = sorted(set(a) & set(b))
         if len(seeds) < FEWEST or row["pairs"] < len(seeds) or not row["trained"]:

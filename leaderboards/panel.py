@@ -1,9 +1,11 @@
 """One task and metric: a row for every method and loss, against the baseline."""
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from leaderboards.statistics import (
@@ -18,11 +20,27 @@ from leaderboards.statistics import (
     seeds_needed,
 )
 
+UNTRAINED = "untrained"
+BASELINE = "baseline"
 CANNOT_TELL = "cannot tell"
 NOT_RESOLVED = "not resolved"
 EQUIVALENT = "equivalent"
 BETTER, WORSE = "better", "worse"
+NEEDED = ["task", "modality", "method", "loss", "spec", "seed", "status", "value", "steps",
+          "start", "seen"]  # fmt: skip
 Row = dict[str, Any]
+
+
+class Run(NamedTuple):
+    """One seed of a row: its score, and what tells whether another is paired with it."""
+
+    value: float
+    steps: int
+    start: str
+    seen: str
+
+
+Runs = Mapping[int, Run]
 
 
 def panel_rows(panel: pd.DataFrame, baseline: str, rope: float) -> list[Row]:
@@ -33,29 +51,32 @@ def panel_rows(panel: pd.DataFrame, baseline: str, rope: float) -> list[Row]:
         baseline: the label of the loss to compare with.
         rope: half the width of the region of practical equivalence, in points.
     """
-    done = panel[panel["status"] == "done"]
-    block = set(done.loc[done["loss"] == baseline, "seed"])
+    cells: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for cell in panel[NEEDED].to_dict("records"):
+        cells[cell["method"], cell["loss"]].append({str(key): cell[key] for key in NEEDED})
+    runs = {key: _runs(own) for key, own in cells.items()}
+    block = {seed for (_, loss), own in runs.items() if loss == baseline for seed in own}
     rows = []
-    for (method, loss), group in panel.groupby(["method", "loss"], sort=False):
-        scores = group[group["status"] == "done"]
-        reference = done[(done["method"] == method) & (done["loss"] == baseline)]
-        differences = paired_differences(scores, reference)
+    for (method, loss), own in cells.items():
+        scored = runs[method, loss]
+        scores = [run.value for run in scored.values()]
+        differences = paired_differences(scored, runs.get((method, baseline), {}))
         compared = loss != baseline
         interval = mean_interval(differences)
         wide = bootstrap_interval(differences) if compared else interval
         posterior = bayesian_t(differences, rope)
-        on_block = scores[scores["seed"].isin(block)]
+        complete = bool(block) and block <= scored.keys()
         rows.append(
             {
-                "task": group["task"].iloc[0],
-                "modality": group["modality"].iloc[0],
+                "task": own[0]["task"],
+                "modality": own[0]["modality"],
                 "method": method,
                 "loss": loss,
-                "spec": _one(group["spec"]),
-                "mean": scores["value"].mean(),
-                "std": scores["value"].std(),
+                "spec": ", ".join(dict.fromkeys(str(cell["spec"]) for cell in own)),
+                "mean": float(np.mean(scores)) if scores else math.nan,
+                "std": float(np.std(scores, ddof=1)) if len(scores) > 1 else math.nan,
                 "seeds": len(scores),
-                "planned": group["seed"].nunique(),
+                "planned": len({cell["seed"] for cell in own}),
                 "difference": interval.mean,
                 "difference_low": interval.low,
                 "difference_high": interval.high,
@@ -67,30 +88,30 @@ def panel_rows(panel: pd.DataFrame, baseline: str, rope: float) -> list[Row]:
                 "equivalent": posterior.equivalent if compared else math.nan,
                 "worse": posterior.worse if compared else math.nan,
                 "seeds_needed": seeds_needed(differences) if compared else math.nan,
-                "on_block": on_block["value"].mean()
-                if block and len(on_block) == len(block)
+                "block_mean": float(np.mean([scored[seed].value for seed in block]))
+                if complete
                 else math.nan,
-                "trained": bool((group["steps"] != 0).any()),
+                "trained": loss != UNTRAINED,
             }
         )
     _correct(rows, baseline)
-    _rank(rows, done)
+    _rank(rows, runs)
     return rows
 
 
-def paired_differences(scores: pd.DataFrame, baseline: pd.DataFrame) -> list[float]:
+def paired_differences(scores: Runs, baseline: Runs) -> list[float]:
     """Return score less baseline by seed, for the seeds that are truly paired.
 
-    Both are rows of one task, metric and method, one a seed. Paired are those that
-    started from the same weights, splits, data and code and, where both were trained,
-    saw the same batches and views.
+    Paired are those that started from the same weights, splits, data and code and,
+    where both were trained, saw the same batches and views.
     """
-    pairs = scores.merge(baseline, on="seed", suffixes=("", "_baseline"))
-    untrained = (pairs["steps"] == 0) | (pairs["steps_baseline"] == 0)
-    same_start = pairs["start"] == pairs["start_baseline"]
-    pairs = pairs[same_start & (untrained | (pairs["seen"] == pairs["seen_baseline"]))]
-    pairs = pairs.sort_values("seed")
-    return [float(d) for d in pairs["value"] - pairs["value_baseline"]]
+    found = []
+    for seed in sorted(scores.keys() & baseline.keys()):
+        one, other = scores[seed], baseline[seed]
+        untrained = one.steps == 0 or other.steps == 0
+        if one.start == other.start and (untrained or one.seen == other.seen):
+            found.append(one.value - other.value)
+    return found
 
 
 def verdict(row: Row) -> str:
@@ -121,34 +142,38 @@ def _correct(rows: list[Row], baseline: str) -> None:
         for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
             row["p_holm"] = p
     for row in rows:
-        row["verdict"] = "baseline" if row["loss"] == baseline else verdict(row)
+        row["verdict"] = BASELINE if row["loss"] == baseline else verdict(row)
 
 
-def _rank(rows: list[Row], done: pd.DataFrame) -> None:
-    """Add ranks over the baseline's seeds, the best row, and those not told from it."""
-    means = pd.Series([row["on_block"] for row in rows], dtype=float)
+def _rank(rows: list[Row], runs: Mapping[tuple[str, str], Runs]) -> None:
+    """Add ranks over the baseline's seeds, the best row, and those not told from it.
+
+    Told apart are only rows that were tested: of the same method, with three pairs.
+    """
+    means = pd.Series([row["block_mean"] for row in rows], dtype=float)
     ranks = means.rank(ascending=False, method="average")
     for row, rank in zip(rows, ranks, strict=True):
         row.update(rank=rank, best=rank == ranks.min(), near_best=False)
     for best in [row for row in rows if row["best"]][:1]:
-        top = _scores(done, best)
+        top = runs[best["method"], best["loss"]]
         rivals = [r for r in rows if r["method"] == best["method"] and r is not best]
-        differences = [paired_differences(_scores(done, rival), top) for rival in rivals]
+        differences = [paired_differences(runs[r["method"], r["loss"]], top) for r in rivals]
         tested = [d if len(d) >= FEWEST else [] for d in differences]
         for rival, p in zip(rivals, holm([paired_p(d) for d in tested]), strict=True):
-            rival["near_best"] = p >= ALPHA and not math.isnan(rival["rank"])
+            rival["told"] = p < ALPHA  # NaN, where too few pairs were tested, is not told.
+        for row in rows:
+            told = row.pop("told", False)
+            row["near_best"] = row is not best and not told and not math.isnan(row["rank"])
 
 
-def _scores(done: pd.DataFrame, row: Row) -> pd.DataFrame:
-    own: pd.DataFrame = done[(done["method"] == row["method"]) & (done["loss"] == row["loss"])]
-    return own
+def _runs(cells: list[Row]) -> Runs:
+    return {
+        cell["seed"]: Run(cell["value"], cell["steps"], cell["start"], cell["seen"])
+        for cell in cells
+        if cell["status"] == "done"
+    }
 
 
 def _by_method(rows: list[Row]) -> Iterator[list[Row]]:
     for method in dict.fromkeys(row["method"] for row in rows):
         yield [row for row in rows if row["method"] == method]
-
-
-def _one(specs: pd.Series) -> str:
-    """Return the spec of a row: all of its seeds have the same."""
-    return ", ".join(dict.fromkeys(specs.astype(str)))

@@ -26,11 +26,11 @@ ROW_COLUMNS = (
     "task", "modality", "metric", "main", "method", "loss", "spec", "mean", "std", "seeds",
     "planned", "difference", "difference_low", "difference_high", "bootstrap_low",
     "bootstrap_high", "pairs", "p", "p_holm", "better", "equivalent", "worse", "seeds_needed",
-    "verdict", "rank", "steps_to_baseline", "best", "near_best",
+    "verdict", "rank", "block_mean", "steps_to_baseline", "best", "near_best", "trained",
 )  # fmt: skip
 OVERALL_COLUMNS = (
     "scope", "method", "loss", "tasks", "mean_rank", "rank_low", "rank_high",
-    "wins", "draws", "losses", "unresolved", "rank",
+    "won", "tied", "lost", "cannot_tell", "rank",
 )  # fmt: skip
 CELL_COLUMNS = ("task", "method", "loss", "spec", "stage", "trial", "seed", "status", "reason")
 TUNED_COLUMNS = (

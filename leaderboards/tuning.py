@@ -2,9 +2,11 @@
 
 import json
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from leaderboards.tables import TRIAL_COLUMNS, TUNED_COLUMNS
@@ -15,36 +17,36 @@ BORDER = 0.05
 
 def trial_rows(records: pd.DataFrame) -> pd.DataFrame:
     """Return a row a tuning trial: its validation score by the task's main metric."""
-    tuning = records[records["stage"] == "tuning"]
-    chosen = {
-        tuple(row)
-        for row in records.loc[records["stage"] == "final", ["task", "method", "loss", "spec"]]
-        .drop_duplicates()
-        .itertuples(index=False)
-    }
+    shown = ["task", "modality", "metric", "method", "loss", "spec", "trial", "status", "value",
+             "settings"]  # fmt: skip
+    final = records.loc[records["stage"] == "final", ["task", "method", "loss", "spec"]]
+    chosen = set(final.drop_duplicates().itertuples(index=False, name=None))
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for row in records.loc[records["stage"] == "tuning", shown].to_dict("records"):
+        own = {str(name): value for name, value in row.items()}
+        groups[row["task"], row["method"], row["loss"], row["trial"]].append(own)
     rows = []
-    for key, group in tuning.groupby(["task", "method", "loss", "trial"], sort=False):
-        task, method, loss, trial = key
-        done = group[group["status"] == "done"]
-        metric = done["metric"].iloc[0] if len(done) else ""
-        scores = done[done["metric"] == metric]
-        states = [state for state in group["status"] if state != "done"]
-        spec = group["spec"].iloc[0]
+    for (task, method, loss, trial), group in groups.items():
+        done = [row for row in group if row["status"] == "done"]
+        lost = [row["status"] for row in group if row["status"] != "done"]
+        metric = done[0]["metric"] if done else ""
+        scores = [row["value"] for row in done if row["metric"] == metric]
+        spec = group[0]["spec"]
         rows.append(
             {
                 "task": task,
-                "modality": group["modality"].iloc[0],
+                "modality": group[0]["modality"],
                 "metric": metric,
                 "method": method,
                 "loss": loss,
                 "spec": spec,
-                "trial": int(float(str(trial))),
+                "trial": int(trial),
                 "seeds": len(scores),
-                "status": states[0] if states else "done",
-                "validation": math.nan if states else scores["value"].mean(),
-                "std": math.nan if states else scores["value"].std(),
+                "status": lost[0] if lost else "done",
+                "validation": math.nan if lost else float(np.mean(scores)),
+                "std": math.nan if lost or len(scores) < 2 else float(np.std(scores, ddof=1)),
                 "chosen": (task, method, loss, spec) in chosen,
-                "settings": group["settings"].iloc[0],
+                "settings": group[0]["settings"],
             }
         )
     return pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))

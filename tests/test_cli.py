@@ -26,7 +26,10 @@ SMALL = ["--tasks", "blobs(steps=3)", "--losses", "infonce,adnce(mu=0.5, sigma=2
         ("tasks", ["images", "sentences", "nodes", "blobs", "labels=10", "noise=2.0"]),
         ("losses", ["infonce", "adnce", "margin", "temperature=0.1", "form='image'"]),
         ("methods", ["siamese", "pairing=None"]),
-        ("studies", ["quickstart", "27 cells: 3 tasks x 1 method x 3 losses x 3 seeds"]),
+        (
+            "studies",
+            ["quickstart", "27 cells: 3 tasks x 3 rows x 3 seeds", "after 96 cells of tuning"],
+        ),
         ("engines", ["local", "jobs=0"]),
     ],
 )
@@ -76,9 +79,8 @@ def test_run_and_board(triptych: Call, tmp_path: Path) -> None:
     assert every.returncode == 0, every.stderr
     assert sorted(path.name for path in (folder / "board").iterdir()) == [
         "board.html", "leaderboard.csv", "leaderboard.md", "leaderboard.tex", "overall.csv",
-        "records.csv",
+        "pairing.csv", "published.csv", "records.csv",
     ]  # fmt: skip
-    assert "published" in (folder / "board" / "leaderboard.csv").read_text()
     assert "fewer than 3 paired seeds" in every.stderr
 
 
@@ -110,7 +112,10 @@ def test_plan_run_and_board_a_tuned_study_in_two_folders(triptych: Call, tmp_pat
         assert "11 cells run in" in done.stdout
         assert "chosen on validation" in done.stdout
     again = triptych("plan", str(study), "--out", str(tmp_path / "one"))
-    assert re.search(r"About 0:\d\d with 2 workers .* from 8 records", again.stdout)
+    assert re.search(r"About 0:00 .* for the 0 that have no record, from 8 records", again.stdout)
+    every = triptych("plan", str(study), "--cells", "--no-time")
+    assert "blobs(steps=3) / siamese / untrained / seed 2 (test)" in every.stdout
+    assert "About" not in every.stdout
     both = triptych("board", str(tmp_path / "one"), str(tmp_path / "two"), "--to", str(tmp_path))
     assert both.returncode == 0, both.stderr
     assert "different scores" not in both.stderr, "one machine, the same bytes"

@@ -59,7 +59,18 @@ def test_layers(path: Path) -> None:
     ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_the_frame_knows_few_libraries(path: Path) -> None:
-    allowed = FOREIGN_OF_HARNESS | ({"typer", "rich"} if path.name == "cli.py" else set())
+    shown = {"cli.py": {"typer", "rich"}, "terminal.py": {"rich"}}
+    allowed = FOREIGN_OF_HARNESS | shown.get(path.name, set())
+    assert tops(path) - STANDARD - OURS <= allowed
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in FILES if p.relative_to(ROOT).parts[0] == "leaderboards"],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_leaderboards_know_few_libraries(path: Path) -> None:
+    allowed = {"numpy", "pandas", "scipy", "jinja2", "plotly"}
     assert tops(path) - STANDARD - OURS <= allowed
 
 

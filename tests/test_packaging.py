@@ -32,6 +32,8 @@ def test_the_wheel_holds_our_packages_and_nothing_else(wheel: Path) -> None:
         "harness", "adapters", "tasks", "leaderboards",
     }  # fmt: skip
     assert "tasks/studies/quickstart.toml" in names
+    page = ("page.html.jinja", "page.css", "page.js", "published.csv")
+    assert {f"leaderboards/{name}" for name in page} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

@@ -4,7 +4,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import product
@@ -17,7 +17,10 @@ import plotly.graph_objects as go
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from leaderboards import figures
+from harness.runner import run
+from harness.study import Study
+from harness.table import load_records
+from leaderboards import figures, leaderboard
 from leaderboards.page import to_html, to_notebook
 from leaderboards.ranking import friedman
 from leaderboards.tables import (
@@ -327,7 +330,7 @@ class Visit:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
         self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.set_default_timeout(8000)
+        self.page.set_default_timeout(60_000)  # A busy machine is no fault of the page.
         self.page.goto(file.as_uri())
 
 
@@ -342,8 +345,13 @@ def visit(browser: Browser, file: Path) -> Iterator[Visit]:
 def page(visit: Visit) -> Page:
     """The wide page, with every row shown and no dialog open."""
     visit.page.keyboard.press("Escape")
-    visit.page.get_by_role("button", name="Show all").click()
+    show_all(visit.page)
     return visit.page
+
+
+def show_all(page: Page) -> None:
+    page.get_by_role("button", name="Show all").click()
+    expect(page.locator("#leaderboard tbody tr[hidden]")).to_have_count(0)
 
 
 def shown(page: Page, key: str) -> list[str]:
@@ -728,3 +736,63 @@ def test_the_notebooks_fragment() -> None:
     assert tags <= {"div", "p", "strong", "table", "thead", "tbody", "tr", "th", "td"}
     assert "2 records of x(form=&#39;&lt;img src=x" in text
     assert text.count("<tr>") == 31
+
+
+NOTED = """
+from harness.losses.base import ScoreLoss
+from harness.losses import masked_logsumexp
+
+class Noted(ScoreLoss):
+    def __init__(self, *, temperature: float = 0.5, note: str = ""):
+        super().__init__()
+        self.temperature = temperature
+
+    def per_anchor(self, pos, neg, keep):
+        return masked_logsumexp(neg / self.temperature, keep) - pos / self.temperature
+"""
+MARKUP = "<img src=x onerror=alert(1)></script><script>window.hacked=1</script>"
+
+
+def test_the_page_of_a_real_run(
+    browser: Browser, tmp_path: Path, plugin: Callable[..., None]
+) -> None:
+    """Tuned and trained here, a plugin with markup in its spec among the losses."""
+    plugin("noted", "losses:noted = noted:Noted", NOTED)
+    hostile = f"noted(note={MARKUP!r})"
+    space = {"low": 0.05, "high": 1.0, "log": True}
+    study = Study(
+        "real",
+        tasks=["blobs(steps=8)", "blobs(noise=3, steps=8)"],
+        losses={"infonce": {"temperature": space}, hostile: {"temperature": space}, "margin": {}},
+        seeds=3,
+        probes=2,
+        tuning={"trials": 2, "seeds": 1},
+        baseline="infonce",
+    )
+    assert run(study, tmp_path / "run").complete
+    board = leaderboard(load_records(tmp_path / "run"))
+    path = tmp_path / "board.html"
+    path.write_text(to_html(board, title="real"), encoding="utf-8")
+    visit = Visit(browser, path, viewport={"width": 1440, "height": 900})
+    page = visit.page
+    draw_all(page)
+    assert visit.page.evaluate("window.hacked") is None
+    assert page.locator("img").count() == 0
+    assert MARKUP in page.locator("#leaderboard").inner_text()
+    page.get_by_label("Loss", exact=True).select_option(f"{hostile}[tuned]")
+    assert set(shown(page, "loss")) == {f"{hostile}[tuned]"}
+    show_all(page)
+    rows = shown(page, "loss")
+    assert sorted(rows) == sorted(
+        2 * ["infonce[tuned]", f"{hostile}[tuned]", "margin", "untrained"]
+    )
+    page.get_by_role("button", name=re.compile("^Loss")).first.click()
+    assert shown(page, "loss") != rows
+    page.locator("#leaderboard tbody button").first.click()
+    text = page.get_by_role("dialog").inner_text()
+    first = board.records[(board.records["stage"] == "final")]
+    assert any(key in text for key in first["key"])
+    assert "torch = 2." in text
+    assert not visit.complaints
+    assert visit.requests == [path.as_uri()]
+    visit.context.close()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from harness import records
+from harness.cells import Cell
 from harness.records import (
     Failure,
     Identity,
@@ -15,7 +16,6 @@ from harness.records import (
     read_record,
     write_atomically,
 )
-from harness.study import Cell
 
 CELL = Cell("blobs", "siamese", "adnce(mu=0.5)", 3)
 
@@ -60,7 +60,7 @@ def test_a_record_cut_short_is_not_a_record(tmp_path: Path, cut: int) -> None:
     path = store.write_record(CELL, record())
     path.write_text(path.read_text()[:cut])
     assert not store.has(CELL, record().key)
-    assert store.damaged() == [path]
+    assert dict(store.scan()) == {path: None}
 
 
 def test_an_edited_record_is_not_a_record(tmp_path: Path) -> None:

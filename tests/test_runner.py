@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from harness import runner
+from harness.cells import Cell
 from harness.engines import Engine, Event, Local, Resources
 from harness.errors import InputError
 from harness.records import Store
 from harness.runner import Interrupted, Summary, identify, run
-from harness.study import Cell, Study
+from harness.study import Study
 from harness.table import load_records
 
 STUDY = Study("s", tasks=["blobs(steps=4)"], losses=["infonce", "adnce"], seeds=2)

@@ -2,9 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import study as study_module
+from harness import shipped as shipped_module
+from harness.cells import Cell
 from harness.errors import InputError
-from harness.study import Cell, Study, shipped
+from harness.shipped import shipped
+from harness.study import Study
 
 
 def test_cells_are_the_grid_with_untrained() -> None:
@@ -105,15 +107,15 @@ def test_changes_to_a_study() -> None:
 def test_a_broken_package_of_studies_does_not_hide_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    known = study_module.load
+    known = shipped_module.load
 
     def load(group: str, name: str) -> object:
         if name == "broken":
             raise InputError("The study 'broken' could not be loaded.")
         return known(group, name)
 
-    monkeypatch.setattr(study_module, "load", load)
-    monkeypatch.setattr(study_module, "names", lambda group: ["broken", "triptych"])
+    monkeypatch.setattr(shipped_module, "load", load)
+    monkeypatch.setattr(shipped_module, "names", lambda group: ["broken", "triptych"])
     with pytest.warns(UserWarning, match="'broken' could not be loaded"):
         assert "quickstart" in shipped()
 
@@ -274,4 +276,26 @@ def test_unknown_keys_do_not_hide_what_else_is_wrong() -> None:
     with pytest.raises(InputError) as caught:
         Study.from_dict({"name": "s", "tasks": ["blob"], "losses": ["infonec"], "sedes": 3})
     for part in ("'sedes'", "'seeds'", "'blob'", "'blobs'", "'infonec'", "'infonce'"):
+        assert part in str(caught.value)
+
+
+def test_a_tasks_own_steps_are_kept_even_where_they_are_its_default() -> None:
+    study = Study("s", tasks=["images(steps=100)", "blobs"], losses=["infonce"], steps=20)
+    assert study.tasks == ("images", "blobs(steps=20)")
+    assert Study.from_dict(study.to_dict()) == study
+    assert study.but(steps=5).tasks == ("images(steps=5)", "blobs(steps=5)")
+
+
+def test_changes_by_tables_keep_their_settings() -> None:
+    study = Study("s", tasks=["blobs"], losses=["infonce"])
+    assert list(study.but(losses={"adnce": {"mu": 0.5}}).losses) == ["adnce(mu=0.5)"]
+    assert study.but(tasks={"blobs": {"noise": 3}}).tasks == ("blobs(noise=3.0)",)
+    assert study.but(losses={"adnce": {"mu": SPACE}}, tuning=BUDGET).size() == 8 + 6
+
+
+def test_everything_wrong_with_a_losss_table_is_said_at_once() -> None:
+    table = {"temprature": SPACE, "mu": {"low": 0, "hihg": 1}, "sigma": -1.0}
+    with pytest.raises(InputError) as caught:
+        tuned(losses={"adnce": table})
+    for part in ("'temprature'", "hihg", "`sigma` must be"):
         assert part in str(caught.value)

@@ -8,9 +8,9 @@ import pytest
 from test_records import CELL, record
 
 from harness import table
+from harness.cells import Cell
 from harness.errors import InputError
 from harness.records import Failure, Store
-from harness.study import Cell
 from harness.table import load_records
 
 
@@ -175,3 +175,65 @@ def test_the_baseline_is_the_studys_else_infonce(tmp_path: Path) -> None:
     store.write_study({"baseline": "adnce", "plan": []})
     found = load_records(tmp_path)
     assert set(found.loc[found["baseline"], "loss"]) == {"adnce"}
+
+
+def test_folders_that_chose_other_settings_are_not_mixed(tmp_path: Path) -> None:
+    """Two machines tuned alike and chose differently: the row shows one choice."""
+    label = "adnce[tuned]"
+    for number, mu in enumerate((0.2, 0.7)):
+        store = Store(tmp_path / str(number))
+        cells = [
+            replace(CELL, loss=f"adnce(mu={mu})", seed=seed)
+            for seed in (2 * number, 2 * number + 1)
+        ]
+        for cell in cells:
+            made = record(f"{mu}-{cell.seed}", cell=cell.to_dict(), source=str(mu))
+            store.write_record(cell, replace(made, finished=f"2026-01-0{number + 1}"))
+        store.write_study(plan(*(place(cell, f"{mu}-{cell.seed}", label) for cell in cells)))
+    found = load_records(tmp_path / "0", tmp_path / "1")
+    done = found[found["status"] == "done"]
+    assert set(done["spec"]) == {"adnce(mu=0.7)"}
+    assert set(done["seed"]) == {2, 3}
+    assert any("2 records of tuned losses left out" in note for note in found.attrs["notes"])
+    assert found.loc[found["status"] == "missing", "seed"].tolist() == [0, 1]
+
+
+def test_an_earlier_choice_does_not_stay_as_a_loss_of_its_own(tmp_path: Path) -> None:
+    """More trials, another choice: the earlier finals are of the same row, and left out."""
+    store = Store(tmp_path)
+    label = "adnce[tuned]"
+    old, new = (replace(CELL, loss=f"adnce(mu={mu})") for mu in (0.2, 0.7))
+    more = replace(old, seed=8)
+    for cell, key in ((old, "old"), (more, "more"), (new, "new")):
+        store.write_record(cell, record(key, cell=cell.to_dict(), source=cell.loss))
+    store.write_study(plan(place(old, "old", label), place(more, "more", label)))
+    store.write_study(plan(place(new, "new", label)))
+    found = load_records(tmp_path)
+    assert set(found["loss"]) == {label}
+    assert set(found["key"]) == {"new"}
+    assert any("2 records of tuned losses left out" in note for note in found.attrs["notes"])
+    store.write_study(plan(place(old, "old", label)))
+    found = load_records(tmp_path)
+    assert set(found["key"]) == {"old", "more"}, "fewer seeds: the others keep their row"
+
+
+def test_what_failed_in_one_folder_is_not_missing_in_another(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        store = Store(tmp_path / name)
+        store.write_study(plan(place(CELL, "k" * 16)))
+        other = replace(CELL, seed=9)
+        store.write_record(other, record("o" * 16, cell=other.to_dict()))
+    Store(tmp_path / "one").write_failure(CELL, Failure("k" * 16, "diverged", "nan"))
+    for folders in (("one", "two"), ("two", "one")):
+        found = load_records(*(tmp_path / name for name in folders))
+        assert found.loc[found["seed"] == 3, "status"].tolist() == ["diverged"]
+
+
+def test_folders_with_other_baselines_are_noticed(tmp_path: Path) -> None:
+    for loss in ("adnce", "infonce"):
+        cell = replace(CELL, loss=loss)
+        store = Store(tmp_path / loss)
+        store.write_record(cell, record(loss, cell=cell.to_dict(), source=loss))
+        store.write_study(plan(place(cell, loss)) | {"baseline": loss})
+    found = load_records(tmp_path / "adnce", tmp_path / "infonce")
+    assert "baselines adnce, infonce: adnce is taken" in found.attrs["notes"][0]

@@ -237,3 +237,27 @@ def test_a_losss_own_pairing_is_used_and_a_method_serves_again() -> None:
             RANDOMNESS,
         )
         assert method.used_pairing == pairing
+
+
+def test_probes_on_the_way_change_nothing_after_them() -> None:
+    """Bit for bit: scores, objectives, and what every later step saw."""
+    plain, probed = run("infonce"), run("infonce", probes=3)
+    assert probed.scores == plain.scores
+    assert probed.curve == plain.curve
+    assert probed.seen_digest == plain.seen_digest
+    assert [step for step, _ in probed.probed] == [1, 2, 4]
+    assert all(scores.keys() == {"accuracy"} for _, scores in probed.probed)
+    assert plain.probed == run(None, probes=3).probed == []
+
+
+def test_a_probe_is_the_score_of_a_shorter_run() -> None:
+    """On validation, which is all that it looks at."""
+    task = plugins.build("tasks", "blobs(steps=5)")
+    task.steps = 2
+    short = run("infonce", task=task, splits=("validation",))
+    whole = run("infonce", probes=3, splits=("validation",))
+    assert dict(whole.probed)[2] == short.scores["validation"]
+
+
+def test_more_probes_than_steps_are_one_a_step() -> None:
+    assert [step for step, _ in run("infonce", probes=50).probed] == [1, 2, 3, 4]

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from test_records import record
 
+from harness.cells import Cell, Planned
 from harness.records import Failure, Store
-from harness.study import Cell, Planned
 from harness.tuning import choose
 
 SCORES = {0: [60.0, 61.0], 1: [64.0, 60.0], 2: [63.0, 61.0], 3: [50.0, 99.0]}

@@ -1,0 +1,148 @@
+"""A board of many records: seconds to read, compute and write it, and for a browser to show it.
+
+    python benchmarks/boards.py --records 10000
+
+The records are made up (3 tasks, 4 tuned losses with 32 trials each, the rest fixed), written
+by the store itself, and probed four times; everything after that is what `triptych board` does.
+The page is opened in Debian's `chromium` where it is installed.
+"""
+
+import argparse
+import resource
+import shutil
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from harness import provenance
+from harness.cells import UNTRAINED, Cell
+from harness.records import Record, Store
+from harness.table import load_records
+from leaderboards import files, leaderboard
+
+TASKS = {"images": ("image", ["accuracy"]), "sentences": ("sentence", ["sts_spearman"]),
+         "nodes": ("graph", ["accuracy", "macro_f1"])}  # fmt: skip
+SEEDS, TRIALS, TUNED = 10, 32, 4
+
+
+def main() -> None:
+    """Write the records, and time every part of their board."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--records", type=int, default=10_000)
+    parser.add_argument("--keep", type=Path, help="leave the board here")
+    wanted = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        number = timed("write the records", lambda: write(Path(folder), wanted.records))
+        print(f"  {number} records")
+        records = timed("load_records", lambda: load_records(folder))
+        board = timed("leaderboard", lambda: leaderboard(records))
+        print(f"  {len(board.rows)} rows, {len(board.trials)} trials, {len(records)} scores")
+        texts = timed("all files", lambda: dict(files(board)))
+        page = (wanted.keep or Path(folder)) / "board.html"
+        page.write_text(texts["board.html"], encoding="utf-8")
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        print(f"  page {len(texts['board.html']) / 2**20:.1f} MiB; peak memory {peak:.0f} MiB")
+        show(page)
+
+
+def timed(name, work):
+    """Print how long ``work`` takes, and return what it does."""
+    started = time.perf_counter()
+    found = work()
+    print(f"{name:>20} {time.perf_counter() - started:7.2f} s", flush=True)
+    return found
+
+
+def write(folder: Path, number: int) -> int:
+    """Write about ``number`` records and their plan, and return how many they are."""
+    store = Store(folder)
+    plan: list[dict] = []
+    rows = (number - len(TASKS) * TUNED * TRIALS * 2) // (len(TASKS) * SEEDS)
+    for task in TASKS:
+        for loss in range(TUNED):
+            for trial in range(TRIALS):
+                for seed in (10_000, 10_001):
+                    spec = f"adnce(temperature={0.02 + trial / 40:.4g}, mu={loss / 8})"
+                    cell = Cell(task, "siamese", spec, seed, scored="validation")
+                    put(store, plan, cell, f"adnce(mu={loss / 8})[tuned]", trial)
+        for row in range(rows):
+            loss = UNTRAINED if row == 0 else f"infonce(temperature={row / 100})"
+            for seed in range(SEEDS):
+                put(store, plan, Cell(task, "siamese", loss, seed, probes=4 * (row > 0)), loss)
+    space = {"temperature": {"low": 0.02, "high": 1.0, "log": True}}
+    spaces = {f"adnce(mu={loss / 8})[tuned]": space for loss in range(TUNED)}
+    baseline = "infonce(temperature=0.01)"
+    store.write_study({"baseline": baseline, "spaces": spaces, "plan": plan})
+    return len(plan)
+
+
+def put(store: Store, plan: list[dict], cell: Cell, label: str, trial: int | None = None) -> None:
+    """Write one made-up record, and its place in the plan."""
+    number = len(plan)
+    draw = np.random.default_rng(number)
+    modality, metrics = TASKS[cell.task]
+    key = f"{number:016x}"
+    steps = 0 if cell.loss == UNTRAINED else 100
+
+    def scores() -> dict[str, float]:
+        return {metric: float(draw.normal(80, 2)) for metric in metrics}
+
+    splits = ("validation", "test") if cell.scored == "test" else ("validation",)
+    record = Record(
+        key=key,
+        cell=cell.to_dict(),
+        modality=modality,
+        settings={"loss": {"temperature": round(float(draw.uniform(0.02, 1)), 4), "mu": 0.5}},
+        scores={split: scores() for split in splits},
+        probed=[[20 * i, scores()] for i in range(1, cell.probes + 1)],
+        curve=[[i, 4.0] for i in range(1, steps + 1)],
+        steps=steps,
+        seconds={"train": 20.0, "evaluate": 3.0, "total": 25.0},
+        throughput=1000.0,
+        peak_memory={"resident": 5 * 10**8},
+        digests={
+            "start": f"{cell.task}-{cell.seed}",
+            "seen": f"{cell.task}-{cell.seed}" if steps else "",
+        },
+        data={f"{cell.task}.whl": "0" * 64},
+        source=cell.loss,
+        frame="frame",
+        versions=provenance.versions(),
+        commit="0" * 40,
+        device="cpu",
+        finished=(datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number)).isoformat(),
+    )
+    store.write_record(cell, record)
+    place = {"label": label, "trial": trial, "modality": modality, "key": key}
+    plan.append({**place, "cell": cell.to_dict()})
+
+
+def show(page: Path) -> None:
+    """Print how long a browser takes from opening the page to its first figure."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        print("no chromium here: the page was not opened")
+        return
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+        for _ in range(3):
+            tab = browser.new_page(viewport={"width": 1440, "height": 900})
+            started = time.perf_counter()
+            tab.goto(page.as_uri())
+            ready = time.perf_counter() - started
+            tab.locator(".plot").first.scroll_into_view_if_needed()
+            tab.locator(".plot.drawn").first.wait_for(timeout=120_000)
+            drawn = time.perf_counter() - started
+            print(f"  opened in {ready:.2f} s, first figure after {drawn:.2f} s")
+            tab.close()
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Cells: what a study is made of, a record is of, and an engine runs."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+UNTRAINED = "untrained"
+"""The reserved name in place of a loss: the encoder at step 0, same evaluation."""
+
+
+TUNED = "[tuned]"
+"""What is put behind the name of a loss whose settings are chosen on validation."""
+
+Spec = str
+"""A plugin's name with settings, in its one canonical form."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One task, method, loss and seed, each plugin by its canonical spec.
+
+    Attributes:
+        task: its spec.
+        method: its spec.
+        loss: its spec, or ``untrained``.
+        seed: the seed.
+        scored: ``test``: on validation and test; ``validation``: test is not looked at.
+        probes: how often validation is scored during training.
+    """
+
+    task: str
+    method: str
+    loss: str
+    seed: int
+    scored: Literal["test", "validation"] = "test"
+    probes: int = 0
+
+    def __str__(self) -> str:
+        """Return the cell's label."""
+        return f"{self.task} / {self.method} / {self.loss} / seed {self.seed}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the cell as plain values; ``Cell(**values)`` is the way back."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A cell with its place in a study.
+
+    Attributes:
+        cell: what is run.
+        label: the row of the board that it belongs to.
+        trial: which tuning trial it is of, or None: one that is scored on test.
+    """
+
+    cell: Cell
+    label: str
+    trial: int | None = None

@@ -1,0 +1,77 @@
+"""What is installed, as lines: plugins with their settings, studies with their size."""
+
+import inspect
+from contextlib import suppress
+from typing import Any
+
+from harness import plugins
+from harness.errors import InputError
+from harness.methods.base import misfit
+from harness.study import Study
+
+
+def plugin_row(
+    kind: str, name: str, fits: dict[str, list[str]] | None
+) -> tuple[str, str, list[str]]:
+    """Return a plugin's name, the first line of its docstring, and details to print below.
+
+    A plugin that cannot be loaded has its error in their place: the others are listed.
+    """
+    try:
+        plugin = plugins.load(kind, name)
+        settings = plugins.settings(kind, name)
+    except InputError as error:
+        return name, f"cannot be used: {error}", []
+    text = inspect.getdoc(plugin) or ""
+    details = [", ".join(f"{key}={value!r}" for key, value in settings.items())]
+    if fits is not None:
+        _, _, papers = text.partition("References:")
+        details.append(" ".join(papers.split()))
+        if pairing := getattr(plugin, "pairing", None):
+            details.append(f"pairing: {pairing}")
+        details += fits.get(name, [])
+    return name, text.partition("\n")[0], details
+
+
+def fits(kind: str) -> dict[str, list[str]]:
+    """Return for each loss the methods, and for each method the losses, that go with it."""
+    if kind not in ("losses", "methods"):
+        return {}
+    built: dict[str, dict[str, Any]] = {"losses": {}, "methods": {}}
+    for group, made in built.items():
+        for name in plugins.names(group):
+            with suppress(InputError):  # Its own row says why.
+                made[name] = plugins.build(group, name)
+
+    pairs = [
+        (method, loss)
+        for method, how in built["methods"].items()
+        for loss, what in built["losses"].items()
+        if misfit(how, what) is None
+    ]
+    if kind == "losses":
+        return {
+            loss: ["methods: " + (", ".join(m for m, other in pairs if other == loss) or "none")]
+            for loss in built["losses"]
+        }
+    return {
+        method: [
+            "losses: " + (", ".join(loss for other, loss in pairs if other == method) or "none"),
+            "tasks: those with labels" if how.needs_labels else "",
+        ]
+        for method, how in built["methods"].items()
+    }
+
+
+def study_line(study: Study) -> str:
+    """Return how many cells a study has: tasks, rows (a loss with a method) and seeds."""
+    assert isinstance(study.seeds, tuple)
+    trials = len(study.trials())
+    finals = study.size() - trials
+    rows = sum(len(entry.methods) for entry in study.entries) + len(study.all_methods)
+    parts = [
+        f"{count} {one if count == 1 else one + 's'}"
+        for count, one in ((len(study.tasks), "task"), (rows, "row"), (len(study.seeds), "seed"))
+    ]
+    budget = f", after {trials} cells of tuning" if trials else ""
+    return f"{finals} cells: {' x '.join(parts)}{budget}"

@@ -1,0 +1,107 @@
+"""Reading what a study says: every part checked, every mistake gathered."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from harness import search
+from harness.cells import UNTRAINED, Spec
+from harness.errors import InputError, require_number, unknown
+
+MOST_SEEDS = 10_000
+FIRST_TUNING_SEED = MOST_SEEDS
+"""Seeds given by their number never meet those of tuning given so."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The budget that every searched loss gets on every task, with every method.
+
+    Attributes:
+        trials: how many points of its space are tried.
+        seeds: the seeds that each is tried with; none of them is used for the board.
+    """
+
+    trials: int
+    seeds: tuple[int, ...]
+
+
+class Mistakes:
+    """What is wrong with a study, gathered so that it is said at once."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def add(self, line: str) -> None:
+        """Take down one more."""
+        self.lines.append(line)
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Take down the error of a block instead of raising it."""
+        try:
+            yield
+        except InputError as error:
+            self.lines += str(error).split("\n")
+
+    def error(self, name: object) -> InputError:
+        """Return them as one error."""
+        return InputError("\n".join([f"The study {name!r} is wrong:", *self.lines]))
+
+    def stop(self, name: object) -> None:
+        """Raise them, if there are any."""
+        if self.lines:
+            raise self.error(name)
+
+
+def table_of(group: str, value: Any, wrong: Mistakes) -> dict[Spec, Mapping[str, Any]]:
+    """Return {spec: settings} of a list of specs or of a table; ``untrained`` is left out."""
+    listed = isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+    tabled = isinstance(value, Mapping) and all(isinstance(v, Mapping) for v in value.values())
+    if not listed and not tabled:
+        example = "adnce = {mu = 0.5}" if group == "losses" else "images = {labels = 20}"
+        wrong.add(
+            f'`{group}` must be a list of specs, such as ["{example.split()[0]}"], or a table of '
+            f"their settings, such as [{group}] {example}: got {value!r}."
+        )
+        return {}
+    found = dict(value) if tabled else {spec: {} for spec in value}
+    if group == "losses":
+        found.pop(UNTRAINED, None)
+    if not found:
+        extra = f" ({UNTRAINED!r} is always included)" if group == "losses" else ""
+        wrong.add(f"`{group}` must name at least one of the {group}{extra}: got none.")
+    return found
+
+
+def seeds_of(name: str, value: Any, first: int, wrong: Mistakes) -> tuple[int, ...]:
+    """Return seeds: a list as it is, a number n as n of them from ``first`` on."""
+    many = type(value) is int
+    seeds = list(range(first, first + min(value, MOST_SEEDS + 1))) if many else value
+    good = isinstance(seeds, list | tuple) and all(type(s) is int and s >= 0 for s in seeds)
+    if good and 1 <= len(seeds) <= MOST_SEEDS and len(set(seeds)) == len(seeds):
+        return tuple(seeds)
+    wrong.add(
+        f"`{name}` must be a number of seeds, 1 to {MOST_SEEDS}, or a list of different ones, "
+        f"each 0 or above: got {value!r}."
+    )
+    return ()
+
+
+def tuning_of(value: Any, wrong: Mistakes) -> Tuning | None:
+    """Return the budget that a study's table ``tuning`` describes."""
+    if value is None:
+        return None
+    if isinstance(value, Tuning):
+        value = asdict(value)
+    if not isinstance(value, Mapping):
+        wrong.add(f"`tuning` must be a table, such as {{trials = 8, seeds = 2}}: got {value!r}.")
+        return None
+    known = [field.name for field in fields(Tuning)]
+    wrong.lines += [str(unknown("key of tuning", key, known)) for key in value if key not in known]
+    wrong.lines += [f"`tuning.{key}` is missing." for key in known if key not in value]
+    trials = value.get("trials", 1)
+    with wrong.caught():
+        require_number("tuning.trials", trials, at_least=1, at_most=search.MOST_TRIALS, whole=True)
+    return Tuning(trials, seeds_of("tuning.seeds", value.get("seeds", 1), FIRST_TUNING_SEED, wrong))

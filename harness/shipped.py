@@ -1,0 +1,39 @@
+"""The studies that installed distributions ship."""
+
+import warnings
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+from harness.errors import InputError
+from harness.plugins import load, names
+
+
+def shipped() -> dict[str, Traversable]:
+    """Return {name: file} of the studies that installed distributions ship.
+
+    An entry point of the group ``harness.studies`` names a package; each of its
+    TOML files is a study.
+
+    A package that cannot be loaded is left out, with a warning.
+
+    Raises:
+        InputError: where two packages ship a study of the same name.
+    """
+    found: dict[str, Traversable] = {}
+    for package in names("studies"):
+        try:
+            folder = files(load("studies", package))
+        except InputError as error:
+            warnings.warn(str(error), stacklevel=2)
+            continue
+        for file in folder.iterdir():
+            study = file.name.removesuffix(".toml")
+            if study == file.name:
+                continue
+            if study in found:
+                raise InputError(
+                    f"Two studies are named {study!r}: {found[study]} and {file}. "
+                    "Name the one you want by its path."
+                )
+            found[study] = file
+    return dict(sorted(found.items()))
