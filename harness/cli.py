@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from harness import terminal
 from harness.errors import InputError
-from harness.terminal import clock, err, out
+from harness.terminal import clock, err, escape, out
 
 if TYPE_CHECKING:
     from harness.study import Study
@@ -174,7 +173,8 @@ def plan_command(
         source = f"from {known} records" if known else "from a few steps of each task here"
         out.print(
             f"About {clock(seconds / jobs)} with {jobs} workers ({clock(seconds)} of one) for "
-            f"the {len(left)} that have no record, {source}."
+            f"the {len(left)} that have no record, {source}.",
+            soft_wrap=True,
         )
 
 
@@ -276,9 +276,9 @@ def _show(board: "Leaderboard") -> None:
     out.print("difference: to the baseline, mean over paired seeds with its 95% t interval;")
     out.print("p: paired t-test, Holm's correction over losses; rank: 1 is best.")
     for line in leaderboards.sentences(board):
-        out.print(line, markup=False, soft_wrap=True)
+        out.print(escape(line), soft_wrap=True)
     for note in board.notes:
-        err.print(note, style="yellow", markup=False, soft_wrap=True)
+        err.print(escape(note), style="yellow", soft_wrap=True)
 
 
 def _show_pairing(board: "Leaderboard") -> None:

@@ -13,6 +13,7 @@ import torch
 
 from harness import plugins
 from harness.cells import UNTRAINED, Cell, Planned
+from harness.errors import InputError
 from harness.randomness import Randomness
 from harness.records import Store
 from harness.study import Study
@@ -55,13 +56,29 @@ def costs(
     process, with the first loss that goes with the method; data are fetched for it.
     """
     found = from_records(folder) if folder is not None else {}
-    for planned in [*study.trials(), *study.finals({})]:
+    first: dict[tuple[str, str], Cell] = {}
+    for planned in all_cells(study):
         cell = planned.cell
-        key = cell.task, cell.method
-        if key not in found and cell.loss != UNTRAINED:
-            listen(f"{cell.task} with {cell.method}")
-            found[key] = measure(cell)
+        if cell.loss != UNTRAINED:
+            first.setdefault((cell.task, cell.method), cell)
+    for key in product(study.tasks, study.all_methods):
+        if key not in found:
+            listen(" with ".join(key))
+            found[key] = _measured(first[key])
     return {key: found[key] for key in product(study.tasks, study.all_methods)}
+
+
+def _measured(cell: Cell) -> Cost:
+    """Return the cost of ``cell``, or raise an :class:`InputError` that says what to do."""
+    try:
+        return measure(cell)
+    except InputError:
+        raise
+    except Exception as error:  # A plugin's own, or a loss that diverges at once.
+        raise InputError(
+            f"Could not time {cell}: {type(error).__name__}: {error} "
+            "Leave the estimate out with `--no-time`."
+        ) from error
 
 
 def from_records(folder: str | Path) -> dict[tuple[str, str], Cost]:

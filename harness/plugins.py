@@ -178,7 +178,7 @@ def _read(spec: str) -> tuple[str, Settings]:
         given = {keyword.arg: _literal(keyword.value) for keyword in call.keywords}
         if None in given or len(given) < len(call.keywords):
             raise ValueError
-    except (ValueError, SyntaxError, TypeError) as error:
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
         raise InputError(
             f"A spec must read `name` or `name(setting=value, ...)`: got {spec!r}."
         ) from error
@@ -202,7 +202,7 @@ def _typed(group: str, name: str, known: Mapping[str, Any], key: str, value: Any
     default = known[key]
     if default is None or type(value) is type(default):
         return value
-    if isinstance(default, float) and type(value) is int:
+    if isinstance(default, float) and type(value) is int and abs(value) < 2**1023:
         return float(value)
     rules = {float: "a number", int: "a whole number", str: "a text", bool: "True or False"}
     rule = rules.get(type(default), f"a {type(default).__name__}")

@@ -9,6 +9,11 @@ from harness import search
 from harness.cells import UNTRAINED, Spec
 from harness.errors import InputError, require_number, unknown
 
+EXAMPLES = {
+    "losses": "adnce = {mu = 0.5}",
+    "methods": "moco = {momentum = 0.99}",
+    "tasks": "images = {labels = 20}",
+}
 MOST_SEEDS = 10_000
 FIRST_TUNING_SEED = MOST_SEEDS
 """Seeds given by their number never meet those of tuning given so."""
@@ -60,15 +65,15 @@ def table_of(group: str, value: Any, wrong: Mistakes) -> dict[Spec, Mapping[str,
     listed = isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
     tabled = isinstance(value, Mapping) and all(isinstance(v, Mapping) for v in value.values())
     if not listed and not tabled:
-        example = "adnce = {mu = 0.5}" if group == "losses" else "images = {labels = 20}"
+        example = EXAMPLES[group]
         wrong.add(
             f'`{group}` must be a list of specs, such as ["{example.split()[0]}"], or a table of '
             f"their settings, such as [{group}] {example}: got {value!r}."
         )
         return {}
     found = dict(value) if tabled else {spec: {} for spec in value}
-    if group == "losses":
-        found.pop(UNTRAINED, None)
+    if group == "losses" and found.pop(UNTRAINED, None):
+        wrong.add(f"`losses.{UNTRAINED}` has no settings: it is the encoder before any step.")
     if not found:
         extra = f" ({UNTRAINED!r} is always included)" if group == "losses" else ""
         wrong.add(f"`{group}` must name at least one of the {group}{extra}: got none.")

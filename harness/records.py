@@ -119,6 +119,11 @@ class Store:
         self.given = Path(folder)
         self.folder = self.given.absolute()  # A plugin may change the working folder.
 
+    @property
+    def study_path(self) -> Path:
+        """Return where the plan of the last run is."""
+        return self.folder / "study.json"
+
     def record_path(self, cell: Cell, key: str) -> Path:
         """Return where the record of ``cell`` with this key is, or would be."""
         return self.folder / "records" / f"{_slug(cell)}-{key}.json"
@@ -185,12 +190,12 @@ class Store:
             and place.get("trial") is None
             and place["key"] not in now | {""}
         ]
-        write_atomically(self.folder / "study.json", json.dumps(values, indent=1) + "\n")
+        write_atomically(self.study_path, json.dumps(values, indent=1) + "\n")
 
     def study(self) -> dict[str, Any]:
         """Return the study that was last run here: nothing where it cannot be read."""
         try:
-            found = json.loads((self.folder / "study.json").read_text("utf-8"))
+            found = json.loads(self.study_path.read_text("utf-8"))
             good = isinstance(found["baseline"], str | None) and all(
                 isinstance(place["label"], str) and isinstance(place["key"], str)
                 and Cell(**place["cell"])

@@ -17,6 +17,7 @@ study, or a setting to another loss, moves nobody's trials."""
 
 MOST_TRIALS = 4096
 SEQUENCE_SEED = 0
+MOST = 1e12
 DIGITS = 4
 """Significant digits of a tried value: a spec is to be read by people."""
 
@@ -45,6 +46,11 @@ class Range:
             value = self.low + u * (self.high - self.low)
         return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
 
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """Return the values that have to be right for all to be: both ends."""
+        return self.low, self.high
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as it is written in a study."""
         return {"low": self.low, "high": self.high} | ({"log": True} if self.log else {})
@@ -63,6 +69,11 @@ class Choices:
         'graph'
         """
         return self.options[int(u * len(self.options))]
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """Return the values that have to be right for all to be: each of them."""
+        return self.options
 
     def to_dict(self) -> list[Any]:
         """Return it as it is written in a study."""
@@ -103,10 +114,10 @@ def read(name: str, value: Any, default: Any) -> Range | Choices:
         InputError: where it is neither, or its bounds make no sense.
     """
     if isinstance(value, list | tuple):
-        kinds = {(type(option), option) for option in value if option.__hash__ is not None}
+        plain = all(isinstance(option, str | int | float | None) for option in value)
         require(
-            len(value) >= 2 and len(kinds) == len(value),
-            f"`{name}` must list at least two different choices: got {value!r}.",
+            plain and len(value) >= 2 and len(set(value)) == len(value),
+            f"`{name}` must list at least two different numbers or texts: got {value!r}.",
         )
         return Choices(tuple(value))
     for key in value:
@@ -125,14 +136,18 @@ def read(name: str, value: Any, default: Any) -> Range | Choices:
         not (whole and log),
         f"`{name}` must be whole, and whole numbers have no `log`: list choices instead.",
     )
-    require_number(f"{name}.low", value["low"], above=0 if log else None, whole=whole)
-    require_number(f"{name}.high", value["high"], whole=whole)
-    low, high = value["low"], value["high"]
-    require(
-        math.isfinite(low) and math.isfinite(high) and low < high,
-        f"`{name}` must have low < high, both finite: got {low!r} and {high!r}.",
+    require_number(
+        f"{name}.low", value["low"], above=0 if log else None, at_least=-MOST, whole=whole
     )
-    return Range(low, high, log, True) if whole else Range(float(low), float(high), log)
+    require_number(f"{name}.high", value["high"], at_most=MOST, whole=whole)
+    low, high = value["low"], value["high"]
+    require(low < high, f"`{name}` must have low < high: got {low!r} and {high!r}.")
+    part = Range(low, high, log, True) if whole else Range(float(low), float(high), log)
+    require(
+        part.at(0.0) != part.at(0.999),
+        f"`{name}` must be wide enough to differ in {DIGITS} digits: got {low!r} to {high!r}.",
+    )
+    return part
 
 
 def require_settings(space: Space) -> None:

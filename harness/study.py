@@ -1,5 +1,6 @@
 """Studies: a TOML file, or its parts, into cells."""
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import InitVar, asdict, dataclass, field, fields, replace
@@ -21,6 +22,8 @@ from harness.search import Space, settings_at
 from harness.shipped import shipped
 
 Table = Mapping[str, Any]
+MOST_CELLS = 100_000
+MOST_PROBES = 1000
 MOST_LINES = 20
 """Of what is wrong with trials: a space that is wrong is so at most of its points."""
 
@@ -98,8 +101,13 @@ class Study:
         wrong = Mistakes()
         if not isinstance(self.name, str):
             wrong.add(f"`name` must be a text: got {self.name!r}.")
+        elif not re.fullmatch(r"\w[\w. -]*", self.name):
+            wrong.add(
+                f"`name` must be of letters, digits, '.', '_', '-' and spaces, a letter or digit "
+                f"first: it names a folder. Got {self.name!r}."
+            )
         with wrong.caught():
-            require_number("probes", self.probes, at_least=0, whole=True)
+            require_number("probes", self.probes, at_least=0, at_most=MOST_PROBES, whole=True)
         if steps is not None:
             with wrong.caught():
                 require_number("steps", steps, at_least=1, whole=True)
@@ -119,6 +127,12 @@ class Study:
         self._set("seeds", seeds_of("seeds", self.seeds, 0, wrong))
         self._set("tuning", tuning_of(self.tuning, wrong))
         wrong.stop(self.name)
+        if self.size() > MOST_CELLS:
+            wrong.add(
+                f"A study must have at most {MOST_CELLS} cells: got {self.size()}. Take fewer "
+                "seeds or trials, or make several studies."
+            )
+            wrong.stop(self.name)
         wrong.lines += self._untunable() + self._misfits()
         if self.baseline is not None:
             with wrong.caught():
@@ -206,7 +220,7 @@ class Study:
             file, name = known[str(source)], str(source)
         try:
             values = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # Not TOML, not text, or nested too deep.
             raise InputError(f"The study {str(source)!r} is not valid TOML: {error}.") from error
         return cls.from_dict({"name": name} | values)
 
@@ -296,7 +310,12 @@ class Study:
     def size(self) -> int:
         """Return the number of cells in all."""
         rows = sum(len(entry.methods) for entry in self.entries) + len(self.all_methods)
-        return len(self.trials()) + len(self.tasks) * rows * len(self._seeds())
+        cells = rows * len(self._seeds())
+        if self.tuning is not None:
+            assert isinstance(self.tuning, Tuning)
+            searched = sum(len(entry.methods) for entry in self.entries if entry.space)
+            cells += searched * self.tuning.trials * len(self.tuning.seeds)
+        return cells * len(self.tasks)
 
     def trials(self) -> list[Planned]:
         """Return the cells of the tuning trials: scored on validation alone."""
@@ -378,7 +397,9 @@ def _entry(spec: Spec, table: Table, methods: tuple[Spec, ...]) -> Entry:
             elif key in given:
                 wrong.add(f"`{key}` of the loss {spec!r} is both fixed and searched.")
             else:
-                space[key] = search.read(f"{name}.{key}", value, known[key])
+                space[key] = part = search.read(f"{name}.{key}", value, known[key])
+                for end in part.ends:
+                    build("losses", with_settings("losses", name, {key: end}))
     with wrong.caught():
         spec = with_settings("losses", spec, fixed)
         build("losses", spec)

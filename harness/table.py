@@ -1,7 +1,7 @@
 """The table that boards are made from: a folder's records, and the cells without one."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,8 @@ class _Plan:
     places: dict[str, list[Place]] = field(default_factory=dict)
     planned: dict[Place, list[tuple[Store, dict[str, Any]]]] = field(default_factory=dict)
     current: set[str] = field(default_factory=set)
+    budgets: dict[str, str] = field(default_factory=dict)
+    left_out: set[str] = field(default_factory=set)
     spaces: dict[str, str] = field(default_factory=dict)
     baselines: list[str] = field(default_factory=list)
 
@@ -68,36 +70,43 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     """
     stores = [Store(each) for each in (folder, *more)]
     plan = _Plan()
-    for store in stores:
-        _read_plan(store, plan)
     notes: list[str] = []
+    for store in stores:
+        _read_plan(store, plan, notes)
     candidates: list[_Found] = []
     for store in stores:
+        found = 0
         for path, record in store.scan():
             if record is None:
                 notes.append(f"Not a good record, left out: {path}")
             else:  # No board draws the objective: without it, thousands fit into memory.
                 candidates += _placed(replace(record, curve=[]), plan)
-    if not candidates:
-        names = ", ".join(repr(str(store.given)) for store in stores)
-        raise InputError(
-            f"There is no record under {names}. Run a study first: "
-            f"`triptych run quickstart --out {stores[0].given}`."
-        )
-    chosen = _one_version(candidates, notes)
+                found += 1
+        if not found:
+            damaged = "".join(f"\n{note}" for note in notes)
+            raise InputError(
+                f"There is no record under {str(store.given)!r}. Run a study first: "
+                f"`triptych run quickstart --out {store.given}`.{damaged}"
+            )
+    chosen = _one_version(_as_planned(candidates, plan, notes), notes)
     rows = [
         row
         for found in sorted(chosen.values(), key=lambda found: found.record.finished)
         for row in _score_rows(found, plan)
     ]
-    rows += [
-        _lost_row(place, planned, plan)
-        for place, planned in plan.planned.items()
-        if place not in chosen
-    ]
+    specs = {_row(found): found.record.cell["loss"] for found in chosen.values()}
+    for place, planned in plan.planned.items():
+        if place not in chosen:
+            lost = _lost_row(place, planned, plan)
+            key = (place.task, place.method, place.label, "")
+            rows.append(lost if place.stage == "tuning" else lost | {
+                "spec": specs.get(key, lost["spec"])  # Of the choice that is shown.
+            })  # fmt: skip
     labels = list(dict.fromkeys(row["loss"] for row in rows))
     wanted = [*plan.baselines, "infonce", f"infonce{TUNED}", *labels]
     baseline = next(label for label in wanted if label in labels)
+    if plan.baselines and plan.baselines[0] != baseline:
+        notes.append(f"The study's baseline {plan.baselines[0]} has no row: {baseline} is taken.")
     if len(set(plan.baselines)) > 1:
         notes.append(
             f"The folders' studies have the baselines {', '.join(dict.fromkeys(plan.baselines))}: "
@@ -112,17 +121,34 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     return table
 
 
-def _read_plan(store: Store, plan: _Plan) -> None:
-    """Add what was last planned in ``store``."""
+def _read_plan(store: Store, plan: _Plan, notes: list[str]) -> None:
+    """Add what was last planned in ``store``: of a tuned row, the first folder's budget."""
     study = store.study()
     if not study:
+        if store.study_path.exists():
+            notes.append(
+                f"{store.study_path} cannot be read: missing cells, tuned rows and the baseline "
+                "are not known. The command of the run writes it anew."
+            )
         return
     if study["baseline"] is not None:
         plan.baselines.append(study["baseline"])
+    other = set()
     for label, space in study.get("spaces", {}).items():
-        plan.spaces[label] = json.dumps(space)
+        budget = json.dumps([space, study.get("tuning")])
+        if plan.budgets.setdefault(label, budget) == budget:
+            plan.spaces[label] = json.dumps(space)
+        else:
+            other.add(label)
+            notes.append(
+                f"{label} was tuned in {store.given} with another space or budget: its records "
+                "there are left out."
+            )
     for planned in study["plan"]:
         place = _place(planned)
+        if place.label in other:
+            plan.left_out.add(planned["key"])
+            continue
         if planned["key"]:
             plan.places.setdefault(planned["key"], []).append(place)
             plan.current.add(planned["key"])
@@ -144,10 +170,29 @@ def _placed(record: Record, plan: _Plan) -> list[_Found]:
     if places:
         planned = record.key in plan.current
         return [_Found(record, place, planned) for place in dict.fromkeys(places)]
-    if _stage(cell) == "tuning":  # Of a budget that is no longer the study's.
-        return []
+    if _stage(cell) == "tuning" or record.key in plan.left_out:
+        return []  # Of a budget that is not, or no longer, the board's.
     place = Place(cell.task, cell.method, cell.loss, "final", None, cell.seed)
     return [_Found(record, place, planned=False)]
+
+
+def _as_planned(candidates: Iterable[_Found], plan: _Plan, notes: list[str]) -> Iterator[_Found]:
+    """Yield those that the plan asks for, where it asks for any.
+
+    A cell that failed with today's code is not shown by a record of yesterday's.
+    """
+    old: set[str] = set()
+    for found in candidates:
+        asked = plan.planned.get(found.place)
+        if asked is None or found.record.key in {entry["key"] for _, entry in asked}:
+            yield found
+        else:
+            old.add(found.record.key)
+    if old:
+        notes.append(
+            f"{len(old)} records of other code, data or settings than planned left out; "
+            "the command of the run makes them anew."
+        )
 
 
 def _one_version(candidates: Iterable[_Found], notes: list[str]) -> dict[Place, _Found]:

@@ -1,6 +1,7 @@
 """What the command line shows: tables, progress, what became of a run."""
 
 import io
+import re
 import sys
 import time
 from collections.abc import Collection, Iterable, Iterator
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as escape_markup
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column, Table
 
@@ -21,8 +22,23 @@ if TYPE_CHECKING:
 for stream in (sys.stdout, sys.stderr):
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")  # A terminal without "±" still gets its board.
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+"""Characters that move cursors and name windows; a plugin's error may hold any."""
 out = Console(highlight=False, emoji=False)
 err = Console(stderr=True, highlight=False, emoji=False)
+
+
+def escape(text: str) -> str:
+    r"""Return ``text`` that neither rich nor the terminal takes for an instruction.
+
+    >>> print(escape("[red]a\x1b[31m"))
+    \[red]a\x1b[31m
+    """
+    return escape_markup(CONTROL.sub(_named, text))
+
+
+def _named(found: re.Match[str]) -> str:
+    return repr(found[0])[1:-1]
 
 
 def table(
@@ -93,7 +109,7 @@ def progress() -> "Iterator[Listener]":
                 + (f": {event.reason}" if event.reason else "")
             )
             with suppress(OSError):  # Nobody reads any more: that does not stop the run.
-                print(line, flush=True)
+                print(CONTROL.sub(_named, line), flush=True)
 
         yield print_line
         return

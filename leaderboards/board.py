@@ -45,15 +45,15 @@ def leaderboard(
         published: rows from papers, with the columns ``PUBLISHED_COLUMNS``; shown apart.
 
     Raises:
-        ValueError: where a column, the scores or the baseline are not in ``records``,
-            or ``rope`` is not a positive number.
+        ValueError: where a column, the scores or the baseline are not in ``records``, a
+            score is there twice with different values, or ``rope`` is not positive.
     """
     missing = [column for column in RECORD_COLUMNS if column not in records]
     if missing:
         raise ValueError(f"`records` must have the columns {missing}: got {list(records)}.")
     if not 0 < rope < math.inf:
         raise ValueError(f"`rope` must be a positive number of points, such as .5: got {rope}.")
-    records = records.reset_index(drop=True)  # Tables put together repeat their numbers.
+    records = _without_repeats(records)
     final = records[records["stage"] == "final"]
     lost = final["status"] != "done"
     scores = final[(final["split"] == "test") & (final["step"] == final["steps"])]
@@ -93,14 +93,31 @@ def leaderboard(
     )
 
 
+def _without_repeats(records: pd.DataFrame) -> pd.DataFrame:
+    """Return ``records`` with each score once: tables that were put together may overlap."""
+    score = ["task", "method", "loss", "stage", "trial", "seed", "split", "metric", "step"]
+    kept = records.drop_duplicates([*score, "status", "value"]).reset_index(drop=True)
+    twice = kept[kept.duplicated([*score, "status"]) & (kept["status"] == "done")]
+    if len(twice):
+        first = twice.iloc[0]
+        raise ValueError(
+            f"`records` must hold each score once: got {len(twice)} with two values, such as "
+            f"{first['metric']} of {first['loss']} on {first['task']}, seed {first['seed']}. "
+            "Read all folders at once: load_records(folder, another)."
+        )
+    return kept
+
+
 def _baseline(given: str | None, final: pd.DataFrame, losses: list[str]) -> str:
     studys = final.loc[final["baseline"].astype(bool), "loss"]
     wanted = [*studys.head(1), "infonce", *losses]
     if given is not None:
         wanted = [given, f"{given}[tuned]"]
     found = next((loss for loss in wanted if loss in losses), None)
+    if not losses:
+        raise ValueError("`records` must hold cells of the board: no cell is scored on test yet.")
     if found is None:
-        known = ", ".join(losses) or "none: no cell is scored on test yet"
+        known = ", ".join(losses)
         raise ValueError(f"`baseline` must be one of {known}: got {given!r}.")
     return str(found)
 
@@ -131,6 +148,18 @@ def _notes(rows: pd.DataFrame) -> list[str]:
             "with the baseline's. The others ran with other code, data, torch or device, or "
             "the baseline lacks them."
         )
+    for row in rows[rows["main"] & (rows["lost"] > 0)].to_dict("records"):
+        notes.append(
+            f"{row['loss']} on {row['task']} failed or diverged at {row['lost']} of "
+            f"{row['planned']} seeds: those that are left are no fair sample, and have no verdict."
+        )
+    idle = rows[rows["main"] & rows["trained"] & (rows["learned"].eq(False))]
+    if len(idle):
+        named = [f"{row['loss']} on {row['task']}" for row in idle.to_dict("records")]
+        notes.append(
+            f"Not shown to be better than untrained: {_some(named)}. What they learned, if "
+            "anything, does not show in this score."
+        )
     unranked = [
         f"{row['loss']} on {row['task']} ({row['seeds']} of {row['planned']} scores)"
         for row in rows[rows["main"] & rows["rank"].isna()].to_dict("records")
@@ -138,6 +167,10 @@ def _notes(rows: pd.DataFrame) -> list[str]:
     if unranked:
         notes.append(
             f"{len(unranked)} rows have no rank, which needs every seed of the baseline: "
-            f"{', '.join(unranked[:MOST_NAMED])}{', ...' if len(unranked) > MOST_NAMED else ''}."
+            f"{_some(unranked)}."
         )
     return notes
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:MOST_NAMED]) + (", ..." if len(names) > MOST_NAMED else "")

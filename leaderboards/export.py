@@ -9,7 +9,15 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from leaderboards.pairing import pairing_table
-from leaderboards.panel import BASELINE, BETTER, CANNOT_TELL, EQUIVALENT, NOT_RESOLVED, WORSE
+from leaderboards.panel import (
+    BASELINE,
+    BETTER,
+    CANNOT_TELL,
+    EQUIVALENT,
+    INCOMPLETE,
+    NOT_RESOLVED,
+    WORSE,
+)
 from leaderboards.tables import OVERALL_COLUMNS, ROW_COLUMNS, Leaderboard
 
 FIGURES = frozenset({
@@ -126,7 +134,8 @@ def to_latex(board: Leaderboard) -> str:
         name = f"{loss} ({method})" if several else loss
         values = [cells.get((method, loss, task, metric), "--") for task, metric in columns]
         lines.append(" & ".join([_latex(name), *values]) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+    notes = [f"% {_latex(_visible(note))}" for note in board.notes]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *notes, ""])
 
 
 def sections(board: Leaderboard) -> Iterator[Section]:
@@ -161,12 +170,15 @@ def sentences(board: Leaderboard) -> list[str]:
         gap = difference(row)
         about = f"{row['task']}: {row['loss']} against {board.baseline}"
         needed = row["seeds_needed"]
-        more = f"; about {needed:.0f} seeds would resolve it" if 0 < needed < 1e5 else ""
+        more = ""
+        if row["pairs"] < needed < 1e5:
+            more = f"; {needed:.0f} seeds would find one this large 4 times in 5"
         words = {
             BETTER: f"is better, {gap}",
             WORSE: f"is worse, {gap}",
             EQUIVALENT: f"is equivalent within {board.rope:g} points, {gap}",
             NOT_RESOLVED: f"is not resolved with {row['pairs']} seeds, {gap}{more}",
+            INCOMPLETE: f"failed or diverged at {row['lost']} of {row['planned']} seeds",
             CANNOT_TELL: f"cannot be told from {row['pairs']} paired seeds",
         }
         found.append(f"{about} {words[row['verdict']]}.")
@@ -267,11 +279,26 @@ def _latex(text: str) -> str:
 
 
 def _csv(table: pd.DataFrame) -> str:
-    return table.to_csv(index=False, lineterminator="\n")
+    """Return ``table`` as CSV; a text that a spreadsheet would run as a formula is quoted."""
+    return table.map(_no_formula).to_csv(index=False, lineterminator="\n")
+
+
+def _no_formula(value: Any) -> Any:
+    starts = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{value}" if starts else value
+
+
+def _visible(text: str) -> str:
+    r"""Return ``text`` with control characters, which move cursors, as escapes.
+
+    >>> _visible("a\x1b[31mb\n")
+    'a\\x1b[31mb\\n'
+    """
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], text)
 
 
 def _escape(text: str) -> str:
-    return re.sub(r"([\\`*_|~$:\[\]])", r"\\\1", html.escape(text, quote=False)).replace("\n", " ")
+    return re.sub(r"([\\`*_|~$:#@\[\]])", r"\\\1", html.escape(_visible(text), quote=False))
 
 
 def _spread(mean: float, std: float) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from leaderboards.panel import BETTER, CANNOT_TELL, EQUIVALENT, NOT_RESOLVED, WORSE
+from leaderboards.panel import BASELINE, BETTER, EQUIVALENT, NOT_RESOLVED, WORSE
 from leaderboards.ranking import MIN_TASKS, Friedman, friedman, mean_rank_intervals
 from leaderboards.tables import OVERALL_COLUMNS
 
@@ -36,8 +36,11 @@ def overall_rows(rows: pd.DataFrame, scores: pd.DataFrame, baseline: str) -> pd.
 
 
 def friedman_over_tasks(rows: pd.DataFrame) -> Friedman | str:
-    """Return Friedman's test over tasks, or why there is none."""
-    main = rows[rows["main"]].assign(score=lambda t: t["block_mean"])
+    """Return Friedman's test of the trained rows over tasks, or why there is none.
+
+    With ``untrained`` among them it would find that training helps, and little else.
+    """
+    main = rows[rows["main"] & rows["trained"]].assign(score=lambda t: t["block_mean"])
     several = main["method"].nunique() > 1
     names = main["method"] + " / " + main["loss"] if several else main["loss"]
     table = main.assign(name=names).pivot(index="task", columns="name", values="score")
@@ -45,8 +48,8 @@ def friedman_over_tasks(rows: pd.DataFrame) -> Friedman | str:
     tasks, k = complete.shape
     if tasks < MIN_TASKS or k < 3:
         return (
-            f"It needs {MIN_TASKS} tasks and three rows with a score on each: here are {tasks} "
-            f"tasks and {k} such rows."
+            f"It needs {MIN_TASKS} tasks and three trained rows with a score on each: here are "
+            f"{tasks} tasks and {k} such rows."
         )
     return friedman(complete.to_numpy(dtype=float), list(complete.columns))
 
@@ -73,7 +76,8 @@ def _scope(
         verdicts = group["verdict"].value_counts()
         won, lost = int(verdicts.get(BETTER, 0)), int(verdicts.get(WORSE, 0))
         tied = int(verdicts.get(EQUIVALENT, 0)) + int(verdicts.get(NOT_RESOLVED, 0))
-        unknown = int(verdicts.get(CANNOT_TELL, 0)) + len(tasks) - len(group)
+        told = won + lost + tied + int(verdicts.get(BASELINE, 0))
+        unknown = len(tasks) - told
         rows.append(
             {
                 "scope": name,

@@ -134,9 +134,9 @@ COLUMNS = (
            "assumes no normal distribution; with few seeds it is too narrow."),
     Column("seeds", "Seeds", "Seeds with a score, of those planned."),
     Column("pairs", "Pairs", "Seeds that this loss and the baseline truly share."),
-    Column("seeds_needed", "Seeds for 80%", "How many pairs a t-test would need to find a "
-           "difference as large as the one seen with 80% power."),
-    Column("rank", "Rank", "Rank by mean score in its task and metric: 1 is best, ties share."),
+    Column("seeds_needed", "Seeds for 80%", "How many pairs a t-test at .05 over the number of "
+           "losses would need to find a difference as large as the one seen with 80% power."),
+    Column("rank", "Rank", "Rank of the mean over the baseline's seeds: 1 is best, ties share."),
     Column("steps_to_baseline", "Steps to baseline", "Optimizer steps until the validation score "
            "reached what the baseline ends with; \N{INFINITY}: not within the budget."),
     Column("method", "Method", "How an encoder and two views become what the loss compares."),

@@ -12,6 +12,7 @@ from leaderboards.statistics import (
     ALPHA,
     FEWEST,
     LEVEL,
+    Interval,
     bayesian_t,
     bootstrap_interval,
     holm,
@@ -23,6 +24,7 @@ from leaderboards.statistics import (
 UNTRAINED = "untrained"
 BASELINE = "baseline"
 CANNOT_TELL = "cannot tell"
+INCOMPLETE = "incomplete"
 NOT_RESOLVED = "not resolved"
 EQUIVALENT = "equivalent"
 BETTER, WORSE = "better", "worse"
@@ -55,14 +57,24 @@ def panel_rows(panel: pd.DataFrame, baseline: str, rope: float) -> list[Row]:
     for cell in panel[NEEDED].to_dict("records"):
         cells[cell["method"], cell["loss"]].append({str(key): cell[key] for key in NEEDED})
     runs = {key: _runs(own) for key, own in cells.items()}
-    block = {seed for (_, loss), own in runs.items() if loss == baseline for seed in own}
+    block = {
+        cell["seed"]
+        for (_, loss), own in cells.items()
+        for cell in own
+        if loss == baseline and cell["status"] != "missing"
+    }
+    if not all(block <= own.keys() for (_, loss), own in runs.items() if loss == baseline):
+        block = set()  # The baseline failed somewhere: then nobody is ranked on what is left.
     rows = []
     for (method, loss), own in cells.items():
         scored = runs[method, loss]
         scores = [run.value for run in scored.values()]
         differences = paired_differences(scored, runs.get((method, baseline), {}))
         compared = loss != baseline
+        p = paired_p(differences) if compared else math.nan
         interval = mean_interval(differences)
+        if compared and math.isnan(p):  # Too few, or equal: nothing to judge them by.
+            interval = Interval(interval.mean, math.nan, math.nan)
         wide = bootstrap_interval(differences) if compared else interval
         posterior = bayesian_t(differences, rope)
         complete = bool(block) and block <= scored.keys()
@@ -83,15 +95,17 @@ def panel_rows(panel: pd.DataFrame, baseline: str, rope: float) -> list[Row]:
                 "bootstrap_low": wide.low,
                 "bootstrap_high": wide.high,
                 "pairs": len(differences),
-                "p": paired_p(differences) if compared else math.nan,
+                "p": p,
                 "better": posterior.better if compared else math.nan,
                 "equivalent": posterior.equivalent if compared else math.nan,
                 "worse": posterior.worse if compared else math.nan,
-                "seeds_needed": seeds_needed(differences) if compared else math.nan,
                 "block_mean": float(np.mean([scored[seed].value for seed in block]))
                 if complete
                 else math.nan,
                 "trained": loss != UNTRAINED,
+                "lost": len({c["seed"] for c in own if c["status"] in ("failed", "diverged")}),
+                "differences": differences if compared else [],
+                "learned": _learned(scored, runs.get((method, UNTRAINED), {})),
             }
         )
     _correct(rows, baseline)
@@ -117,10 +131,13 @@ def paired_differences(scores: Runs, baseline: Runs) -> list[float]:
 def verdict(row: Row) -> str:
     """Return in a word what the differences show.
 
-    ``cannot tell`` from fewer than three pairs; ``equivalent`` where the posterior puts
+    ``incomplete`` where a seed failed or diverged: those that are left are no fair
+    sample; ``cannot tell`` from fewer than three pairs; ``equivalent`` where the posterior puts
     95% inside the region of practical equivalence; ``better`` or ``worse`` where Holm's
     corrected p-value is below .05; else ``not resolved``.
     """
+    if row["lost"]:
+        return INCOMPLETE
     if row["pairs"] < FEWEST:
         return CANNOT_TELL
     if row["equivalent"] >= LEVEL:
@@ -134,13 +151,16 @@ def _correct(rows: list[Row], baseline: str) -> None:
     """Add Holm's p-values and the verdicts: a family is the losses trained by one method.
 
     ``untrained`` is the floor and no rival: it is not in the family, and not corrected.
+    Seeds needed are at the level of Holm's first step, .05 over the number of losses.
     """
     for row in rows:
         row["p_holm"] = row["p"]
+        row["seeds_needed"] = seeds_needed(row["differences"])
     for family in _by_method([row for row in rows if row["trained"]]):
         tested = [row for row in family if row["pairs"] >= FEWEST]
         for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
             row["p_holm"] = p
+            row["seeds_needed"] = seeds_needed(row["differences"], ALPHA / len(tested))
     for row in rows:
         row["verdict"] = BASELINE if row["loss"] == baseline else verdict(row)
 
@@ -157,13 +177,22 @@ def _rank(rows: list[Row], runs: Mapping[tuple[str, str], Runs]) -> None:
     for best in [row for row in rows if row["best"]][:1]:
         top = runs[best["method"], best["loss"]]
         rivals = [r for r in rows if r["method"] == best["method"] and r is not best]
+        rivals = [r for r in rivals if r["trained"] or not best["trained"]]
         differences = [paired_differences(runs[r["method"], r["loss"]], top) for r in rivals]
         tested = [d if len(d) >= FEWEST else [] for d in differences]
         for rival, p in zip(rivals, holm([paired_p(d) for d in tested]), strict=True):
             rival["told"] = p < ALPHA  # NaN, where too few pairs were tested, is not told.
         for row in rows:
-            told = row.pop("told", False)
+            told = row.pop("told", False) or (best["trained"] and not row["trained"])
             row["near_best"] = row is not best and not told and not math.isnan(row["rank"])
+
+
+def _learned(scores: Runs, floor: Runs) -> bool | None:
+    """Return whether a row is shown to be above ``untrained``; None where it cannot be."""
+    differences = paired_differences(scores, floor)
+    if len(differences) < FEWEST or scores is floor:
+        return None
+    return float(np.mean(differences)) > 0 and not paired_p(differences) >= ALPHA
 
 
 def _runs(cells: list[Row]) -> Runs:

@@ -22,6 +22,8 @@ ROPE = 0.5
 FEWEST = 3
 """Seeds below which nothing is claimed."""
 RESAMPLES = 4999
+ROUNDING = 1e-9
+"""Points: what scores that differ by the same number of test items differ by in float64."""
 
 
 class Interval(NamedTuple):
@@ -130,8 +132,10 @@ def paired_p(differences: Sequence[float]) -> float:
     .. math:: p = 2 \, P\left(T_{n-1} > \frac{|\bar d|}{s / \sqrt n}\right)
 
     Assumed: independent normal differences. It is below .05 exactly where the interval
-    of :func:`mean_interval` leaves out 0. NaN below two differences or where one is
-    NaN; 1 where all are 0; 0 where all are equal and not 0.
+    of :func:`mean_interval` leaves out 0. NaN below two differences, where one is NaN,
+    or where all are equal and not 0: scores are counts of few test items, so three
+    equal differences are no rare chance, and there is no deviation to judge them by.
+    1 where all are 0.
 
     >>> round(paired_p([1.0, 2.0, 3.0]), 4)  # t = 2 sqrt(3); 1 - t / sqrt(t**2 + 2)
     0.0742
@@ -140,7 +144,7 @@ def paired_p(differences: Sequence[float]) -> float:
         return math.nan
     mean, error = float(np.mean(differences)), _error(differences)
     if error == 0:
-        return float(mean == 0)
+        return 1.0 if mean == 0 else math.nan
     return float(2 * stdtr(len(differences) - 1, -abs(mean) / error))
 
 
@@ -205,10 +209,9 @@ def bayesian_t(differences: Sequence[float], rope: float = ROPE) -> Posterior:
         return Posterior(math.nan, math.nan, math.nan)
     mean, error = float(np.mean(differences)), _error(differences)
     if error == 0:
-        better, worse = float(mean > rope), float(mean < -rope)
-    else:
-        better = float(stdtr(len(differences) - 1, (mean - rope) / error))
-        worse = float(stdtr(len(differences) - 1, (-mean - rope) / error))
+        return Posterior(0.0, 1.0, 0.0) if mean == 0 else Posterior(math.nan, math.nan, math.nan)
+    better = float(stdtr(len(differences) - 1, (mean - rope) / error))
+    worse = float(stdtr(len(differences) - 1, (-mean - rope) / error))
     return Posterior(better, max(0.0, 1 - better - worse), worse)
 
 
@@ -221,8 +224,8 @@ def seeds_needed(differences: Sequence[float], alpha: float = ALPHA, power: floa
         \quad \delta = \bar d / s
 
     and T noncentral t. Assumed: normal differences whose true mean and deviation are
-    those seen; from few seeds that is a rough guess. Infinite where the mean is 0, 2
-    where all differences are equal and not 0, NaN below two or where one is NaN. Beyond
+    those seen; from few seeds that is a rough guess. Infinite where the mean is 0;
+    NaN below two differences, where one is NaN, or where all are equal and not 0. Beyond
     a million it is the normal test's number, which is smaller by a few pairs.
 
     Raises:
@@ -240,8 +243,10 @@ def seeds_needed(differences: Sequence[float], alpha: float = ALPHA, power: floa
     if not _enough(differences):
         return math.nan
     mean, error = abs(float(np.mean(differences))), _error(differences)
-    if mean == 0 or error == 0:
-        return math.inf if mean == 0 else 2.0
+    if error == 0 and mean != 0:
+        return math.nan
+    if mean == 0:
+        return math.inf
     deviation = error * math.sqrt(len(differences))
     delta = min(mean / deviation, 1e4)  # beyond, 2 are enough, and scipy's series fails
     reach = max(0.0, float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power))) / delta
@@ -283,8 +288,8 @@ def _enough(values: Sequence[float]) -> bool:
 
 
 def _error(values: Sequence[float]) -> float:
-    """Return the standard error of the mean; exactly 0 where all values are equal."""
-    if np.ptp(values) == 0:
+    """Return the standard error of the mean; 0 where values are equal, but for rounding."""
+    if np.ptp(values) <= ROUNDING:
         return 0.0
     return float(np.std(values, ddof=1)) / math.sqrt(len(values))
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from harness import estimate
+from harness.errors import InputError
 from harness.estimate import Cost, all_cells, costs, total
 from harness.runner import run
 from harness.study import Study
@@ -50,3 +51,9 @@ def test_records_are_believed_first(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (cost,) = costs(STUDY, tmp_path).values()
     assert cost.records == 10, "untrained cells say nothing of training"
     assert 0 < cost.evaluation < 60
+
+
+def test_a_loss_that_cannot_be_timed_says_so() -> None:
+    wild = STUDY.but(tasks=["blobs(steps=6, noise=1e38)"])
+    with pytest.raises(InputError, match=r"Could not time .*Diverged.* `--no-time`"):
+        costs(wild)

@@ -63,8 +63,8 @@ def test_a_range_by_hand() -> None:
     [
         ({"low": 1}, 0.5, r"`x` must have a low and a high end: \['high'\] missing"),
         ({"low": 2, "high": 1}, 0.5, "`x` must have low < high"),
-        ({"low": 0, "high": 1, "log": True}, 0.5, "`x.low` must be a number above 0: got 0"),
-        ({"low": 0, "high": float("inf")}, 0.5, "both finite"),
+        ({"low": 0, "high": 1, "log": True}, 0.5, "`x.low` must be a number above 0 and"),
+        ({"low": 0, "high": float("inf")}, 0.5, "`x.high` must be a number at most"),
         ({"low": 0, "high": 1, "step": 2}, 0.5, "`x.step` must be one of 'low', 'high', 'log'"),
         ({"low": 0.5, "high": 2}, 1, "`x.low` must be a whole number"),
         ({"low": 1, "high": 20, "log": True}, 1, "whole numbers have no `log`"),
@@ -72,8 +72,10 @@ def test_a_range_by_hand() -> None:
         ({"low": 0, "high": 1}, True, "no number: list its choices instead"),
         ({"low": "a", "high": 1}, 0.5, "`x.low` must be a number"),
         ({"low": 0, "high": 1, "log": 3}, 0.5, "`x.log` must be one of True, False"),
-        ([0.5], 0.5, "`x` must list at least two different choices"),
-        ([0.5, 0.5], 0.5, "`x` must list at least two different choices"),
+        ([0.5], 0.5, "`x` must list at least two different numbers or texts"),
+        ([1, 1.0], 0.5, "`x` must list at least two different numbers or texts"),
+        ([[0.1], [0.2]], 0.5, "`x` must list at least two different numbers or texts"),
+        ([0.5, 0.5], 0.5, "`x` must list at least two different numbers or texts"),
     ],
 )
 def test_wrong_spaces(value: object, default: object, message: str) -> None:

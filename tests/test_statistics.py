@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
@@ -152,10 +152,22 @@ def test_p_of_degenerate_differences() -> None:
     assert math.isnan(paired_p([1.0]))
     assert math.isnan(paired_p([1.0, math.nan]))
     assert paired_p([0.0, 0.0, 0.0]) == 1
-    assert paired_p([0.1, 0.1, 0.1]) == 0
     assert paired_p([-1.0, 1.0]) == 1
+
+
+def test_equal_differences_say_nothing_of_their_spread() -> None:
+    """Scores count test items, so three equal differences come by chance, one in sixteen
+    and more: with no deviation to judge them by there is no p-value, no posterior.
+    """
     nearly = np.subtract([80.3, 82.3, 81.3], [80.1, 82.1, 81.1])  # equal but for rounding
-    assert paired_p(nearly.tolist()) < 1e-20
+    for values in ([0.1, 0.1, 0.1], [-3.0] * 5, nearly.tolist()):
+        assert math.isnan(paired_p(values))
+        assert math.isnan(seeds_needed(values))
+        assert all(math.isnan(mass) for mass in bayesian_t(values))
+    assert bayesian_t([0.0, 0.0, 0.0]) == (0, 1, 0)
+    items = np.random.default_rng(0).choice([-1.0, 1.0], size=(4000, 3))
+    claimed = np.mean([paired_p(differences.tolist()) < 0.05 for differences in items])
+    assert claimed == 0, "a quarter of these are three equal differences"
 
 
 @given(differences)
@@ -256,9 +268,6 @@ def test_posterior_of_degenerate_differences() -> None:
         assert all(math.isnan(mass) for mass in bayesian_t(few))
     assert bayesian_t([0.0, 0.0]) == (0, 1, 0)
     assert bayesian_t([0.0, 0.0], rope=0) == (0, 1, 0)
-    assert bayesian_t([0.5] * 3) == (0, 1, 0), "the region holds its ends"
-    assert bayesian_t([0.6] * 3) == (1, 0, 0)
-    assert bayesian_t([-0.6] * 3) == (0, 0, 1)
 
 
 @pytest.mark.parametrize("rope", [-0.1, math.inf, math.nan])
@@ -269,6 +278,7 @@ def test_the_region_must_be_one(rope: float) -> None:
 
 @given(differences, st.sampled_from([0.0, 0.5, 3.0]))
 def test_posterior_sums_to_one_and_turns_with_the_sign(values: list[float], rope: float) -> None:
+    assume(np.ptp(values) > 1e-6)
     found = bayesian_t(values, rope)
     assert sum(found) == pytest.approx(1) and min(found) >= 0
     assert close(bayesian_t([-value for value in values], rope), found[::-1])
@@ -361,8 +371,6 @@ def test_seeds_of_degenerate_differences() -> None:
         assert math.isnan(seeds_needed(few))
     assert seeds_needed([0.0, 0.0]) == math.inf
     assert seeds_needed([-1.0, 1.0]) == math.inf
-    assert seeds_needed([0.1, 0.1, 0.1]) == 2
-    assert seeds_needed([0.1, 0.1 + 1e-12]) == 2
     tiny = seeds_needed(effect(1e-6))
     assert tiny == pytest.approx((stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) ** 2 / 1e-12)
     for values in (range(1, 4), [1e-9, 1.0], effect(1e-200)):
@@ -422,6 +430,7 @@ def test_tests_know_no_scale_and_no_order(
     scaled = [scale * value for value in random.sample(values, len(values))]
     assert close(paired_p(scaled), paired_p(values))
     assert close(bayesian_t(scaled, scale * 0.5), bayesian_t(values, 0.5))
-    assert seeds_needed(scaled) == pytest.approx(seeds_needed(values), rel=1e-6, abs=1)
+    needed = pytest.approx(seeds_needed(values), rel=1e-6, abs=1, nan_ok=True)
+    assert seeds_needed(scaled) == needed
     moved = pairing([value + shift for value in values], [0.0] * len(values))
     assert close(moved, pairing(values, [0.0] * len(values)))

@@ -264,6 +264,23 @@ def test_settings_in_tables_and_steps_for_all_tasks() -> None:
         ({"tasks": {"blobs(noise=1)": {"noise": 3}}}, "is given noise twice"),
         ({"steps": 0}, "`steps` must be a whole number at least 1"),
         ({"probes": -1}, "`probes` must be a whole number at least 0"),
+        ({"probes": 10**12}, "and at most 1000"),
+        ({"name": "../evil"}, "`name` must be of letters"),
+        ({"name": ""}, "`name` must be of letters"),
+        ({"name": "a\0"}, "`name` must be of letters"),
+        ({"tuning": {"trials": 4096, "seeds": 10000}}, "A study must have at most 100000 cells"),
+        ({"losses": {"infonce": {"temperature": 10**400}}}, "`temperature` of the loss 'infonce'"),
+        (
+            {"losses": {"infonce": {"temperature": {"low": 1, "high": 10**400}}}},
+            "`infonce.temperature.high` must be a number at most",
+        ),
+        ({"losses": {"infonce": {"temperature": [0.1, "x"]}}}, "`temperature` of the loss"),
+        (
+            {"losses": {"infonce": {"temperature": {"low": 0.10000001, "high": 0.10000002}}}},
+            "wide enough to differ in 4 digits",
+        ),
+        ({"losses": {"untrained": {"x": 1}, "infonce": {}}}, "`losses.untrained` has no settings"),
+        ({"losses": {"infonce": {"methods": "byol"}}}, "such as .methods. moco"),
         ({"baseline": "hcl"}, r"`baseline` must be one of infonce\[tuned\]"),
     ],
 )
@@ -299,3 +316,16 @@ def test_everything_wrong_with_a_losss_table_is_said_at_once() -> None:
         tuned(losses={"adnce": table})
     for part in ("'temprature'", "hihg", "`sigma` must be"):
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 3000, "a = " + "9" * 5001])
+def test_files_that_no_reader_takes(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "odd.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match="is not valid TOML"):
+        Study.load(path)
+
+
+def test_a_method_named_twice_is_one() -> None:
+    study = Study("s", tasks=["blobs"], losses={"infonce": {"methods": ["siamese", "siamese()"]}})
+    assert study.size() == len(study.cells()) == 6

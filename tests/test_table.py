@@ -211,7 +211,9 @@ def test_an_earlier_choice_does_not_stay_as_a_loss_of_its_own(tmp_path: Path) ->
     found = load_records(tmp_path)
     assert set(found["loss"]) == {label}
     assert set(found["key"]) == {"new"}
-    assert any("2 records of tuned losses left out" in note for note in found.attrs["notes"])
+    one, other = found.attrs["notes"]
+    assert "1 records of other code, data or settings" in one, "the seed that is planned anew"
+    assert "1 records of tuned losses left out" in other, "the seed that no longer is"
     store.write_study(plan(place(old, "old", label)))
     found = load_records(tmp_path)
     assert set(found["key"]) == {"old", "more"}, "fewer seeds: the others keep their row"
@@ -237,3 +239,59 @@ def test_folders_with_other_baselines_are_noticed(tmp_path: Path) -> None:
         store.write_study(plan(place(cell, loss)) | {"baseline": loss})
     found = load_records(tmp_path / "adnce", tmp_path / "infonce")
     assert "baselines adnce, infonce: adnce is taken" in found.attrs["notes"][0]
+
+
+def test_a_cell_that_fails_today_is_not_shown_by_yesterdays_record(tmp_path: Path) -> None:
+    """The loss's code changed, and diverges: its old score is no score of the plan."""
+    store = Store(tmp_path)
+    other = replace(CELL, loss="infonce")
+    store.write_record(CELL, record("old"))
+    store.write_record(other, record("other", cell=other.to_dict()))
+    store.write_study(plan(place(CELL, "new"), place(other, "other")))
+    store.write_failure(CELL, Failure("new", "diverged", "Diverged: nan"))
+    found = load_records(tmp_path)
+    assert found.loc[found["loss"] == CELL.loss, "status"].tolist() == ["diverged"]
+    assert any("1 records of other code, data or settings" in n for n in found.attrs["notes"])
+
+
+def test_folders_tuned_with_other_budgets_are_not_mixed(tmp_path: Path) -> None:
+    label = "adnce[tuned]"
+    for number, high in enumerate((1.0, 0.3)):
+        store = Store(tmp_path / str(number))
+        trial = replace(CELL, scored="validation", seed=10000, loss=f"adnce(mu={high / 2})")
+        final = replace(CELL, loss=trial.loss, seed=number)
+        for cell in (trial, final):
+            made = record(f"{number}{cell.scored}", cell=cell.to_dict(), source=cell.loss)
+            store.write_record(cell, made)
+        store.write_study(
+            plan(
+                place(trial, f"{number}validation", label, trial=0),
+                place(final, f"{number}test", label),
+                spaces={label: {"mu": {"low": 0.0, "high": high}}},
+            )
+        )
+    found = load_records(tmp_path / "0", tmp_path / "1")
+    assert set(found["key"]) == {"0validation", "0test"}
+    assert set(found["space"]) == {'{"mu": {"low": 0.0, "high": 1.0}}'}
+    assert "was tuned in" in found.attrs["notes"][0]
+
+
+def test_every_folder_must_hold_a_record(tmp_path: Path) -> None:
+    Store(tmp_path / "one").write_record(CELL, record())
+    with pytest.raises(InputError, match=r"There is no record under .*nowhere"):
+        load_records(tmp_path / "one", tmp_path / "nowhere")
+
+
+def test_a_study_that_cannot_be_read_is_noticed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write_record(CELL, record())
+    store.write_study(plan(place(CELL, "k" * 16)))
+    store.study_path.write_text(store.study_path.read_text()[:50])
+    assert "study.json cannot be read" in load_records(tmp_path).attrs["notes"][0]
+
+
+def test_a_baseline_without_a_row_is_noticed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write_record(CELL, record())
+    store.write_study({"baseline": "infonce", "plan": []})
+    assert "baseline infonce has no row" in load_records(tmp_path).attrs["notes"][0]
