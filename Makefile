@@ -18,9 +18,8 @@ install-test: .venv/installed-test
 	@touch $@
 
 demo: install
-	$(BIN)/triptych run quickstart --out runs/quickstart
-	@$(BIN)/triptych board runs/quickstart --csv runs/quickstart/board.csv > /dev/null
-	@echo "The board as CSV: runs/quickstart/board.csv"
+	$(BIN)/triptych run quickstart
+	@$(BIN)/triptych board runs/quickstart | tail -1
 
 test: install-test
 	$(BIN)/ruff format --check .

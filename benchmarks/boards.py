@@ -40,7 +40,7 @@ def main() -> None:
         records = timed("load_records", lambda: load_records(folder))
         board = timed("leaderboard", lambda: leaderboard(records))
         print(f"  {len(board.rows)} rows, {len(board.trials)} trials, {len(records)} scores")
-        texts = timed("all files", lambda: dict(files(board)))
+        texts = timed("all files", lambda: {name: text() for name, text in files(board)})
         page = (wanted.keep or Path(folder)) / "board.html"
         page.write_text(texts["board.html"], encoding="utf-8")
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

@@ -166,8 +166,7 @@ def plan_command(
             return
         if tuning:
             out.print("Settings that are yet to be chosen are shown as the first trial's.")
-        done = estimate.done(folder)
-        left = [cell for cell in every if cell not in done]
+        left = estimate.left(chosen, folder)
         seconds = estimate.total(left, prices)
         known = sum(cost.records for cost in prices.values())
         source = f"from {known} records" if known else "from a few steps of each task here"

@@ -129,10 +129,27 @@ def total(cells: Iterable[Cell], prices: Mapping[tuple[str, str], Cost]) -> floa
     return sum(prices[cell.task, cell.method].of(cell) for cell in cells)
 
 
-def done(folder: str | Path | None) -> set[Cell]:
-    """Return the cells that have a record under ``folder``, of whatever version."""
-    records = [] if folder is None else Store(folder).records()
-    return {Cell(**record.cell) for record in records}
+def left(study: Study, folder: str | Path | None) -> list[Cell]:
+    """Return the cells that have no record under ``folder`` yet, of whatever version.
+
+    The settings that were chosen there are in its plan, under the same label.
+    """
+    every = all_cells(study)
+    if folder is None:
+        return [planned.cell for planned in every]
+    store = Store(folder)
+    keys = {record.key for record in store.records()}
+    places = [place for place in store.study().get("plan", []) if place["key"] in keys]
+    done = {
+        _place(Planned(Cell(**place["cell"]), place["label"], place.get("trial")))
+        for place in places
+    }
+    return [planned.cell for planned in every if _place(planned) not in done]
+
+
+def _place(planned: Planned) -> tuple[object, ...]:
+    cell = planned.cell
+    return cell.task, cell.method, planned.label, planned.trial, cell.seed
 
 
 def all_cells(study: Study) -> Sequence[Planned]:

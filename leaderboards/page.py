@@ -412,7 +412,7 @@ def _tuned_table(board: Leaderboard) -> Table | None:
             if percent
             else Item(NONE, "short"),
             _number(row.validation, ".2f"),
-            _number(row.trial, ".0f", after=f" of {row.trials:.0f}"),
+            _number(row.trial + 1, ".0f", after=f" of {row.trials:.0f}"),
             Item(str(row.spec)),
         ]
         rows.append(Row(cells))
@@ -427,7 +427,7 @@ def _cells_table(board: Leaderboard) -> Table | None:
                 Item(str(row.task)),
                 Item(str(row.method), "short"),
                 Item(str(row.stage), "short"),
-                _number(row.trial, ".0f"),
+                _number(row.trial + 1, ".0f"),
                 _number(row.seed, ".0f"),
                 Item(str(row.status), "verdict", extra="worse" if row.status != "missing" else ""),
                 Item(_text(row.reason)),
