@@ -4,7 +4,7 @@
 (() => {
   const root = document.documentElement;
   root.classList.add("js");
-  const { figures, rows, records } = JSON.parse(document.getElementById("data").textContent);
+  const { figures, rows, baselines, records } = JSON.parse(document.getElementById("data").textContent);
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
   const element = (tag, text, ...children) => {
     const made = document.createElement(tag);
@@ -85,18 +85,12 @@
     }
   };
 
-  function showProvenance(row) {
-    const found = rows[row.dataset.row];
+  // What all records share is said once, the rest in a table.
+  function recordsBehind(found) {
+    if (!found.length) return [element("p", "No record with a score is behind this row.")];
     const names = Object.keys(records);
-    const cells = [...row.cells];
-    dialog.querySelector("h2").textContent =
-      cells.slice(0, 4).map((cell) => cell.textContent.trim()).filter(Boolean).join(" · ");
-    const body = dialog.querySelector(".body");
-    body.replaceChildren();
-    if (!found.length) body.append(element("p", "No record with a score is behind this row."));
-    // What all records share is said once, the rest in a table.
     const own = ["seed", "value", "key"];
-    const shared = names.filter((name) => !own.includes(name) && found.length &&
+    const shared = names.filter((name) => !own.includes(name) &&
       new Set(found.map((record) => value(name, record))).size === 1);
     const list = element("dl");
     list.className = "same";
@@ -114,7 +108,20 @@
     const scroll = element("div", undefined, table);
     scroll.className = "scroll";
     scroll.tabIndex = 0;
-    if (found.length) body.append(scroll, element("p", "The same for all of them:"), list);
+    return [scroll, element("p", "The same for all of them:"), list];
+  }
+
+  function showProvenance(row) {
+    const place = row.dataset.row;
+    dialog.querySelector("h2").textContent =
+      [...row.cells].slice(0, 4).map((cell) => cell.textContent.trim()).filter(Boolean)
+        .join(" · ");
+    const parts = recordsBehind(rows[place]);
+    if (baselines[place] !== null) {
+      parts.push(element("h3", "The baseline's, which the difference is to"),
+        ...recordsBehind(rows[baselines[place]]));
+    }
+    dialog.querySelector(".body").replaceChildren(...parts);
     dialog.showModal();
   }
 

@@ -205,6 +205,7 @@ def to_html(board: Leaderboard, *, title: str = "Triptych") -> str:
     data = {
         "figures": [panel.plot for panel in panels],
         "rows": _records_of_rows(board),
+        "baselines": _baselines_of_rows(board),
         "records": _records_as_columns(_scored(board)),
     }
     return _render(
@@ -496,6 +497,24 @@ def _records_of_rows(board: Leaderboard) -> list[list[int]]:
     for number, row in enumerate(_scored(board)[list(ROW)].itertuples(index=False)):
         found[tuple(row)].append(number)
     return [found[tuple(row)] for row in board.rows[list(ROW)].itertuples(index=False)]
+
+
+def _baselines_of_rows(board: Leaderboard) -> list[int | None]:
+    """Return the number of the row that each row's difference is to, where it has one."""
+    panel = ["task", "metric", "method"]
+    own = board.rows["loss"] == board.baseline
+    places = {
+        tuple(row): int(number)
+        for number, row in zip(
+            board.rows.index[own], board.rows.loc[own, panel].itertuples(index=False), strict=True
+        )
+    }
+    return [
+        None if loss == board.baseline else places.get(tuple(row))
+        for row, loss in zip(
+            board.rows[panel].itertuples(index=False), board.rows["loss"], strict=True
+        )
+    ]
 
 
 def _records_as_columns(records: pd.DataFrame) -> dict[str, dict[str, Any]]:

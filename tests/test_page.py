@@ -576,7 +576,8 @@ def test_the_records_behind_a_number(page: Page) -> None:
     mine = records[(records["task"] == "images") & (records["loss"] == "adnce")]
     mine = mine[mine["metric"] == "accuracy"]
     assert len(mine) == 5
-    for key in mine["key"]:
+    baseline = records[(records["task"] == "images") & (records["loss"] == "infonce")]
+    for key in (*mine["key"], *baseline["key"]):  # Both ends of the difference.
         expect(dialog).to_contain_text(key)
     text = dialog.inner_text()
     for part in ("start-images-4", "seen-images-0", "2026-11-22T10:03:00Z", "torch = 2.13.0",
