@@ -266,13 +266,14 @@ def _show(board: "Leaderboard") -> None:
     out.print("Test scores in points: mean and deviation over seeds", style="bold")
     for section in leaderboards.sections(board):
         rows = section.table
+        out.print()
         table = terminal.table(map(str, rows), numbers=section.numbers, title=section.title)
         for row in rows.head(MOST_ROWS).to_numpy().tolist():
             table.add_row(*(escape(cell) for cell in row))
         terminal.show(table)
         if len(rows) > MOST_ROWS:
             out.print(f"and {len(rows) - MOST_ROWS} more")
-    out.print("difference: to the baseline, mean over paired seeds with its 95% t interval;")
+    out.print("\ndifference: to the baseline, mean over paired seeds with its 95% t interval;")
     out.print("p: paired t-test, Holm's correction over losses; rank: 1 is best.")
     for line in leaderboards.sentences(board):
         out.print(escape(line), soft_wrap=True)

@@ -151,7 +151,7 @@ def sections(board: Leaderboard) -> Iterator[Section]:
         if scope == "all":
             title = "over all tasks, each modality the same weight"
             yield Section(title, _overall(part, several=several))
-        elif board.overall["scope"].nunique() > 2:
+        elif part["tasks"].max() > 1:  # Else it repeats its one task.
             yield Section(f"over {scope} tasks", _overall(part, several=several))
     if len(board.tuned):
         yield Section("chosen on validation", _tuned(board.tuned))

@@ -324,6 +324,15 @@ def test_modalities_weigh_the_same_however_many_tasks_they_have() -> None:
     assert overall(board, "adnce")["tasks"] == 4
 
 
+def test_a_modality_of_one_task_is_not_shown_twice() -> None:
+    def titles(scores: dict[Any, Any]) -> list[str]:
+        return [section.title for section in sections(leaderboard(table(scores)))]
+
+    assert not any("over image" in title for title in titles(SCORES))
+    more = {**SCORES, ("more", "image", "accuracy"): SCORES["images", "image", "accuracy"]}
+    assert "over image tasks" in titles(more)
+
+
 def test_mean_ranks_have_intervals_over_seeds() -> None:
     found = overall(leaderboard(table()), "hcl")
     # On images hcl's seeds are above and below the others', on nodes they never are.
