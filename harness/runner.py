@@ -143,14 +143,15 @@ class _Run:
         cells = list(dict.fromkeys(planned.cell for planned in phase))
         self.summary.cells += cells
         unplanned: list[Event] = []
-        for cell in cells:
+        for cell in dict.fromkeys(planned.cell for planned in plan):
             try:
                 self.keys[cell] = identify(cell).key
             except InputError as error:
                 unplanned.append(Event("failed", cell, reason=str(error)))
         self._write_plan(plan)
         for event in unplanned:
-            self._lost(event)
+            if event.cell in cells:
+                self._lost(event)
         for row, reason in self.withheld.items():
             self.summary.waiting[" / ".join(row)] = reason
         waiting = [cell for cell in cells if cell in self.keys and not self._known(cell)]

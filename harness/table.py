@@ -66,7 +66,7 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     last. What was left out is said in ``attrs["notes"]``.
 
     Raises:
-        InputError: where no folder holds a record.
+        InputError: where a folder holds no record.
     """
     stores = [Store(each) for each in (folder, *more)]
     plan = _Plan()

@@ -148,10 +148,10 @@ def _notes(rows: pd.DataFrame) -> list[str]:
             "with the baseline's. The others ran with other code, data, torch or device, or "
             "the baseline lacks them."
         )
-    for row in rows[rows["main"] & (rows["lost"] > 0)].to_dict("records"):
+    for row in rows[rows["main"] & (rows["failed"] > 0)].to_dict("records"):
         notes.append(
-            f"{row['loss']} on {row['task']} failed or diverged at {row['lost']} of "
-            f"{row['planned']} seeds: those that are left are no fair sample, and have no verdict."
+            f"{row['loss']} on {row['task']} failed or diverged at {row['failed']} of "
+            f"{row['planned']} seeds: those that are left are no fair sample, and give no verdict."
         )
     idle = rows[rows["main"] & rows["trained"] & (rows["learned"].eq(False))]
     if len(idle):

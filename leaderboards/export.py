@@ -178,7 +178,7 @@ def sentences(board: Leaderboard) -> list[str]:
             WORSE: f"is worse, {gap}",
             EQUIVALENT: f"is equivalent within {board.rope:g} points, {gap}",
             NOT_RESOLVED: f"is not resolved with {row['pairs']} seeds, {gap}{more}",
-            INCOMPLETE: f"failed or diverged at {row['lost']} of {row['planned']} seeds",
+            INCOMPLETE: "has no verdict: one of them failed or diverged at some seed",
             CANNOT_TELL: f"cannot be told from {row['pairs']} paired seeds",
         }
         found.append(f"{about} {words[row['verdict']]}.")

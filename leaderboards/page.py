@@ -122,7 +122,8 @@ COLUMNS = (
            "95% Student t interval."),
     Column("verdict", "Verdict", "Equivalent: 95% of the posterior is within the region of "
            "practical equivalence. Better or worse: p (Holm) is below .05. Not resolved: these "
-           "seeds do not decide. Cannot tell: fewer than 3 pairs."),
+           "seeds do not decide. Cannot tell: fewer than 3 pairs. Incomplete: a seed of it or of "
+           "the baseline failed or diverged."),
     Column("p_holm", "p (Holm)", "The p-value after Holm's correction over the losses of one "
            "task, metric and method, so that many losses do not find a winner by chance. The "
            "untrained encoder is a floor and no rival: it is not corrected."),

@@ -103,7 +103,7 @@ def panel_rows(panel: pd.DataFrame, baseline: str, rope: float) -> list[Row]:
                 if complete
                 else math.nan,
                 "trained": loss != UNTRAINED,
-                "lost": len({c["seed"] for c in own if c["status"] in ("failed", "diverged")}),
+                "failed": len({c["seed"] for c in own if c["status"] in ("failed", "diverged")}),
                 "differences": differences if compared else [],
                 "learned": _learned(scored, runs.get((method, UNTRAINED), {})),
             }
@@ -131,12 +131,12 @@ def paired_differences(scores: Runs, baseline: Runs) -> list[float]:
 def verdict(row: Row) -> str:
     """Return in a word what the differences show.
 
-    ``incomplete`` where a seed failed or diverged: those that are left are no fair
-    sample; ``cannot tell`` from fewer than three pairs; ``equivalent`` where the posterior puts
-    95% inside the region of practical equivalence; ``better`` or ``worse`` where Holm's
-    corrected p-value is below .05; else ``not resolved``.
+    ``incomplete`` where a seed of it or of the baseline failed or diverged: those that
+    are left are no fair sample; ``cannot tell`` from fewer than three pairs; ``equivalent``
+    where the posterior puts 95% inside the region of practical equivalence; ``better`` or
+    ``worse`` where Holm's corrected p-value is below .05; else ``not resolved``.
     """
-    if row["lost"]:
+    if row["failed"] or row["baseline_failed"]:
         return INCOMPLETE
     if row["pairs"] < FEWEST:
         return CANNOT_TELL
@@ -161,7 +161,9 @@ def _correct(rows: list[Row], baseline: str) -> None:
         for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
             row["p_holm"] = p
             row["seeds_needed"] = seeds_needed(row["differences"], ALPHA / len(tested))
+    failed = {row["method"]: row["failed"] for row in rows if row["loss"] == baseline}
     for row in rows:
+        row["baseline_failed"] = failed.get(row["method"], 0)
         row["verdict"] = BASELINE if row["loss"] == baseline else verdict(row)
 
 

@@ -26,7 +26,7 @@ ROW_COLUMNS = (
     "task", "modality", "metric", "main", "method", "loss", "spec", "mean", "std", "seeds",
     "planned", "difference", "difference_low", "difference_high", "bootstrap_low",
     "bootstrap_high", "pairs", "p", "p_holm", "better", "equivalent", "worse", "seeds_needed",
-    "verdict", "rank", "block_mean", "steps_to_baseline", "best", "near_best", "trained", "lost",
+    "verdict", "rank", "block_mean", "steps_to_baseline", "best", "near_best", "trained", "failed",
     "learned",
 )  # fmt: skip
 OVERALL_COLUMNS = (

@@ -475,6 +475,7 @@ def test_tuning_resumes(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         run(TUNED, tmp_path / "stopped", listen=interrupt)
     found = load_records(tmp_path / "stopped")
+    assert found.attrs["notes"] == []
     waiting = found[(found["status"] == "missing") & (found["stage"] == "final")]
     assert "infonce[tuned]" in set(waiting["loss"])
     run(TUNED, tmp_path / "stopped")
@@ -516,3 +517,21 @@ def test_the_default_folder_has_the_studys_name(
     monkeypatch.chdir(tmp_path)
     run(Study("mine", tasks=["blobs(steps=3)"], losses=["infonce"], seeds=1))
     assert len(list(Path("runs/mine/records").iterdir())) == 2
+
+
+def test_what_is_done_stays_on_the_board_while_trials_are_added(tmp_path: Path) -> None:
+    """More trials, stopped among them: the cells that need no choice are shown as before."""
+
+    def interrupt(event: Event, summary: Summary) -> None:
+        if event.kind == "done":
+            raise KeyboardInterrupt
+
+    run(TUNED, tmp_path)
+    more = TUNED.but(tuning={"trials": 4, "seeds": 2})
+    with pytest.raises(Interrupted):
+        run(more, tmp_path, listen=interrupt)
+    found = load_records(tmp_path)
+    final = found[(found["stage"] == "final") & (found["split"] != "validation")]
+    states = final.groupby("loss")["status"].agg(set).to_dict()
+    assert states["adnce"] == states["untrained"] == {"done"}
+    assert states["margin[tuned]"] == states["infonce[tuned]"] == {"missing"}
