@@ -30,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 INTERRUPTED = 130
+MOST_SENTENCES = 12
 MOST_ROWS = 60
 """Of a table in the terminal; the files have all."""
 
@@ -275,8 +276,11 @@ def _show(board: "Leaderboard") -> None:
             out.print(f"and {len(rows) - MOST_ROWS} more")
     out.print("\ndifference: to the baseline, mean over paired seeds with its 95% t interval;")
     out.print("p: paired t-test, Holm's correction over losses; rank: 1 is best.")
-    for line in leaderboards.sentences(board):
+    lines = leaderboards.sentences(board)
+    for line in lines[:MOST_SENTENCES]:
         out.print(escape(line), soft_wrap=True)
+    if len(lines) > MOST_SENTENCES:
+        out.print(f"and {len(lines) - MOST_SENTENCES} more, all of them in leaderboard.md")
     for note in board.notes:
         err.print(escape(note), style="yellow", soft_wrap=True)
 

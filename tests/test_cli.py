@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import time
@@ -106,11 +107,12 @@ def test_plan_run_and_board_a_tuned_study_in_two_folders(triptych: Call, tmp_pat
     assert "11 cells, 2 of them tuning trials." in plan.stdout
     assert re.search(r"tuning .* infonce\[tuned\] +2 +1 +2 ", plan.stdout)
     assert "from a few steps of each task here" in plan.stdout
-    for name in ("one", "two"):
-        done = triptych("run", str(study), "--out", str(tmp_path / name))
-        assert done.returncode == 0, done.stderr
-        assert "11 cells run in" in done.stdout
-        assert "chosen on validation" in done.stdout
+    done = triptych("run", str(study), "--out", str(tmp_path / "one"))
+    assert done.returncode == 0, done.stderr
+    assert "11 cells run in" in done.stdout
+    assert "chosen on validation" in done.stdout
+    # The other machine's folder: that two runs give the same bytes is tested elsewhere.
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
     again = triptych("plan", str(study), "--out", str(tmp_path / "one"))
     assert re.search(r"About 0:00 .* for the 0 that have no record, from 8 records", again.stdout)
     every = triptych("plan", str(study), "--cells", "--no-time")
@@ -118,7 +120,7 @@ def test_plan_run_and_board_a_tuned_study_in_two_folders(triptych: Call, tmp_pat
     assert "About" not in every.stdout
     both = triptych("board", str(tmp_path / "one"), str(tmp_path / "two"), "--to", str(tmp_path))
     assert both.returncode == 0, both.stderr
-    assert "different scores" not in both.stderr, "one machine, the same bytes"
+    assert "different scores" not in both.stderr
     alone = triptych("board", str(tmp_path / "one"), "--to", str(tmp_path / "alone"))
     assert alone.returncode == 0, alone.stderr
     assert (tmp_path / "leaderboard.csv").read_text() == (
