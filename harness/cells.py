@@ -38,6 +38,11 @@ class Cell:
         """Return the cell's label."""
         return f"{self.task} / {self.method} / {self.loss} / seed {self.seed}"
 
+    @property
+    def stage(self) -> str:
+        """Return ``tuning`` for a trial's cell, ``final`` for one of the board."""
+        return "tuning" if self.scored == "validation" else "final"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the cell as plain values; ``Cell(**values)`` is the way back."""
         return asdict(self)

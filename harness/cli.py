@@ -93,11 +93,11 @@ def run_command(
     """
     with _input_errors():
         with out.status("Loading the study and its plugins"):
-            from harness.runner import Interrupted, run
+            from harness.runner import Interrupted, default_folder, run
 
             chosen = _study(study, tasks, methods, losses, seeds)
         if folder is None:
-            folder = Path("runs") / chosen.name
+            folder = default_folder(chosen)
         spec = engine if jobs is None else f"{engine}(jobs={jobs})"
         started = time.monotonic()
         for name in (signal.SIGTERM, signal.SIGHUP):  # To stop is to stop as by Ctrl-C,

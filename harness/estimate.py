@@ -17,6 +17,7 @@ from harness.errors import InputError
 from harness.randomness import Randomness
 from harness.records import Store
 from harness.study import Study
+from harness.table import Place
 from harness.training import fit
 
 MEASURED_STEPS = 4
@@ -139,17 +140,16 @@ def left(study: Study, folder: str | Path | None) -> list[Cell]:
         return [planned.cell for planned in every]
     store = Store(folder)
     keys = {record.key for record in store.records()}
-    places = [place for place in store.study().get("plan", []) if place["key"] in keys]
     done = {
-        _place(Planned(Cell(**place["cell"]), place["label"], place.get("trial")))
-        for place in places
+        Place.of(Cell(**place["cell"]), place["label"], place.get("trial"))
+        for place in store.study().get("plan", [])
+        if place["key"] in keys
     }
-    return [planned.cell for planned in every if _place(planned) not in done]
-
-
-def _place(planned: Planned) -> tuple[object, ...]:
-    cell = planned.cell
-    return cell.task, cell.method, planned.label, planned.trial, cell.seed
+    return [
+        planned.cell
+        for planned in every
+        if Place.of(planned.cell, planned.label, planned.trial) not in done
+    ]
 
 
 def all_cells(study: Study) -> Sequence[Planned]:
@@ -178,8 +178,7 @@ def summary(study: Study) -> list[Row]:
     """Return the cells of ``study`` in rows, in the order in which they first run."""
     groups: dict[tuple[str, str, str, str], list[Planned]] = {}
     for planned in all_cells(study):
-        stage = "final" if planned.trial is None else "tuning"
-        key = stage, planned.cell.task, planned.cell.method, planned.label
+        key = planned.cell.stage, planned.cell.task, planned.cell.method, planned.label
         groups.setdefault(key, []).append(planned)
     return [
         Row(

@@ -102,7 +102,7 @@ def run(
         study = Study.load(study)
     this = _Run(
         study,
-        Store(Path("runs") / study.name if folder is None else folder),
+        Store(default_folder(study) if folder is None else folder),
         plugins.build("engines", engine) if isinstance(engine, str) else engine,
         Resources(provenance.choose_device(device)),
         listen,
@@ -112,14 +112,19 @@ def run(
         choice = Choice()
         trials = study.trials()
         if trials:
-            keys = this.work(trials, [*trials, *study.finals({})])
-            choice = choose(trials, keys, this.store)
+            this.work(trials, [*trials, *study.finals({})])
+            choice = choose(trials, this.keys, this.store)
         this.withheld = choice.waiting
         finals = study.finals(choice.specs)
         this.work(finals, [*trials, *finals])
     except KeyboardInterrupt:
         raise Interrupted(this.summary) from None
     return this.summary
+
+
+def default_folder(study: Study) -> Path:
+    """Return where the records of ``study`` go if nobody says."""
+    return Path("runs") / study.name
 
 
 class _Run:
@@ -134,16 +139,14 @@ class _Run:
         self.keys: dict[Cell, str] = {}
         self.withheld: dict[Row, str] = {}
 
-    def work(self, phase: Sequence[Planned], plan: Sequence[Planned]) -> dict[Cell, str]:
-        """Run the cells of ``phase``; ``plan`` is all that is known of the study by now.
-
-        Returns:
-            The keys of the cells that could be planned.
-        """
+    def work(self, phase: Sequence[Planned], plan: Sequence[Planned]) -> None:
+        """Run the cells of ``phase``; ``plan`` is all that is known of the study by now."""
         cells = list(dict.fromkeys(planned.cell for planned in phase))
         self.summary.cells += cells
         unplanned: list[Event] = []
         for cell in dict.fromkeys(planned.cell for planned in plan):
+            if cell in self.keys:  # From the phase before: sources are read once a run.
+                continue
             try:
                 self.keys[cell] = identify(cell).key
             except InputError as error:
@@ -158,7 +161,6 @@ class _Run:
         if waiting:
             with self.engine as engine:
                 self._drive(engine.open(self.store.folder), waiting)
-        return self.keys
 
     def _known(self, cell: Cell) -> bool:
         """Return whether it is known already what becomes of ``cell``, and take it down."""

@@ -322,20 +322,16 @@ class Study:
         if self.tuning is None:
             return []
         assert isinstance(self.tuning, Tuning)
-        drawn = search.points(self.tuning.trials)
         searched = [entry for entry in self.entries if entry.space]
-        return [
-            Planned(
-                Cell(task, method, entry.trial(point), seed, scored="validation"),
-                entry.label,
-                trial,
-            )
-            for trial, point in enumerate(drawn)
-            for seed in self.tuning.seeds
-            for task in self.tasks
-            for entry in searched
-            for method in entry.methods
-        ]
+        found = []
+        for trial, point in enumerate(search.points(self.tuning.trials)):
+            specs = [(entry, entry.trial(point)) for entry in searched]
+            for seed, task in product(self.tuning.seeds, self.tasks):
+                for entry, spec in specs:
+                    for method in entry.methods:
+                        cell = Cell(task, method, spec, seed, scored="validation")
+                        found.append(Planned(cell, entry.label, trial))
+        return found
 
     def finals(self, chosen: Chosen) -> list[Planned]:
         """Return the cells of the board, seed by seed, so that a stopped run has whole blocks.

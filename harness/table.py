@@ -30,6 +30,11 @@ class Place:
     trial: int | None
     seed: int
 
+    @classmethod
+    def of(cls, cell: Cell, label: str, trial: int | None = None) -> "Place":
+        """Return the place of ``cell`` in the row ``label``."""
+        return cls(cell.task, cell.method, label, cell.stage, trial, cell.seed)
+
 
 @dataclass
 class _Found:
@@ -158,9 +163,7 @@ def _read_plan(store: Store, plan: _Plan, notes: list[str]) -> None:
 
 
 def _place(planned: Mapping[str, Any]) -> Place:
-    cell = Cell(**planned["cell"])
-    trial = planned.get("trial")
-    return Place(cell.task, cell.method, planned["label"], _stage(cell), trial, cell.seed)
+    return Place.of(Cell(**planned["cell"]), planned["label"], planned.get("trial"))
 
 
 def _placed(record: Record, plan: _Plan) -> list[_Found]:
@@ -170,10 +173,9 @@ def _placed(record: Record, plan: _Plan) -> list[_Found]:
     if places:
         planned = record.key in plan.current
         return [_Found(record, place, planned) for place in dict.fromkeys(places)]
-    if _stage(cell) == "tuning" or record.key in plan.left_out:
+    if cell.stage == "tuning" or record.key in plan.left_out:
         return []  # Of a budget that is not, or no longer, the board's.
-    place = Place(cell.task, cell.method, cell.loss, "final", None, cell.seed)
-    return [_Found(record, place, planned=False)]
+    return [_Found(record, Place.of(cell, cell.loss), planned=False)]
 
 
 def _as_planned(candidates: Iterable[_Found], plan: _Plan, notes: list[str]) -> Iterator[_Found]:
@@ -305,7 +307,3 @@ def _row(found: _Found) -> tuple[str, str, str, str]:
 
 def _panel(found: _Found) -> tuple[str, str]:
     return found.place.task, found.place.method
-
-
-def _stage(cell: Cell) -> str:
-    return "tuning" if cell.scored == "validation" else "final"

@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from leaderboards.curves import curve_rows, steps_to_baseline
+from leaderboards.curves import curve_rows, curves_of, steps_to_baseline
 from leaderboards.overall import friedman_over_tasks, overall_rows
 from leaderboards.panel import BASELINE, CANNOT_TELL, panel_rows
 from leaderboards.statistics import FEWEST, ROPE
@@ -14,6 +14,7 @@ from leaderboards.tables import (
     RECORD_COLUMNS,
     ROW_COLUMNS,
     Leaderboard,
+    scored,
 )
 from leaderboards.tuning import trial_rows, tuned_rows
 
@@ -56,11 +57,11 @@ def leaderboard(
     records = _without_repeats(records)
     final = records[records["stage"] == "final"]
     lost = final["status"] != "done"
-    scores = final[(final["split"] == "test") & (final["step"] == final["steps"])]
+    scores = scored(records)
     losses = list(dict.fromkeys(final["loss"]))
     chosen = _baseline(baseline, final, losses)
-    curves = curve_rows(final)
-    reached = steps_to_baseline(final, chosen)
+    curves = curves_of(final)
+    reached = steps_to_baseline(curves, chosen)
     rows = []
     for task, on_task in final.groupby("task", sort=False):
         metrics = list(dict.fromkeys(scores.loc[scores["task"] == task, "metric"])) or [""]
@@ -84,7 +85,7 @@ def leaderboard(
         cells=records[records["status"] != "done"][list(CELL_COLUMNS)].reset_index(drop=True),
         tuned=tuned_rows(records, trials),
         trials=trials,
-        curves=curves,
+        curves=curve_rows(curves),
         records=records,
         baseline=chosen,
         rope=rope,

@@ -14,17 +14,12 @@ Key = tuple[str, str, str, str]
 """Task, metric, method and loss."""
 Curve = dict[int, dict[int, float]]
 """{step: {seed: score}}."""
+Curves = Mapping[Key, tuple[str, Curve]]
+"""The modality and the curve of each row."""
 
 
-def curve_rows(final: pd.DataFrame) -> pd.DataFrame:
-    """Return mean and 95% t band over seeds of every probed step, the ends included.
-
-    Step 0 is the ``untrained`` row's score. A row that was not probed has no curve. Every
-    point of a curve is over the same seeds: those that were probed at all of its steps.
-
-    Args:
-        final: the board's cells, validation scores at every step.
-    """
+def curve_rows(curves: Curves) -> pd.DataFrame:
+    """Return mean and 95% t band over seeds of every probed step, the ends included."""
     rows = [
         {
             "task": key[0],
@@ -38,21 +33,20 @@ def curve_rows(final: pd.DataFrame) -> pd.DataFrame:
             "high": interval.high,
             "seeds": len(at),
         }
-        for key, (modality, curve) in _curves(final).items()
+        for key, (modality, curve) in curves.items()
         for step, at in sorted(curve.items())
         for interval in [mean_interval(list(at.values()))]
     ]
     return pd.DataFrame(rows, columns=list(CURVE_COLUMNS))
 
 
-def steps_to_baseline(final: pd.DataFrame, baseline: str) -> Mapping[Key, float]:
+def steps_to_baseline(curves: Curves, baseline: str) -> Mapping[Key, float]:
     """Return, for every curve, the step at which its mean first reaches the baseline's end.
 
     Over the seeds that both have. Between probed steps the mean is taken as linear.
     Infinite where it never gets there, so that "not within the budget" is not taken for
     "not measured".
     """
-    curves = _curves(final)
     found: dict[Key, float] = {}
     for key, (_, curve) in curves.items():
         reference = curves.get((*key[:3], baseline))
@@ -67,8 +61,15 @@ def steps_to_baseline(final: pd.DataFrame, baseline: str) -> Mapping[Key, float]
     return found
 
 
-def _curves(final: pd.DataFrame) -> dict[Key, tuple[str, Curve]]:
-    """Return the modality and the points of every row that was probed."""
+def curves_of(final: pd.DataFrame) -> Curves:
+    """Return the points of every row that was probed.
+
+    Step 0 is the ``untrained`` row's score. A row that was not probed has no curve. Every
+    point of a curve is over the same seeds: those that were probed at all of its steps.
+
+    Args:
+        final: the board's cells, validation scores at every step.
+    """
     points = final[(final["status"] == "done") & (final["split"] == "validation")]
     wanted = ["task", "metric", "method", "loss", "modality", "seed", "step", "steps", "value"]
     curves: dict[Key, Curve] = defaultdict(lambda: defaultdict(dict))

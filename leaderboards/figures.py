@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from leaderboards.panel import BETTER, EQUIVALENT, UNTRAINED, WORSE
 from leaderboards.ranking import Friedman
 from leaderboards.statistics import ALPHA
 from leaderboards.tables import Leaderboard
 
 Plot = dict[str, Any]
-UNTRAINED = "untrained"
-RESOLVED = ("better", "equivalent", "worse")
+RESOLVED = (BETTER, EQUIVALENT, WORSE)
 NEUTRAL = "#808080"
 """The baseline's colour: grey, readable on white and on black."""
 

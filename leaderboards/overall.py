@@ -40,10 +40,10 @@ def friedman_over_tasks(rows: pd.DataFrame) -> Friedman | str:
 
     With ``untrained`` among them it would find that training helps, and little else.
     """
-    main = rows[rows["main"] & rows["trained"]].assign(score=lambda t: t["block_mean"])
+    main = rows[rows["main"] & rows["trained"]]
     several = main["method"].nunique() > 1
     names = main["method"] + " / " + main["loss"] if several else main["loss"]
-    table = main.assign(name=names).pivot(index="task", columns="name", values="score")
+    table = main.assign(name=names).pivot(index="task", columns="name", values="block_mean")
     complete = table.dropna(axis="columns")
     tasks, k = complete.shape
     if tasks < MIN_TASKS or k < 3:

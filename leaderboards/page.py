@@ -21,7 +21,6 @@ from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from leaderboards.figures import (
     GLYPHS,
-    UNTRAINED,
     Panel,
     convergence_curves,
     critical_difference,
@@ -32,7 +31,8 @@ from leaderboards.figures import (
     styles,
     tuning_landscapes,
 )
-from leaderboards.tables import Leaderboard
+from leaderboards.panel import UNTRAINED
+from leaderboards.tables import Leaderboard, scored
 
 PROVENANCE = (
     "seed", "value", "key", "seconds", "finished", "start", "seen", "spec", "settings", "steps",
@@ -486,10 +486,7 @@ def _looks(board: Leaderboard) -> list[dict[str, str]]:
 
 def _scored(board: Leaderboard) -> pd.DataFrame:
     """Return the records behind the board's test scores, renumbered."""
-    records = board.records
-    final = (records["split"] == "test") & (records["stage"] == "final")
-    whole = records["step"] == records["steps"]
-    return records[final & whole].reset_index(drop=True)
+    return scored(board.records).reset_index(drop=True)
 
 
 def _records_of_rows(board: Leaderboard) -> list[list[int]]:

@@ -1,14 +1,15 @@
 """What pairing buys: the variance of a difference, paired and had it not been."""
 
 import math
-from collections.abc import Hashable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
 from leaderboards.panel import BASELINE
 from leaderboards.statistics import FEWEST, pairing
-from leaderboards.tables import Leaderboard
+from leaderboards.tables import Leaderboard, scored
 
 PAIRING_COLUMNS = (
     "scope", "metric", "method", "loss", "seeds", "paired_variance", "unpaired_variance", "ratio",
@@ -45,8 +46,13 @@ def pairing_table(board: Leaderboard) -> pd.DataFrame:
 
 
 def _rows(board: Leaderboard) -> Iterator[dict[str, Any]]:
+    by_seed: dict[tuple[str, ...], dict[int, float]] = defaultdict(dict)
+    wanted = ["task", "metric", "method", "loss", "seed", "value"]
+    for *key, seed, value in scored(board.records)[wanted].itertuples(index=False):
+        by_seed[tuple(key)][seed] = value
     for row in board.rows[board.rows["verdict"] != BASELINE].to_dict("records"):
-        a, b = (_by_seed(board, row, loss) for loss in (row["loss"], board.baseline))
+        panel = row["task"], row["metric"], row["method"]
+        a, b = by_seed[*panel, row["loss"]], by_seed[*panel, board.baseline]
         seeds = sorted(set(a) & set(b))
         if len(seeds) < FEWEST or row["pairs"] < len(seeds) or not row["trained"]:
             continue
@@ -63,19 +69,6 @@ def _rows(board: Leaderboard) -> Iterator[dict[str, Any]]:
             "unpaired_variance": found.unpaired,
             "ratio": _ratio(found.unpaired, found.paired),
         }
-
-
-def _by_seed(board: Leaderboard, row: Mapping[Hashable, Any], loss: str) -> dict[int, float]:
-    records = board.records
-    own = records[
-        (records["task"] == row["task"])
-        & (records["method"] == row["method"])
-        & (records["loss"] == loss)
-        & (records["metric"] == row["metric"])
-        & (records["split"] == "test")
-        & (records["stage"] == "final")
-    ]
-    return dict(zip(own["seed"], own["value"], strict=True))
 
 
 def _ratio(unpaired: float, paired: float) -> float:

@@ -48,6 +48,12 @@ CURVE_COLUMNS = (
 PUBLISHED_COLUMNS = ("dataset", "modality", "metric", "loss", "setting", "value", "source", "url")
 
 
+def scored(records: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of ``records`` that a board ranks: final cells' last test scores."""
+    last = records["step"] == records["steps"]
+    return records[(records["stage"] == "final") & (records["split"] == "test") & last]
+
+
 @dataclass(frozen=True, eq=False)
 class Leaderboard:
     """All that a board shows, each table with the columns named above.
