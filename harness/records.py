@@ -1,9 +1,7 @@
 """Records: what one cell left, one atomic file each, and the folder that holds them."""
 
 import json
-import os
 import re
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
@@ -11,36 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.cells import TUNED, Cell
+from harness.files import write_atomically
 
-SCHEMA = 2
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What a cell's result depends on: the record of another identity is another result.
-
-    Attributes:
-        cell: the cell's whole spec.
-        data: {name: checksum} of the task's data.
-        source: a digest of the source of the training loop and of all plugins used.
-        frame: the same without the loss: what two losses must share to be paired.
-    """
-
-    cell: Cell
-    data: Mapping[str, str]
-    source: str
-    frame: str
-
-    @property
-    def key(self) -> str:
-        """Return 16 hexadecimal digits that stand for all of the above."""
-        values = {
-            "schema": SCHEMA,
-            "cell": self.cell.to_dict(),
-            "data": dict(self.data),
-            "source": self.source,
-        }
-        return sha256(_canonical_json(values).encode()).hexdigest()[:16]
+SCHEMA = 3
 
 
 @dataclass(frozen=True)
@@ -56,7 +27,8 @@ class Record:
         probed: (step, {metric: value}) pairs: validation scores during training.
         curve: (step, objective) pairs.
         steps: optimizer steps.
-        seconds: {train, evaluate, total}, wall time.
+        continued: after which steps the cell was stopped, and went on later.
+        seconds: {train, evaluate, total}, wall time, whatever was lost not counted.
         throughput: training examples a second.
         peak_memory: {resident: bytes}, and {gpu: bytes} where one was used.
         digests: {start, seen}: what makes two cells paired.
@@ -77,6 +49,7 @@ class Record:
     probed: list[list[Any]]
     curve: list[list[float]]
     steps: int
+    continued: list[int]
     seconds: dict[str, float]
     throughput: float
     peak_memory: dict[str, int]
@@ -109,10 +82,10 @@ class Failure:
 
 
 class Store:
-    """The folder of a run: ``records/`` and ``failures/``, one file a cell.
+    """The folder of a run: ``records/``, ``failures/`` and more, one file a cell.
 
-    A file appears under its name only when it is whole, and carries a checksum of
-    its content; anything else is not taken for a record.
+    A file appears under its name only when it is whole, and a record carries a
+    checksum of its bytes; anything else is not taken for a record.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -128,9 +101,25 @@ class Store:
         """Return where the record of ``cell`` with this key is, or would be."""
         return self.folder / "records" / f"{_slug(cell)}-{key}.json"
 
+    def claim_path(self, cell: Cell, key: str) -> Path:
+        """Return where it is said who runs ``cell`` at the moment: see ``harness.claims``."""
+        return self.folder / "claims" / f"{_slug(cell)}-{key}.json"
+
+    def checkpoint_path(self, cell: Cell, key: str) -> Path:
+        """Return where the state of a long cell is kept while it runs."""
+        return self.folder / "checkpoints" / f"{_slug(cell)}-{key}.safetensors"
+
+    def log_path(self, cell: Cell, key: str) -> Path:
+        """Return where the log of ``cell`` is."""
+        return self.folder / "logs" / f"{_slug(cell)}-{key}.log"
+
+    def events_path(self, cell: Cell, key: str) -> Path:
+        """Return the folder of the cell's TensorBoard event files."""
+        return self.folder / "tensorboard" / f"{_slug(cell)}-{key}"
+
     def failure_path(self, cell: Cell) -> Path:
         """Return where the failure of ``cell`` is, or would be, whatever its key was."""
-        digest = _checksum(cell.to_dict())[:16]
+        digest = digest_of(cell.to_dict())[:16]
         return self.folder / "failures" / f"{_slug(cell)}-{digest}.json"
 
     def has(self, cell: Cell, key: str) -> bool:
@@ -139,12 +128,11 @@ class Store:
         return record is not None and record.key == key
 
     def write_record(self, cell: Cell, record: Record) -> Path:
-        """Write ``record`` whole or not at all, and forget an earlier failure."""
-        values = asdict(record)
-        values["checksum"] = _checksum(values)
+        """Write ``record`` whole or not at all, and forget what came before it."""
         path = self.record_path(cell, record.key)
-        write_atomically(path, json.dumps(values, indent=1, allow_nan=False) + "\n")
+        write_atomically(path, _signed(json.dumps(asdict(record), indent=1, allow_nan=False)))
         self.failure_path(cell).unlink(missing_ok=True)
+        self.checkpoint_path(cell, record.key).unlink(missing_ok=True)
         return path
 
     def write_failure(self, cell: Cell, failure: "Failure") -> None:
@@ -154,12 +142,16 @@ class Store:
 
     def failure(self, cell: Cell, key: str) -> "Failure | None":
         """Return what became of ``cell`` with this key, if it failed when last tried."""
+        found = self.failure_at(self.failure_path(cell))
+        return found if found is not None and found.key == key else None
+
+    def failure_at(self, path: Path) -> "Failure | None":
+        """Return the failure in ``path``, or None where it is missing or cannot be read."""
         try:
-            values = json.loads(self.failure_path(cell).read_text(encoding="utf-8"))
-            found = Failure(**{field.name: values[field.name] for field in fields(Failure)})
+            values = json.loads(path.read_text(encoding="utf-8"))
+            return Failure(**{field.name: values[field.name] for field in fields(Failure)})
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
-        return found if found.key == key else None
 
     def scan(self) -> Iterator[tuple[Path, Record | None]]:
         """Read every file under ``records/``, in order: None where it is no good record."""
@@ -209,39 +201,46 @@ class Store:
 def read_record(path: Path) -> Record | None:
     """Return the record in ``path``, or None where it is missing or damaged."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        checksum = values.pop("checksum")
-        if checksum != _checksum(values) or values["schema"] != SCHEMA:
+        values = json.loads(_checked(path.read_bytes()))
+        if values["schema"] != SCHEMA:
             return None
         return Record(**{field.name: values[field.name] for field in fields(Record)})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` to ``path``: readers see the old file or the whole new one.
-
-    A link is followed; a device or a pipe is written to as it is.
-
-    Raises:
-        OSError: where it cannot be written; nothing is left behind then.
-    """
-    path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and not path.is_file():
-        path.write_text(text, encoding="utf-8")
-        return
-    # Not mkstemp: its files are for their owner only, and colleagues read boards.
-    temporary = path.with_name(f".{path.name[:40]}-{uuid.uuid4().hex}")
+def is_whole(path: Path) -> bool:
+    """Return whether the record in ``path`` has its checksum, without reading it further."""
     try:
-        with temporary.open("x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        _checked(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+SIGNATURE = re.compile(rb'\{\n "checksum": "([0-9a-f]{64})",\n')
+
+
+def _signed(text: str) -> str:
+    r"""Return a JSON object with the checksum of all bytes below it on its second line.
+
+    >>> print(_signed('{\n "key": 1\n}'))  # doctest: +ELLIPSIS
+    {
+     "checksum": "...",
+     "key": 1
+    }
+    <BLANKLINE>
+    """
+    rest = text.removeprefix("{\n") + "\n"
+    return f'{{\n "checksum": "{sha256(rest.encode()).hexdigest()}",\n{rest}'
+
+
+def _checked(content: bytes) -> bytes:
+    """Return ``content``, or raise a ValueError where its checksum is not right."""
+    found = SIGNATURE.match(content)
+    if found is None or sha256(content[found.end() :]).hexdigest() != found[1].decode():
+        raise ValueError("the checksum is missing or wrong")
+    return content
 
 
 def _slug(cell: Cell) -> str:
@@ -250,9 +249,13 @@ def _slug(cell: Cell) -> str:
     return "--".join(re.sub(r"[^A-Za-z0-9.=_-]+", "_", part).strip("_")[:48] for part in parts)
 
 
-def _checksum(values: Mapping[str, Any]) -> str:
-    return sha256(_canonical_json(values).encode()).hexdigest()
+def record_key(cell: Cell, data: Mapping[str, str], source: str) -> str:
+    """Return 16 hexadecimal digits that stand for all that a cell's result depends on."""
+    values = {"schema": SCHEMA, "cell": cell.to_dict(), "data": dict(data), "source": source}
+    return digest_of(values)[:16]
 
 
-def _canonical_json(values: Mapping[str, Any]) -> str:
-    return json.dumps(values, sort_keys=True, separators=(",", ":"))
+def digest_of(values: Mapping[str, Any]) -> str:
+    """Return the sha256 of plain values, whatever their order."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return sha256(text.encode()).hexdigest()

@@ -1,30 +1,27 @@
 """Cells -> engine -> records: run a study, skipping what is done."""
 
-import math
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from functools import cache
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-import torch
-
-from harness import plugins, provenance
-from harness.cells import UNTRAINED, Cell, Planned
-from harness.digests import Digest
-from harness.engines import Engine, Event, Resources
-from harness.errors import InputError
-from harness.methods import Method
-from harness.randomness import Randomness
-from harness.records import Failure, Identity, Record, Store
+from harness import files, plugins, provenance
+from harness.cells import Cell, Planned
+from harness.claims import Watch
+from harness.engines import Engine, Event, Job, Resources
+from harness.errors import InputError, require, require_number
+from harness.identity import forget, identify
+from harness.local import Local
+from harness.records import Failure, Store
 from harness.study import Study
-from harness.task import Task
-from harness.training import SPLITS, Report, fit
 from harness.tuning import Choice, Row, choose
 
-PLUGINS = (("task", "tasks"), ("method", "methods"), ("loss", "losses"))
+POLL = 1.0
+"""Seconds between two looks at the cells that other runs have."""
 
 
 @dataclass
@@ -35,6 +32,7 @@ class Summary:
         expected: how many there are in all.
         cells: those known so far; those of chosen settings follow the tuning trials.
         skipped: those that had a good record already.
+        shared: those that another run on the same folder finished meanwhile.
         done: those that were run now.
         failed: those that failed, with the reason.
         diverged: those whose objective did, with the reason: an outcome, not tried again.
@@ -44,15 +42,24 @@ class Summary:
     expected: int = 0
     cells: list[Cell] = field(default_factory=list)
     skipped: list[Cell] = field(default_factory=list)
+    shared: list[Cell] = field(default_factory=list)
     done: list[Cell] = field(default_factory=list)
     failed: dict[Cell, str] = field(default_factory=dict)
     diverged: dict[Cell, str] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
 
+    def accounted(self) -> Iterable[Cell]:
+        """Return the cells that need no more waiting for."""
+        return chain(*self._accounts)
+
     @property
     def settled(self) -> int:
         """Return how many cells need no more waiting for."""
-        return len(self.skipped) + len(self.done) + len(self.failed) + len(self.diverged)
+        return sum(map(len, self._accounts))
+
+    @property
+    def _accounts(self) -> tuple[Collection[Cell], ...]:
+        return self.skipped, self.shared, self.done, self.failed, self.diverged
 
     @property
     def complete(self) -> bool:
@@ -78,6 +85,11 @@ def run(
     *,
     engine: Engine | str = "local",
     device: str = "auto",
+    slots_per_gpu: int = 1,
+    shard: str | None = None,
+    checkpoint_minutes: float = 5.0,
+    tensorboard: bool = False,
+    command: str = "",
     listen: Listener = lambda event, summary: None,
 ) -> Summary:
     """Run the cells of ``study`` that have no good record under ``folder`` yet.
@@ -85,13 +97,18 @@ def run(
     First the tuning trials, scored on validation alone; then, with the best of them and
     fresh seeds, the cells of the board. Every finished cell is on disk at once; stopped
     at any moment, the same call goes on from there. A cell that fails ends neither the
-    run nor another cell.
+    run nor another cell. Several runs on one folder share the work.
 
     Args:
         study: a :class:`Study`, the name of a shipped one, or a path to a TOML file.
         folder: where the records go; left out, ``runs/`` and the study's name.
         engine: an engine, or its spec, such as ``"local(jobs=2)"``.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        slots_per_gpu: how many cells share a GPU at a time.
+        shard: ``"3/8"``: only the third of eight parts of the cells.
+        checkpoint_minutes: how often a long cell's state is saved; 0: only when stopped.
+        tensorboard: whether to write TensorBoard event files.
+        command: what to type to go on, for ``triptych status`` to say.
         listen: called with every event and the summary so far.
 
     Raises:
@@ -100,14 +117,17 @@ def run(
     """
     if not isinstance(study, Study):
         study = Study.load(study)
+    require_number("slots_per_gpu", slots_per_gpu, at_least=1, whole=True)
+    require_number("checkpoint_minutes", checkpoint_minutes, at_least=0)
     this = _Run(
         study,
         Store(default_folder(study) if folder is None else folder),
         plugins.build("engines", engine) if isinstance(engine, str) else engine,
-        Resources(provenance.choose_device(device)),
+        Resources(provenance.choose_device(device), slots_per_gpu),
+        _Options(_shard(shard), 60 * checkpoint_minutes, tensorboard, command),
         listen,
     )
-    _forget()
+    forget()
     try:
         choice = Choice()
         trials = study.trials()
@@ -119,7 +139,30 @@ def run(
         this.work(finals, [*trials, *finals])
     except KeyboardInterrupt:
         raise Interrupted(this.summary) from None
+    finally:
+        files.sweep(this.store.folder)
     return this.summary
+
+
+def _shard(text: str | None) -> tuple[int, int]:
+    """Return which part of how many, the first being 0."""
+    if text is None:
+        return 0, 1
+    found = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)
+    require(
+        found is not None and int(found[1]) <= int(found[2]),
+        f"`shard` must read 3/8, the third of eight parts: got {text!r}.",
+    )
+    assert found is not None
+    return int(found[1]) - 1, int(found[2])
+
+
+@dataclass(frozen=True)
+class _Options:
+    shard: tuple[int, int]
+    checkpoint: float
+    tensorboard: bool
+    command: str
 
 
 def default_folder(study: Study) -> Path:
@@ -127,21 +170,54 @@ def default_folder(study: Study) -> Path:
     return Path("runs") / study.name
 
 
+def run_one(
+    cell: Cell,
+    folder: str | Path,
+    *,
+    device: str = "auto",
+    listen: Callable[[Event], None] = lambda event: None,
+) -> Event:
+    """Run one cell into ``folder``, in a worker process like any other; return its last event.
+
+    Raises:
+        InputError: where a plugin, its data or the device is not to be had.
+    """
+    resources = Resources(provenance.choose_device(device))
+    forget()
+    job = Job(cell, identify(cell).key, str(Store(folder).folder))
+    with Local(jobs=1) as engine:
+        engine.open(Path(job.folder))
+        engine.submit(job, resources)
+        for event in engine.events():
+            listen(event)
+    return event
+
+
 class _Run:
     """One call of :func:`run`: what its phases share."""
 
     def __init__(
-        self, study: Study, store: Store, engine: Engine, resources: Resources, listen: Listener
+        self,
+        study: Study,
+        store: Store,
+        engine: Engine,
+        resources: Resources,
+        options: _Options,
+        listen: Listener,
     ) -> None:
         self.study, self.store, self.engine = study, store, engine
-        self.resources, self.listen = resources, listen
-        self.summary = Summary(expected=study.size())
+        self.resources, self.options, self.listen = resources, options, listen
+        # Every so manieth of each phase: neighbours take alike long.
+        self.own = slice(options.shard[0], None, options.shard[1])
+        trials = len(study.trials())
+        phases = range(trials), range(study.size() - trials)
+        self.summary = Summary(expected=sum(len(phase[self.own]) for phase in phases))
         self.keys: dict[Cell, str] = {}
         self.withheld: dict[Row, str] = {}
 
     def work(self, phase: Sequence[Planned], plan: Sequence[Planned]) -> None:
         """Run the cells of ``phase``; ``plan`` is all that is known of the study by now."""
-        cells = list(dict.fromkeys(planned.cell for planned in phase))
+        cells = list(dict.fromkeys(planned.cell for planned in phase))[self.own]
         self.summary.cells += cells
         unplanned: list[Event] = []
         for cell in dict.fromkeys(planned.cell for planned in plan):
@@ -157,16 +233,16 @@ class _Run:
                 self._lost(event)
         for row, reason in self.withheld.items():
             self.summary.waiting[" / ".join(row)] = reason
-        waiting = [cell for cell in cells if cell in self.keys and not self._known(cell)]
-        if waiting:
-            with self.engine as engine:
-                self._drive(engine.open(self.store.folder), waiting)
+        todo = [c for c in cells if c in self.keys and not self._known(c, self.summary.skipped)]
+        claims = Watch()
+        while todo:
+            todo = self._freed(self._drive(todo), claims)
 
-    def _known(self, cell: Cell) -> bool:
-        """Return whether it is known already what becomes of ``cell``, and take it down."""
+    def _known(self, cell: Cell, account: list[Cell]) -> bool:
+        """Return whether it is known what became of ``cell``; a record goes to ``account``."""
         key = self.keys[cell]
         if self.store.has(cell, key):
-            self.summary.skipped.append(cell)
+            account.append(cell)
             return True
         failure = self.store.failure(cell, key)
         if failure is not None and failure.outcome == "diverged":
@@ -174,24 +250,60 @@ class _Run:
             return True
         return False
 
-    def _drive(self, engine: Engine, cells: Sequence[Cell]) -> None:
+    def _drive(self, cells: Sequence[Cell]) -> list[Cell]:
         """Hand the cells to the engine, and keep account of what becomes of them.
 
         A record is what counts: a cell is done if it has a good one, and only then,
-        whatever the engine says.
+        whatever the engine says. Returned are the cells that other runs have.
         """
-        for cell in cells:
-            engine.submit(cell, self.keys[cell], self.resources)
+        claimed: list[Cell] = []
         unsettled = dict.fromkeys(cells)
-        for event in engine.events():
-            if not event.settled:
-                self.listen(event, self.summary)
-            elif event.cell in unsettled:
-                del unsettled[event.cell]
-                self._settle(event)
+        with self.engine as engine:
+            engine.open(self.store.folder)
+            for cell in cells:
+                engine.submit(self._job(cell), self.resources)
+            for event in engine.events():
+                if not event.settled:
+                    self.listen(event, self.summary)
+                elif event.cell in unsettled:
+                    del unsettled[event.cell]
+                    if event.kind == "claimed":
+                        claimed.append(event.cell)
+                        self.listen(event, self.summary)
+                    else:
+                        self._settle(event)
         for cell in unsettled:
             reason = "The engine ended without saying what became of it."
             self._settle(Event("failed", cell, reason=reason))
+        return claimed
+
+    def _job(self, cell: Cell) -> Job:
+        options = self.options
+        folder = str(self.store.folder)
+        return Job(cell, self.keys[cell], folder, options.checkpoint, options.tensorboard)
+
+    def _freed(self, claimed: Sequence[Cell], claims: Watch) -> list[Cell]:
+        """Wait for other runs, and return the cells that are to be tried here after all.
+
+        The others of ``claimed`` have been finished, or have diverged, elsewhere.
+        """
+        free: list[Cell] = []
+        while claimed:
+            held = []
+            for cell in claimed:
+                if not claims.free(self.store.claim_path(cell, self.keys[cell])):
+                    held.append(cell)
+                elif not self._known(cell, self.summary.shared):
+                    free.append(cell)
+                else:
+                    diverged = cell in self.summary.diverged
+                    self.listen(Event("diverged" if diverged else "done", cell), self.summary)
+            claimed = held
+            if free:
+                return [*free, *claimed]
+            if claimed:
+                time.sleep(POLL)
+        return free
 
     def _settle(self, event: Event) -> None:
         key = self.keys[event.cell]
@@ -208,9 +320,11 @@ class _Run:
         """Take down a cell that left no record."""
         account = self.summary.diverged if event.kind == "diverged" else self.summary.failed
         account[event.cell] = event.reason
-        failure = Failure(self.keys.get(event.cell, ""), event.kind, event.reason, event.details)
+        key = self.keys.get(event.cell, "")
+        failure = Failure(key, event.kind, event.reason, event.details)
         try:
-            self.store.write_failure(event.cell, failure)
+            if self.store.failure(event.cell, key) != failure:  # The worker wrote it, if it could.
+                self.store.write_failure(event.cell, failure)
         except OSError as error:
             account[event.cell] += f" (and this could not be written down: {error})"
         self.listen(event, self.summary)
@@ -222,6 +336,7 @@ class _Run:
             for entry in self.study.entries
             if entry.space
         }
+        settings = partial(plugins.described, "losses")
         modalities = {task: plugins.build("tasks", task).modality for task in self.study.tasks}
         planned = [
             {
@@ -231,7 +346,7 @@ class _Run:
                 "key": self.keys.get(place.cell, ""),
                 "cell": place.cell.to_dict(),
             }
-            | ({} if place.trial is None else {"settings": _settings("losses", place.cell.loss)})
+            | ({} if place.trial is None else {"settings": settings(place.cell.loss)})
             for place in plan
         ]
         chosen = {(p.cell.task, p.cell.method, p.label) for p in plan if p.trial is None}
@@ -254,140 +369,11 @@ class _Run:
                 }
                 for seed in self.study.seeds  # type: ignore[union-attr]
             ]
+        about = {"command": self.options.command, "spaces": spaces, "plan": planned}
         try:
-            self.store.write_study(self.study.to_dict() | {"spaces": spaces, "plan": planned})
+            self.store.write_study(self.study.to_dict() | about)
         except OSError as error:
             raise InputError(
                 f"Could not write to {str(self.store.folder)!r}: {error}. "
                 "Name another folder with `--out`."
             ) from error
-
-
-def run_cell(
-    cell: Cell,
-    key: str,
-    folder: Path,
-    *,
-    device: str = "cpu",
-    report: Report = lambda step, steps, loss: None,
-) -> Record:
-    """Train and evaluate one cell in this process, and write its record.
-
-    Raises:
-        InputError: where code or data changed since ``key`` was planned.
-    """
-    started = time.perf_counter()
-    provenance.reset_peak_memory()
-    identity = identify(cell)
-    if identity.key != key:
-        raise InputError(
-            f"The code or the data of {cell} changed since the run was planned. "
-            "Run the same command again."
-        )
-    task: Task = plugins.build("tasks", cell.task)
-    method: Method = plugins.build("methods", cell.method)
-    loss = None if cell.loss == UNTRAINED else plugins.build("losses", cell.loss)
-    randomness = Randomness(cell.task, cell.method, cell.seed)
-    outcome = fit(
-        task,
-        method,
-        loss,
-        randomness,
-        device=device,
-        report=report,
-        splits=("validation",) if cell.scored == "validation" else SPLITS,
-        probes=cell.probes,
-    )
-    start = Digest()
-    # The device and torch's version decide what a seed's masks and weights are.
-    machine = (torch.device(device).type, provenance.versions()["torch"])
-    start.update((machine, identity.frame, dict(identity.data), outcome.start_digest))
-    record = Record(
-        key=key,
-        cell=cell.to_dict(),
-        modality=task.modality,
-        settings={
-            name: _settings(group, getattr(cell, name))
-            for name, group in PLUGINS
-            if getattr(cell, name) != UNTRAINED
-        },
-        scores=outcome.scores,
-        probed=[list(point) for point in outcome.probed],
-        curve=[list(point) for point in outcome.curve],
-        steps=outcome.steps,
-        seconds={
-            "train": outcome.train_seconds,
-            "evaluate": outcome.evaluate_seconds,
-            "total": time.perf_counter() - started,
-        },
-        throughput=outcome.examples / outcome.train_seconds if outcome.steps else 0.0,
-        peak_memory=provenance.peak_memory(),
-        digests={"start": start.hexdigest(), "seen": outcome.seen_digest},
-        data=dict(identity.data),
-        source=identity.source,
-        frame=identity.frame,
-        versions=provenance.versions(),
-        commit=provenance.commit(),
-        device=provenance.describe_device(device),
-        finished=datetime.now(UTC).isoformat(timespec="microseconds"),
-    )
-    Store(folder).write_record(cell, record)
-    return record
-
-
-def identify(cell: Cell) -> Identity:
-    """Return what the result of ``cell`` depends on, downloading missing data.
-
-    Raises:
-        InputError: where a plugin or its data is not to be had.
-    """
-    frame = {"harness.training"} | _modules("tasks", cell.task) | _modules("methods", cell.method)
-    loss = set() if cell.loss == UNTRAINED else _modules("losses", cell.loss)
-    return Identity(
-        cell=cell,
-        data=_data(cell.task),
-        source=_source(*sorted(frame | loss)),
-        frame=_source(*sorted(frame)),
-    )
-
-
-def _data(task: str) -> dict[str, str]:
-    found = _fetch(task)
-    if isinstance(found, InputError):
-        raise found
-    return found
-
-
-@cache
-def _fetch(task: str) -> dict[str, str] | InputError:
-    """Return checksums, or the error: a download that failed is tried once a run."""
-    try:
-        return dict(plugins.build("tasks", task).fetch())
-    except InputError as error:
-        return error
-    except (Exception, SystemExit) as error:  # A plugin's own; other tasks go on.
-        return InputError(f"The data of {task} is not to be had: {type(error).__name__}: {error}")
-
-
-@cache
-def _source(*modules: str) -> str:
-    return provenance.source_digest(modules)
-
-
-def _forget() -> None:
-    """Forget data and sources seen by an earlier run of this process: files may have changed."""
-    _fetch.cache_clear()
-    _source.cache_clear()
-    provenance.forget()
-
-
-def _modules(group: str, spec: str) -> set[str]:
-    return plugins.modules(group, plugins.parse(group, spec)[0])
-
-
-def _settings(group: str, spec: str) -> plugins.Settings:
-    """Return all settings, with numbers that JSON has no word for as texts."""
-    return {
-        name: value if not isinstance(value, float) or math.isfinite(value) else repr(value)
-        for name, value in plugins.resolved(group, spec).items()
-    }

@@ -133,6 +133,13 @@ class Task(ABC):
             groups, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
         )
 
+    def scheduler(
+        self, optimizer: torch.optim.Optimizer
+    ) -> torch.optim.lr_scheduler.LRScheduler | None:
+        """Return what changes the learning rate after each step: nothing by default."""
+        del optimizer
+        return None
+
     def batch_index(self, randomness: Randomness, step: int) -> Int[Tensor, " n"]:
         """Return which training examples step ``step`` sees.
 

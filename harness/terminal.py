@@ -1,12 +1,17 @@
 """What the command line shows: tables, progress, what became of a run."""
 
 import io
+import json
 import re
 import sys
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -15,9 +20,12 @@ from rich.markup import escape as escape_markup
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column, Table
 
+from harness.cells import UNTRAINED, Cell
+
 if TYPE_CHECKING:
     from harness.engines import Event
     from harness.runner import Listener, Summary
+    from harness.status import CellState
 
 for stream in (sys.stdout, sys.stderr):
     if isinstance(stream, io.TextIOWrapper):
@@ -70,12 +78,35 @@ def show(made: Table) -> None:
         out.print(made, width=1000, soft_wrap=True)
 
 
-def report(summary: "Summary", folder: Path, seconds: float) -> None:
-    """Print what became of a run."""
+def show_text(text: str) -> None:
+    """Print a text of a file as it is, with control characters made visible."""
+    out.print(CONTROL.sub(_named, text.rstrip("\n")), markup=False, soft_wrap=True)
+
+
+def show_states(states: "Sequence[CellState]", command: str, *, every: bool) -> None:
+    """Print how many cells are in which state, and those that need a word."""
+    from harness.status import STATES
+
+    counts: Counter[str] = Counter(state.state for state in states)
+    out.print(f"{len(states)} cells: " + ", ".join(f"{counts[s]} {s}" for s in STATES))
+    for state in states:
+        word = state.state in ("running", "failed", "diverged", "damaged")
+        if every or word:
+            note = f": {state.note}" if state.note else ""
+            line = f"  {state.state:<8}  {state.key:<16}  {state.cell}{note}"
+            out.print(escape(line), soft_wrap=True)
+    if command and counts["done"] + counts["diverged"] < len(states):
+        out.print(f"What is left is done by: {escape(command)}", soft_wrap=True)
+
+
+def report(summary: "Summary", folder: Path, seconds: float, command: str) -> None:
+    """Print what became of a run, and the command that goes on with it."""
     parts = [f"{len(summary.done)} cells run in {clock(seconds)}"]
+    if summary.shared:
+        parts.append(f"{len(summary.shared)} run meanwhile by another run")
     if summary.skipped:
         parts.append(f"{len(summary.skipped)} had a record already")
-    out.print(", ".join(parts) + f". Records: {escape(str(folder))}/records")
+    out.print(", ".join(parts) + f". Records: {escape(str(folder))}/records", soft_wrap=True)
     if summary.diverged:
         err.print(f"{len(summary.diverged)} cells diverged, and would again:", style="yellow")
         for cell, reason in summary.diverged.items():
@@ -85,8 +116,8 @@ def report(summary: "Summary", folder: Path, seconds: float) -> None:
         for cell, reason in summary.failed.items():
             err.print(f"  {escape(str(cell))}: {escape(reason)}", soft_wrap=True)
         err.print(
-            f"Details: {escape(str(folder))}/failures. "
-            "The same command tries the failed cells again.",
+            f"Details: {escape(str(folder))}/failures and logs. "
+            f"This tries them again: {escape(command)}",
             soft_wrap=True,
         )
     for row, reason in summary.waiting.items():
@@ -94,9 +125,13 @@ def report(summary: "Summary", folder: Path, seconds: float) -> None:
 
 
 @contextmanager
-def progress() -> "Iterator[Listener]":
-    """Show bars in a terminal, plain lines elsewhere."""
+def progress(*, as_json: bool = False) -> "Iterator[Listener]":
+    """Show bars in a terminal, plain lines elsewhere, or an event a line as JSON."""
     started = time.monotonic()
+
+    if as_json:
+        yield _print_json
+        return
 
     if not out.is_terminal:
 
@@ -126,12 +161,13 @@ def progress() -> "Iterator[Listener]":
     )
     lines: dict[int, tuple[TaskID, float]] = {}
     overall = bars.add_task("cells", total=None, note="planning")
+    pace = Pace()
 
     def draw(event: "Event", summary: "Summary") -> None:
         now = time.monotonic()
+        pace.hear(event)
         settled = summary.settled
-        fresh = len(summary.done)
-        left = (now - started) / fresh * (summary.expected - settled) if fresh else None
+        left = pace.left(summary)
         note = f"{settled}/{summary.expected}"
         note += f", {len(summary.failed)} failed" if summary.failed else ""
         note += f", {len(summary.diverged)} diverged" if summary.diverged else ""
@@ -142,7 +178,7 @@ def progress() -> "Iterator[Listener]":
                 bars.remove_task(lines.pop(event.worker)[0])
             line = bars.add_task(f"  {escape(str(event.cell))}", total=None, note="loading")
             lines[event.worker] = (line, now)
-        elif event.kind == "step":
+        elif event.kind == "step" and event.worker in lines:
             line, begun = lines[event.worker]
             if event.step == event.steps:
                 note = "evaluating"
@@ -159,6 +195,64 @@ def progress() -> "Iterator[Listener]":
 
     with bars:
         yield draw
+
+
+def _print_json(event: "Event", summary: "Summary") -> None:
+    values = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        **asdict(event),
+        "settled": summary.settled,
+        "expected": summary.expected,
+    }
+    with suppress(OSError):  # Nobody reads any more: that does not stop the run.
+        print(json.dumps(values), flush=True)
+
+
+def report_json(summary: "Summary", seconds: float) -> None:
+    """Print what became of a run as the last line of JSON."""
+    lists = ("done", "skipped", "shared", "failed", "diverged", "waiting")
+    counts = {name: len(getattr(summary, name)) for name in lists}
+    print(json.dumps({"kind": "summary", **counts, "seconds": round(seconds, 3)}), flush=True)
+
+
+class Pace:
+    """How fast cells are done, measured: those of a task take alike long."""
+
+    def __init__(self) -> None:
+        self._begun: dict[int, float] = {}
+        self._took: dict[tuple[str, bool], list[float]] = defaultdict(list)
+        self._said: tuple[float, float | None] = 0.0, None
+
+    def hear(self, event: "Event") -> None:
+        """Take down how long a cell took."""
+        if event.kind == "started":
+            self._begun[event.worker] = time.monotonic()
+        elif event.settled and event.worker in self._begun:
+            seconds = time.monotonic() - self._begun.pop(event.worker)
+            if event.kind == "done":
+                self._took[_kind(event.cell)].append(seconds)
+
+    def left(self, summary: "Summary") -> float | None:
+        """Return the seconds until all cells are settled, None before one is measured."""
+        if time.monotonic() - self._said[0] > 1:  # A study may have 10,000 cells.
+            self._said = time.monotonic(), self._left(summary)
+        return self._said[1]
+
+    def _left(self, summary: "Summary") -> float | None:
+        every = [seconds for took in self._took.values() for seconds in took]
+        if not every:
+            return None
+        means = {kind: fmean(took) for kind, took in self._took.items()}
+        typical = fmean(every)
+        rest = Counter(map(_kind, summary.cells))
+        rest.subtract(map(_kind, summary.accounted()))
+        seconds = sum(count * means.get(kind, typical) for kind, count in rest.items())
+        seconds += typical * (summary.expected - len(summary.cells))  # Yet to be chosen.
+        return seconds / max(len(self._begun), 1)
+
+
+def _kind(cell: "Cell") -> tuple[str, bool]:
+    return cell.task, cell.loss == UNTRAINED
 
 
 def clock(seconds: float) -> str:

@@ -3,11 +3,12 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 
+from harness.checkpoints import Checkpoints
 from harness.digests import Digest
 from harness.errors import InputError
 from harness.losses.base import Loss
@@ -21,9 +22,12 @@ CURVE_POINTS = 1000
 Report = Callable[[int, int, float], None]
 """Called after every step with (steps done, steps in all, loss)."""
 
+ReportProbe = Callable[[int, Mapping[str, float]], None]
+"""Called after every probe during training with (steps done, {metric: value})."""
+
 
 class Diverged(RuntimeError):
-    """Raised when the objective is no longer a finite number."""
+    """Raised when the objective, or a weight, is no longer a finite number."""
 
 
 @dataclass
@@ -41,6 +45,8 @@ class Outcome:
         start_digest: of the splits and the networks' initial weights.
         seen_digest: of every batch, both its views and its dropout seed; empty
             where no step was taken.
+        continued: after which steps training was stopped, and went on later.
+        earlier_seconds: of the above, those before it went on for the last time.
     """
 
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -52,6 +58,8 @@ class Outcome:
     evaluate_seconds: float = 0.0
     start_digest: str = ""
     seen_digest: str = ""
+    continued: list[int] = field(default_factory=list)
+    earlier_seconds: float = 0.0
 
 
 def fit(
@@ -62,19 +70,24 @@ def fit(
     *,
     device: torch.device | str = "cpu",
     report: Report = lambda step, steps, value: None,
+    report_probe: ReportProbe = lambda step, scores: None,
     splits: Sequence[str] = SPLITS,
     probes: int = 0,
+    checkpoints: Checkpoints | None = None,
 ) -> Outcome:
     """Train ``method`` on ``task`` with ``loss``, then evaluate its encoder on ``splits``.
 
     A step's objective is the mean of the loss over the contrasts that the method
     returned. Without a loss no step is taken: the ``untrained`` row. ``probes`` times,
     evenly spread over the steps, validation is scored on the way; that changes nothing
-    in what comes after.
+    in what comes after. With ``checkpoints``, training goes on from the last one, to the
+    same result, bit for bit on one CPU.
 
     Raises:
-        Diverged: at the first step whose objective is not finite.
+        Diverged: at the first step whose objective is not finite, or before an
+            evaluation of weights that are not.
         InputError: where task, method and loss do not go together.
+        harness.checkpoints.Stopped: when asked to stop, with the state on disk.
     """
     device = torch.device(device)
     outcome = Outcome()
@@ -89,7 +102,11 @@ def fit(
     outcome.start_digest = _start_digest(task, method)
     method.to(device)
     if loss is not None:
-        train(task, method, loss.to(device), randomness, outcome, device, report, probes)
+        keep = Checkpoints() if checkpoints is None else checkpoints
+        train(
+            task, method, loss.to(device), randomness, outcome, device, report, report_probe,
+            probes, keep,
+        )  # fmt: skip
     started = time.perf_counter()
     for split in splits:
         outcome.scores[split] = evaluate(task, method, split, randomness)
@@ -105,16 +122,25 @@ def train(
     outcome: Outcome,
     device: torch.device,
     report: Report,
-    probes: int = 0,
+    report_probe: ReportProbe,
+    probes: int,
+    checkpoints: Checkpoints,
 ) -> None:
     """Take the task's number of steps, and write down what happened in ``outcome``."""
     probed_at = {round(task.steps * i / (probes + 1)) for i in range(1, probes + 1)} - {task.steps}
     optimizer = task.optimizer(_groups(task, method, loss))
+    scheduler = task.scheduler(optimizer)
+    stateful: dict[str, Any] = {"method": method, "loss": loss, "optimizer": optimizer}
+    if scheduler is not None:
+        stateful["scheduler"] = scheduler
+    start = [outcome.start_digest, device.type, torch.__version__]
+    _go_on(checkpoints.load(start), stateful, outcome)
     stride = math.ceil(task.steps / CURVE_POINTS)
-    started = time.perf_counter()
     method.train()
     loss.train()
-    for step in range(task.steps):
+    checkpoints.training = True
+    for step in range(outcome.steps, task.steps):
+        started = time.perf_counter()
         batch = task.batch(task.batch_index(randomness, step))
         batch = to_device(batch, device)
         with randomness.seeded("views", step):
@@ -125,32 +151,61 @@ def train(
         )
         outcome.seen_digest = seen.hexdigest()
 
-        with randomness.seeded("dropout", step):
+        with randomness.seeded("dropout", step):  # And whatever else the step draws.
             contrasts = method(first, second, batch)
             objective = torch.stack([loss(contrast) for contrast in contrasts]).mean()
-        value = objective.item()
-        if not math.isfinite(value):
-            raise Diverged(
-                f"The objective is {value} at step {step + 1} of {task.steps}. "
-                "Lower the learning rate or raise the temperature."
-            )
-        optimizer.zero_grad()
-        objective.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        method.after_step(step, task.steps)
+            value = objective.item()
+            if not math.isfinite(value):
+                raise Diverged(_diverged(f"the objective is {value}", step + 1, task.steps))
+            optimizer.zero_grad()
+            objective.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            if scheduler is not None:
+                scheduler.step()
+            method.after_step(step, task.steps)
 
         if step % stride == 0 or step == task.steps - 1:
             outcome.curve.append((step + 1, value))
         outcome.examples += len(batch.ids)
         outcome.steps = step + 1
         report(step + 1, task.steps, value)
-        if step + 1 in probed_at:
-            probing = time.perf_counter()
+        outcome.train_seconds += time.perf_counter() - started
+        if outcome.steps in probed_at:
+            started = time.perf_counter()
+            _require_finite(method, outcome.steps, task.steps)
             scores = evaluate(task, method, "validation", randomness)
-            outcome.probed.append((step + 1, scores))
-            outcome.evaluate_seconds += time.perf_counter() - probing
-    outcome.train_seconds = time.perf_counter() - started
-    outcome.train_seconds -= outcome.evaluate_seconds
+            outcome.probed.append((outcome.steps, scores))
+            report_probe(outcome.steps, scores)
+            outcome.evaluate_seconds += time.perf_counter() - started
+        if checkpoints.due():
+            state = {name: it.state_dict() for name, it in stateful.items()}
+            checkpoints.save({"start": start, "outcome": asdict(outcome), **state})
+    checkpoints.training = False
+    _require_finite(method, outcome.steps, task.steps)
+
+
+def _go_on(state: dict[str, Any] | None, stateful: Mapping[str, Any], outcome: Outcome) -> None:
+    """Put everything back to where it was, if there is a state to go on from."""
+    if state is None:
+        return
+    for name, it in stateful.items():
+        it.load_state_dict(state[name])
+    for name, value in state["outcome"].items():
+        setattr(outcome, name, value)
+    outcome.continued.append(outcome.steps)
+    outcome.earlier_seconds = outcome.train_seconds + outcome.evaluate_seconds
+
+
+def _require_finite(method: Method, step: int, steps: int) -> None:
+    """Raise where a weight is not finite: the last objective cannot tell."""
+    for name, weights in method.named_parameters():
+        if not weights.isfinite().all():
+            raise Diverged(_diverged(f"`{name}` holds a number that is not finite", step, steps))
+
+
+def _diverged(what: str, step: int, steps: int) -> str:
+    advice = "Lower the learning rate or raise the temperature."
+    return f"diverged at step {step} of {steps}: {what}. {advice}"
 
 
 def evaluate(task: Task, method: Method, split: str, randomness: Randomness) -> dict[str, float]:

@@ -2,35 +2,49 @@
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
 import threading
 import time
-import traceback
 from pathlib import Path
 from typing import Any
 
 SECONDS_BETWEEN_STEPS = 0.2
 """At most so often does a worker say where it is."""
 
+TERMINATED = 128 + signal.SIGTERM
+
 
 def main() -> None:
-    """Run jobs until standard input ends."""
+    """Run jobs until standard input ends, or one fails: plugins may have left a mess."""
     # Plugins may print, and may start programs that read: the two pipes are not theirs.
     jobs = os.fdopen(os.dup(0), encoding="utf-8")
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
+    parent = os.getppid()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", stream=sys.stderr)
+    logging.raiseExceptions = False  # A full disk: the cell goes on without its log.
 
     import torch
 
-    from harness.cells import Cell
-    from harness.runner import run_cell
-    from harness.training import Diverged
+    from harness.attempt import attempt
+    from harness.checkpoints import Checkpoints, Stopped
+    from harness.engines import Job
+    from harness.records import Store
 
     torch.set_num_threads(1)
-    threading.Thread(target=_leave_with_parent, args=(os.getppid(),), daemon=True).start()
+    checkpoints = Checkpoints()
+
+    def stop(*signalled: object) -> None:
+        checkpoints.asked_to_stop = True
+        if not checkpoints.training:  # Else after this step, with the state on disk.
+            _leave(parent)
+
+    signal.signal(signal.SIGTERM, stop)
+    threading.Thread(target=_leave_with_parent, args=(parent,), daemon=True).start()
 
     def say(**event: Any) -> None:
         try:
@@ -39,9 +53,13 @@ def main() -> None:
             os._exit(1)  # Nobody listens any more.
 
     for line in jobs:
-        job = json.loads(line)
-        if job["device"].startswith("cuda"):
+        values = json.loads(line)
+        job, device = Job.from_dict(values["job"]), values["device"]
+        store = Store(job.folder)
+        _log_to(store.log_path(job.cell, job.key))
+        if device.startswith("cuda"):
             torch.use_deterministic_algorithms(True, warn_only=True)
+        checkpoints.start(store.checkpoint_path(job.cell, job.key), job.checkpoint)
         last = 0.0
 
         def report(step: int, steps: int, loss: float) -> None:
@@ -51,27 +69,42 @@ def main() -> None:
                 last = now
                 say(kind="step", step=step, steps=steps, loss=loss)
 
-        cell = Cell(**job["cell"])
-        _log(f"--- {cell}")
         try:
-            run_cell(cell, job["key"], Path(job["folder"]), device=job["device"], report=report)
-            say(kind="done")
-        except (Exception, SystemExit) as error:  # A plugin may call sys.exit.
-            details = traceback.format_exc()
-            _log(details)
-            kind = "diverged" if isinstance(error, Diverged) else "failed"
-            say(kind=kind, reason=f"{type(error).__name__}: {error}", details=details)
+            event = attempt(job, device=device, report=report, checkpoints=checkpoints)
+        except Stopped:
+            _leave(parent)
+        say(**event)
+        if event["kind"] == "failed":
+            os._exit(1)  # At once, whatever threads a plugin left.
+        if checkpoints.asked_to_stop:  # In its last step.
+            _leave(parent)
 
 
-def _log(text: str) -> None:
-    with contextlib.suppress(OSError):  # A full disk: the reason has to get out all the same.
-        print(text, file=sys.stderr, flush=True)
+def _log_to(path: Path) -> None:
+    """Send whatever is printed, by whatever means, to the cell's own log."""
+    with contextlib.suppress(OSError):  # A full disk.
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        os.dup2(handle, 1)
+        os.dup2(handle, 2)
+        os.close(handle)
+
+
+def _leave(parent: int) -> None:
+    """End this process: the parent ends its children, and else they are ended here."""
+    if os.getppid() != parent:
+        os.killpg(0, signal.SIGKILL)
+    os._exit(TERMINATED)
 
 
 def _leave_with_parent(parent: int) -> None:
-    """End this process and its children once the main process is gone, whatever it does."""
+    """Once the main process is gone, save what can be saved, and end with all children."""
+    from harness.processes import GRACE
+
     while os.getppid() == parent:
         time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE)
     os.killpg(0, signal.SIGKILL)
 
 

@@ -14,7 +14,7 @@ STANDARD = set(sys.stdlib_module_names)
 FOREIGN_OF_HARNESS = {"torch", "numpy", "scipy", "sklearn", "pandas", "jaxtyping"}
 FOREIGN_OF_ADAPTERS_ONLY = {
     "transformers", "tokenizers", "datasets", "torch_geometric", "evaluate", "kornia", "filelock",
-    "safetensors",
+    "dask", "distributed", "dask_jobqueue", "ray",
 }  # fmt: skip
 ALLOWED = {
     "harness": {"harness"},
@@ -59,8 +59,12 @@ def test_layers(path: Path) -> None:
     ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_the_frame_knows_few_libraries(path: Path) -> None:
-    shown = {"cli.py": {"typer", "rich"}, "terminal.py": {"rich"}}
-    allowed = FOREIGN_OF_HARNESS | shown.get(path.name, set())
+    exceptions = {
+        "cli.py": {"typer", "rich"},
+        "terminal.py": {"rich"},
+        "checkpoints.py": {"safetensors"},
+    }
+    allowed = FOREIGN_OF_HARNESS | exceptions.get(path.name, set())
     assert tops(path) - STANDARD - OURS <= allowed
 
 
@@ -77,7 +81,7 @@ def test_leaderboards_know_few_libraries(path: Path) -> None:
 @pytest.mark.parametrize("library", sorted(FOREIGN_OF_ADAPTERS_ONLY))
 def test_only_adapters_import_foreign_libraries(library: str) -> None:
     users = {path.relative_to(ROOT).parts[0] for path in FILES if library in tops(path)}
-    assert users == {"adapters"}
+    assert users <= {"adapters"}
 
 
 def test_the_frame_names_no_plugin_module() -> None:

@@ -6,16 +6,11 @@ from typing import Any
 
 import pytest
 
-from harness import records
+from harness import files
 from harness.cells import Cell
-from harness.records import (
-    Failure,
-    Identity,
-    Record,
-    Store,
-    read_record,
-    write_atomically,
-)
+from harness.files import write_atomically
+from harness.identity import Identity
+from harness.records import Failure, Record, Store, read_record
 
 CELL = Cell("blobs", "siamese", "adnce(mu=0.5)", 3)
 
@@ -30,6 +25,7 @@ def record(key: str = "k" * 16, **changes: Any) -> Record:
         probed=[],
         curve=[[1, 2.5]],
         steps=40,
+        continued=[],
         seconds={"train": 1.0, "evaluate": 0.5, "total": 2.0},
         throughput=10.0,
         peak_memory={"resident": 1},
@@ -86,7 +82,7 @@ def test_a_failed_write_leaves_nothing_behind(
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(records.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write_atomically(path, "new")
     assert path.read_text() == "old"

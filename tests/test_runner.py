@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
-from harness import runner
+from harness import attempt, identity, runner
 from harness.cells import Cell
-from harness.engines import Engine, Event, Local, Resources
+from harness.engines import Engine, Event, Job, Resources
 from harness.errors import InputError
+from harness.identity import identify
+from harness.local import Local
 from harness.records import Store
-from harness.runner import Interrupted, Summary, identify, run
+from harness.runner import Interrupted, Summary, run
 from harness.study import Study
 from harness.table import load_records
 
@@ -29,6 +31,16 @@ def scores(folder: Path) -> list[list[Any]]:
     table = table.loc[table["step"] == table["steps"], SCORES]
     rows: list[list[Any]] = table.sort_values(SCORES[:7]).to_numpy().tolist()
     return rows
+
+
+def process_of(engine: Local, event: Event) -> Any:
+    return engine.workers[event.worker - 1].process
+
+
+def running(engine: Local) -> list[bool]:
+    return [
+        worker.process is not None and worker.process.poll() is None for worker in engine.workers
+    ]
 
 
 def test_scores_do_not_depend_on_jobs_or_on_other_cells(tmp_path: Path) -> None:
@@ -78,7 +90,7 @@ def test_a_damaged_record_is_made_again(tmp_path: Path) -> None:
 
 def test_the_key_covers_the_source_of_every_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr(runner, "_source", lambda *modules: asked.append(modules) or "digest")
+    monkeypatch.setattr(identity, "_source", lambda *modules: asked.append(modules) or "digest")
     identify(Cell("blobs", "siamese", "margin", 0))
     identify(Cell("images", "siamese", "untrained", 0))
     assert asked == [
@@ -99,19 +111,19 @@ def test_other_code_data_or_machine_is_not_paired(
     cell = STUDY.cells()[0]
 
     def start(name: str) -> str:
-        record = runner.run_cell(cell, identify(cell).key, tmp_path / name)
+        record = attempt.run_cell(cell, identify(cell).key, tmp_path / name)
         return record.digests["start"]
 
     starts = [start("same"), start("again")]
     assert len(set(starts)) == 1
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "_data", lambda task: {"file": "another"})
+        patch.setattr(identity, "_data", lambda task: {"file": "another"})
         starts.append(start("data"))
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "_source", lambda *modules: "another")
+        patch.setattr(identity, "_source", lambda *modules: "another")
         starts.append(start("source"))
     with monkeypatch.context() as patch:
-        patch.setattr(runner.provenance, "versions", lambda: {"torch": "another"})
+        patch.setattr(attempt.provenance, "versions", lambda: {"torch": "another"})
         starts.append(start("torch"))
     assert len(set(starts)) == 4
 
@@ -121,10 +133,10 @@ def test_changed_source_or_data_makes_another_cell(
 ) -> None:
     cell = STUDY.cells()[0]
     key = identify(cell).key
-    monkeypatch.setattr(runner, "_data", lambda task: {"file": "another checksum"})
+    monkeypatch.setattr(identity, "_data", lambda task: {"file": "another checksum"})
     assert identify(cell).key != key
     monkeypatch.undo()
-    monkeypatch.setattr(runner, "_source", lambda *modules: "another source")
+    monkeypatch.setattr(identity, "_source", lambda *modules: "another source")
     assert identify(cell).key != key
 
 
@@ -156,8 +168,8 @@ class Failing(Engine):
     def __init__(self) -> None:
         self.cells: list[tuple[Cell, str]] = []
 
-    def submit(self, cell: Cell, key: str, resources: Resources) -> None:
-        self.cells.append((cell, key))
+    def submit(self, job: Job, resources: Resources) -> None:
+        self.cells.append((job.cell, job.key))
 
     def events(self) -> Iterator[Event]:
         for number, (cell, key) in enumerate(self.cells):
@@ -165,7 +177,7 @@ class Failing(Engine):
             if number % 2:
                 yield Event("failed", cell, reason="ValueError: bad luck", details="Traceback")
             else:
-                runner.run_cell(cell, key, self.folder)
+                attempt.run_cell(cell, key, self.folder)
                 yield Event("done", cell)
 
     def close(self) -> None:
@@ -214,7 +226,7 @@ class LateFailure(Failing):
 
     def events(self) -> Iterator[Event]:
         for cell, key in self.cells:
-            runner.run_cell(cell, key, self.folder)
+            attempt.run_cell(cell, key, self.folder)
             yield Event("failed", cell, reason="The worker was killed by SIGKILL.")
 
 
@@ -240,7 +252,7 @@ def test_a_worker_that_raises_says_so_and_goes_on(tmp_path: Path) -> None:
     assert {cell.loss for cell in summary.failed} == {"untrained"}  # It cannot be scored.
     assert {cell.task for cell in summary.done} == set(good.tasks)
     assert [cell.task for cell in summary.diverged] == list(study.tasks)
-    assert "Diverged: The objective is nan at step 1" in next(iter(summary.diverged.values()))
+    assert "diverged at step 1 of 2: the objective is nan" in next(iter(summary.diverged.values()))
     assert not summary.complete
     again = run(both, tmp_path, engine="local(jobs=1)")
     assert again.diverged == summary.diverged, "what diverged would again: it is not run again"
@@ -255,7 +267,7 @@ def test_a_killed_worker_costs_only_its_cell(tmp_path: Path) -> None:
     def kill(event: Event, summary: Summary) -> None:
         if event.kind == "step" and not killed:
             killed.append(event.cell)
-            os.kill(engine._processes[event.worker].pid, signal.SIGKILL)
+            os.kill(process_of(engine, event).pid, signal.SIGKILL)
 
     summary = run(study, tmp_path, engine=engine, listen=kill)
     assert list(summary.failed) == killed
@@ -322,9 +334,9 @@ def test_ctrl_c_keeps_what_is_finished_and_stops_the_workers(tmp_path: Path) -> 
         run(study, tmp_path, engine=engine, listen=interrupt)
     assert len(stop.value.summary.done) >= 2
     assert len(list(Store(tmp_path).records())) == len(stop.value.summary.done)
-    assert not list((tmp_path / "records").glob(".*"))
+    assert not list(tmp_path.glob("*/.tmp-*")), "what killed workers left is swept"
     deadline = time.monotonic() + 20
-    while any(p.poll() is None for p in engine._processes.values()):
+    while any(running(engine)):
         assert time.monotonic() < deadline, "a worker outlived the run"
         time.sleep(0.05)
 
@@ -332,7 +344,7 @@ def test_ctrl_c_keeps_what_is_finished_and_stops_the_workers(tmp_path: Path) -> 
 def test_workers_leave_when_the_run_is_over(tmp_path: Path) -> None:
     engine = Local(jobs=2)
     run(STUDY.but(seeds=1), tmp_path, engine=engine)
-    assert all(p.poll() is not None for p in engine._processes.values())
+    assert not any(running(engine))
     assert threading.active_count() < 10
 
 
@@ -341,9 +353,12 @@ def test_what_plugins_print_goes_to_the_log(tmp_path: Path) -> None:
     study = Study("s", tasks=["chatty(steps=4)"], losses=["margin"], seeds=1)
     summary = run(study, tmp_path, engine="local(jobs=1)")
     assert len(summary.done) == 2
-    log = (tmp_path / "logs" / "worker-1.log").read_text()
-    assert "chatty(steps=4) / siamese / margin / seed 0" in log
-    assert log.count("{not an event}") == 4  # print() and the file descriptor, in two cells
+    store = Store(tmp_path)
+    for cell in summary.done:
+        log = store.log_path(cell, identify(cell).key).read_text()
+        assert str(cell) in log
+        assert log.count("{not an event}") == 2  # print() and the file descriptor
+        assert "'accuracy'" in log
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
@@ -360,7 +375,7 @@ def test_data_that_is_not_to_be_had_fails_its_cells_only(
             raise InputError("Could not download the data.")
         return {}
 
-    monkeypatch.setattr(runner, "_data", data)
+    monkeypatch.setattr(identity, "_data", data)
     study = Study("s", tasks=["blobs(steps=4)", "blobs(steps=5)"], losses=["infonce"], seeds=1)
     summary = run(study, tmp_path)
     assert {cell.task for cell in summary.done} == {"blobs(steps=4)"}
@@ -496,7 +511,7 @@ class LosesATrial(Failing):
             if cell.scored == "validation" and "margin" in cell.loss and cell.seed == 10001:
                 yield Event("failed", cell, reason="The worker was killed by SIGKILL.")
             else:
-                runner.run_cell(cell, key, self.folder)
+                attempt.run_cell(cell, key, self.folder)
                 yield Event("done", cell)
 
 

@@ -1,0 +1,181 @@
+"""Kill a study's processes at random moments, go on, and compare its board byte for byte.
+
+    python benchmarks/kills.py quickstart --kills 20 --checkpoint 0.05
+
+Two runs of one study, each in a folder of its own: one in peace; one whose processes are
+killed (SIGKILL) at random moments, the main process or one of its workers, and which is
+started again by the same command until it is whole. Printed are the kills, the steps that
+were done twice, and whether the boards' CSV files are the same bytes (of records.csv, the
+columns that hold times are left out).
+"""
+
+import argparse
+import contextlib
+import csv
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+TIMES = {"seconds", "finished"}
+MOST_STARTS = 3
+
+
+@dataclass
+class Disturbed:
+    """What a run went through.
+
+    Attributes:
+        kills: how many processes were killed: {main, worker}.
+        starts: how often the command was given.
+        continued: how many cells went on from a checkpoint.
+        repeated: steps that were done again.
+        seconds: in all, wall time.
+    """
+
+    kills: dict[str, int] = field(default_factory=lambda: {"main": 0, "worker": 0})
+    starts: int = 0
+    continued: int = 0
+    repeated: int = 0
+    seconds: float = 0.0
+
+
+def main() -> None:
+    """Run the study twice, and print what the kills cost."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("study")
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--checkpoint", default="0.05", help="minutes between checkpoints")
+    parser.add_argument("--pause", type=float, nargs=2, default=(5, 40), help="seconds, from to")
+    parser.add_argument("--seed", type=int, default=0)
+    wanted, options = parser.parse_known_args()
+    with tempfile.TemporaryDirectory() as top:
+        command = [wanted.study, *options]
+        started = time.monotonic()
+        peaceful(command, Path(top, "peace"))
+        print(f"in peace: {time.monotonic() - started:.0f} s", flush=True)
+        told = disturbed(
+            [*command, "--checkpoint", wanted.checkpoint], Path(top, "disturbed"),
+            kills=wanted.kills, pause=tuple(wanted.pause), rng=random.Random(wanted.seed),
+        )  # fmt: skip
+        print(
+            f"disturbed: {told.seconds:.0f} s, killed {told.kills['main']} main processes and "
+            f"{told.kills['worker']} workers, started {told.starts} times; {told.continued} cells "
+            f"went on from a checkpoint, {told.repeated} steps were done twice"
+        )
+        for name, one, two in zip(*map(board, (Path(top, "peace"), Path(top, "disturbed")))):
+            print(f"{name}: {'the same bytes' if one == two else 'DIFFERENT'} ({len(one)})")
+
+
+def triptych(*words: str, **options) -> subprocess.Popen:
+    """Start the command line in a session of its own."""
+    executable = str(Path(sys.executable).with_name("triptych"))
+    return subprocess.Popen([executable, *words], start_new_session=True, **options)
+
+
+def peaceful(command: list[str], folder: Path) -> None:
+    """Run the study to its end."""
+    done = triptych("run", *command, "--out", str(folder), stdout=subprocess.DEVNULL)
+    if done.wait():
+        raise SystemExit("the run in peace failed")
+
+
+def disturbed(
+    command: list[str],
+    folder: Path,
+    *,
+    kills: int,
+    pause: tuple[float, float],
+    rng: random.Random,
+    environment: dict[str, str] | None = None,
+) -> Disturbed:
+    """Run the study, killing its processes, until it is whole."""
+    told = Disturbed()
+    started = time.monotonic()
+    words = ["run", *command, "--out", str(folder), "--log", "json"]
+    steps: dict[str, int] = {}
+    calm = 0
+    while calm < MOST_STARTS:
+        told.starts += 1
+        calm += sum(told.kills.values()) >= kills
+        log = folder.with_suffix(".events")
+        with log.open("w") as events:
+            process = triptych(*words, stdout=events, stderr=subprocess.STDOUT, env=environment)
+        while process.poll() is None and sum(told.kills.values()) < kills:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(rng.uniform(*pause))
+            workers = children(process.pid)
+            kind = rng.choice(["main", "worker"]) if workers else "main"
+            victim = process.pid if kind == "main" else rng.choice(workers)
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(victim, signal.SIGKILL)
+                    told.kills[kind] += 1
+        status = process.wait()
+        account(log, steps, told)
+        if status == 0:
+            told.seconds = time.monotonic() - started
+            return told
+    raise SystemExit(f"not whole after {MOST_STARTS} undisturbed starts: {log.read_text()[-3000:]}")
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that ``pid`` started."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (thread / "children").read_text().split())
+    return found
+
+
+def account(log: Path, steps: dict[str, int], told: Disturbed) -> None:
+    """Read a run's events: a cell that is at an earlier step than before does some again."""
+    fresh: set[str] = set()
+    for line in log.read_text().splitlines():
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            event = json.loads(line)
+            cell = json.dumps(event["cell"])
+            if event["kind"] == "started":
+                fresh.add(cell)
+            elif event["kind"] == "step":
+                before = steps.get(cell, 0)
+                if cell in fresh and before:
+                    # The first event is of the first step after the start.
+                    told.continued += event["step"] > 1
+                    told.repeated += max(0, before - event["step"] + 1)
+                fresh.discard(cell)
+                steps[cell] = event["step"]
+            elif event["kind"] == "done":
+                steps.pop(cell, None)
+
+
+def board(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the names and texts of the board's CSV files, without times."""
+    into = folder / "board"
+    with contextlib.ExitStack() as stack:
+        null = stack.enter_context(open(os.devnull, "w"))
+        if triptych("board", str(folder), stdout=null, stderr=null).wait():
+            raise SystemExit(f"no board of {folder}")
+    names = ["leaderboard.csv", "overall.csv", "pairing.csv", "records.csv"]
+    return names, [without_times(into / name) for name in names]
+
+
+def without_times(path: Path) -> str:
+    """Return a CSV file's text without the columns that hold times, its rows in order."""
+    text = path.read_text()
+    rows = csv.DictReader(io.StringIO(text))
+    columns = [c for c in rows.fieldnames or () if c not in TIMES]
+    if columns == list(rows.fieldnames or ()):
+        return text
+    return "\n".join(sorted(",".join(row[c] for c in columns) for row in rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""Checkpoints: the state of a long cell, so that it goes on where it was stopped.
+
+One safetensors file a cell: its tensors, and in its header, as JSON, all the rest.
+Nothing is pickled. No generator's state is in it: streams are seeded anew at each step
+from the cell's own key, so the number of steps done is the position of every generator
+and of the data.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from harness.digests import Digest
+from harness.files import replacing
+
+PLAIN = (str, int, float, bool, type(None))
+
+
+class Stopped(Exception):
+    """Raised in a cell that was asked to stop, once its state is on disk."""
+
+
+class Checkpoints:
+    """Where a cell keeps its state, and how often.
+
+    Args:
+        path: of the file; None keeps nothing.
+        every: seconds between two checkpoints; 0 keeps nothing unless asked to stop.
+
+    Attributes:
+        asked_to_stop: set by whoever wants the cell to save its state and stop.
+        training: whether there is a state that can be saved soon.
+    """
+
+    def __init__(self, path: Path | None = None, every: float = 0.0) -> None:
+        self.asked_to_stop = False
+        self.start(path, every)
+
+    def start(self, path: Path | None, every: float) -> None:
+        """Turn to the next cell."""
+        self.path = path
+        self.every = every
+        self.training = False
+        self._last = time.monotonic()
+
+    def due(self) -> bool:
+        """Return whether it is time to save."""
+        if self.path is None:
+            return False
+        late = self.every > 0 and time.monotonic() - self._last >= self.every
+        return late or self.asked_to_stop
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Save ``state``; raise :class:`Stopped` if that was what was waited for.
+
+        A full disk, or a state that cannot be saved, costs the checkpoint, not the cell:
+        it is said on standard output, which is the cell's log.
+        """
+        assert self.path is not None
+        try:
+            save(self.path, state)
+        except (OSError, TypeError, safetensors.SafetensorError) as error:
+            print(f"No checkpoint: {type(error).__name__}: {error}", flush=True)
+        self._last = time.monotonic()
+        if self.asked_to_stop:
+            raise Stopped
+
+    def load(self, start: Any) -> dict[str, Any] | None:
+        """Return the state that was saved, or None: of another ``start``, or damaged."""
+        if self.path is None:
+            return None
+        state = load(self.path)
+        if state is None or state.get("start") != start:
+            return None
+        return state
+
+
+def save(path: Path, state: Mapping[str, Any]) -> None:
+    """Write ``state``, a nesting of mappings, lists and tuples, to ``path``.
+
+    Raises:
+        TypeError: where a value is neither a tensor nor a number, a text or None.
+        OSError: where it cannot be written.
+    """
+    tensors: dict[str, Tensor] = {}
+    tree = json.dumps(_packed(state, tensors))
+    about = {"tree": tree, "digest": _digest(tree, tensors)}
+    with replacing(path) as temporary:
+        safetensors.torch.save_file(tensors, temporary, metadata=about)
+
+
+def load(path: Path) -> dict[str, Any] | None:
+    """Return the state in ``path``, or None where it is missing or damaged."""
+    with suppress(OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError):
+        with safetensors.safe_open(path, framework="pt") as file:
+            about = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if about["digest"] == _digest(about["tree"], tensors):
+            state: dict[str, Any] = _unpacked(json.loads(about["tree"]), tensors)
+            return state
+    return None
+
+
+def _packed(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """Return ``value`` as JSON knows it; its tensors go to ``tensors``, by number."""
+    if isinstance(value, Tensor):
+        name = str(len(tensors))
+        # Tied weights share memory, which the format has no word for: each is written.
+        tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        # Fused optimizers take a state's memory to be laid out as its weights', unasked.
+        return {"tensor": [name, torch.empty_like(value, device="meta").stride()]}
+    if isinstance(value, PLAIN):
+        return value
+    if isinstance(value, Mapping):  # Keys may be numbers.
+        return {"items": [[_key(k), _packed(v, tensors)] for k, v in value.items()]}
+    if isinstance(value, list | tuple):
+        kind = "tuple" if isinstance(value, tuple) else "list"
+        return {kind: [_packed(item, tensors) for item in value]}
+    raise TypeError(
+        f"A state must be made of tensors, numbers and texts in mappings, lists or tuples: got "
+        f"{type(value).__name__}. Keep it in a buffer, or in plain values."
+    )
+
+
+def _key(key: Any) -> Any:
+    if isinstance(key, str | int):
+        return key
+    raise TypeError(f"The keys of a state must be texts or whole numbers: got {key!r}.")
+
+
+def _unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    ((kind, held),) = value.items()
+    if kind == "tensor":
+        name, stride = held
+        tensor = tensors[name]
+        return torch.empty_strided(tensor.shape, stride, dtype=tensor.dtype).copy_(tensor)
+    if kind == "items":
+        return {key: _unpacked(item, tensors) for key, item in held}
+    items = [_unpacked(item, tensors) for item in held]
+    return tuple(items) if kind == "tuple" else items
+
+
+def _digest(tree: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = Digest()
+    digest.update((tree, dict(tensors)))
+    return digest.hexdigest()

@@ -1,0 +1,110 @@
+"""The local engine: a few worker processes on this machine."""
+
+import os
+import queue
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from harness.engines import Engine, Event, Job, Resources
+from harness.errors import require
+from harness.processes import GRACE, WorkerProcess
+
+
+class Local(Engine):
+    """Worker processes on this machine, one thread each.
+
+    Each takes one cell after another; one that dies is replaced, and only its cell
+    fails. On GPUs there is a worker a slot, and each sees its own GPU only.
+
+    Args:
+        jobs: how many workers; 0 means one a core, or one a slot of every GPU.
+
+    Raises:
+        InputError: where ``jobs`` is not a whole number of 0 or more.
+    """
+
+    def __init__(self, *, jobs: int = 0) -> None:
+        require(
+            type(jobs) is int and jobs >= 0,
+            f"`jobs` must be a whole number, 0 for one a core: got {jobs!r}.",
+        )
+        self.jobs = jobs
+
+    def open(self, folder: Path) -> "Engine":
+        """Start afresh: an engine may be used for one run after another."""
+        self._waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self.workers: list[WorkerProcess] = []
+        self._unsettled = 0
+        self._stopped = threading.Event()
+        self._resources = Resources()
+        return super().open(folder)
+
+    def submit(self, job: Job, resources: Resources) -> None:
+        """Put the cell into the queue that all workers take from."""
+        self._resources = resources
+        self._waiting.put(job)
+        self._unsettled += 1
+
+    def events(self) -> Iterator[Event]:
+        """Start the workers and yield their events until every cell is settled."""
+        places = gpus(self._resources)
+        workers = min(self.jobs or len(places) or _cores(), self._unsettled)
+        for i in range(workers):
+            gpu = places[i % len(places)] if places else None
+            self.workers.append(WorkerProcess(i + 1, gpu))
+        device = "cuda" if places else self._resources.device
+        for worker in self.workers:
+            thread = threading.Thread(target=self._work, args=(worker, device), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        while self._unsettled:
+            event = self._events.get()
+            if event.settled:
+                self._unsettled -= 1
+            yield event
+
+    def close(self) -> None:
+        """Have the workers save their state, and wait until they are gone."""
+        self._stopped.set()
+        for worker in self.workers:
+            worker.ask_to_stop()
+        for worker in self.workers:
+            worker.kill(after=GRACE)
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self, worker: WorkerProcess, device: str) -> None:
+        """Hand cells to one worker process, and pass on what it says."""
+        while not self._stopped.is_set():
+            try:
+                job = self._waiting.get_nowait()
+            except queue.Empty:
+                break
+            for event in worker.run(job, device):
+                self._events.put(event)
+        worker.finish()
+
+
+def gpus(resources: Resources) -> list[str]:
+    """Return the GPU of each slot, as ``CUDA_VISIBLE_DEVICES`` names it; none on a CPU.
+
+    Slots go round: the first cells get a GPU each.
+    """
+    if not resources.device.startswith("cuda"):
+        return []
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = given.split(",") if given else [str(i) for i in range(torch.cuda.device_count())]
+    _, _, number = resources.device.partition(":")
+    chosen = [visible[int(number)]] if number else visible
+    return chosen * resources.slots_per_gpu
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,184 @@
+"""What has become of a run's cells, read from its folder alone; a run may be going on."""
+
+import math
+import shlex
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from harness import claims, files
+from harness.cells import Cell
+from harness.errors import InputError
+from harness.records import Record, Store, is_whole, record_key
+
+STATES = ("done", "running", "failed", "diverged", "damaged", "to do")
+State = Literal["done", "running", "failed", "diverged", "damaged", "to do"]
+
+
+@dataclass(frozen=True)
+class CellState:
+    """What has become of a planned cell.
+
+    Attributes:
+        cell: which.
+        key: its record's; empty where it is not known yet.
+        state: one of ``STATES``.
+        note: where it is, or why.
+    """
+
+    cell: Cell
+    key: str
+    state: State
+    note: str = ""
+
+
+def states(store: Store) -> list[CellState]:
+    """Return the state of every cell that the last run in ``store`` planned.
+
+    Raises:
+        InputError: where no run was planned there, or its plan cannot be read.
+    """
+    plan = store.study().get("plan")
+    if plan is None:
+        found = f"{store.study_path} cannot be read" if store.study_path.exists() else "none there"
+        raise InputError(
+            f"{str(store.given)!r} must be the folder of a run, with its plan: {found}. "
+            f"Run a study first, such as `triptych run quickstart --out {store.given}`."
+        )
+    entries = {(place["key"], str(place["cell"])): place for place in plan}
+    return [_state(store, place) for place in entries.values()]
+
+
+def _state(store: Store, place: dict[str, Any]) -> CellState:
+    cell, key = Cell(**place["cell"]), place["key"]
+
+    def found(state: State, note: str = "") -> CellState:
+        return CellState(cell, key, state, note)
+
+    record = store.record_path(cell, key)
+    if is_whole(record):
+        return found("done")
+    running = _running(store.claim_path(cell, key))
+    if running:
+        return found("running", running)
+    if record.exists():
+        return found("damaged", str(record))
+    failure = store.failure(cell, key)
+    if failure is not None:
+        return found("diverged" if failure.outcome == "diverged" else "failed", failure.reason)
+    begun = key and store.checkpoint_path(cell, key).exists()
+    return found("to do", "goes on from a checkpoint" if begun else place.get("reason", ""))
+
+
+def _running(path: Path) -> str:
+    """Return where a claimed cell is, or nothing: without a claim, or with an expired one."""
+    values = claims.read(path)
+    owner = claims.owner_of(values)
+    if owner is None or owner.gone():
+        return ""
+    silent = 0.0
+    with suppress(OSError):
+        silent = time.time() - path.stat().st_mtime
+    if silent > claims.LEASE:
+        return ""
+    step = f"step {values['step']} of {values['steps']}, " if values.get("steps") else ""
+    return f"{step}on {owner.host}, process {owner.pid}"
+
+
+def faults(store: Store) -> list[str]:
+    """Return what is wrong with any file of ``store``, a line each; nothing is changed.
+
+    Of records the checksum, the content, and that the key is that of the cell, data and
+    source; of failures, checkpoints and the plan that they can be read.
+    """
+    lines = [
+        f"{path}: {wrong}"
+        for path, record in store.scan()
+        if (wrong := _wrong(store, path, record))
+    ]
+    for path in sorted((store.folder / "failures").glob("*.json")):
+        if store.failure_at(path) is None:
+            lines.append(f"{path}: cannot be read; the next run tries its cell again")
+    checkpoints = sorted((store.folder / "checkpoints").glob("*.safetensors"))
+    if checkpoints:
+        from harness.checkpoints import load  # torch takes seconds.
+
+        for path in checkpoints:
+            if load(path) is None:
+                lines.append(f"{path}: is damaged; its cell will start afresh")
+    if not store.study():
+        lines.append(f"{store.study_path}: cannot be read; the next run writes it anew")
+    for path in files.debris(store.folder):
+        lines.append(
+            f"{path}: was being written when a process was killed; the next run removes it"
+        )
+    return lines
+
+
+def _wrong(store: Store, path: Path, record: Record | None) -> str:
+    if record is None:
+        whole = is_whole(path) and "is of another version"
+        return whole or "is cut short or was changed: its checksum is wrong; it will be run again"
+    cell = Cell(**record.cell)
+    if record.key != record_key(cell, record.data, record.source):
+        return "its key is not that of its cell, data and source"
+    if path != store.record_path(cell, record.key):
+        return f"is the record of another cell: {cell}"
+    values = [value for scores in record.scores.values() for value in scores.values()]
+    if not values or not all(map(math.isfinite, values)):
+        return "its scores are not all finite numbers"
+    return ""
+
+
+def find(store: Store, wanted: str) -> CellState:
+    """Return the one cell of ``store`` that ``wanted`` names.
+
+    Args:
+        store: the run's.
+        wanted: the start of a record's key, the cell's label, or words of it.
+
+    Raises:
+        InputError: where none or several cells are meant.
+    """
+    every = {state.key or str(state.cell): state for state in states(store)}
+    for _, record in store.scan():
+        if record is not None and record.key not in every:  # Of an earlier plan.
+            every[record.key] = CellState(Cell(**record.cell), record.key, "done")
+    words = wanted.split()
+    ways = (
+        lambda s: bool(s.key) and s.key == wanted,
+        lambda s: str(s.cell) == wanted,
+        lambda s: len(wanted) >= 4 and s.key.startswith(wanted),
+        lambda s: all(word in str(s.cell).split() for word in words),
+        lambda s: all(word in str(s.cell) for word in words),
+    )
+    for way in ways:
+        matches = [state for state in every.values() if way(state)]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            lines = "".join(f"\n  {s.key}  {s.cell} ({s.cell.scored})" for s in matches[:20])
+            more = f"\n  and {len(matches) - 20} more" if len(matches) > 20 else ""
+            raise InputError(
+                f"`cell` must name one cell: {wanted!r} names {len(matches)}. "
+                f"Give more of it, or the key:{lines}{more}"
+            )
+    raise InputError(
+        f"`cell` must name a cell of {str(store.given)!r}, by key or words of its label: got "
+        f"{wanted!r}. `triptych status {store.given} --cells` lists them."
+    )
+
+
+def command(cell: Cell) -> str:
+    """Return the command that runs ``cell`` alone.
+
+    >>> command(Cell("images", "siamese", "adnce(mu=0.5)", 3))
+    "triptych cell images --method siamese --loss 'adnce(mu=0.5)' --seed 3"
+    """
+    words = ["triptych", "cell", cell.task, "--method", cell.method, "--loss", cell.loss]
+    words += ["--seed", str(cell.seed)]
+    words += ["--probes", str(cell.probes)] if cell.probes else []
+    words += ["--scored", cell.scored] if cell.scored != "test" else []
+    return shlex.join(words)

@@ -1,0 +1,220 @@
+"""A cell that is stopped and goes on gives, bit for bit, what an undisturbed one gives."""
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness import checkpoints as module
+from harness import plugins
+from harness.checkpoints import Checkpoints, Stopped, load, save
+from harness.randomness import Randomness
+from harness.training import Diverged, Outcome, fit
+
+numbers = st.integers() | st.floats(allow_nan=False) | st.text(max_size=5) | st.none()
+tensors = st.sampled_from(
+    [
+        torch.arange(6).view(2, 3).T,
+        torch.zeros(0),
+        torch.tensor(2.5),
+        torch.ones(2).bfloat16(),
+        torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last),
+    ]
+)
+states = st.recursive(
+    numbers | st.booleans() | tensors,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.text(max_size=3) | st.integers(), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+def same(one: Any, two: Any) -> bool:
+    if isinstance(one, torch.Tensor):
+        return one.dtype == two.dtype and one.stride() == two.stride() and torch.equal(one, two)
+    if isinstance(one, dict):
+        return list(one) == list(two) and all(same(one[k], two[k]) for k in one)
+    if isinstance(one, list | tuple):
+        return (
+            type(one) is type(two)
+            and len(one) == len(two)
+            and all(same(a, b) for a, b in zip(one, two, strict=True))
+        )
+    return type(one) is type(two) and bool(one == two)
+
+
+@settings(deadline=None, max_examples=50)
+@given(state=st.dictionaries(st.text(max_size=3), states, max_size=3))
+def test_a_state_comes_back_as_it_was(
+    tmp_path_factory: pytest.TempPathFactory, state: dict[str, Any]
+) -> None:
+    path = tmp_path_factory.mktemp("state") / "state.safetensors"
+    save(path, state)
+    found = load(path)
+    assert same(state, found)
+
+
+def test_infinities_and_tied_weights_come_back(tmp_path: Path) -> None:
+    weight = torch.randn(3, 3)
+    save(tmp_path / "x", {"inf": math.inf, "a": weight, "b": weight, "row": weight[1]})
+    found = load(tmp_path / "x")
+    assert found is not None
+    assert found["inf"] == math.inf
+    assert torch.equal(found["a"], weight) and torch.equal(found["row"], weight[1])
+
+
+@pytest.mark.parametrize("value", [object(), {1.5: 2}, {"x": {3}}])
+def test_what_is_no_plain_value_is_refused(tmp_path: Path, value: Any) -> None:
+    with pytest.raises(TypeError, match="state must be"):
+        save(tmp_path / "x", {"value": value})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("place", [0.02, 0.5, 0.98])
+@pytest.mark.parametrize("harm", ["cut", "flip"])
+def test_a_damaged_state_is_not_a_state(tmp_path: Path, place: float, harm: str) -> None:
+    path = tmp_path / "x"
+    save(path, {"weights": torch.arange(1000.0), "step": 3})
+    content = bytearray(path.read_bytes())
+    at = int(len(content) * place)
+    if harm == "cut":
+        del content[at:]
+    else:
+        content[at] ^= 1
+    path.write_bytes(content)
+    assert load(path) is None
+
+
+CELLS = [
+    ("blobs(steps=12)", "siamese", "infonce"),
+    ("blobs(steps=12)", "siamese", "sogclr"),
+    ("blobs(steps=12)", "siamese", "siglip"),
+    ("blobs(steps=12)", "siamese(pairing='same_view')", "fmicl"),
+    ("blobs(steps=12)", "moco(queue=100)", "adnce"),
+    ("blobs(steps=12)", "moco_v3", "infonce"),
+    ("blobs(steps=12)", "byol", "regression"),
+    ("blobs(steps=12)", "dino", "prototypes"),
+    ("blobs(steps=12)", "swav", "prototypes"),
+    ("blobs(steps=12)", "supervised_contrastive", "infonce"),
+    ("scheduled(steps=12)", "siamese", "infonce"),
+    ("nodes(steps=4, width=16, draws=1)", "siamese", "infonce"),
+    ("images(steps=4, batch_size=32)", "siamese", "adnce"),
+    ("sentences(steps=3, layers=1, batch_size=8)", "siamese", "infonce"),
+]
+TIMES = {"train_seconds", "evaluate_seconds", "earlier_seconds", "continued"}
+
+
+def train(cell: tuple[str, str, str], path: Path | None = None, stop_at: int = 0) -> Outcome:
+    """Run a cell in this process, as after a fresh start; ``stop_at`` a step if asked."""
+    task, method, loss = (
+        plugins.build(group, spec)
+        for group, spec in zip(("tasks", "methods", "losses"), cell, strict=True)
+    )
+    keep = Checkpoints(path)
+    # Whatever was drawn before a cell must not matter to it.
+    torch.manual_seed(stop_at)
+
+    def report(step: int, steps: int, value: float) -> None:
+        keep.asked_to_stop = step == stop_at
+
+    return fit(
+        task, method, loss, Randomness(cell[0], cell[1], 0),
+        report=report, probes=2, checkpoints=keep, splits=("test",),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=" ".join)
+def test_a_continued_cell_gives_the_same_bits(cell: tuple[str, str, str], tmp_path: Path) -> None:
+    whole = asdict(train(cell))
+    path = tmp_path / "state"
+    stops = [1, 2] if whole["steps"] < 12 else [3, 4, 9]
+    for stop in stops:
+        with pytest.raises(Stopped):
+            train(cell, path, stop)
+    continued = asdict(train(cell, path))
+    assert continued.pop("continued") == stops
+    assert {k: v for k, v in continued.items() if k not in TIMES} == {
+        k: v for k, v in whole.items() if k not in TIMES
+    }
+    assert continued["seen_digest"] and continued["scores"]["test"]
+
+
+def test_a_state_of_other_data_weights_or_torch_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state"
+    with pytest.raises(Stopped):
+        train(CELLS[0], path, 3)
+    assert train(("blobs(steps=12, noise=1.0)", *CELLS[0][1:]), path).continued == []
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "__version__", "9.9.9")
+        assert train(CELLS[0], path).continued == []
+    path.write_bytes(path.read_bytes()[:-1])
+    assert train(CELLS[0], path).continued == []
+
+
+def test_time_that_was_kept_is_counted_once(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    with pytest.raises(Stopped):
+        train(CELLS[0], path, 11)
+    saved = load(path)
+    assert saved is not None
+    outcome = train(CELLS[0], path)
+    before = saved["outcome"]["train_seconds"] + saved["outcome"]["evaluate_seconds"]
+    assert outcome.earlier_seconds == before
+    assert outcome.train_seconds > saved["outcome"]["train_seconds"] > 0
+
+
+def test_saving_is_due_by_time_or_on_demand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    keep = Checkpoints(tmp_path / "x", every=10)
+    assert not keep.due()
+    now[0] += 10
+    assert keep.due()
+    keep.save({"step": 1})
+    assert not keep.due()
+    keep.asked_to_stop = True
+    with pytest.raises(Stopped):
+        keep.save({"step": 2})
+    never = Checkpoints(tmp_path / "y", every=0)
+    now[0] += 1e9
+    assert not never.due()
+    assert not Checkpoints(None, every=1).due()
+
+
+def test_a_state_that_cannot_be_saved_costs_no_cell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    Checkpoints(tmp_path / "file" / "x", every=1).save({"step": 1})
+    assert "No checkpoint: " in capsys.readouterr().out
+    Checkpoints(tmp_path / "y", every=1).save({"method": object()})
+    assert "state must be made of tensors" in capsys.readouterr().out
+
+
+def test_weights_that_are_not_finite_after_the_last_step_are_divergence() -> None:
+    """The objective before that step was finite: only the weights can tell."""
+    task = plugins.build("tasks", "blobs(steps=3)")
+    method = plugins.build("methods", "siamese")
+    steps: list[int] = []
+
+    def poison(step: int, steps_in_all: int) -> None:
+        steps.append(step)
+        if step == 2:
+            next(iter(method.parameters())).data.fill_(math.nan)
+
+    method.after_step = poison
+    with pytest.raises(Diverged, match=r"diverged at step 3 of 3: `.*` holds a number"):
+        fit(task, method, plugins.build("losses", "infonce"), Randomness("b", "s", 0))
+    assert steps == [0, 1, 2]

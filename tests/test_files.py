@@ -1,0 +1,81 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.files import Owner, debris, replacing, sweep, this_process, write_atomically
+
+
+def test_a_process_is_gone_once_it_has_ended() -> None:
+    assert not this_process().gone()
+    with subprocess.Popen(
+        [sys.executable, "-c", "import harness.files as f; print(f.this_process()); input()"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as child:  # fmt: skip
+        assert child.stdout is not None
+        owner = eval(child.stdout.readline(), {"Owner": Owner})
+        assert owner.pid == child.pid
+        assert not owner.gone()
+        child.send_signal(signal.SIGKILL)
+        while os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT) is None:
+            pass
+        assert owner.gone(), "a zombie does nothing any more"
+    assert owner.gone()
+
+
+def test_a_number_that_was_used_again_is_another_process() -> None:
+    me = this_process()
+    assert Owner(me.host, me.place, me.pid, me.born - 1).gone()
+
+
+def test_of_another_machine_nothing_is_known() -> None:
+    assert not Owner("elsewhere", "00000000", 2**22 + 1, 1).gone()
+
+
+def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, "old")
+    with replacing(path) as temporary:
+        temporary.write_text("ne")
+        assert path.read_text() == "old"
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("broken")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == [path]
+
+
+WRITER = """
+import os, sys, pathlib
+from harness.files import replacing
+with replacing(pathlib.Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "records" / "record.json"
+    subprocess.run([sys.executable, "-c", WRITER, str(target)], check=False)
+    (left,) = debris(tmp_path)
+    with replacing(tmp_path / "records" / "other.json") as mine:
+        mine.write_text("being written")
+        (tmp_path / "records" / ".hidden").write_text("a user's own")
+        sweep(tmp_path)
+        assert not left.exists()
+    kept = {path.name for path in (tmp_path / "records").iterdir()}
+    assert kept == {"other.json", ".hidden"}
+    assert not target.exists()
+
+
+def test_of_another_machine_only_what_is_old_is_swept(tmp_path: Path) -> None:
+    (tmp_path / "records").mkdir()
+    fresh, old = (tmp_path / "records" / f".tmp-00000000-1-{i}-00000000" for i in (1, 2))
+    fresh.touch()
+    old.touch()
+    os.utime(old, (0, 0))
+    assert debris(tmp_path) == [old]
