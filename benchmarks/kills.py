@@ -63,14 +63,15 @@ def main() -> None:
         print(f"in peace: {time.monotonic() - started:.0f} s", flush=True)
         told = disturbed(
             [*command, "--checkpoint", wanted.checkpoint], Path(top, "disturbed"),
-            kills=wanted.kills, pause=tuple(wanted.pause), rng=random.Random(wanted.seed),
+            kills=wanted.kills, pause=tuple(wanted.pause), rng=random.Random(wanted.seed),  # noqa: S311
         )  # fmt: skip
         print(
             f"disturbed: {told.seconds:.0f} s, killed {told.kills['main']} main processes and "
             f"{told.kills['worker']} workers, started {told.starts} times; {told.continued} cells "
             f"went on from a checkpoint, {told.repeated} steps were done twice"
         )
-        for name, one, two in zip(*map(board, (Path(top, "peace"), Path(top, "disturbed")))):
+        (names, peace), (_, other) = board(Path(top, "peace")), board(Path(top, "disturbed"))
+        for name, one, two in zip(names, peace, other, strict=True):
             print(f"{name}: {'the same bytes' if one == two else 'DIFFERENT'} ({len(one)})")
 
 
@@ -159,10 +160,9 @@ def account(log: Path, steps: dict[str, int], told: Disturbed) -> None:
 def board(folder: Path) -> tuple[list[str], list[str]]:
     """Return the names and texts of the board's CSV files, without times."""
     into = folder / "board"
-    with contextlib.ExitStack() as stack:
-        null = stack.enter_context(open(os.devnull, "w"))
-        if triptych("board", str(folder), stdout=null, stderr=null).wait():
-            raise SystemExit(f"no board of {folder}")
+    null = subprocess.DEVNULL
+    if triptych("board", str(folder), stdout=null, stderr=null).wait():
+        raise SystemExit(f"no board of {folder}")
     names = ["leaderboard.csv", "overall.csv", "pairing.csv", "records.csv"]
     return names, [without_times(into / name) for name in names]
 

@@ -148,7 +148,8 @@ def run_command(
             kept = len(stop.summary.done) + len(stop.summary.skipped)
             err.print(
                 f"Stopped. {kept} of {stop.summary.expected} cells are on disk under "
-                f"{escape(str(folder))}; the same command goes on from there."
+                f"{escape(str(folder))}; the same command goes on from there.",
+                soft_wrap=True,
             )
             raise typer.Exit(INTERRUPTED) from None
         seconds = time.monotonic() - started

@@ -15,12 +15,15 @@ A check raises ``AssertionError`` and says which rule was broken.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from harness import plugins
+from harness.checkpoints import Checkpoints, Stopped
 from harness.contrast import PAIRINGS, Contrast, both_views
 from harness.digests import Digest
 from harness.errors import InputError
@@ -443,17 +446,38 @@ TASK_CHECKS = (
 
 
 def check_cell(task: str, method: str, loss: str) -> None:
-    """Two steps of a cell are finite, move its weights, and repeat exactly."""
-    digests = []
-    for _ in range(2):
-        made: Task = plugins.build("tasks", task)
-        made.steps = 2
-        how: Method = plugins.build("methods", method)
-        what: Loss = plugins.build("losses", loss)
-        outcome = fit(made, how, what, _RANDOMNESS, splits=())
-        digests.append(_digest((dict(how.state_dict()), dict(what.state_dict()), outcome.curve)))
-        assert outcome.steps == 2, f"{outcome.steps} steps were taken, and not 2"
-    assert digests[0] == digests[1], "the same cell, trained twice, gave two results"
+    """Two steps of a cell are finite and repeat exactly, stopped in between and continued too."""
+    with TemporaryDirectory() as folder:
+        keep = Checkpoints(Path(folder, "state"))
+        whole = _trained(task, method, loss, Checkpoints())
+        assert whole == _trained(task, method, loss, keep, stop=True), (
+            "the same cell, stopped after its first step and continued, gave another result: is "
+            "all of its state in `state_dict`?"
+        )
+
+
+def _trained(
+    task: str, method: str, loss: str, keep: Checkpoints, *, stop: bool = False, after: int = 0
+) -> str:
+    """Return a digest of all that two steps left, in one go or with a stop between them."""
+    made: Task = plugins.build("tasks", task)
+    made.steps = 2
+    how: Method = plugins.build("methods", method)
+    what: Loss = plugins.build("losses", loss)
+
+    def report(step: int, steps: int, value: float) -> None:
+        keep.asked_to_stop = stop
+
+    try:
+        outcome = fit(
+            made, how, what, _RANDOMNESS, splits=(), report=report, checkpoints=keep
+        )  # fmt: skip
+    except Stopped:
+        keep.asked_to_stop = False
+        return _trained(task, method, loss, keep, after=1)
+    assert outcome.continued == ([after] if after else []), "it did not go on where it stopped"
+    assert outcome.steps == 2, f"{outcome.steps} steps were taken, and not 2"
+    return _digest((dict(how.state_dict()), dict(what.state_dict()), outcome.curve))
 
 
 def fitting(tasks: Sequence[str]) -> Iterator[tuple[str, str, str]]:

@@ -50,7 +50,7 @@ def main() -> None:
         try:
             print(json.dumps(event), file=events, flush=True)
         except BrokenPipeError:
-            os._exit(1)  # Nobody listens any more.
+            stop()  # Nobody listens any more.
 
     for line in jobs:
         values = json.loads(line)

@@ -175,7 +175,7 @@ def test_of_many_who_race_for_a_claim_one_wins(tmp_path: Path) -> None:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     text=True,
-                )  # fmt: skip
+                )
             )
             for _ in range(4)
         ]
@@ -205,7 +205,7 @@ def test_a_full_disk_leaves_no_empty_claim(tmp_path: Path, monkeypatch: pytest.M
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     if os.geteuid() == 0:
         (tmp_path / "claims").touch()
-        with pytest.raises(OSError, match="exists|directory"):
+        with pytest.raises(OSError, match=r"exists|directory"):
             claims.take(tmp_path / "claims" / "claim.json")
     else:
         tmp_path.chmod(0o500)

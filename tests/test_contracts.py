@@ -1,5 +1,7 @@
 """Every installed plugin, ours and the third party's, keeps its contract."""
 
+from collections.abc import Callable
+
 import pytest
 
 from harness import plugins
@@ -68,3 +70,23 @@ def test_there_are_cells_of_every_loss_and_method() -> None:
 def test_the_third_partys_plugins_are_among_them() -> None:
     assert "margin" in plugins.names("losses")
     assert "blobs" in plugins.names("tasks")
+
+
+FORGETS = """
+from harness.losses.infonce import InfoNCE
+
+class Forgets(InfoNCE):
+    def __init__(self, *, temperature: float = 0.1):
+        super().__init__(temperature=temperature)
+        self.calls = 0
+
+    def forward(self, contrast):
+        self.calls += 1
+        return super().forward(contrast) * self.calls
+"""
+
+
+def test_a_loss_whose_state_is_not_saved_breaks_the_contract(plugin: Callable[..., None]) -> None:
+    plugin("forgets", "losses:forgets = forgets:Forgets", FORGETS)
+    with pytest.raises(AssertionError, match="stopped after its first step and continued"):
+        check_cell("blobs", "siamese", "forgets")

@@ -43,9 +43,8 @@ def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> 
         assert path.read_text() == "old"
         temporary.write_text("new")
     assert path.read_text() == "new"
-    with pytest.raises(RuntimeError), replacing(path) as temporary:
-        temporary.write_text("broken")
-        raise RuntimeError
+    with pytest.raises(FileNotFoundError), replacing(path) as temporary:
+        temporary.with_name("nothing").read_text()
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -1,0 +1,142 @@
+import json
+import shlex
+from collections import Counter
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_records import CELL, record
+
+from harness import checkpoints, claims
+from harness.cells import Cell
+from harness.errors import InputError
+from harness.files import this_process
+from harness.records import Failure, Store, record_key
+from harness.status import command, faults, find, states
+
+CELLS = [replace(CELL, seed=seed) for seed in range(7)]
+KEYS = {cell: record_key(cell, {}, "src") for cell in CELLS}
+
+
+def write(store: Store, cell: Cell) -> Path:
+    return store.write_record(cell, record(KEYS[cell], cell=cell.to_dict()))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """One cell in each state, and two that are to be done."""
+    made = Store(tmp_path)
+    entry: dict[str, Any] = {"label": CELL.loss, "trial": None, "modality": "points"}
+    plan = [entry | {"key": KEYS[cell], "cell": cell.to_dict()} for cell in CELLS]
+    made.write_study({"baseline": None, "plan": plan, "command": "triptych run x"})
+    done, running, failed, diverged, damaged, begun, _ = CELLS
+    write(made, done)
+    path = made.claim_path(running, KEYS[running])
+    claim = claims.take(path)
+    assert claim is not None
+    claim.step, claim.steps = 30, 400
+    path.write_text(claim.text())
+    made.write_failure(failed, Failure(KEYS[failed], "failed", "no luck"))
+    made.write_failure(diverged, Failure(KEYS[diverged], "diverged", "diverged at step 3"))
+    cut = write(made, damaged)
+    cut.write_text(cut.read_text()[:300])
+    state = made.checkpoint_path(begun, KEYS[begun])
+    checkpoints.save(state, {"weights": torch.zeros(9)})
+    return made
+
+
+def test_every_cell_has_its_state(store: Store) -> None:
+    found = states(store)
+    assert [state.cell for state in found] == CELLS
+    words = ["done", "running", "failed", "diverged", "damaged", "to do", "to do"]
+    assert [state.state for state in found] == words
+    notes = [state.note for state in found]
+    me = this_process()
+    assert notes[1] == f"step 30 of 400, on {me.host}, process {me.pid}"
+    assert notes[2:4] == ["no luck", "diverged at step 3"]
+    assert notes[5] == "goes on from a checkpoint"
+
+
+def test_a_claim_whose_owner_is_gone_or_silent_runs_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store.claim_path(CELLS[1], KEYS[CELLS[1]])
+    with monkeypatch.context() as patch:
+        patch.setattr(claims, "LEASE", -1.0)
+        assert states(store)[1].state == "to do"
+    values = json.loads(path.read_text())
+    values["owner"]["born"] -= 1
+    path.write_text(json.dumps(values))
+    assert states(store)[1].state == "to do"
+
+
+def test_a_running_cell_with_an_old_damaged_record_is_running(store: Store) -> None:
+    store.record_path(CELLS[1], KEYS[CELLS[1]]).write_text("{")
+    assert states(store)[1].state == "running"
+
+
+def test_verify_finds_every_fault_and_no_other(store: Store) -> None:
+    whole = CELLS[0]
+    assert [line.split(": ")[1] for line in faults(store)] == ["is cut short or was changed"]
+    # A record that is whole, under another cell's name.
+    write(store, whole).rename(store.record_path(CELLS[6], KEYS[CELLS[6]]))
+    # One whose key is not its own, with the right checksum.
+    store.write_record(CELL, record("0" * 16))
+    write(store, whole)
+    bad = record(KEYS[CELLS[1]], cell=CELLS[1].to_dict(), scores={"test": {}})
+    store.write_record(CELLS[1], bad)
+    store.failure_path(CELLS[2]).write_text("{")
+    state = store.checkpoint_path(CELLS[5], KEYS[CELLS[5]])
+    state.write_bytes(state.read_bytes()[:-3])
+    lines = faults(store)
+    for words in (
+        "is cut short or was changed", "is the record of another cell", "its key is not that of",
+        "its scores are not all finite", "cannot be read; the next run tries", "is damaged; its",
+    ):  # fmt: skip
+        assert sum(words in line for line in lines) == 1, words
+    assert len(lines) == 6
+    store.study_path.write_text("{")
+    assert any("study.json: cannot be read" in line for line in faults(store))
+
+
+def test_a_folder_without_a_plan(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"must be the folder of a run.*none there.*Run a study"):
+        states(Store(tmp_path))
+    (tmp_path / "study.json").write_text("{")
+    with pytest.raises(InputError, match=r"study.json cannot be read"):
+        states(Store(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "wanted", [KEYS[CELLS[3]], KEYS[CELLS[3]][:6], str(CELLS[3]), "adnce seed 3", "mu=0.5 3"]
+)
+def test_a_cell_is_found_by_key_or_words(store: Store, wanted: str) -> None:
+    assert find(store, wanted).cell == CELLS[3]
+
+
+def test_a_record_of_an_earlier_plan_is_found(store: Store) -> None:
+    old = replace(CELL, loss="margin", seed=99)
+    key = record_key(old, {}, "src")
+    store.write_record(old, record(key, cell=old.to_dict()))
+    assert find(store, "margin").cell == old
+
+
+def test_a_cell_that_is_not_one(store: Store) -> None:
+    with pytest.raises(InputError, match=r"'adnce' names 7.*\n.*seed 0 \(test\)"):
+        find(store, "adnce")
+    with pytest.raises(InputError, match=r"must name a cell of .*'nothing'.*status .* --cells"):
+        find(store, "nothing")
+
+
+def test_the_command_says_all_of_a_cell() -> None:
+    cell = Cell("t(a='x y')", "m", "l(k=1)", 4, "validation", 2)
+    words = shlex.split(command(cell))
+    assert words[:3] == ["triptych", "cell", "t(a='x y')"]
+    assert words[3:] == [
+        "--method", "m", "--loss", "l(k=1)", "--seed", "4", "--probes", "2", "--scored",
+        "validation",
+    ]  # fmt: skip
+    assert Counter(words)["--seed"] == 1
+    assert set(asdict(cell)) == {"task", "method", "loss", "seed", "scored", "probes"}

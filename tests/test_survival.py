@@ -1,0 +1,298 @@
+"""Real processes, killed, starved and doubled: nothing is lost and nothing is done twice."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TRIPTYCH, environment
+from test_runner import SPY, STUDY, TUNED, scores
+
+from benchmarks import kills
+from harness import runner
+from harness.cells import Cell
+from harness.claims import take
+from harness.errors import InputError
+from harness.identity import identify
+from harness.records import Store
+from harness.runner import run, run_one
+from harness.status import command, states
+from harness.study import Study
+from harness.table import load_records
+
+LONG = """
+name = "long"
+tasks = ["blobs(steps=1500)", "nodes(steps=8, width=16, draws=1)"]
+losses = ["infonce", "sogclr"]
+seeds = 2
+probes = 2
+"""
+
+
+def test_killed_at_random_moments_the_board_is_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Main processes and workers of a real study, again and again, until it is whole."""
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    study = tmp_path / "long.toml"
+    study.write_text(LONG)
+    kills.peaceful([str(study)], tmp_path / "peace")
+    told = kills.disturbed(
+        [str(study), "--checkpoint", "0.005"], tmp_path / "disturbed",
+        kills=4, pause=(3, 7), rng=random.Random(0),
+    )  # fmt: skip
+    assert sum(told.kills.values()) == 4
+    names, peace = kills.board(tmp_path / "peace")
+    for name, one, two in zip(names, peace, kills.board(tmp_path / "disturbed")[1], strict=True):
+        assert one == two, name
+    assert peace[0].count("\n") == 1 + 2 * 3  # A row a task and loss, and untrained.
+    store = Store(tmp_path / "disturbed")
+    assert all(state.state == "done" for state in states(store))
+    for folder in ("checkpoints", "claims", "failures"):
+        assert not list((store.folder / folder).glob("*")), folder
+    assert not list(store.folder.glob("*/.*"))
+
+
+def starts(folder: Path) -> dict[str, int]:
+    """Return how often each cell was begun, from its log."""
+    logs = (folder / "logs").glob("*seed*.log")
+    return {path.name: len(re.findall(r"  --- ", path.read_text())) for path in logs}
+
+
+def test_two_runs_on_one_folder_share_the_work(tmp_path: Path) -> None:
+    study = STUDY.but(tasks=["blobs(steps=300)"])
+    summaries: list[Any] = [None, None]
+
+    def one(i: int) -> None:
+        summaries[i] = run(study, tmp_path / "shared", engine="local(jobs=1)")
+
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    first, second = summaries
+    assert first.complete and second.complete
+    assert not first.failed and not second.failed
+    for summary in summaries:
+        assert summary.settled == summary.expected == 6
+    assert set(starts(tmp_path / "shared").values()) == {1}, "a cell was run twice"
+    assert len(starts(tmp_path / "shared")) == 6
+    run(study, tmp_path / "alone")
+    assert scores(tmp_path / "shared") == scores(tmp_path / "alone")
+
+
+def test_a_run_waits_for_cells_that_another_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given back without a record, the cell is tried here."""
+    monkeypatch.setattr(runner, "POLL", 0.05)
+    (cell,) = STUDY.but(losses=["infonce"], seeds=1).cells()[:1]
+    store = Store(tmp_path)
+    claim = take(store.claim_path(cell, identify(cell).key))
+    assert claim is not None
+    heard: list[str] = []
+
+    def listen(event: Any, summary: Any) -> None:
+        heard.append(event.kind)
+        if event.kind == "claimed":
+            assert event.cell == cell
+            threading.Timer(1.0, claim.path.unlink).start()
+
+    summary = run(STUDY.but(losses=["infonce"], seeds=1), tmp_path, listen=listen)
+    assert heard.count("claimed") >= 1
+    assert cell in summary.done
+    assert summary.complete
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 90) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.05)
+    return found
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """The command line on cells of half a minute, each at work."""
+    folder = tmp_path / "run"
+    with subprocess.Popen(
+        [TRIPTYCH, "run", "quickstart", "--tasks", "blobs(steps=20000)", "--losses", "infonce",
+         "--seeds", "1", "--out", str(folder), "--jobs", "1"],
+        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as process:  # fmt: skip
+        log = wait_for(lambda: list((folder / "logs").glob("*infonce*.log")))[0]
+        wait_for(lambda: "step 1000 " in log.read_text())
+        yield process, folder
+        process.kill()
+
+
+@pytest.mark.parametrize("signalled", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_told_to_stop_saves_its_cells_first(
+    running: tuple[subprocess.Popen[str], Path], signalled: int
+) -> None:
+    """Killed outright, the main process says nothing; the workers notice and save."""
+    process, folder = running
+    process.send_signal(signalled)
+    said = process.communicate()[0]
+    (state,) = wait_for(lambda: list((folder / "checkpoints").glob("*.safetensors")))
+    if signalled == signal.SIGTERM:
+        assert process.returncode == 130
+        assert "the same command goes on from there" in said
+    study = Study("s", tasks=["blobs(steps=20000)"], losses=["infonce"], seeds=1, probes=4)
+    (cell,) = [cell for cell in study.cells() if cell.loss == "infonce"]
+    wait_for(lambda: not list((folder / "claims").iterdir()) or signalled == signal.SIGKILL)
+    (found,) = [s for s in states(Store(folder)) if s.cell == cell]
+    assert (found.state, found.note) == ("to do", "goes on from a checkpoint")
+    assert state.stat().st_size > 1000
+
+
+def test_sharded_runs_share_nothing_and_leave_nothing_out(tmp_path: Path) -> None:
+    whole = run(STUDY, tmp_path / "whole")
+    parts = [run(STUDY, tmp_path / "shards", shard=f"{i}/4") for i in (1, 2, 3, 4)]
+    assert [part.expected for part in parts] == [2, 2, 1, 1]
+    done = [cell for part in parts for cell in part.done]
+    assert len(done) == len(set(done))
+    assert set(done) == set(whole.done)
+    assert scores(tmp_path / "shards") == scores(tmp_path / "whole")
+
+
+def test_shards_of_a_tuned_study_choose_once_all_trials_are_there(tmp_path: Path) -> None:
+    one = run(TUNED, tmp_path, shard="1/2")
+    assert one.waiting and not one.failed
+    run(TUNED, tmp_path, shard="2/2")
+    run(TUNED, tmp_path, shard="1/2")
+    assert run(TUNED, tmp_path).complete
+    table = load_records(tmp_path)
+    assert set(table["status"]) == {"done"}
+
+
+@pytest.mark.parametrize("shard", ["", "0/2", "3/2", "1", "1/0", "a/b", "-1/2", "1/2/3"])
+def test_a_shard_that_is_none(tmp_path: Path, shard: str) -> None:
+    with pytest.raises(InputError, match="`shard` must read 3/8"):
+        run(STUDY, tmp_path, shard=shard)
+
+
+BREAKS = """
+import os, sys, json
+import numpy as np
+from triptych_example import Blobs
+
+class Break(Blobs):
+    def __init__(self, *, how: str = "raise", steps: int = 3):
+        super().__init__(steps=steps)
+        self.how = how
+
+    def load(self, randomness):
+        super().load(randomness)
+        seen = os.environ.pop("BROKEN", None)
+        if self.how == "raise":
+            os.environ["BROKEN"] = "by a cell before this one"
+            raise RuntimeError("no luck")
+        if self.how == "exit":
+            sys.exit(3)
+        if self.how == "memory":
+            np.empty((1 << 60,), dtype=np.uint8)
+        assert seen is None, "what a failed cell left behind reached another"
+"""
+
+
+def test_a_plugin_that_breaks_costs_its_cell_and_leaves_nothing(
+    tmp_path: Path, plugin: Callable[..., None]
+) -> None:
+    plugin("breaks", "tasks:break = breaks:Break", BREAKS)
+    ways = ["raise", "exit", "memory", "not"]
+    tasks = [f"break(how={way!r})" for way in ways]
+    study = Study("s", tasks=tasks, losses=["infonce"], seeds=1)
+    summary = run(study, tmp_path / "run", engine="local(jobs=1)")
+    reasons = {cell.task: reason for cell, reason in summary.failed.items()}
+    assert len(summary.done) == 2 and len(summary.failed) == 6
+    words = ["RuntimeError: no luck", "SystemExit: 3", "MemoryError: Unable to allocate 1.00 EiB"]
+    for word, task in zip(words, ["break", *tasks[1:]], strict=False):
+        assert any(word in reason for reason in reasons.values()), (word, task)
+    # The workers wrote it down themselves, with the traceback.
+    store = Store(tmp_path / "run")
+    for cell, reason in summary.failed.items():
+        failure = store.failure(cell, identify(cell).key)
+        assert failure is not None and failure.reason == reason
+        assert "Traceback" in failure.details
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 512 KiB, where this machine lets us mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no disk can be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_fails_cells_and_spoils_none(small_disk: Path) -> None:
+    folder = small_disk / "run"
+    study = STUDY.but(tasks=["blobs(steps=3)"], seeds=3)
+    free = os.statvfs(small_disk)
+    # Room for the plan and a few records, and no more.
+    (small_disk / "ballast").write_bytes(b"x" * (free.f_bsize * (free.f_bavail - 12)))
+    summary = run(study, folder, engine="local(jobs=1)")
+    assert 0 < len(summary.done) < 9
+    assert len(summary.done) + len(summary.failed) == 9
+    assert all("No space left" in reason for reason in summary.failed.values())
+    store = Store(folder)
+    assert len(store.records()) == len(summary.done)
+    assert all(record is not None for _, record in store.scan()), "a half-written record"
+    (small_disk / "ballast").unlink()
+    again = run(study, folder)
+    assert again.complete
+    assert set(again.done) == set(summary.failed)
+
+
+def test_a_folder_that_can_no_longer_be_written_fails_before_training(
+    tmp_path: Path, plugin: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin("spies", "tasks:spy = spies:Spy", SPY)
+    monkeypatch.setenv("SPY_LOG", str(tmp_path / "log"))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "claims").touch()  # In the way of the folder: nothing can be claimed.
+    study = Study("s", tasks=["spy(steps=3)"], losses=["infonce"], seeds=1)
+    summary = run(study, folder)
+    assert len(summary.failed) == 2
+    assert all("Could not write to" in reason for reason in summary.failed.values())
+    assert not (tmp_path / "log").exists(), "it was trained, and could not be written"
+
+
+def test_the_command_of_a_cell_gives_its_scores(tmp_path: Path) -> None:
+    run(STUDY, tmp_path / "run")
+    record = Store(tmp_path / "run").records()[0]
+    cell = Cell(**record.cell)
+    done = subprocess.run(
+        [TRIPTYCH, *_words(command(cell)), "--out", str(tmp_path / "alone")],
+        env=environment(), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    (alone,) = Store(tmp_path / "alone").records()
+    assert (alone.scores, alone.digests, alone.key) == (record.scores, record.digests, record.key)
+    assert f'"key": "{record.key}"' in done.stdout
+
+
+def _words(line: str) -> list[str]:
+    import shlex
+
+    return shlex.split(line)[1:]
+
+
+def test_one_cell_that_fails_says_so(tmp_path: Path) -> None:
+    event = run_one(Cell("blobs(steps=2, noise=1e38)", "siamese", "infonce", 0), tmp_path)
+    assert event.kind == "diverged"
+    assert "diverged at step 1 of 2" in event.reason
