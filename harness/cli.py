@@ -439,13 +439,13 @@ def _show_pairing(board: "Leaderboard") -> None:
 
 
 def _require_tensorboard() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("tensorboard") is None:
+    try:
+        import tensorboard  # noqa: F401
+    except ImportError as error:
         raise InputError(
             "`--tensorboard` needs the package tensorboard, which is not installed: "
             "`pip install 'triptych[tensorboard]'`."
-        )
+        ) from error
 
 
 @contextmanager

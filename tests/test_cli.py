@@ -1,6 +1,7 @@
 """The command line, as a user's shell runs it."""
 
 import csv
+import json
 import os
 import pty
 import re
@@ -8,13 +9,18 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from conftest import TRIPTYCH, environment
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from harness import cli
+from harness.errors import InputError
 from leaderboards.tables import ROW_COLUMNS
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
@@ -131,6 +137,44 @@ def test_plan_run_and_board_a_tuned_study_in_two_folders(triptych: Call, tmp_pat
     assert re.search(r"all points tasks .* \d+\.\dx", pairing.stdout)
 
 
+def test_a_log_in_json_with_event_files_and_a_record_in_full(
+    triptych: Call, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    arguments = [*SMALL, "--jobs", "1", "--log", "json", "--tensorboard", "--shard", "1/2"]
+    done = triptych("run", "quickstart", "--out", str(folder), *arguments)
+    assert done.returncode == 0, done.stderr
+    *events, last = map(json.loads, done.stdout.splitlines())
+    assert last["kind"] == "summary"
+    assert last["done"] == events[-1]["settled"] == events[-1]["expected"] == 3
+    assert {event["kind"] for event in events} == {"started", "step", "done"}
+    assert all(datetime.fromisoformat(event["time"]).tzinfo for event in events)
+    named = {(event["cell"]["loss"], event["cell"]["seed"]) for event in events}
+    assert len(named) == 3
+    trained = [path for path in (folder / "tensorboard").iterdir() if "untrained" not in path.name]
+    assert trained
+    for path in trained:
+        found = EventAccumulator(str(path)).Reload()
+        assert [event.step for event in found.Scalars("loss")] == [1, 2, 3]
+        assert [event.step for event in found.Scalars("validation/accuracy")] == [1, 2]
+
+    status = triptych("status", str(folder), "--cells")
+    assert "6 cells: 3 done, 0 running, 0 failed, 0 diverged, 0 damaged, 3 to do" in status.stdout
+    assert len(status.stdout.splitlines()) == 1 + 6 + 1
+    key = next(line.split()[1] for line in status.stdout.splitlines() if "  done" in line)
+    shown = triptych("show", str(folder), key[:8])
+    assert json.loads(shown.stdout)["key"] == key
+    (log,) = re.findall(r"log: (.*)", shown.stderr)
+    assert key in Path(log).read_text()
+    assert "alone: triptych cell 'blobs(steps=3)' --method siamese --loss" in shown.stderr
+
+
+def test_tensorboard_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(InputError, match=r"needs the package.*pip install 'triptych\[tensorboard"):
+        cli._require_tensorboard()
+
+
 def test_a_study_from_a_file_adds_seeds_and_losses(triptych: Call, tmp_path: Path) -> None:
     study = tmp_path / "mine.toml"
     study.write_text('tasks = ["blobs(steps=3)"]\nlosses = ["infonce"]\nseeds = 1\n')
@@ -175,9 +219,30 @@ def test_failed_cells_exit_with_1_and_keep_the_others(triptych: Call, tmp_path: 
     assert done.returncode == 1
     assert "1 cells failed:" in done.stderr
     assert "1 cells diverged, and would again:" in done.stderr
-    assert "blobs(noise=1e+38, steps=3) / siamese / infonce / seed 0: Diverged" in done.stderr
-    assert "The same command tries the failed cells again" in done.stderr
+    diverged = "blobs(noise=1e+38, steps=3) / siamese / infonce / seed 0: diverged at step 1 of 3"
+    assert diverged in done.stderr
+    command = f"triptych run quickstart --out {folder} --tasks '{tasks}' --losses infonce --seeds 1"
+    assert f"This tries them again: {command}" in done.stderr
     assert len(list((folder / "records").iterdir())) >= 2
+
+    status = triptych("status", str(folder))
+    assert status.returncode == 0, status.stderr
+    assert status.stdout.startswith(
+        "4 cells: 2 done, 0 running, 1 failed, 1 diverged, 0 damaged, 0 to do"
+    )
+    assert re.search(r"diverged +[0-9a-f]{16}  blobs\(noise=1e\+38.* at step 1 of 3", status.stdout)
+    assert f"What is left is done by: {command}" in status.stdout
+    assert "Every file in it is whole." in triptych("status", str(folder), "--verify").stdout
+    record = min((folder / "records").iterdir())
+    record.write_text(record.read_text()[:-40])
+    damaged = triptych("status", str(folder), "--verify")
+    assert damaged.returncode == 1
+    assert "1 damaged" in damaged.stdout
+    assert f"{record}: is cut short or was changed" in damaged.stderr
+
+    failed = triptych("show", str(folder), "untrained noise=1e+38")
+    assert "Traceback" in failed.stdout
+    assert "failed" in failed.stderr
 
 
 def test_a_reader_that_goes_away_does_not_stop_the_run(tmp_path: Path) -> None:
