@@ -141,6 +141,12 @@ def choose_device(name: str) -> str:
             f"`device` must be to be had: got {name!r}, and torch {torch.__version__} finds no "
             "CUDA device. Use `--device cpu`."
         )
+    count, (_, _, number) = torch.cuda.device_count(), name.partition(":")
+    if number and int(number) >= count:
+        raise InputError(
+            f"`device` must be to be had: got {name!r}, and there are {count} CUDA devices. "
+            f"Use cuda:0 to cuda:{count - 1}."
+        )
     return name
 
 

@@ -2,7 +2,9 @@
 
 import os
 import stat
+import subprocess
 import sys
+import time
 from hashlib import sha256
 from pathlib import Path
 from zipfile import ZipFile
@@ -130,3 +132,34 @@ def test_every_embedded_wheel_is_pinned() -> None:
     for pinned in (wheels.MNIST_5K, wheels.STS_B, wheels.MINILM, wheels.CORA):
         assert len(pinned.sha256) == 64
         assert pinned.version in pinned.filename
+
+
+FETCH = """
+import sys
+import time
+from adapters import wheels
+sys.executable = sys.argv[1]
+wheel = wheels.Wheel("toy", "1.0", sys.argv[2], sys.argv[3])
+print(wheels.read(wheel, "toy/data.txt"))
+"""
+
+
+def test_workers_that_ask_at_once_fetch_once_whoever_is_killed(
+    cache: Path, wheel: Wheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is killed in the middle of its download; of the others one downloads."""
+    python = sys.executable
+    body = f'echo half > "$folder/half"; sleep 1; cp {tmp_path}/{wheel.filename} "$folder"'
+    log = fake_pip(tmp_path, monkeypatch, body)
+    command = [python, "-c", FETCH, sys.executable, wheel.filename, wheel.sha256]
+    first = subprocess.Popen(command)
+    while not list(cache.glob(".download-*/half")):
+        assert first.poll() is None
+        time.sleep(0.01)
+    first.kill()
+    first.wait()
+    assert list(cache.glob(".download-*")), "a killed process cannot tidy up"
+    others = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [other.communicate()[0] for other in others] == ["b'content'\n"] * 3
+    assert log.read_text().count("toy==1.0") == 2
+    assert not list(cache.glob(".download-*"))
