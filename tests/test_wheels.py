@@ -149,7 +149,7 @@ def test_workers_that_ask_at_once_fetch_once_whoever_is_killed(
 ) -> None:
     """The first is killed in the middle of its download; of the others one downloads."""
     python = sys.executable
-    body = f'echo half > "$folder/half"; sleep 1; cp {tmp_path}/{wheel.filename} "$folder"'
+    body = f'echo half > "$folder/half"; sleep 1; cp {tmp_path}/{wheel.filename} "$folder/"'
     log = fake_pip(tmp_path, monkeypatch, body)
     command = [python, "-c", FETCH, sys.executable, wheel.filename, wheel.sha256]
     first = subprocess.Popen(command)
