@@ -4,6 +4,7 @@ Heavy modules are imported by the command that needs them, so that ``--help`` an
 a wrong option answer at once.
 """
 
+import gc
 import shlex
 import signal
 import sys
@@ -344,6 +345,7 @@ def board_command(
     import leaderboards
     from harness.files import write_atomically
 
+    gc.disable()  # One pass over thousands of records, then the process ends.
     with _input_errors():
         board = _board(folders, baseline, rope, published=published)
         if pairing:

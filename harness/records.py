@@ -64,6 +64,9 @@ class Record:
     schema: int = field(default=SCHEMA)
 
 
+_FIELDS = tuple(field.name for field in fields(Record))
+
+
 @dataclass(frozen=True)
 class Failure:
     """Why a cell has no record.
@@ -155,7 +158,8 @@ class Store:
 
     def scan(self) -> Iterator[tuple[Path, Record | None]]:
         """Read every file under ``records/``, in order: None where it is no good record."""
-        for path in sorted((self.folder / "records").glob("*.json")):
+        # By name: to compare paths takes ten times as long.
+        for path in sorted((self.folder / "records").glob("*.json"), key=lambda p: p.name):
             yield path, read_record(path)
 
     def records(self) -> list[Record]:
@@ -204,7 +208,7 @@ def read_record(path: Path) -> Record | None:
         values = json.loads(_checked(path.read_bytes()))
         if values["schema"] != SCHEMA:
             return None
-        return Record(**{field.name: values[field.name] for field in fields(Record)})
+        return Record(**{name: values[name] for name in _FIELDS})
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 

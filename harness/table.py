@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from harness.cells import TUNED, UNTRAINED, Cell
@@ -84,8 +86,9 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
         for path, record in store.scan():
             if record is None:
                 notes.append(f"Not a good record, left out: {path}")
-            else:  # No board draws the objective: without it, thousands fit into memory.
-                candidates += _placed(replace(record, curve=[]), plan)
+            else:
+                record.curve.clear()  # No board draws it: without, thousands fit into memory.
+                candidates += _placed(record, plan)
                 found += 1
         if not found:
             damaged = "".join(f"\n{note}" for note in notes)
@@ -94,20 +97,20 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
                 f"`triptych run quickstart --out {store.given}`.{damaged}"
             )
     chosen = _one_version(_as_planned(candidates, plan, notes), notes)
-    rows = [
-        row
-        for found in sorted(chosen.values(), key=lambda found: found.record.finished)
-        for row in _score_rows(found, plan)
-    ]
+    cells, points = [], []
+    for shown in sorted(chosen.values(), key=lambda found: found.record.finished):
+        cells.append(_cell_row(shown, plan))
+        points.append(_points(shown.record))
     specs = {_row(found): found.record.cell["loss"] for found in chosen.values()}
     for place, planned in plan.planned.items():
         if place not in chosen:
             lost = _lost_row(place, planned, plan)
             key = (place.task, place.method, place.label, "")
-            rows.append(lost if place.stage == "tuning" else lost | {
+            cells.append(lost if place.stage == "tuning" else lost | {
                 "spec": specs.get(key, lost["spec"])  # Of the choice that is shown.
             })  # fmt: skip
-    labels = list(dict.fromkeys(row["loss"] for row in rows))
+            points.append([(None, None, None, None)])
+    labels = list(dict.fromkeys(cell["loss"] for cell in cells))
     wanted = [*plan.baselines, "infonce", f"infonce{TUNED}", *labels]
     baseline = next(label for label in wanted if label in labels)
     if plan.baselines and plan.baselines[0] != baseline:
@@ -117,7 +120,11 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
             f"The folders' studies have the baselines {', '.join(dict.fromkeys(plan.baselines))}: "
             f"{baseline} is taken. Name another with `--baseline`."
         )
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    # A record's texts are put into the table once, and copied there to each of its scores.
+    scores = pd.DataFrame(chain(*points), columns=["split", "metric", "step", "value"])
+    number = np.repeat(np.arange(len(cells)), [len(own) for own in points])
+    table = pd.DataFrame(cells).take(number).reset_index(drop=True).join(scores)
+    table = table.reindex(columns=list(COLUMNS))
     table["baseline"] = table["loss"] == baseline
     table["trial"] = table["trial"].astype("Int64")
     table["step"] = table["step"].astype("Int64")
@@ -232,9 +239,10 @@ def _one_version(candidates: Iterable[_Found], notes: list[str]) -> dict[Place, 
     return chosen
 
 
-def _score_rows(found: _Found, plan: _Plan) -> Iterable[dict[str, Any]]:
+def _cell_row(found: _Found, plan: _Plan) -> dict[str, Any]:
+    """Return what the scores of a record have in common."""
     record, place = found.record, found.place
-    common = {
+    return {
         "task": place.task,
         "modality": record.modality,
         "method": place.method,
@@ -259,13 +267,17 @@ def _score_rows(found: _Found, plan: _Plan) -> Iterable[dict[str, Any]]:
         "device": record.device,
         "finished": record.finished,
     }
-    points: list[tuple[int, str, Mapping[str, float]]] = [
-        (step, "validation", scores) for step, scores in record.probed
+
+
+def _points(record: Record) -> list[tuple[str | None, str | None, int | None, float | None]]:
+    """Return the record's scores: split, metric, step and value."""
+    probed = [("validation", step, scores) for step, scores in record.probed]
+    last = [(split, record.steps, scores) for split, scores in record.scores.items()]
+    return [
+        (split, metric, step, value)
+        for split, step, scores in (*probed, *last)
+        for metric, value in scores.items()
     ]
-    points += [(record.steps, split, scores) for split, scores in record.scores.items()]
-    for step, split, scores in points:
-        for metric, value in scores.items():
-            yield {**common, "split": split, "metric": metric, "step": step, "value": value}
 
 
 def _lost_row(

@@ -20,6 +20,11 @@ from leaderboards.tuning import trial_rows, tuned_rows
 
 MOST_NAMED = 6
 MODALITIES = ("image", "sentence", "graph")
+JUDGED = (
+    "task", "modality", "method", "loss", "spec", "baseline", "stage", "seed", "status", "split",
+    "metric", "step", "value", "steps", "start", "seen",
+)  # fmt: skip
+"""What figures are made from: the records' other columns are long texts."""
 
 
 def leaderboard(
@@ -55,25 +60,22 @@ def leaderboard(
     if not 0 < rope < math.inf:
         raise ValueError(f"`rope` must be a positive number of points, such as .5: got {rope}.")
     records = _without_repeats(records)
-    final = records[records["stage"] == "final"]
-    lost = final["status"] != "done"
-    scores = scored(records)
-    losses = list(dict.fromkeys(final["loss"]))
+    final = records.loc[records["stage"] == "final", list(JUDGED)]
+    lost = final[final["status"] != "done"]
+    scores = scored(final, JUDGED)
+    losses = list(final["loss"].unique())
     chosen = _baseline(baseline, final, losses)
     curves = curves_of(final)
     reached = steps_to_baseline(curves, chosen)
     rows = []
-    for task, on_task in final.groupby("task", sort=False):
-        metrics = list(dict.fromkeys(scores.loc[scores["task"] == task, "metric"])) or [""]
+    for task in final["task"].unique():
+        on_task = scores[scores["task"] == task]
+        metrics = list(on_task["metric"].unique()) or [""]
         for metric in metrics:
-            panel = pd.concat(
-                [
-                    scores[(scores["task"] == task) & (scores["metric"] == metric)],
-                    on_task[lost.loc[on_task.index]],
-                ]
-            )
+            measured = on_task[on_task["metric"] == metric]
+            panel = pd.concat([measured, lost[lost["task"] == task]])
             for row in panel_rows(panel, chosen, rope):
-                key = (str(task), metric, row["method"], row["loss"])
+                key = (task, metric, row["method"], row["loss"])
                 row["steps_to_baseline"] = reached.get(key, math.nan)
                 rows.append(row | {"metric": metric, "main": metric == metrics[0]})
     table = _ordered(pd.DataFrame(rows, columns=list(ROW_COLUMNS)))
@@ -97,7 +99,7 @@ def leaderboard(
 def _without_repeats(records: pd.DataFrame) -> pd.DataFrame:
     """Return ``records`` with each score once: tables that were put together may overlap."""
     score = ["task", "method", "loss", "stage", "trial", "seed", "split", "metric", "step"]
-    kept = records.drop_duplicates([*score, "status", "value"]).reset_index(drop=True)
+    kept = records[~records.duplicated([*score, "status", "value"])].reset_index(drop=True)
     twice = kept[kept.duplicated([*score, "status"]) & (kept["status"] == "done")]
     if len(twice):
         first = twice.iloc[0]

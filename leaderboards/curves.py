@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from leaderboards.statistics import mean_interval
+from leaderboards.statistics import mean_interval, of_samples
 from leaderboards.tables import CURVE_COLUMNS
 
 Key = tuple[str, str, str, str]
@@ -20,24 +20,21 @@ Curves = Mapping[Key, tuple[str, Curve]]
 
 def curve_rows(curves: Curves) -> pd.DataFrame:
     """Return mean and 95% t band over seeds of every probed step, the ends included."""
-    rows = [
-        {
-            "task": key[0],
-            "modality": modality,
-            "metric": key[1],
-            "method": key[2],
-            "loss": key[3],
-            "step": step,
-            "mean": interval.mean,
-            "low": interval.low,
-            "high": interval.high,
-            "seeds": len(at),
-        }
+    points = [
+        (key, modality, step, list(at.values()))
         for key, (modality, curve) in curves.items()
         for step, at in sorted(curve.items())
-        for interval in [mean_interval(list(at.values()))]
     ]
-    return pd.DataFrame(rows, columns=list(CURVE_COLUMNS))
+    intervals = of_samples(mean_interval, [scores for *_, scores in points]).T.tolist()
+    return pd.DataFrame(
+        [
+            (task, modality, metric, method, loss, step, *interval, len(scores))
+            for ((task, metric, method, loss), modality, step, scores), interval in zip(
+                points, intervals, strict=True
+            )
+        ],
+        columns=list(CURVE_COLUMNS),
+    )
 
 
 def steps_to_baseline(curves: Curves, baseline: str) -> Mapping[Key, float]:
@@ -56,8 +53,9 @@ def steps_to_baseline(curves: Curves, baseline: str) -> Mapping[Key, float]:
         seeds = sorted(last.keys() & curve[max(curve)].keys())
         if seeds:
             steps = sorted(curve)
-            means = [float(np.mean([curve[step][seed] for seed in seeds])) for step in steps]
-            found[key] = _first(steps, means, float(np.mean([last[seed] for seed in seeds])))
+            lines = [last, *(curve[step] for step in steps)]
+            goal, *means = np.mean([[at[s] for s in seeds] for at in lines], axis=1).tolist()
+            found[key] = _first(steps, means, goal)
     return found
 
 
@@ -75,8 +73,10 @@ def curves_of(final: pd.DataFrame) -> Curves:
     curves: dict[Key, Curve] = defaultdict(lambda: defaultdict(dict))
     starts: dict[tuple[str, str, str], dict[int, float]] = defaultdict(dict)
     modalities: dict[str, str] = {}
-    for row in points[wanted].itertuples(index=False):
-        task, metric, method, loss, modality, seed, step, steps, value = row
+    columns = (points[name].tolist() for name in wanted)
+    for task, metric, method, loss, modality, seed, step, steps, value in zip(
+        *columns, strict=True
+    ):
         modalities[task] = modality
         if steps == 0:
             starts[task, metric, method][seed] = value

@@ -280,7 +280,9 @@ def _latex(text: str) -> str:
 
 def _csv(table: pd.DataFrame) -> str:
     """Return ``table`` as CSV; a text that a spreadsheet would run as a formula is quoted."""
-    return table.map(_no_formula).to_csv(index=False, lineterminator="\n")
+    texts = table.select_dtypes(exclude=["number", "bool"]).astype(object)
+    safe = {str(name): column.map(_no_formula) for name, column in texts.items()}
+    return table.assign(**safe).to_csv(index=False, lineterminator="\n")
 
 
 def _no_formula(value: Any) -> Any:

@@ -9,7 +9,8 @@ import html
 import json
 import math
 import textwrap
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain, count
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -17,7 +18,7 @@ import pandas as pd
 from leaderboards.panel import BETTER, EQUIVALENT, UNTRAINED, WORSE
 from leaderboards.ranking import Friedman
 from leaderboards.statistics import ALPHA
-from leaderboards.tables import Leaderboard
+from leaderboards.tables import Leaderboard, each_row
 
 Plot = dict[str, Any]
 RESOLVED = (BETTER, EQUIVALENT, WORSE)
@@ -140,8 +141,9 @@ def heat_map(board: Leaderboard) -> Panel | None:
     if rows["difference"].isna().all():
         return None
     everywhere = board.overall[board.overall["scope"] == "all"].sort_values("rank")
-    order = dict.fromkeys([*everywhere["loss"], *rows["loss"]])
-    losses = [loss for loss in order if loss in set(rows["loss"])]
+    order = [*everywhere["loss"], *rows["loss"]]
+    shown = set(rows["loss"])
+    losses = [loss for loss in dict.fromkeys(order) if loss in shown]
     columns = list(dict.fromkeys(zip(rows["task"], rows["metric"], rows["method"], strict=True)))
     found = {
         (row.loss, (row.task, row.metric, row.method)): float(row.difference)
@@ -334,17 +336,14 @@ def short_names(names: Iterable[str], length: int = LABEL) -> dict[str, str]:
     {'adnce': 'adnce', 'adnce(temperature=0.4, mu=0.7)': 'adnce(t…mu=0.7)'}
     """
     short: dict[str, str] = {}
+    taken: set[str] = set()
     for name in names:
         half = (length - 1) // 2
         cut = name if len(name) <= length else f"{name[:half]}…{name[-half:]}"
-        alike = sum(other == cut or other.startswith(f"{cut} #") for other in short.values())
-        short[name] = f"{cut} #{alike + 1}" if alike else cut
+        numbered = (f"{cut} #{number}" for number in count(2))
+        short[name] = next(text for text in chain([cut], numbered) if text not in taken)
+        taken.add(short[name])
     return short
-
-
-def each_row(table: pd.DataFrame) -> Iterator[Any]:
-    """Yield the rows of ``table``: its columns' names are in ``tables.py``, not in types."""
-    yield from table.itertuples(index=False)
 
 
 def _forest_plot(board: Leaderboard, rows: pd.DataFrame, looks: dict[str, Style]) -> Panel:
@@ -352,32 +351,32 @@ def _forest_plot(board: Leaderboard, rows: pd.DataFrame, looks: dict[str, Style]
     first = rows.iloc[0]
     names = short_names(rows["loss"].unique())
     ticks: list[str] = []
-    places: dict[Hashable, int] = {}
+    by_loss: dict[str, list[tuple[int, Any]]] = {loss: [] for loss in names}
     metrics = rows.sort_values("main", ascending=False, kind="stable")
     for metric, group in metrics.groupby("metric", sort=False):
         is_main = bool(group["main"].iloc[0]) and rows["metric"].nunique() > 1
         ticks.append(f"<b>{plain(metric)}{' (main)' if is_main else ''}</b>")
-        for index, loss in group["loss"].items():
-            places[index] = len(ticks)
-            ticks.append(plain(names[loss]))
-    hovers = dict(zip(rows.index, map(_difference_hover, each_row(rows)), strict=True))
+        for row in each_row(group):
+            by_loss[row.loss].append((len(ticks), row))
+            ticks.append(plain(names[row.loss]))
     data: list[Plot] = []
-    for loss, group in rows.groupby("loss", sort=False):
+    for loss, points in by_loss.items():
         look = _look(looks, loss)
-        hollow = [verdict not in RESOLVED for verdict in group["verdict"]]
+        own = [row for _, row in points]
+        hollow = [row.verdict not in RESOLVED for row in own]
         data.append(
             {
                 "type": "scatter",
                 "mode": "markers",
                 "meta": plain(loss),
                 "name": plain(loss),
-                "x": _numbers(group["difference"]),
-                "y": [places[index] for index in group.index],
+                "x": _numbers(row.difference for row in own),
+                "y": [place for place, _ in points],
                 "error_x": {
                     "type": "data",
                     "symmetric": False,
-                    "array": _numbers(group["difference_high"] - group["difference"]),
-                    "arrayminus": _numbers(group["difference"] - group["difference_low"]),
+                    "array": _numbers(row.difference_high - row.difference for row in own),
+                    "arrayminus": _numbers(row.difference - row.difference_low for row in own),
                     "thickness": 4,
                     "width": 0,
                     "color": _faint(look.colour, 0.7),
@@ -387,7 +386,7 @@ def _forest_plot(board: Leaderboard, rows: pd.DataFrame, looks: dict[str, Style]
                     "symbol": [look.symbol + ("-open" if open_ else "") for open_ in hollow],
                     "line": {"width": [2 if open_ else 0 for open_ in hollow]},
                 },
-                "hovertext": [hovers[index] for index in group.index],
+                "hovertext": [_difference_hover(row) for row in own],
                 "hoverinfo": "text",
             }
         )
@@ -451,22 +450,23 @@ def _difference_hover(row: Any) -> str:
 def _curves(board: Leaderboard, curves: pd.DataFrame, looks: dict[str, Style]) -> Panel:
     first = curves.iloc[0]
     task, metric, method = first["task"], first["metric"], first["method"]
-    curves = curves.sort_values("step", kind="stable")
-    hovers = dict(zip(curves.index, map(_curve_hover, each_row(curves)), strict=True))
+    by_loss: dict[str, list[Any]] = {}
+    for point in each_row(curves.sort_values("step", kind="stable")):
+        by_loss.setdefault(point.loss, []).append(point)
     bands, lines = [], []
-    for loss, curve in curves.groupby("loss", sort=False):
+    for loss, curve in by_loss.items():
         look = _look(looks, loss)
-        steps = [int(step) for step in curve["step"]]
-        banded = curve[curve["low"].notna() & curve["high"].notna()]
+        banded = [point for point in curve if not math.isnan(point.low)]
         if len(banded) > 1:
-            ahead = [int(step) for step in banded["step"]]
+            ahead = [int(point.step) for point in banded]
+            behind = banded[::-1]
             bands.append(
                 {
                     "type": "scatter",
                     "mode": "lines",
                     "meta": plain(loss),
                     "x": ahead + ahead[::-1],
-                    "y": _numbers(banded["high"]) + _numbers(banded["low"])[::-1],
+                    "y": _numbers([*(p.high for p in banded), *(p.low for p in behind)]),
                     "fill": "toself",
                     "fillcolor": _faint(look.colour, 0.13),
                     "line": {"width": 0},
@@ -479,11 +479,11 @@ def _curves(board: Leaderboard, curves: pd.DataFrame, looks: dict[str, Style]) -
                 "mode": "lines+markers",
                 "meta": plain(loss),
                 "name": plain(loss),
-                "x": steps,
-                "y": _numbers(curve["mean"]),
+                "x": [int(point.step) for point in curve],
+                "y": _numbers(point.mean for point in curve),
                 "line": {"width": 2, "color": look.colour, "dash": look.dash},
                 "marker": _marker(look, 7),
-                "hovertext": [hovers[index] for index in curve.index],
+                "hovertext": [_curve_hover(point) for point in curve],
                 "hoverinfo": "text",
             }
         )
@@ -499,9 +499,8 @@ def _curves(board: Leaderboard, curves: pd.DataFrame, looks: dict[str, Style]) -
             "zeroline": False,
         },
     }
-    reference = curves[curves["loss"] == board.baseline]
-    if len(reference):
-        final = _round(float(reference["mean"].iloc[-1]))
+    if board.baseline in by_loss:
+        final = _round(by_loss[board.baseline][-1].mean)
         layout["shapes"] = [
             {
                 "type": "line",
@@ -684,10 +683,12 @@ def _named_axis(names: Sequence[str], *, escaped: bool = False, lowest: float = 
 
 def _look(looks: dict[str, Style], name: object) -> Style:
     """Return how a loss looks, or a row over tasks, named ``method / loss``."""
-    for loss, look in looks.items():
-        if name == loss or str(name).endswith(f" / {loss}"):
-            return look
-    return Style(NEUTRAL, "circle", "solid")
+    if name in looks:
+        return looks[str(name)]
+    return next(
+        (look for loss, look in looks.items() if str(name).endswith(f" / {loss}")),
+        Style(NEUTRAL, "circle", "solid"),
+    )
 
 
 def _marker(look: Style, size: int) -> Plot:

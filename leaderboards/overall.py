@@ -1,7 +1,6 @@
 """Over tasks: mean ranks, counts of verdicts, and Friedman's test."""
 
 import math
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ from leaderboards.tables import OVERALL_COLUMNS
 
 ALL = "all"
 KEY = ["method", "loss"]
+RANKS = ["mean_rank", "rank_low", "rank_high"]
 
 
 def overall_rows(rows: pd.DataFrame, scores: pd.DataFrame, baseline: str) -> pd.DataFrame:
@@ -30,9 +30,7 @@ def overall_rows(rows: pd.DataFrame, scores: pd.DataFrame, baseline: str) -> pd.
     modalities = list(dict.fromkeys(main["modality"]))
     scopes = [(ALL, main), *((m, main[main["modality"] == m]) for m in modalities)]
     found = [_scope(name, part, scores, baseline) for name, part in scopes]
-    return pd.DataFrame(
-        [row for part in found for row in part], columns=list(OVERALL_COLUMNS)
-    ).astype({"mean_rank": float, "rank_low": float, "rank_high": float, "rank": float})
+    return pd.concat(found, ignore_index=True)[list(OVERALL_COLUMNS)]
 
 
 def friedman_over_tasks(rows: pd.DataFrame) -> Friedman | str:
@@ -54,47 +52,32 @@ def friedman_over_tasks(rows: pd.DataFrame) -> Friedman | str:
     return friedman(complete.to_numpy(dtype=float), list(complete.columns))
 
 
-def _scope(
-    name: str, main: pd.DataFrame, scores: pd.DataFrame, baseline: str
-) -> list[dict[str, Any]]:
-    tasks = list(dict.fromkeys(main["task"]))
-    ranked = main[main["rank"].notna()]
-    counts = ranked.groupby(KEY, sort=False)["task"].nunique()
-    complete = list(counts[counts == len(tasks)].index)
-    ranks: dict[object, tuple[float, float, float]] = {}
-    if complete:
-        per_modality = main.drop_duplicates("task")["modality"].value_counts()
-        modality = main.drop_duplicates("task").set_index("task")["modality"]
-        weights = [1 / float(per_modality[modality[task]]) for task in tasks]
-        blocks = [_block(main, scores, task, complete, baseline) for task in tasks]
-        mean, low, high = mean_rank_intervals(blocks, weights)
-        ranks = dict(zip(complete, zip(mean, low, high, strict=True), strict=True))
-    order = pd.Series({key: mean for key, (mean, _, _) in ranks.items()}, dtype=float).rank()
-    rows: list[dict[str, Any]] = []
-    for key, group in main.groupby(KEY, sort=False):
-        own = ranks.get(key, (math.nan, math.nan, math.nan))
-        verdicts = group["verdict"].value_counts()
-        won, lost = int(verdicts.get(BETTER, 0)), int(verdicts.get(WORSE, 0))
-        tied = int(verdicts.get(EQUIVALENT, 0)) + int(verdicts.get(NOT_RESOLVED, 0))
-        told = won + lost + tied + int(verdicts.get(BASELINE, 0))
-        unknown = len(tasks) - told
-        rows.append(
-            {
-                "scope": name,
-                "method": key[0],
-                "loss": key[1],
-                "tasks": group["task"].nunique(),
-                "mean_rank": own[0],
-                "rank_low": own[1],
-                "rank_high": own[2],
-                "won": won,
-                "tied": tied,
-                "lost": lost,
-                "cannot_tell": unknown,
-                "rank": order.get(key, math.nan),
-            }
-        )
-    return sorted(rows, key=lambda row: (np.isnan(row["rank"]), row["rank"], str(row["loss"])))
+def _scope(name: str, main: pd.DataFrame, scores: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    modality = main.drop_duplicates("task").set_index("task")["modality"]
+    told = main.assign(
+        tasks=1,
+        ranked=main["rank"].notna(),
+        won=main["verdict"] == BETTER,
+        tied=main["verdict"].isin([EQUIVALENT, NOT_RESOLVED]),
+        lost=main["verdict"] == WORSE,
+        compared_with=main["verdict"] == BASELINE,
+    )
+    counted = ["tasks", "ranked", "won", "tied", "lost", "compared_with"]
+    rows = told.groupby(KEY, sort=False)[counted].sum()
+    known = rows["won"] + rows["tied"] + rows["lost"] + rows["compared_with"]
+    rows = rows.assign(
+        scope=name,
+        cannot_tell=len(modality) - known,
+        **dict.fromkeys(RANKS, math.nan),
+    )
+    complete = rows["ranked"] == len(modality)
+    if complete.any():
+        weights = [1 / float((modality == own).sum()) for own in modality]
+        names = list(rows.index[complete])
+        blocks = [_block(main, scores, task, names, baseline) for task in modality.index]
+        rows.loc[complete, RANKS] = np.column_stack(mean_rank_intervals(blocks, weights))
+    rows["rank"] = rows["mean_rank"].rank()
+    return rows.reset_index().sort_values(["rank", "loss"], kind="stable")
 
 
 def _block(

@@ -24,7 +24,6 @@ from leaderboards.figures import (
     Panel,
     convergence_curves,
     critical_difference,
-    each_row,
     forest_plots,
     heat_map,
     plain,
@@ -32,7 +31,7 @@ from leaderboards.figures import (
     tuning_landscapes,
 )
 from leaderboards.panel import UNTRAINED
-from leaderboards.tables import Leaderboard, scored
+from leaderboards.tables import ROW, Leaderboard, each_row, scored
 
 PROVENANCE = (
     "seed", "value", "key", "seconds", "finished", "start", "seen", "spec", "settings", "steps",
@@ -40,7 +39,6 @@ PROVENANCE = (
 )  # fmt: skip
 DASHES = {"solid": "", "dash": "7 4", "dashdot": "8 3 2 3", "longdash": "12 4",
           "longdashdot": "12 3 2 3"}  # fmt: skip
-ROW = ("task", "metric", "method", "loss")
 NONE = "\N{EN DASH}"
 
 
@@ -200,14 +198,15 @@ def to_html(board: Leaderboard, *, title: str = "Triptych") -> str:
         title: the page's title and heading.
     """
     panels: list[Panel] = []
+    records = scored(board.records)
     sections = _sections(board, panels)
     scripts = [_script(code) for code in ([get_plotlyjs()] if panels else []) + [_read("page.js")]]
     digests = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
     data = {
         "figures": [panel.plot for panel in panels],
-        "rows": _records_of_rows(board),
+        "rows": _records_of_rows(board, records),
         "baselines": _baselines_of_rows(board),
-        "records": _records_as_columns(_scored(board)),
+        "records": _records_as_columns(records),
     }
     return _render(
         _read("page.html.jinja"),
@@ -484,35 +483,20 @@ def _looks(board: Leaderboard) -> list[dict[str, str]]:
     ]
 
 
-def _scored(board: Leaderboard) -> pd.DataFrame:
-    """Return the records behind the board's test scores, renumbered."""
-    return scored(board.records).reset_index(drop=True)
-
-
-def _records_of_rows(board: Leaderboard) -> list[list[int]]:
-    """Return the numbers of the records behind each row of the board."""
+def _records_of_rows(board: Leaderboard, records: pd.DataFrame) -> list[list[int]]:
+    """Return the places in ``records`` of those behind each row of the board."""
     found: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for number, row in enumerate(_scored(board)[list(ROW)].itertuples(index=False)):
-        found[tuple(row)].append(number)
-    return [found[tuple(row)] for row in board.rows[list(ROW)].itertuples(index=False)]
+    for place, row in enumerate(each_row(records[list(ROW)])):
+        found[row].append(place)
+    return [found[row] for row in each_row(board.rows[list(ROW)])]
 
 
 def _baselines_of_rows(board: Leaderboard) -> list[int | None]:
     """Return the number of the row that each row's difference is to, where it has one."""
-    panel = ["task", "metric", "method"]
-    own = board.rows["loss"] == board.baseline
-    places = {
-        tuple(row): int(number)
-        for number, row in zip(
-            board.rows.index[own], board.rows.loc[own, panel].itertuples(index=False), strict=True
-        )
-    }
-    return [
-        None if loss == board.baseline else places.get(tuple(row))
-        for row, loss in zip(
-            board.rows[panel].itertuples(index=False), board.rows["loss"], strict=True
-        )
-    ]
+    rows = list(each_row(board.rows[list(ROW)]))
+    places = {row: number for number, row in enumerate(rows)}
+    own = board.baseline
+    return [None if row.loss == own else places.get(row._replace(loss=own)) for row in rows]
 
 
 def _records_as_columns(records: pd.DataFrame) -> dict[str, dict[str, Any]]:
@@ -522,7 +506,9 @@ def _records_as_columns(records: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """
     columns: dict[str, dict[str, Any]] = {}
     for name in PROVENANCE:
-        values = [_jsonable(value) for value in records[name].tolist()]
+        found = records[name].tolist()
+        jsonable = {value: _jsonable(value) for value in dict.fromkeys(found)}
+        values = [jsonable[value] for value in found]
         distinct = dict.fromkeys(values)
         if len(distinct) > 0.8 * len(values):
             columns[name] = {"at": None, "values": values}

@@ -2,14 +2,13 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
 from leaderboards.panel import BASELINE
-from leaderboards.statistics import FEWEST, pairing
-from leaderboards.tables import Leaderboard, scored
+from leaderboards.statistics import FEWEST, of_samples, pairing
+from leaderboards.tables import ROW, Leaderboard, each_row, scored
 
 PAIRING_COLUMNS = (
     "scope", "metric", "method", "loss", "seeds", "paired_variance", "unpaired_variance", "ratio",
@@ -23,7 +22,7 @@ def pairing_table(board: Leaderboard) -> pd.DataFrame:
     compared over runs that share nothing. A modality's row pools its tasks' main metrics:
     it is the ratio of the sums of the variances. Fewer than three pairs give no ratio.
     """
-    single = list(_rows(board))
+    single = _rows(board)
     rows = list(single)
     for modality in dict.fromkeys(board.rows["modality"]):
         own = [r for r in single if r["modality"] == modality and r["main"]]
@@ -45,30 +44,35 @@ def pairing_table(board: Leaderboard) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(PAIRING_COLUMNS))
 
 
-def _rows(board: Leaderboard) -> Iterator[dict[str, Any]]:
+def _rows(board: Leaderboard) -> list[dict[str, Any]]:
     by_seed: dict[tuple[str, ...], dict[int, float]] = defaultdict(dict)
-    wanted = ["task", "metric", "method", "loss", "seed", "value"]
-    for *key, seed, value in scored(board.records)[wanted].itertuples(index=False):
+    for *key, seed, value in each_row(scored(board.records, [*ROW, "seed", "value"])):
         by_seed[tuple(key)][seed] = value
+    rows, scores, baselines = [], [], []
     for row in board.rows[board.rows["verdict"] != BASELINE].to_dict("records"):
-        panel = row["task"], row["metric"], row["method"]
-        a, b = by_seed[*panel, row["loss"]], by_seed[*panel, board.baseline]
-        seeds = sorted(set(a) & set(b))
-        if len(seeds) < FEWEST or row["pairs"] < len(seeds) or not row["trained"]:
-            continue
-        found = pairing([a[seed] for seed in seeds], [b[seed] for seed in seeds])
-        yield {
+        a = by_seed[row["task"], row["metric"], row["method"], row["loss"]]
+        b = by_seed[row["task"], row["metric"], row["method"], board.baseline]
+        seeds = sorted(a.keys() & b.keys())
+        if len(seeds) >= FEWEST and row["pairs"] >= len(seeds) and row["trained"]:
+            rows.append(row)
+            scores.append([a[seed] for seed in seeds])
+            baselines.append([b[seed] for seed in seeds])
+    variances = of_samples(pairing, scores, baselines).T.tolist()
+    return [
+        {
             "scope": row["task"],
             "modality": row["modality"],
             "main": row["main"],
             "metric": row["metric"],
             "method": row["method"],
             "loss": row["loss"],
-            "seeds": len(seeds),
-            "paired_variance": found.paired,
-            "unpaired_variance": found.unpaired,
-            "ratio": _ratio(found.unpaired, found.paired),
+            "seeds": len(own),
+            "paired_variance": paired,
+            "unpaired_variance": unpaired,
+            "ratio": _ratio(unpaired, paired),
         }
+        for row, own, (paired, unpaired) in zip(rows, scores, variances, strict=True)
+    ]
 
 
 def _ratio(unpaired: float, paired: float) -> float:

@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,13 +13,14 @@ from leaderboards.statistics import (
     ALPHA,
     FEWEST,
     LEVEL,
-    Interval,
     bayesian_t,
     bootstrap_interval,
     holm,
     mean_interval,
+    of_samples,
     paired_p,
     seeds_needed,
+    spread,
 )
 
 UNTRAINED = "untrained"
@@ -28,21 +30,27 @@ INCOMPLETE = "incomplete"
 NOT_RESOLVED = "not resolved"
 EQUIVALENT = "equivalent"
 BETTER, WORSE = "better", "worse"
-NEEDED = ["task", "modality", "method", "loss", "spec", "seed", "status", "value", "steps",
-          "start", "seen"]  # fmt: skip
 Row = dict[str, Any]
 
 
-class Run(NamedTuple):
+class Cell(NamedTuple):
     """One seed of a row: its score, and what tells whether another is paired with it."""
 
+    task: str
+    modality: str
+    method: str
+    loss: str
+    spec: str
+    seed: int
+    status: str
     value: float
     steps: int
     start: str
     seen: str
 
 
-Runs = Mapping[int, Run]
+Runs = Mapping[int, Cell]
+"""A row's cells that have a score, by seed."""
 
 
 def panel_rows(panel: pd.DataFrame, baseline: str, rope: float) -> list[Row]:
@@ -53,62 +61,49 @@ def panel_rows(panel: pd.DataFrame, baseline: str, rope: float) -> list[Row]:
         baseline: the label of the loss to compare with.
         rope: half the width of the region of practical equivalence, in points.
     """
-    cells: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    for cell in panel[NEEDED].to_dict("records"):
-        cells[cell["method"], cell["loss"]].append({str(key): cell[key] for key in NEEDED})
-    runs = {key: _runs(own) for key, own in cells.items()}
+    cells: dict[tuple[str, str], list[Cell]] = defaultdict(list)
+    for cell in map(Cell, *(panel[name].tolist() for name in Cell._fields)):
+        cells[cell.method, cell.loss].append(cell)
+    runs = {
+        key: {cell.seed: cell for cell in own if cell.status == "done"}
+        for key, own in cells.items()
+    }
     block = {
-        cell["seed"]
+        cell.seed
         for (_, loss), own in cells.items()
         for cell in own
-        if loss == baseline and cell["status"] != "missing"
+        if loss == baseline and cell.status != "missing"
     }
     if not all(block <= own.keys() for (_, loss), own in runs.items() if loss == baseline):
         block = set()  # The baseline failed somewhere: then nobody is ranked on what is left.
     rows = []
     for (method, loss), own in cells.items():
         scored = runs[method, loss]
-        scores = [run.value for run in scored.values()]
         differences = paired_differences(scored, runs.get((method, baseline), {}))
-        compared = loss != baseline
-        p = paired_p(differences) if compared else math.nan
-        interval = mean_interval(differences)
-        if compared and math.isnan(p):  # Too few, or equal: nothing to judge them by.
-            interval = Interval(interval.mean, math.nan, math.nan)
-        wide = bootstrap_interval(differences) if compared else interval
-        posterior = bayesian_t(differences, rope)
         complete = bool(block) and block <= scored.keys()
         rows.append(
             {
-                "task": own[0]["task"],
-                "modality": own[0]["modality"],
+                "task": own[0].task,
+                "modality": own[0].modality,
                 "method": method,
                 "loss": loss,
-                "spec": ", ".join(dict.fromkeys(str(cell["spec"]) for cell in own)),
-                "mean": float(np.mean(scores)) if scores else math.nan,
-                "std": float(np.std(scores, ddof=1)) if len(scores) > 1 else math.nan,
-                "seeds": len(scores),
-                "planned": len({cell["seed"] for cell in own}),
-                "difference": interval.mean,
-                "difference_low": interval.low,
-                "difference_high": interval.high,
-                "bootstrap_low": wide.low,
-                "bootstrap_high": wide.high,
+                "spec": ", ".join(dict.fromkeys(str(cell.spec) for cell in own)),
+                "seeds": len(scored),
+                "planned": len({cell.seed for cell in own}),
                 "pairs": len(differences),
-                "p": p,
-                "better": posterior.better if compared else math.nan,
-                "equivalent": posterior.equivalent if compared else math.nan,
-                "worse": posterior.worse if compared else math.nan,
                 "block_mean": float(np.mean([scored[seed].value for seed in block]))
                 if complete
                 else math.nan,
                 "trained": loss != UNTRAINED,
-                "failed": len({c["seed"] for c in own if c["status"] in ("failed", "diverged")}),
-                "differences": differences if compared else [],
-                "learned": _learned(scored, runs.get((method, UNTRAINED), {})),
+                "scores": [run.value for run in scored.values()],
+                "failed": len({c.seed for c in own if c.status in ("failed", "diverged")}),
+                "differences": differences,
+                "to_untrained": paired_differences(scored, runs.get((method, UNTRAINED), {})),
             }
         )
+    _compare(rows, baseline, rope)
     _correct(rows, baseline)
+    _learn(rows)
     _rank(rows, runs)
     return rows
 
@@ -147,6 +142,34 @@ def verdict(row: Row) -> str:
     return NOT_RESOLVED
 
 
+def _compare(rows: list[Row], baseline: str, rope: float) -> None:
+    """Add what each row's scores, and their differences to the baseline, come to."""
+    score, deviation = of_samples(spread, [row["scores"] for row in rows])
+    differences = [row["differences"] for row in rows]
+    compared = np.array([row["loss"] != baseline for row in rows])
+    mean, low, high = of_samples(mean_interval, differences)
+    _, bootstrap_low, bootstrap_high = of_samples(bootstrap_interval, differences)
+    p = np.where(compared, of_samples(paired_p, differences)[0], math.nan)
+    masses = of_samples(partial(bayesian_t, rope=rope), differences)
+    better, equivalent, worse = np.where(compared, masses, math.nan)
+    unjudged = compared & np.isnan(p)  # Too few, or equal: nothing to judge them by.
+    found = {
+        "mean": score,
+        "std": deviation,
+        "difference": mean,
+        "difference_low": np.where(unjudged, math.nan, low),
+        "difference_high": np.where(unjudged, math.nan, high),
+        "bootstrap_low": bootstrap_low,
+        "bootstrap_high": bootstrap_high,
+        "p": p,
+        "better": better,
+        "equivalent": equivalent,
+        "worse": worse,
+    }
+    for row, *figures in zip(rows, *(each.tolist() for each in found.values()), strict=True):
+        row.update(zip(found, figures, strict=True))
+
+
 def _correct(rows: list[Row], baseline: str) -> None:
     """Add Holm's p-values and the verdicts: a family is the losses trained by one method.
 
@@ -154,17 +177,27 @@ def _correct(rows: list[Row], baseline: str) -> None:
     Seeds needed are at the level of Holm's first step, .05 over the number of losses.
     """
     for row in rows:
-        row["p_holm"] = row["p"]
-        row["seeds_needed"] = seeds_needed(row["differences"])
+        row.update(p_holm=row["p"], alpha=ALPHA)
     for family in _by_method([row for row in rows if row["trained"]]):
-        tested = [row for row in family if row["pairs"] >= FEWEST]
+        tested = [row for row in family if row["pairs"] >= FEWEST and row["loss"] != baseline]
         for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
-            row["p_holm"] = p
-            row["seeds_needed"] = seeds_needed(row["differences"], ALPHA / len(tested))
+            row.update(p_holm=p, alpha=ALPHA / len(tested))
+    compared = [row["differences"] if row["loss"] != baseline else [] for row in rows]
+    (needed,) = of_samples(seeds_needed, compared, [row["alpha"] for row in rows])
     failed = {row["method"]: row["failed"] for row in rows if row["loss"] == baseline}
-    for row in rows:
-        row["baseline_failed"] = failed.get(row["method"], 0)
+    for row, seeds in zip(rows, needed.tolist(), strict=True):
+        row.update(seeds_needed=seeds, baseline_failed=failed.get(row["method"], 0))
         row["verdict"] = BASELINE if row["loss"] == baseline else verdict(row)
+
+
+def _learn(rows: list[Row]) -> None:
+    """Add whether a row is shown to be above ``untrained``; None where it cannot be."""
+    differences = [row["to_untrained"] for row in rows]
+    mean, *_ = of_samples(mean_interval, differences)
+    (p,) = of_samples(paired_p, differences)
+    for row, above in zip(rows, (mean > 0) & ~(p >= ALPHA), strict=True):
+        told = row["trained"] and len(row["to_untrained"]) >= FEWEST
+        row["learned"] = bool(above) if told else None
 
 
 def _rank(rows: list[Row], runs: Mapping[tuple[str, str], Runs]) -> None:
@@ -182,27 +215,11 @@ def _rank(rows: list[Row], runs: Mapping[tuple[str, str], Runs]) -> None:
         rivals = [r for r in rivals if r["trained"] or not best["trained"]]
         differences = [paired_differences(runs[r["method"], r["loss"]], top) for r in rivals]
         tested = [d if len(d) >= FEWEST else [] for d in differences]
-        for rival, p in zip(rivals, holm([paired_p(d) for d in tested]), strict=True):
+        for rival, p in zip(rivals, holm(of_samples(paired_p, tested)[0]), strict=True):
             rival["told"] = p < ALPHA  # NaN, where too few pairs were tested, is not told.
         for row in rows:
             told = row.pop("told", False) or (best["trained"] and not row["trained"])
             row["near_best"] = row is not best and not told and not math.isnan(row["rank"])
-
-
-def _learned(scores: Runs, floor: Runs) -> bool | None:
-    """Return whether a row is shown to be above ``untrained``; None where it cannot be."""
-    differences = paired_differences(scores, floor)
-    if len(differences) < FEWEST or scores is floor:
-        return None
-    return float(np.mean(differences)) > 0 and not paired_p(differences) >= ALPHA
-
-
-def _runs(cells: list[Row]) -> Runs:
-    return {
-        cell["seed"]: Run(cell["value"], cell["steps"], cell["start"], cell["seen"])
-        for cell in cells
-        if cell["status"] == "done"
-    }
 
 
 def _by_method(rows: list[Row]) -> Iterator[list[Row]]:

@@ -5,16 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
+import pandas as pd
+import scipy  # Its stats is loaded where it is used: it takes longer than most boards do.
 
-from leaderboards.statistics import ALPHA, LEVEL
+from leaderboards.statistics import ALPHA, LEVEL, Array
 
 MIN_TASKS = 5
 """Tasks below which Friedman's test is not made: its approximations are too rough."""
 RESAMPLES = 2000
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -55,8 +53,9 @@ def rank_rows(scores: Array) -> Array:
     array([[3. , 1.5, 1.5],
            [1. , 2. , 3. ]])
     """
-    ranks: Array = stats.rankdata(-np.asarray(scores, dtype=np.float64), axis=1)
-    return ranks
+    table = pd.DataFrame(np.asarray(scores, dtype=np.float64))
+    ranks: Array = table.rank(axis=1, ascending=False).to_numpy()
+    return np.where(table.isna().any(axis=1).to_numpy()[:, None], math.nan, ranks)
 
 
 def mean_rank_intervals(
@@ -105,7 +104,8 @@ def mean_rank_intervals(
     ranks = []
     for block in blocks:
         seeds = generator.integers(len(block), size=(RESAMPLES, len(block)))
-        ranks.append(rank_rows(block[seeds].mean(axis=1)))
+        sums = sum(block[drawn] for drawn in seeds.T)  # At once, they would be ten times as large.
+        ranks.append(rank_rows(sums / len(block)))
     means = np.average(np.stack(ranks), axis=0, weights=weights)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return mean, np.minimum(low, mean), np.maximum(high, mean)
@@ -154,7 +154,7 @@ def friedman(scores: Array, names: Sequence[str]) -> Friedman:
     if (ranks == ranks[0, 0]).all():  # every task is one tie: scipy divides 0 by 0
         statistic, p = 0.0, 1.0
     else:
-        statistic, p = (float(value) for value in stats.friedmanchisquare(*ranks.T))
+        statistic, p = (float(value) for value in scipy.stats.friedmanchisquare(*ranks.T))
     left = tasks * (k - 1) - statistic
     f = (tasks - 1) * statistic / left if left > 1e-9 else math.inf
     mean_ranks = [float(rank) for rank in ranks.mean(axis=0)]
@@ -163,7 +163,7 @@ def friedman(scores: Array, names: Sequence[str]) -> Friedman:
         statistic=statistic,
         p=p,
         iman_davenport=f,
-        iman_davenport_p=float(stats.f.sf(f, k - 1, (k - 1) * (tasks - 1))),
+        iman_davenport_p=float(scipy.stats.f.sf(f, k - 1, (k - 1) * (tasks - 1))),
         tasks=tasks,
         names=tuple(names),
         mean_ranks=tuple(mean_ranks),
@@ -178,7 +178,7 @@ def critical_difference(tasks: int, k: int) -> float:
     >>> round(critical_difference(14, 4), 2)  # Demsar 2006: 2.569 sqrt(20 / 84)
     1.25
     """
-    q = float(stats.studentized_range.ppf(1 - ALPHA, k, math.inf)) / math.sqrt(2)
+    q = float(scipy.stats.studentized_range.ppf(1 - ALPHA, k, math.inf)) / math.sqrt(2)
     return q * math.sqrt(k * (k + 1) / (6 * tasks))
 
 

@@ -3,16 +3,27 @@
 A difference is a loss's score minus the baseline's for the same seed, hence with the
 same weights, batches and views: see :func:`pairing` for what that is worth. Below
 ``FEWEST`` seeds a board claims nothing, whatever a function here returns.
+
+Values are [..., n], the n of a sample last: a board's thousand rows are one call, and a
+figure has the shape of the rest. :func:`of_samples` is for samples of several sizes.
 """
 
 import math
-from bisect import bisect_left
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
-from scipy.special import stdtr, stdtrit  # Student's t: its distribution and quantiles
+from numpy.typing import ArrayLike, NDArray
+
+# Not scipy.stats, which takes longer to import than a board takes to compute.
+from scipy.special import (
+    ncfdtr,  # the noncentral F distribution
+    ndtr,  # the normal one
+    ndtri,  # and its quantiles
+    stdtr,  # Student's t
+    stdtrit,  # and its quantiles
+)
 
 LEVEL = 0.95
 ALPHA = 0.05
@@ -25,31 +36,75 @@ RESAMPLES = 4999
 ROUNDING = 1e-9
 """Points: what scores that differ by the same number of test items differ by in float64."""
 
+Array = NDArray[np.float64]
+
 
 class Interval(NamedTuple):
     """A mean and the ends of its interval; NaN where there are too few values."""
 
-    mean: float
-    low: float
-    high: float
+    mean: Array
+    low: Array
+    high: Array
 
 
 class Posterior(NamedTuple):
     """Probabilities that the true difference lies above, in and below the region."""
 
-    better: float
-    equivalent: float
-    worse: float
+    better: Array
+    equivalent: Array
+    worse: Array
 
 
 class Pairing(NamedTuple):
     """Variance of the difference of one pair, as it was run and had it not been paired."""
 
-    paired: float
-    unpaired: float
+    paired: Array
+    unpaired: Array
 
 
-def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
+def of_samples(
+    figures: Callable[..., Array | tuple[Array, ...]],
+    samples: Sequence[Sequence[float]],
+    *more: Sequence[Any],
+) -> Array:
+    """Return the ``figures`` of samples of any sizes, [figures, samples]: one call a size.
+
+    Args:
+        figures: a function of this file.
+        samples: the values of each sample.
+        more: what else it takes: for each sample one.
+
+    >>> of_samples(mean_interval, [[1.0, 2.0, 3.0], [5.0]])[0]
+    array([2., 5.])
+    """
+    by_size: dict[int, list[int]] = {}
+    for place, sample in enumerate(samples):
+        by_size.setdefault(len(sample), []).append(place)
+    places = list(by_size.values()) or [[]]
+    none = np.empty((0, 0))
+    found = []
+    for at in places:
+        arguments = [np.array([own[i] for i in at] or none) for own in (samples, *more)]
+        found.append(np.atleast_2d(figures(*arguments)))
+    in_order = np.argsort(list(chain(*places)))
+    return np.concatenate(found, axis=1)[:, in_order]
+
+
+def spread(values: ArrayLike) -> tuple[Array, Array]:
+    """Return the mean and the standard deviation (n - 1) of ``values``; NaN where there is none.
+
+    >>> spread([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0]])
+    (array([2., 5.]), array([1., 0.]))
+    """
+    samples = _samples(values)
+    n, nothing = samples.shape[-1], np.full(samples.shape[:-1], math.nan)
+    return (
+        samples.mean(axis=-1) if n > 0 else nothing,
+        samples.std(axis=-1, ddof=1) if n > 1 else nothing,
+    )
+
+
+def mean_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
     r"""Return the mean of ``values`` and its Student t interval.
 
     .. math:: \bar d \pm t_{n-1, (1+level)/2} \, s / \sqrt n
@@ -59,20 +114,15 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
     normal values. For n = 3, 5, 10 it covers .95 of the time then, and .88, .89, .90
     where the values are exponential.
 
-    >>> interval = mean_interval([1.0, 2.0, 3.0])  # 4.3027 * 1 / sqrt(3) = 2.4841
-    >>> round(interval.low, 4), interval.mean, round(interval.high, 4)
-    (-0.4841, 2.0, 4.4841)
+    >>> np.round(mean_interval([1.0, 2.0, 3.0]), 4)  # 4.3027 * 1 / sqrt(3) = 2.4841
+    array([ 2.    , -0.4841,  4.4841])
     """
-    if not len(values):
-        return Interval(math.nan, math.nan, math.nan)
-    mean = float(np.mean(values))
-    if not _enough(values):
-        return Interval(mean, math.nan, math.nan)
-    reach = float(stdtrit(len(values) - 1, (1 + level) / 2)) * _error(values)
+    n, mean, error = _summary(values)
+    reach = stdtrit(n - 1, (1 + level) / 2) * error
     return Interval(mean, mean - reach, mean + reach)
 
 
-def bootstrap_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
+def bootstrap_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
     r"""Return the mean of ``values`` and its expanded percentile bootstrap interval.
 
     The ends are quantiles of the means of ``RESAMPLES`` resamples, not at (1 - level)/2
@@ -103,30 +153,35 @@ def bootstrap_interval(values: Sequence[float], level: float = LEVEL) -> Interva
     A studentized bootstrap covers more, but is no use here: resamples of equal values
     have no deviation, and at n = 3 they are a ninth of all, so that its ends are infinite.
 
-    >>> bootstrap_interval([3.0, 1.0, 2.0])  # three values: their range
-    Interval(mean=2.0, low=1.0, high=3.0)
+    >>> np.array(bootstrap_interval([3.0, 1.0, 2.0]))  # three values: their range
+    array([2., 1., 3.])
 
     References:
         Hesterberg, "What Teachers Should Know about the Bootstrap", 2014,
         arXiv 1411.5279.
     """
-    if not _enough(values):
-        return mean_interval(values, level)
-    n = len(values)
-    wider = math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 + level) / 2)
-    found = stats.bootstrap(
-        (np.sort(values),),
-        np.mean,
-        confidence_level=1 - 2 * float(stats.norm.sf(wider)),
-        method="percentile",
-        n_resamples=RESAMPLES,
-        rng=0,
-    )
-    low, high = found.confidence_interval
-    return Interval(float(np.mean(values)), float(low), float(high))
+    n, mean, error = _summary(values)
+    if n < 2:
+        return Interval(mean, error, error)
+    drawn = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
+    wider = 1 - 2 * ndtr(-math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 + level) / 2))
+    # Linear quantiles, to the last digit those of scipy.stats.bootstrap.
+    ends = np.array([(1 - wider) / 2, 1 - (1 - wider) / 2])
+    place, share = np.divmod(ends * RESAMPLES + (1 - ends), 1)
+    above = np.minimum(place.astype(int), RESAMPLES - 1)
+    below = place.astype(int) - 1
+
+    def ends_of(sample: Array) -> Array:
+        means = np.sort(sample[drawn].mean(axis=-1))
+        between: Array = (1 - share) * means[below] + share * means[above]
+        return between
+
+    # A sample at a time: the resamples of all of a board's would fill the memory.
+    low, high = np.moveaxis(np.apply_along_axis(ends_of, -1, np.sort(_samples(values))), -1, 0)
+    return Interval(mean, low, high)
 
 
-def paired_p(differences: Sequence[float]) -> float:
+def paired_p(differences: ArrayLike) -> Array:
     r"""Return the two-sided p-value of the paired t-test that the mean difference is 0.
 
     .. math:: p = 2 \, P\left(T_{n-1} > \frac{|\bar d|}{s / \sqrt n}\right)
@@ -137,18 +192,16 @@ def paired_p(differences: Sequence[float]) -> float:
     equal differences are no rare chance, and there is no deviation to judge them by.
     1 where all are 0.
 
-    >>> round(paired_p([1.0, 2.0, 3.0]), 4)  # t = 2 sqrt(3); 1 - t / sqrt(t**2 + 2)
-    0.0742
+    >>> np.round(paired_p([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]]), 4)  # 1 - t / sqrt(t**2 + 2)
+    array([0.0742, 1.    ])
     """
-    if not _enough(differences):
-        return math.nan
-    mean, error = float(np.mean(differences)), _error(differences)
-    if error == 0:
-        return 1.0 if mean == 0 else math.nan
-    return float(2 * stdtr(len(differences) - 1, -abs(mean) / error))
+    n, mean, error = _summary(differences)
+    with np.errstate(divide="ignore", invalid="ignore"):  # Where the error is 0.
+        p = 2 * stdtr(n - 1, -np.abs(mean) / error)
+    return np.where(error == 0, np.where(mean == 0, 1.0, math.nan), p)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: ArrayLike) -> list[float]:
     r"""Return Holm's adjusted p-values, in the order given.
 
     .. math:: \tilde p_{(i)} = \max_{j \le i} \min(1, (m - j + 1) \, p_{(j)})
@@ -179,7 +232,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
-def bayesian_t(differences: Sequence[float], rope: float = ROPE) -> Posterior:
+def bayesian_t(differences: ArrayLike, rope: float = ROPE) -> Posterior:
     r"""Return the posterior mass of the mean difference above, in and below +-``rope``.
 
     .. math:: \mu \mid d \sim t_{n-1}\left(\bar d, s^2 / n\right)
@@ -193,9 +246,8 @@ def bayesian_t(differences: Sequence[float], rope: float = ROPE) -> Posterior:
         ValueError: ``rope`` is negative or not finite.
 
     >>> # With three values: P(T < t) = 1/2 + t / (2 sqrt(t**2 + 2)), here at sqrt(3), -3 sqrt(3).
-    >>> posterior = bayesian_t([1.0, 2.0, 3.0], rope=1.0)
-    >>> [round(mass, 4) for mass in posterior]
-    [0.8873, 0.0952, 0.0175]
+    >>> np.round(bayesian_t([1.0, 2.0, 3.0], rope=1.0), 4)
+    array([0.8873, 0.0952, 0.0175])
 
     References:
         Benavoli et al., "Time for a change: a tutorial for comparing multiple
@@ -205,17 +257,21 @@ def bayesian_t(differences: Sequence[float], rope: float = ROPE) -> Posterior:
         raise ValueError(
             f"`rope` must be finite and at least 0: got {rope}. Pass a half-width in points."
         )
-    if not _enough(differences):
-        return Posterior(math.nan, math.nan, math.nan)
-    mean, error = float(np.mean(differences)), _error(differences)
-    if error == 0:
-        return Posterior(0.0, 1.0, 0.0) if mean == 0 else Posterior(math.nan, math.nan, math.nan)
-    better = float(stdtr(len(differences) - 1, (mean - rope) / error))
-    worse = float(stdtr(len(differences) - 1, (-mean - rope) / error))
-    return Posterior(better, max(0.0, 1 - better - worse), worse)
+    n, mean, error = _summary(differences)
+    with np.errstate(divide="ignore", invalid="ignore"):  # Where the error is 0.
+        better = stdtr(n - 1, (mean - rope) / error)
+        worse = stdtr(n - 1, (-mean - rope) / error)
+    inside = np.maximum(0.0, 1 - better - worse)
+    masses = ((better, 0.0), (inside, 1.0), (worse, 0.0))
+    return Posterior(
+        *(
+            np.where(error == 0, np.where(mean == 0, without_any, math.nan), mass)
+            for mass, without_any in masses
+        )
+    )
 
 
-def seeds_needed(differences: Sequence[float], alpha: float = ALPHA, power: float = POWER) -> float:
+def seeds_needed(differences: ArrayLike, alpha: ArrayLike = ALPHA, power: float = POWER) -> Array:
     r"""Return the fewest pairs with which :func:`paired_p` finds the seen effect.
 
     The smallest n of at least 2 with
@@ -231,33 +287,36 @@ def seeds_needed(differences: Sequence[float], alpha: float = ALPHA, power: floa
     Raises:
         ValueError: ``alpha`` or ``power`` is not in (0, 1).
 
-    >>> seeds_needed([0.0, 1.0, 2.0])  # delta = 1; the normal test needs (1.96 + .84)**2 = 7.8
-    10.0
+    >>> seeds_needed([[0.0, 1.0, 2.0]])  # delta = 1; the normal test needs (1.96 + .84)**2 = 7.8
+    array([10.])
 
     References:
         Cohen, "Statistical Power Analysis for the Behavioral Sciences", 1988, chapter 2.
     """
-    for name, value in (("alpha", alpha), ("power", power)):
-        if not 0 < value < 1:
+    alpha = np.asarray(alpha, dtype=np.float64)
+    for name, value in (("alpha", alpha), ("power", np.asarray(power))):
+        if not ((value > 0) & (value < 1)).all():
             raise ValueError(f"`{name}` must be in (0, 1): got {value}. Pass .05 or .8, say.")
-    if not _enough(differences):
-        return math.nan
-    mean, error = abs(float(np.mean(differences))), _error(differences)
-    if error == 0 and mean != 0:
-        return math.nan
-    if mean == 0:
-        return math.inf
-    deviation = error * math.sqrt(len(differences))
-    delta = min(mean / deviation, 1e4)  # beyond, 2 are enough, and scipy's series fails
-    reach = max(0.0, float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power))) / delta
-    normal = reach * reach
-    if normal > 1e6:
-        return float(np.ceil(normal))
-    numbers = range(2, 2 * math.ceil(normal) + 100)
-    return float(numbers[bisect_left(numbers, power, key=lambda n: _power(n, delta, alpha))])
+    n, mean, error = _summary(differences)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # Of no effect, or none.
+        # Beyond 1e4, two are enough, and scipy's series fails.
+        delta = np.minimum(np.abs(mean) / (error * math.sqrt(n)), 1e4)
+        normal = (np.maximum(0.0, ndtri(1 - alpha / 2) + ndtri(power)) / delta) ** 2
+    few = normal <= 1e6
+    low, high = np.full((2, *np.shape(delta)), 2.0)
+    high = np.where(few, 2 * np.ceil(normal) + 100, low)
+    while (low < high).any():
+        middle = (low + high) // 2
+        short = _power(middle, delta, alpha) < power
+        low, high = (
+            np.where((low < high) & short, middle + 1, low),
+            np.where((low < high) & ~short, middle, high),
+        )
+    found = np.where(mean == 0, math.inf, np.where(few, low, np.ceil(normal)))
+    return np.where(np.isnan(error) | ((error == 0) & (mean != 0)), math.nan, found)
 
 
-def pairing(scores: Sequence[float], baseline: Sequence[float]) -> Pairing:
+def pairing(scores: ArrayLike, baseline: ArrayLike) -> Pairing:
     r"""Return the variance of a difference between runs of one seed, and of two seeds.
 
     .. math:: \mathrm{var}(a - b) \quad \text{and} \quad \mathrm{var}(a) + \mathrm{var}(b)
@@ -268,37 +327,49 @@ def pairing(scores: Sequence[float], baseline: Sequence[float]) -> Pairing:
     Raises:
         ValueError: ``scores`` and ``baseline`` differ in length.
 
-    >>> pairing([1.0, 2.0, 6.0], [0.0, 1.0, 2.0])  # differences 1, 1, 4; 7 + 1
-    Pairing(paired=3.0, unpaired=8.0)
+    >>> np.array(pairing([1.0, 2.0, 6.0], [0.0, 1.0, 2.0]))  # differences 1, 1, 4; 7 + 1
+    array([3., 8.])
     """
-    if len(scores) != len(baseline):
+    a, b = _samples(scores), _samples(baseline)
+    if a.shape != b.shape:
         raise ValueError(
-            f"`baseline` must have one score per seed of `scores`: got {len(baseline)} for "
-            f"{len(scores)}. Keep the seeds that both have."
+            f"`baseline` must have one score per seed of `scores`: got {b.shape[-1]} for "
+            f"{a.shape[-1]}. Keep the seeds that both have."
         )
-    if not _enough(scores) or not _enough(baseline):
-        return Pairing(math.nan, math.nan)
-    apart = np.var(scores, ddof=1) + np.var(baseline, ddof=1)
-    return Pairing(float(np.var(np.subtract(scores, baseline), ddof=1)), float(apart))
+    if a.shape[-1] < 2:
+        nothing = np.full(a.shape[:-1], math.nan)
+        return Pairing(nothing, nothing)
+    paired, *alone = (np.var(values, axis=-1, ddof=1) for values in (a - b, a, b))
+    return Pairing(paired, alone[0] + alone[1])
 
 
-def _enough(values: Sequence[float]) -> bool:
-    """Return whether there are two values at least and all are numbers."""
-    return len(values) >= 2 and bool(np.isfinite(values).all())
+def _summary(values: ArrayLike) -> tuple[int, Array, Array]:
+    """Return the size of the samples, their means, and the standard errors of these.
+
+    An error is 0 where the values are equal, but for rounding, and NaN below two.
+    """
+    samples = _samples(values)
+    n = samples.shape[-1]
+    mean, deviation = spread(samples)
+    if n < 2:
+        return n, mean, deviation
+    equal = np.ptp(samples, axis=-1) <= ROUNDING
+    return n, mean, np.where(equal, 0.0, deviation / math.sqrt(n))
 
 
-def _error(values: Sequence[float]) -> float:
-    """Return the standard error of the mean; 0 where values are equal, but for rounding."""
-    if np.ptp(values) <= ROUNDING:
-        return 0.0
-    return float(np.std(values, ddof=1)) / math.sqrt(len(values))
+def _samples(values: ArrayLike) -> Array:
+    """Return ``values`` as floats; a sample of which one is no number is NaN all through."""
+    samples = np.asarray(values, dtype=np.float64)
+    return np.where(np.isfinite(samples).all(axis=-1, keepdims=True), samples, math.nan)
 
 
-def _power(n: int, delta: float, alpha: float) -> float:
+def _power(n: Array, delta: Array, alpha: Array) -> Array:
     """Return the power of the two-sided t-test with n pairs and mean / deviation delta.
 
     The square of a noncentral t is a noncentral F. It is taken because the lower tail
-    of scipy's noncentral t is NaN here and there (1.17: 2 pairs, delta 20).
+    of scipy's noncentral t is NaN here and there (1.17: 2 pairs, delta 20). This one is
+    NaN where the power is 1 but for rounding.
     """
-    critical = -stdtrit(n - 1, alpha / 2)
-    return float(stats.ncf.sf(critical**2, 1, n - 1, n * delta**2))
+    critical = stdtrit(n - 1, alpha / 2)
+    power: Array = 1 - ncfdtr(1, n - 1, n * delta**2, critical**2)
+    return power

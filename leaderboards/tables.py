@@ -1,6 +1,8 @@
 """The columns of every table, and the :class:`Leaderboard` that holds them."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -48,10 +50,20 @@ CURVE_COLUMNS = (
 PUBLISHED_COLUMNS = ("dataset", "modality", "metric", "loss", "setting", "value", "source", "url")
 
 
-def scored(records: pd.DataFrame) -> pd.DataFrame:
+ROW = ("task", "metric", "method", "loss")
+"""What tells the rows of a board apart."""
+
+
+def each_row(table: pd.DataFrame) -> Iterator[Any]:
+    """Yield the rows of ``table`` as named tuples, their values as Python's own."""
+    yield from table.astype(object).itertuples(index=False)
+
+
+def scored(records: pd.DataFrame, columns: Sequence[str] = RECORD_COLUMNS) -> pd.DataFrame:
     """Return the rows of ``records`` that a board ranks: final cells' last test scores."""
     last = records["step"] == records["steps"]
-    return records[(records["stage"] == "final") & (records["split"] == "test") & last]
+    ranked = (records["stage"] == "final") & (records["split"] == "test") & last
+    return records.loc[ranked, list(columns)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,9 @@
 
 import json
 import math
+import subprocess
+import sys
+import time
 from io import StringIO
 from typing import Any
 
@@ -260,6 +263,16 @@ def test_seeds_needed_are_for_holms_first_step() -> None:
     assert "4 times in 5" not in next(s for s in sentences(board) if s.startswith("images: adnce"))
 
 
+def test_the_baseline_is_no_loss_to_correct_for() -> None:
+    """One loss against the baseline: its level is .05, not half of it."""
+    base = [50.0, 50.4, 49.9, 50.2, 50.3]
+    other = [50.5, 50.1, 50.9, 50.3, 50.4]
+    board = leaderboard(table({("t", "image", "accuracy"): {"infonce": base, "adnce": other}}))
+    needed = seeds_needed(np.subtract(other, base), 0.05)
+    assert row(board, "t", "accuracy", "adnce")["seeds_needed"] == needed
+    assert np.isfinite(needed) and needed != seeds_needed(np.subtract(other, base), 0.05 / 2)
+
+
 def test_a_loss_that_is_not_above_untrained_is_named() -> None:
     base = [50.0, 50.4, 49.9, 50.2]
     losses = {
@@ -270,6 +283,29 @@ def test_a_loss_that_is_not_above_untrained_is_named() -> None:
     (note,) = [note for note in board.notes if "untrained" in note]
     assert note.startswith("Not shown to be better than untrained: adnce on t, infonce on t.")
     assert row(board, "t", "accuracy", "hcl")["learned"]
+
+
+def test_a_large_board_is_quick() -> None:
+    """Work that grows with the square of the rows would take minutes here."""
+    generator = np.random.default_rng(0)
+    losses = {f"loss{i}": generator.normal(80, 1, size=10).tolist() for i in range(400)}
+    records = table({("t", "image", "accuracy"): {"infonce": losses["loss0"], **losses}})
+    started = time.process_time()
+    board = leaderboard(records)
+    texts = [text() for _, text in files(board)]
+    assert time.process_time() - started < 8, "1.3 seconds on an idle machine"
+    assert len(board.rows) == 401
+    assert all(texts)
+
+
+def test_what_a_board_does_not_need_is_not_loaded() -> None:
+    """scipy.stats and torch take longer to import than most boards take to compute."""
+    code = (
+        "import sys, leaderboards.page, harness.table; "
+        "print(*{'scipy.stats', 'torch', 'sklearn', 'plotly.graph_objects'} & set(sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == ""
 
 
 def test_fewer_than_three_seeds_and_the_board_says_that_it_cannot_tell() -> None:

@@ -444,6 +444,15 @@ def test_a_loss_looks_the_same_in_every_figure() -> None:
                 assert trace["marker"]["color"] == looks[name].colour
 
 
+def test_short_names_tell_all_names_apart() -> None:
+    names = ["x" * 40 + str(i) + "y" * 40 for i in range(3)]
+    literal = "x" * 11 + "…" + "y" * 11
+    short = figures.short_names([*names, f"{literal} #4", literal])
+    numbers = [short[name] for name in names]
+    assert numbers == [literal, f"{literal} #2", f"{literal} #3"]
+    assert len(set(short.values())) == 5
+
+
 def test_the_forest_leaves_out_the_untrained_unless_asked() -> None:
     board = make_board()
     for untrained in (False, True):

@@ -17,9 +17,11 @@ from leaderboards.statistics import (
     bootstrap_interval,
     holm,
     mean_interval,
+    of_samples,
     paired_p,
     pairing,
     seeds_needed,
+    spread,
 )
 
 with warnings.catch_warnings():
@@ -52,6 +54,39 @@ def rate(events: list[bool]) -> float:
 def within(expected: float, draws: int) -> Any:
     """Four standard errors of a rate: once in 16,000 by chance, and the seeds are fixed."""
     return pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / draws))
+
+
+# Many samples at once
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 10])
+@pytest.mark.parametrize(
+    "figure", [spread, mean_interval, bootstrap_interval, paired_p, bayesian_t, seeds_needed]
+)
+def test_many_samples_are_each_as_if_alone(figure: Callable[..., Any], n: int) -> None:
+    """To the last bit: a board is the same whatever else is on it."""
+    samples = np.random.default_rng(n).normal(0.4, 1.0, size=(4, 3, n)).round(2)
+    samples[0, 0], samples[0, 1] = 0.0, 0.1
+    samples[1, 0, :1] = math.nan
+    found = np.array(figure(samples))
+    alone = [[np.array(figure(sample.tolist())) for sample in row] for row in samples]
+    assert np.array_equal(found, np.moveaxis(np.array(alone), (0, 1), (-2, -1)), equal_nan=True)
+
+
+def test_samples_of_several_sizes() -> None:
+    samples = [[1.0, 2.0, 4.0], [5.0], [0.0, 2.0, 4.0], [], [3.0, 5.0]]
+    assert close(of_samples(mean_interval, samples), np.array(list(map(mean_interval, samples))).T)
+    alphas = [0.05, 0.01, 0.001, 0.05, 0.2]
+    expected = [[seeds_needed(*pair) for pair in zip(samples, alphas, strict=True)]]
+    assert close(of_samples(seeds_needed, samples, alphas), expected)
+    assert of_samples(mean_interval, []).shape == (3, 0)
+    assert of_samples(pairing, [], []).shape == (2, 0)
+
+
+def test_the_spread_is_numpys() -> None:
+    for values in SAMPLES:
+        assert close(spread(values), (np.mean(values), np.std(values, ddof=1)))
+    assert close(spread([2.0]), (2.0, math.nan))
 
 
 # The t interval
@@ -100,6 +135,19 @@ def test_bootstrap_is_the_exact_one_where_all_resamples_can_be_counted(level: fl
     assert found.mean == pytest.approx(np.mean(values))
     below, above = np.searchsorted(every, [found.low, found.high]) / len(every)
     assert (below, 1 - above) == (within(tail, 4999), within(tail, 4999))
+
+
+@pytest.mark.parametrize("values", SAMPLES)
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_bootstrap_is_scipys_to_the_last_digit(values: list[float], level: float) -> None:
+    n = len(values)
+    wider = math.sqrt(n / (n - 1)) * stats.t.ppf((1 + level) / 2, n - 1)
+    expected = stats.bootstrap(
+        (np.sort(values),), np.mean, confidence_level=1 - 2 * stats.norm.sf(wider),
+        method="percentile", n_resamples=4999, rng=0,
+    ).confidence_interval  # fmt: skip
+    found = bootstrap_interval(values, level)
+    assert (found.low, found.high) == (expected.low, expected.high)
 
 
 @pytest.mark.parametrize("values", SAMPLES[:2])
