@@ -128,12 +128,14 @@ def run_command(
         if tensorboard:
             _require_tensorboard()
         with out.status("Loading the study and its plugins"):
+            from harness import plugins
             from harness.runner import Interrupted, default_folder, run
 
             chosen = _study(study, tasks, methods, losses, seeds)
         if folder is None:
             folder = default_folder(chosen)
-        spec = engine if jobs is None else f"{engine}(jobs={jobs})"
+        given = {} if jobs is None else {"jobs": jobs}
+        spec = plugins.with_settings("engines", engine, given)
         started = time.monotonic()
         for name in (signal.SIGTERM, signal.SIGHUP):  # To stop is to stop as by Ctrl-C,
             if signal.getsignal(name) is signal.SIG_DFL:  # unless nohup says otherwise.
