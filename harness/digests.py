@@ -32,7 +32,11 @@ class Digest:
             TypeError: where it is something else. Give views as (named) tuples,
                 lists or mappings of tensors.
         """
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) and value.is_sparse:
+            value = value.coalesce()
+            self._text(f"sparse {tuple(value.shape)}")
+            self.update((value.indices(), value.values()))
+        elif isinstance(value, Tensor):
             value = value.detach().cpu()
             if value.dtype == torch.bfloat16:  # NumPy has no such type
                 self._text("bfloat16")

@@ -158,4 +158,4 @@ class Nodes(Task):
 @cache
 def _cora() -> tuple[Graph, np.ndarray]:
     data = pyg.cora()
-    return Graph(data.x, data.edge_index), data.y.numpy()
+    return Graph(data.x.to_sparse_coo().coalesce(), data.edge_index), data.y.numpy()

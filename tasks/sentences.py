@@ -13,7 +13,7 @@ from adapters import hf_datasets, wheels
 from adapters.hf_transformers import POOLINGS, Tokens, minilm, pad, tokenize
 from harness.errors import require_choice, require_number
 from harness.randomness import Randomness
-from harness.task import Batch, Task
+from harness.task import Batch, Task, to_device
 
 WIDTH = 384
 EVALUATION_LENGTH = 128
@@ -107,8 +107,13 @@ class Sentences(Task):
         return data, data
 
     def encoder(self) -> nn.Module:
-        """Return MiniLM's embeddings and first layers, pooled."""
-        return minilm(layers=self.layers, dropout=self.dropout, pooling=self.pooling)
+        """Return MiniLM's first layers, and its embeddings of the words in use, pooled."""
+        return minilm(
+            layers=self.layers,
+            dropout=self.dropout,
+            pooling=self.pooling,
+            vocabulary=_vocabulary(self.length),
+        )
 
     def head(self) -> nn.Module:
         """Return SimCSE's head, Linear - tanh."""
@@ -119,10 +124,9 @@ class Sentences(Task):
         # Imported here because it takes seconds, which planning a run need not wait for.
         from adapters.hf_evaluate import Spearman, points
 
-        pairs = self._pairs[split]
-        sentences = sorted({*pairs.first, *pairs.second})
-        row = {sentence: i for i, sentence in enumerate(sentences)}
-        rows = _represent(encoder, sentences)
+        pairs, tokens = self._pairs[split], _scored_tokens(split)
+        row = {sentence: i for i, sentence in enumerate(tokens)}
+        rows = _represent(encoder, list(tokens.values()))
         cosines = cosine_similarity(
             rows[[row[s] for s in pairs.first]], rows[[row[s] for s in pairs.second]]
         )
@@ -138,17 +142,16 @@ class Pairs(NamedTuple):
     scores: np.ndarray
 
 
-def _represent(encoder: nn.Module, sentences: Sequence[str], batch_size: int = 128) -> Tensor:
-    """Return representations on the CPU, computed in batches of like length."""
+def _represent(
+    encoder: nn.Module, tokens: Sequence[Sequence[int]], batch_size: int = 128
+) -> Tensor:
+    """Return representations on the CPU, computed a batch at a time."""
     device = next(encoder.parameters()).device
-    tokens = tokenize(sentences, length=EVALUATION_LENGTH)
-    order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
-    rows = torch.empty(len(tokens), WIDTH)
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        batch = pad([tokens[i] for i in chosen])
-        rows[chosen] = encoder(Tokens(batch.ids.to(device), batch.mask.to(device))).cpu()
-    return rows
+    rows = [
+        encoder(to_device(pad(tokens[start : start + batch_size]), device)).cpu()
+        for start in range(0, len(tokens), batch_size)
+    ]
+    return torch.cat(rows)
 
 
 @cache
@@ -179,3 +182,19 @@ def _without(pairs: Pairs, others: Pairs) -> Pairs:
 @cache
 def _corpus_tokens(length: int) -> list[list[int]]:
     return tokenize(_sts_b()[0], length=length)
+
+
+@cache
+def _scored_tokens(split: str) -> dict[str, list[int]]:
+    """Return the tokens of each sentence of a scored split, the shortest first."""
+    pairs = _sts_b()[1][split]
+    sentences = sorted({*pairs.first, *pairs.second})
+    tokens = zip(sentences, tokenize(sentences, length=EVALUATION_LENGTH), strict=True)
+    return dict(sorted(tokens, key=lambda pair: len(pair[1])))
+
+
+@cache
+def _vocabulary(length: int) -> frozenset[int]:
+    """Return the tokens of all sentences that the task trains on or scores."""
+    scored = (row for split in _sts_b()[1] for row in _scored_tokens(split).values())
+    return frozenset(token for row in (*_corpus_tokens(length), *scored) for token in row)

@@ -10,6 +10,7 @@ import torch
 from adapters import hf_datasets, hf_transformers, pyg
 from adapters.hf_evaluate import Accuracy, MacroF1, Spearman, points
 from harness import plugins
+from harness.digests import Digest
 from harness.errors import InputError
 from harness.randomness import Randomness
 from harness.task import Task
@@ -61,6 +62,12 @@ def test_images_are_in_range_and_views_keep_the_shape() -> None:
         assert view.shape == batch.data.shape
 
 
+def test_images_keep_a_pixels_channels_side_by_side_from_the_first_layer_on() -> None:
+    """One channel has no order of its own: weights alone would not tell the first layer."""
+    layer = next(iter(loaded("images").encoder().children()))
+    assert layer(torch.rand(4, 1, 28, 28)).is_contiguous(memory_format=torch.channels_last)
+
+
 def test_no_training_sentence_is_in_a_scored_pair() -> None:
     division = loaded("sentences").splits()[0]
     train = {sentence for (sentence,) in division["train"]}  # type: ignore[misc]
@@ -71,6 +78,54 @@ def test_no_training_sentence_is_in_a_scored_pair() -> None:
     assert not pairs["validation"] & pairs["test"]
     assert len(list(division["validation"])) == 1500 - 3
     assert len(list(division["test"])) == 1379
+
+
+def tokens_of(*sentences: str) -> hf_transformers.Tokens:
+    return hf_transformers.pad(hf_transformers.tokenize(sentences, length=128))
+
+
+SENTENCES = ("A plane is taking off.", "No.", "A man is playing a large flute, and a cat sleeps.")
+
+
+@pytest.mark.parametrize("pooling", hf_transformers.POOLINGS)
+def test_packed_sentences_are_what_transformers_makes_of_padded_ones(pooling: str) -> None:
+    """Values, and gradients of every weight: packing saves time and nothing else."""
+    encoder = hf_transformers.minilm(layers=2, dropout=0.1, pooling=pooling).eval()
+    tokens = tokens_of(*SENTENCES)
+    packed = encoder(tokens)
+    packed.square().sum().backward()
+    gradients = {name: p.grad for name, p in encoder.named_parameters()}
+    encoder.zero_grad()
+
+    encoder.model.set_attn_implementation("eager")
+    states = encoder.model(input_ids=tokens.ids, attention_mask=tokens.mask).last_hidden_state
+    mask = tokens.mask[:, :, None]
+    padded = states[:, 0] if pooling == "cls" else (states * mask).sum(1) / mask.sum(1)
+    padded.square().sum().backward()
+    torch.testing.assert_close(packed, padded)
+    for name, parameter in encoder.named_parameters():
+        torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_dropout_makes_two_views_of_packed_sentences() -> None:
+    encoder = hf_transformers.minilm(layers=1, dropout=0.1, pooling="mean").train()
+    views = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        views.append(encoder(tokens_of(*SENTENCES)))
+    assert torch.equal(views[0], views[1])
+    assert not torch.isclose(views[0], views[2]).all(dim=1).any()
+
+
+def test_a_smaller_vocabulary_changes_no_sentence_that_it_covers() -> None:
+    tokens = tokens_of(*SENTENCES)
+    whole = hf_transformers.minilm(layers=1, dropout=0.1, pooling="mean").eval()
+    used = tokens.ids.flatten().tolist()
+    small = hf_transformers.minilm(layers=1, dropout=0.1, pooling="mean", vocabulary=used).eval()
+    assert small.model.embeddings.word_embeddings.num_embeddings == len(set(used) | {0, 100})
+    assert torch.equal(small(tokens), whole(tokens))
+    unknown = tokens_of("[UNK] is taking off.")
+    assert torch.equal(small(tokens_of("Snow is taking off.")), whole(unknown))
 
 
 def test_minilm_has_the_layers_asked_for() -> None:
@@ -138,9 +193,50 @@ def test_grace_views_drop_edges_and_columns() -> None:
     assert view.edges.shape[1] / graph.edges.shape[1] == pytest.approx(0.6, abs=0.02)
     zeroed = (view.x.sum(dim=0) == 0).float().mean().item()
     assert zeroed == pytest.approx(0.3, abs=0.05)
+    torch.manual_seed(0)
+    sparse = graph._replace(x=graph.x.to_sparse_coo().coalesce())
+    same = pyg.grace_view(sparse, drop_edges=0.4, mask_features=0.3)
+    assert same.x.is_sparse
+    assert torch.equal(same.x.to_dense(), view.x)
+    assert torch.equal(same.edges, view.edges)
     assert torch.equal(data.x, pyg.cora().x), "the graph itself was changed"
     both = {tuple(edge) for edge in view.edges.T.tolist()}
     assert both == {(b, a) for a, b in both}
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_the_gcn_is_pygs_layer_by_layer(sparse: bool) -> None:
+    """Values and gradients, on a graph with edges one way only and a node without any."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(30, 12, generator=generator) * (torch.rand(30, 12, generator=generator) < 0.2)
+    edges = torch.randint(29, (2, 80), generator=generator)
+    edges = edges[:, edges[0] != edges[1]]
+    gcn = pyg.GCN(12, 8, 4)
+    gcn.layers[0].bias.data.normal_()
+    ours = gcn(pyg.Graph(x.to_sparse_coo().coalesce() if sparse else x, edges))
+    ours.square().sum().backward()
+    gradients = [parameter.grad for parameter in gcn.parameters()]
+    gcn.zero_grad()
+
+    theirs = x
+    for layer, activation in zip(gcn.layers, gcn.activations, strict=True):
+        theirs = activation(layer(theirs, edges))
+    theirs.square().sum().backward()
+    torch.testing.assert_close(ours, theirs)
+    for gradient, parameter in zip(gradients, gcn.parameters(), strict=True):
+        torch.testing.assert_close(gradient, parameter.grad)
+
+
+def test_the_digest_tells_sparse_tensors_apart() -> None:
+    def of(x: torch.Tensor) -> str:
+        digest = Digest()
+        digest.update(x)
+        return digest.hexdigest()
+
+    x = torch.eye(3).to_sparse_coo()
+    wider, moved = torch.eye(3, 4).to_sparse_coo(), torch.eye(3)[[1, 0, 2]].to_sparse_coo()
+    assert of(x) == of(torch.eye(3).to_sparse_coo().coalesce())
+    assert len({of(x), of(wider), of(moved), of(x * 2), of(torch.eye(3))}) == 5
 
 
 def test_metrics_are_scikit_learns_and_scipys() -> None:
