@@ -58,11 +58,11 @@ def attempt(
         return {"kind": "claimed", "reason": "another run on this folder has it"}
 
     with claim:
-        if store.has(cell, key):  # Since this run was planned, by another one.
-            return {"kind": "done"}
         known = store.failure(cell, key)
-        if known is not None and known.outcome == "diverged":
-            return {"kind": "diverged", "reason": known.reason, "details": known.details}
+        if store.has(cell, key) or (known is not None and known.outcome == "diverged"):
+            return {"kind": "claimed", "reason": "another run on this folder has finished it"}
+        with suppress(OSError):
+            store.failure_path(cell).unlink(missing_ok=True)  # That was another attempt.
         try:
             with _diary(job, claim, report) as diary:
                 record = run_cell(
@@ -72,7 +72,7 @@ def attempt(
             log.info("%s, in %.1f s", record.scores, record.seconds["total"])
             return {"kind": "done"}
         except Stopped:
-            log.info("stopped, with a checkpoint")
+            log.info("stopped")
             raise
         except (Exception, SystemExit) as error:  # A plugin may call sys.exit.
             details = traceback.format_exc()
@@ -82,6 +82,8 @@ def attempt(
             failure = Failure(key, "diverged" if diverged else "failed", reason, details)
             with suppress(OSError):  # The main process says so.
                 store.write_failure(cell, failure)
+                if diverged:
+                    store.checkpoint_path(cell, key).unlink(missing_ok=True)
             return {"kind": failure.outcome, "reason": reason, "details": details}
 
 
@@ -113,6 +115,8 @@ def run_cell(
     method: Method = plugins.build("methods", cell.method)
     loss = None if cell.loss == UNTRAINED else plugins.build("losses", cell.loss)
     randomness = Randomness(cell.task, cell.method, cell.seed)
+    if checkpoints is not None:
+        checkpoints.versions = provenance.versions()
     outcome = fit(
         task,
         method,

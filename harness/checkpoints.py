@@ -7,6 +7,7 @@ and of the data.
 """
 
 import json
+import logging
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,9 +24,11 @@ from harness.files import replacing
 
 PLAIN = (str, int, float, bool, type(None))
 
+log = logging.getLogger("harness")
+
 
 class Stopped(Exception):
-    """Raised in a cell that was asked to stop, once its state is on disk."""
+    """Raised in a cell that was asked to stop, once its state is on disk, or cannot be."""
 
 
 class Checkpoints:
@@ -38,10 +41,12 @@ class Checkpoints:
     Attributes:
         asked_to_stop: set by whoever wants the cell to save its state and stop.
         training: whether there is a state that can be saved soon.
+        versions: of the libraries; a state of others is not used.
     """
 
     def __init__(self, path: Path | None = None, every: float = 0.0) -> None:
         self.asked_to_stop = False
+        self.versions: dict[str, str] = {}
         self.start(path, every)
 
     def start(self, path: Path | None, every: float) -> None:
@@ -62,25 +67,34 @@ class Checkpoints:
         """Save ``state``; raise :class:`Stopped` if that was what was waited for.
 
         A full disk, or a state that cannot be saved, costs the checkpoint, not the cell:
-        it is said on standard output, which is the cell's log.
+        it is said in the log.
         """
         assert self.path is not None
         try:
-            save(self.path, state)
-        except (OSError, TypeError, safetensors.SafetensorError) as error:
-            print(f"No checkpoint: {type(error).__name__}: {error}", flush=True)
+            save(self.path, {"versions": self.versions, **state})
+        except Exception as error:  # A plugin's state may be anything: a sparse tensor, say.
+            log.warning("no checkpoint: %s: %s", type(error).__name__, error)
         self._last = time.monotonic()
         if self.asked_to_stop:
             raise Stopped
 
     def load(self, start: Any) -> dict[str, Any] | None:
-        """Return the state that was saved, or None: of another ``start``, or damaged."""
+        """Return the state that was saved, or None: of another ``start``, or damaged.
+
+        A state of other versions of libraries is one of another start.
+        """
         if self.path is None:
             return None
         state = load(self.path)
-        if state is None or state.get("start") != start:
+        if state is None or (state.get("start"), state.get("versions")) != (start, self.versions):
             return None
         return state
+
+    def forget(self) -> None:
+        """Remove the state: it is of no use."""
+        if self.path is not None:
+            with suppress(OSError):
+                self.path.unlink()
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:

@@ -6,10 +6,11 @@ processes ever to hold the same claim, the cell would be run twice, and nothing 
 
 What is relied on, of a local or a network file system: creating a file exclusively
 (O_EXCL) succeeds for one process alone, renaming is atomic, and a file opened anew
-shows what was in it when a writer last closed it. No clocks are compared, and no
-locks are asked for: a claim expires when its text has not changed for ``LEASE``
-seconds of the observer's own clock, and at once where its owner is a process of
-this machine that is gone.
+shows what was in it when a writer last closed it. No locks are asked for, and no two
+machines' clocks decide who runs a cell: a claim expires when its text has not changed
+for ``LEASE`` seconds of the observer's own clock, and at once where its owner is a
+process of this machine that is gone. It says that the process lives, not that its cell
+gets on.
 """
 
 import json
@@ -79,19 +80,16 @@ class Claim:
         self._over.set()
         self._thread.join()
         with suppress(OSError):
-            if self._is_ours():
+            if read(self.path).get("token") == self._token:
                 self.path.unlink(missing_ok=True)
 
     def _keep(self) -> None:
         while not self._over.wait(BEAT):
             with suppress(OSError):  # A full disk: it may be free again by the next beat.
-                if not self._is_ours():
-                    return  # Taken for gone, after a long sleep perhaps.
+                if read(self.path).get("token", self._token) != self._token:
+                    return  # Another's by now: this one was taken for gone, asleep perhaps.
                 with replacing(self.path, durable=False) as temporary:
                     temporary.write_text(self.text(), encoding="utf-8")
-
-    def _is_ours(self) -> bool:
-        return read(self.path).get("token") == self._token
 
 
 def take(path: Path) -> Claim | None:
@@ -107,7 +105,7 @@ def take(path: Path) -> Claim | None:
         return claim
     except FileExistsError:
         text = _text(path)
-    owner = owner_of(read(path))
+    owner = owner_of(_parsed(text))
     if owner is None or not owner.gone():
         return None
     set_aside(path, text)
@@ -119,14 +117,13 @@ def take(path: Path) -> Claim | None:
 
 
 def _create(claim: Claim) -> None:
-    try:
-        with claim.path.open("x", encoding="utf-8") as file:
+    with claim.path.open("x", encoding="utf-8") as file:
+        try:
             file.write(claim.text())
-    except FileExistsError:
-        raise
-    except OSError:  # A full disk: created, and empty.
-        claim.path.unlink(missing_ok=True)
-        raise
+            file.flush()
+        except OSError:  # A full disk: created, and empty.
+            claim.path.unlink(missing_ok=True)
+            raise
 
 
 def set_aside(path: Path, text: str) -> None:
@@ -152,16 +149,21 @@ class Watch:
     def free(self, path: Path) -> bool:
         """Return whether the cell may be tried: without a claim, or with an expired one.
 
-        An expired claim is set aside.
+        An expired claim is set aside. While the file system fails, nothing is free.
         """
-        text = _text(path)
-        if not path.exists():
+        try:
+            return self._free(path, path.read_text(encoding="utf-8", errors="replace"))
+        except FileNotFoundError:
             return True
+        except OSError:
+            return False
+
+    def _free(self, path: Path, text: str) -> bool:
         before, since = self._seen.setdefault(path, (text, time.monotonic()))
         if before != text:
             self._seen[path] = (text, time.monotonic())
             return False
-        owner = owner_of(read(path))
+        owner = owner_of(_parsed(text))
         if time.monotonic() - since < LEASE and (owner is None or not owner.gone()):
             return False
         set_aside(path, text)
@@ -170,8 +172,12 @@ class Watch:
 
 def read(path: Path) -> dict[str, Any]:
     """Return what the claim at ``path`` says: nothing where it cannot be read."""
+    return _parsed(_text(path))
+
+
+def _parsed(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(_text(path))
+        found = json.loads(text)
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

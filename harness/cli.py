@@ -108,7 +108,8 @@ def run_command(
         str | None, typer.Option(help="3/8: only the third of eight parts of the cells.")
     ] = None,
     checkpoint: Annotated[
-        float, typer.Option(help="Minutes between checkpoints of a long cell; 0: none.", min=0)
+        float,
+        typer.Option(help="Minutes between a long cell's checkpoints; 0: when stopped.", min=0),
     ] = 5.0,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write TensorBoard files to OUT/tensorboard.")
@@ -148,7 +149,7 @@ def run_command(
                     listen=listen,
                 )  # fmt: skip
         except Interrupted as stop:
-            kept = len(stop.summary.done) + len(stop.summary.skipped)
+            kept = sum(len(getattr(stop.summary, name)) for name in ("done", "skipped", "shared"))
             err.print(
                 f"Stopped. {kept} of {stop.summary.expected} cells are on disk under "
                 f"{escape(str(folder))}; the same command goes on from there.",
@@ -156,13 +157,17 @@ def run_command(
             )
             raise typer.Exit(INTERRUPTED) from None
         seconds = time.monotonic() - started
-        if log is Log.json:
-            terminal.report_json(summary, seconds)
-        else:
-            terminal.report(summary, folder, seconds, command)
-            finished = (*summary.done, *summary.skipped, *summary.shared)
-            if any(cell.scored == "test" for cell in finished):
-                _show(_board([folder], None, None, published=False))
+        terminal.report_losses(summary, folder, command)
+        try:
+            if log is Log.json:
+                terminal.report_json(summary, seconds, command)
+            else:
+                terminal.report(summary, folder, seconds)
+                finished = (*summary.done, *summary.skipped, *summary.shared)
+                if any(cell.scored == "test" for cell in finished):
+                    _show(_board([folder], None, None, published=False))
+        except OSError as error:  # Nobody reads, or into a full disk: the run is what counts.
+            err.print(escape(f"The board could not be shown: {error}"), style="red")
     if not summary.complete:
         raise typer.Exit(1)
 
@@ -240,7 +245,7 @@ def show_command(
 ) -> None:
     """Show one cell's record in full, and the command that reproduces that cell alone."""
     from harness import status
-    from harness.records import Store
+    from harness.records import Store, read_record
 
     with _input_errors():
         store = Store(folder)
@@ -254,7 +259,9 @@ def show_command(
         log = store.log_path(found.cell, found.key)
         if log.exists():
             err.print(f"log: {escape(str(log))}", soft_wrap=True)
-        err.print(f"alone: {escape(status.command(found.cell))}", soft_wrap=True)
+        record = read_record(store.record_path(found.cell, found.key))
+        device = record.device.partition(" ")[0].partition(":")[0] if record else ""
+        err.print(f"alone: {escape(status.command(found.cell, device))}", soft_wrap=True)
 
 
 @app.command("plan")

@@ -96,6 +96,9 @@ class Engine(ABC):
     are the same everywhere.
     """
 
+    elsewhere: bool = False
+    """Whether cells run on other machines: what devices there are, this one cannot say."""
+
     def open(self, folder: Path) -> "Engine":
         """Get ready to run cells into the store at ``folder``."""
         self.folder = folder

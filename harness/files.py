@@ -13,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 
 DEBRIS = re.compile(r"\.tmp-([0-9a-f]{8})-(\d+)-(\d+)-[0-9a-f]{8}")
+UNKNOWN = 0
 OLD = 24 * 3600.0
 """Seconds after which a temporary file is debris, whoever wrote it: writing takes less."""
 
@@ -26,7 +27,7 @@ class Owner:
         place: a digest of the machine, its last boot and its process namespace:
             processes with the same one can see each other.
         pid: the process's number there.
-        born: when it started, in ticks since boot; numbers are used again.
+        born: when it started, in ticks since boot, or ``UNKNOWN``; numbers are used again.
     """
 
     host: str
@@ -36,42 +37,42 @@ class Owner:
 
     def gone(self) -> bool:
         """Return whether the process is known to be gone; of elsewhere nothing is known."""
-        return self.place == _place() and _born(self.pid) != self.born
+        if self.place != _place():
+            return False
+        born = _born(self.pid)
+        return born is None or (born != self.born and UNKNOWN not in (born, self.born))
 
 
 def this_process() -> Owner:
     """Return the owner that this process is."""
     pid = os.getpid()
-    return Owner(socket.gethostname(), _place(), pid, _born(pid) or 0)
+    return Owner(socket.gethostname(), _place(), pid, _born(pid) or UNKNOWN)
 
 
 @cache
 def _place() -> str:
-    parts = [socket.gethostname()]
-    with suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
-        parts.append(str(Path("/proc/self/ns/pid").readlink()))
-    return sha256("\0".join(parts).encode()).hexdigest()[:8]
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:  # A place of its own: nobody takes this process for gone.
+        boot = namespace = uuid.uuid4().hex
+    return sha256("\0".join((socket.gethostname(), boot, namespace)).encode()).hexdigest()[:8]
 
 
 def _born(pid: int) -> int | None:
-    """Return when a process started, 0 where the system does not say, None without one."""
+    """Return when a process started, ``UNKNOWN`` where nobody says, None if there is none."""
     try:
         # The name before the last ")" may hold anything.
         state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return None if state in "ZX" else int(rest[18])
-    except FileNotFoundError:
-        if Path("/proc/self/stat").exists():
+    except (OSError, ValueError, IndexError):  # None there, or hidden, or too many open files.
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
             return None
-    except (OSError, ValueError, IndexError):
-        return None
-    try:  # No /proc, as on macOS.
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
-    return 0
+        except OSError:
+            pass
+        return UNKNOWN
 
 
 def temporary_beside(path: Path) -> Path:
@@ -122,7 +123,8 @@ def write_atomically(path: Path, text: str) -> None:
 
 def debris(folder: Path) -> list[Path]:
     """Return the temporary files under ``folder`` whose writers are gone."""
-    return [path for path in folder.glob("*/.tmp-*") if _is_debris(path)]
+    found = (*folder.glob(".tmp-*"), *folder.glob("*/.tmp-*"))
+    return [path for path in found if _is_debris(path)]
 
 
 def _is_debris(path: Path) -> bool:

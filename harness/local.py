@@ -3,6 +3,7 @@
 import os
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,10 +74,11 @@ class Local(Engine):
         self._stopped.set()
         for worker in self.workers:
             worker.ask_to_stop()
+        deadline = time.monotonic() + GRACE
         for worker in self.workers:
-            worker.kill(after=GRACE)
-        for thread in self._threads:
-            thread.join()
+            worker.kill(after=deadline - time.monotonic())
+        for thread in self._threads:  # Not for ever: a plugin's child may hold a pipe.
+            thread.join(timeout=GRACE)
 
     def _work(self, worker: WorkerProcess, device: str) -> None:
         """Hand cells to one worker process, and pass on what it says."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.engines import Event, Job
+from harness.records import Store
 
 GRACE = 5.0
 """Seconds that a worker has for a last checkpoint when it is asked to stop."""
@@ -38,12 +39,11 @@ class WorkerProcess:
     def run(self, job: Job, device: str) -> Iterator[Event]:
         """Run ``job`` and yield what becomes of it; the last event is settled."""
         yield Event("started", job.cell, self.number)
-        log = Path(job.folder) / "logs" / f"worker-{self.number}.log"
+        store = Store(job.folder)
+        log = store.folder / "logs" / f"worker-{self.number}.log"
         try:
-            process = self._ready(log)
-            assert process.stdin is not None and process.stdout is not None
-            process.stdin.write(json.dumps({"job": job.to_dict(), "device": device}) + "\n")
-            process.stdin.flush()
+            process = self._send(log, json.dumps({"job": job.to_dict(), "device": device}))
+            assert process.stdout is not None
             for line in process.stdout:
                 event = Event(cell=job.cell, worker=self.number, **json.loads(line))
                 if event.kind == "failed":
@@ -51,15 +51,33 @@ class WorkerProcess:
                 yield event
                 if event.settled:
                     return
-            reason = f"The worker {_ending(process.wait())}. Its last words are in {log}."
+            words = store.log_path(job.cell, job.key)
+            words = words if words.exists() else log
+            reason = f"The worker {_ending(process.wait())}. Its last words are in {words}."
         except Exception as error:  # Whatever it is, the cell has to be settled.
+            self.kill()  # What it would still say is not about the next cell.
+            self.finish()
             reason = f"The worker broke: {type(error).__name__}: {error}"
         yield Event("failed", job.cell, self.number, reason=reason)
+
+    def _send(self, log: Path, line: str) -> "subprocess.Popen[str]":
+        """Give the job to the process; one that was killed while idle is replaced."""
+        for _ in range(2):
+            process = self._ready(log)
+            assert process.stdin is not None
+            try:
+                process.stdin.write(line + "\n")
+                process.stdin.flush()
+                break
+            except BrokenPipeError:
+                process.wait()
+        return process
 
     def finish(self) -> None:
         """Let the process leave, and wait until it has."""
         if self.process is not None:
-            self.process.communicate()
+            with contextlib.suppress(BrokenPipeError):  # What a dead one was not told.
+                self.process.communicate()
             self.process = None
 
     def ask_to_stop(self) -> None:
@@ -142,6 +160,8 @@ def _bury(process: "subprocess.Popen[str]") -> None:
 
 
 def _ending(status: int) -> str:
+    if status == 128 + signal.SIGTERM:
+        return "was told to stop, by SIGTERM"
     if status >= 0:
         return f"ended with status {status}"
     name = signal.Signals(-status).name

@@ -123,19 +123,26 @@ def _git(root: Path, *arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def choose_device(name: str) -> str:
+def choose_device(name: str, *, elsewhere: bool = False) -> str:
     """Return ``cpu`` or ``cuda`` for ``auto``; check any other name.
+
+    Args:
+        name: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        elsewhere: that it is of other machines, whose devices are not known here:
+            ``auto`` is the CPU then.
 
     Raises:
         InputError: where the device is not to be had here.
     """
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return "cuda" if torch.cuda.is_available() and not elsewhere else "cpu"
     require_choice("device", name.partition(":")[0], ("auto", "cpu", "cuda"))
     try:
         torch.device(name)
     except RuntimeError as error:
         raise InputError(f"`device` must read cpu, cuda or cuda:1: got {name!r}.") from error
+    if elsewhere:
+        return name
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(
             f"`device` must be to be had: got {name!r}, and torch {torch.__version__} finds no "

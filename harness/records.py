@@ -213,13 +213,13 @@ def read_record(path: Path) -> Record | None:
         return None
 
 
-def is_whole(path: Path) -> bool:
-    """Return whether the record in ``path`` has its checksum, without reading it further."""
+def is_whole(path: Path, key: str = "") -> bool:
+    """Return whether the record in ``path`` has its checksum, and ``key`` where one is given."""
     try:
-        _checked(path.read_bytes())
+        content = _checked(path.read_bytes())
     except (OSError, ValueError):
         return False
-    return True
+    return not key or f'\n "key": "{key}",\n'.encode() in content[:200]
 
 
 SIGNATURE = re.compile(rb'\{\n "checksum": "([0-9a-f]{64})",\n')

@@ -14,10 +14,12 @@ from harness.cells import Cell, Planned
 from harness.claims import Watch
 from harness.engines import Engine, Event, Job, Resources
 from harness.errors import InputError, require, require_number
+from harness.estimate import all_cells
 from harness.identity import forget, identify
 from harness.local import Local
 from harness.records import Failure, Store
 from harness.study import Study
+from harness.table import Place
 from harness.tuning import Choice, Row, choose
 
 POLL = 1.0
@@ -119,11 +121,12 @@ def run(
         study = Study.load(study)
     require_number("slots_per_gpu", slots_per_gpu, at_least=1, whole=True)
     require_number("checkpoint_minutes", checkpoint_minutes, at_least=0)
+    built: Engine = plugins.build("engines", engine) if isinstance(engine, str) else engine
     this = _Run(
         study,
         Store(default_folder(study) if folder is None else folder),
-        plugins.build("engines", engine) if isinstance(engine, str) else engine,
-        Resources(provenance.choose_device(device), slots_per_gpu),
+        built,
+        Resources(provenance.choose_device(device, elsewhere=built.elsewhere), slots_per_gpu),
         _Options(_shard(shard), 60 * checkpoint_minutes, tensorboard, command),
         listen,
     )
@@ -132,7 +135,9 @@ def run(
         choice = Choice()
         trials = study.trials()
         if trials:
-            this.work(trials, [*trials, *study.finals({})])
+            this.identify(trials)
+            choice = choose(trials, this.keys, this.store)  # By an earlier run, perhaps.
+            this.work(trials, [*trials, *study.finals(choice.specs)])
             choice = choose(trials, this.keys, this.store)
         this.withheld = choice.waiting
         finals = study.finals(choice.specs)
@@ -207,36 +212,41 @@ class _Run:
     ) -> None:
         self.study, self.store, self.engine = study, store, engine
         self.resources, self.options, self.listen = resources, options, listen
-        # Every so manieth of each phase: neighbours take alike long.
-        self.own = slice(options.shard[0], None, options.shard[1])
-        trials = len(study.trials())
-        phases = range(trials), range(study.size() - trials)
-        self.summary = Summary(expected=sum(len(phase[self.own]) for phase in phases))
+        # Every so manieth place: neighbours take alike long. Whatever is chosen later.
+        first, parts = options.shard
+        places = [Place.of(p.cell, p.label, p.trial) for p in all_cells(study)]
+        self.own = set(places[first::parts])
+        self.summary = Summary(expected=len(self.own))
         self.keys: dict[Cell, str] = {}
+        self.unplanned: dict[Cell, str] = {}
         self.withheld: dict[Row, str] = {}
 
     def work(self, phase: Sequence[Planned], plan: Sequence[Planned]) -> None:
         """Run the cells of ``phase``; ``plan`` is all that is known of the study by now."""
-        cells = list(dict.fromkeys(planned.cell for planned in phase))[self.own]
+        own = [p.cell for p in phase if Place.of(p.cell, p.label, p.trial) in self.own]
+        cells = list(dict.fromkeys(own))
+        self.summary.expected -= len(own) - len(cells)  # One cell may have several places.
         self.summary.cells += cells
-        unplanned: list[Event] = []
-        for cell in dict.fromkeys(planned.cell for planned in plan):
-            if cell in self.keys:  # From the phase before: sources are read once a run.
-                continue
-            try:
-                self.keys[cell] = identify(cell).key
-            except InputError as error:
-                unplanned.append(Event("failed", cell, reason=str(error)))
+        self.identify(plan)
         self._write_plan(plan)
-        for event in unplanned:
-            if event.cell in cells:
-                self._lost(event)
+        for cell in cells:
+            if cell in self.unplanned:
+                self._lost(Event("failed", cell, reason=self.unplanned[cell]))
         for row, reason in self.withheld.items():
             self.summary.waiting[" / ".join(row)] = reason
         todo = [c for c in cells if c in self.keys and not self._known(c, self.summary.skipped)]
         claims = Watch()
         while todo:
             todo = self._freed(self._drive(todo), claims)
+
+    def identify(self, plan: Sequence[Planned]) -> None:
+        """Find the keys of all cells of ``plan``, each once a run."""
+        for cell in dict.fromkeys(planned.cell for planned in plan):
+            if cell not in self.keys and cell not in self.unplanned:
+                try:
+                    self.keys[cell] = identify(cell).key
+                except InputError as error:
+                    self.unplanned[cell] = str(error)
 
     def _known(self, cell: Cell, account: list[Cell]) -> bool:
         """Return whether it is known what became of ``cell``; a record goes to ``account``."""
@@ -258,8 +268,7 @@ class _Run:
         """
         claimed: list[Cell] = []
         unsettled = dict.fromkeys(cells)
-        with self.engine as engine:
-            engine.open(self.store.folder)
+        with self.engine.open(self.store.folder) as engine:
             for cell in cells:
                 engine.submit(self._job(cell), self.resources)
             for event in engine.events():

@@ -58,7 +58,7 @@ def _state(store: Store, place: dict[str, Any]) -> CellState:
         return CellState(cell, key, state, note)
 
     record = store.record_path(cell, key)
-    if is_whole(record):
+    if key and is_whole(record, key):
         return found("done")
     running = _running(store.claim_path(cell, key))
     if running:
@@ -121,7 +121,10 @@ def _wrong(store: Store, path: Path, record: Record | None) -> str:
     if record is None:
         whole = is_whole(path) and "is of another version"
         return whole or "is cut short or was changed: its checksum is wrong; it will be run again"
-    cell = Cell(**record.cell)
+    try:
+        cell = Cell(**record.cell)
+    except TypeError as error:
+        return f"its cell is none: {error}"
     if record.key != record_key(cell, record.data, record.source):
         return "its key is not that of its cell, data and source"
     if path != store.record_path(cell, record.key):
@@ -171,8 +174,8 @@ def find(store: Store, wanted: str) -> CellState:
     )
 
 
-def command(cell: Cell) -> str:
-    """Return the command that runs ``cell`` alone.
+def command(cell: Cell, device: str = "") -> str:
+    """Return the command that runs ``cell`` alone, on the kind of device that it ran on.
 
     >>> command(Cell("images", "siamese", "adnce(mu=0.5)", 3))
     "triptych cell images --method siamese --loss 'adnce(mu=0.5)' --seed 3"
@@ -181,4 +184,5 @@ def command(cell: Cell) -> str:
     words += ["--seed", str(cell.seed)]
     words += ["--probes", str(cell.probes)] if cell.probes else []
     words += ["--scored", cell.scored] if cell.scored != "test" else []
+    words += ["--device", device] if device else []
     return shlex.join(words)

@@ -99,14 +99,18 @@ def show_states(states: "Sequence[CellState]", command: str, *, every: bool) -> 
         out.print(f"What is left is done by: {escape(command)}", soft_wrap=True)
 
 
-def report(summary: "Summary", folder: Path, seconds: float, command: str) -> None:
-    """Print what became of a run, and the command that goes on with it."""
+def report(summary: "Summary", folder: Path, seconds: float) -> None:
+    """Print how many cells were run."""
     parts = [f"{len(summary.done)} cells run in {clock(seconds)}"]
     if summary.shared:
         parts.append(f"{len(summary.shared)} run meanwhile by another run")
     if summary.skipped:
         parts.append(f"{len(summary.skipped)} had a record already")
     out.print(", ".join(parts) + f". Records: {escape(str(folder))}/records", soft_wrap=True)
+
+
+def report_losses(summary: "Summary", folder: Path, command: str) -> None:
+    """Print which cells have no score and why, and the command that tries them again."""
     if summary.diverged:
         err.print(f"{len(summary.diverged)} cells diverged, and would again:", style="yellow")
         for cell, reason in summary.diverged.items():
@@ -208,11 +212,12 @@ def _print_json(event: "Event", summary: "Summary") -> None:
         print(json.dumps(values), flush=True)
 
 
-def report_json(summary: "Summary", seconds: float) -> None:
+def report_json(summary: "Summary", seconds: float, command: str) -> None:
     """Print what became of a run as the last line of JSON."""
     lists = ("done", "skipped", "shared", "failed", "diverged", "waiting")
     counts = {name: len(getattr(summary, name)) for name in lists}
-    print(json.dumps({"kind": "summary", **counts, "seconds": round(seconds, 3)}), flush=True)
+    values = {"kind": "summary", **counts, "seconds": round(seconds, 3), "command": command}
+    print(json.dumps(values), flush=True)
 
 
 class Pace:

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from typing import Any
 
 import torch
@@ -103,10 +104,13 @@ def fit(
     method.to(device)
     if loss is not None:
         keep = Checkpoints() if checkpoints is None else checkpoints
-        train(
-            task, method, loss.to(device), randomness, outcome, device, report, report_probe,
-            probes, keep,
-        )  # fmt: skip
+        try:
+            train(
+                task, method, loss.to(device), randomness, outcome, device, report, report_probe,
+                probes, keep,
+            )  # fmt: skip
+        finally:
+            keep.training = False
     started = time.perf_counter()
     for split in splits:
         outcome.scores[split] = evaluate(task, method, split, randomness)
@@ -134,7 +138,7 @@ def train(
     if scheduler is not None:
         stateful["scheduler"] = scheduler
     start = [outcome.start_digest, device.type, torch.__version__]
-    _go_on(checkpoints.load(start), stateful, outcome)
+    _go_on(checkpoints, start, stateful, outcome)
     stride = math.ceil(task.steps / CURVE_POINTS)
     method.train()
     loss.train()
@@ -172,7 +176,7 @@ def train(
         outcome.train_seconds += time.perf_counter() - started
         if outcome.steps in probed_at:
             started = time.perf_counter()
-            _require_finite(method, outcome.steps, task.steps)
+            _require_finite(method, loss, outcome.steps, task.steps)
             scores = evaluate(task, method, "validation", randomness)
             outcome.probed.append((outcome.steps, scores))
             report_probe(outcome.steps, scores)
@@ -180,26 +184,40 @@ def train(
         if checkpoints.due():
             state = {name: it.state_dict() for name, it in stateful.items()}
             checkpoints.save({"start": start, "outcome": asdict(outcome), **state})
-    checkpoints.training = False
-    _require_finite(method, outcome.steps, task.steps)
+    _require_finite(method, loss, outcome.steps, task.steps)
 
 
-def _go_on(state: dict[str, Any] | None, stateful: Mapping[str, Any], outcome: Outcome) -> None:
-    """Put everything back to where it was, if there is a state to go on from."""
+def _go_on(
+    checkpoints: Checkpoints, start: Any, stateful: Mapping[str, Any], outcome: Outcome
+) -> None:
+    """Put everything back to where it was, if there is a state to go on from.
+
+    Raises:
+        RuntimeError: where the state does not fit; it is removed, for the next try.
+    """
+    state = checkpoints.load(start)
     if state is None:
         return
-    for name, it in stateful.items():
-        it.load_state_dict(state[name])
+    try:
+        for name, it in stateful.items():
+            it.load_state_dict(state[name])
+    except Exception as error:
+        checkpoints.forget()  # Half of it is loaded by now: this attempt cannot start afresh.
+        raise RuntimeError(
+            f"The cell's checkpoint does not fit and was removed; the next try starts afresh. "
+            f"Does a plugin make state while it trains? ({error})"
+        ) from error
     for name, value in state["outcome"].items():
         setattr(outcome, name, value)
     outcome.continued.append(outcome.steps)
     outcome.earlier_seconds = outcome.train_seconds + outcome.evaluate_seconds
 
 
-def _require_finite(method: Method, step: int, steps: int) -> None:
+def _require_finite(method: Method, loss: Loss, step: int, steps: int) -> None:
     """Raise where a weight is not finite: the last objective cannot tell."""
-    for name, weights in method.named_parameters():
-        if not weights.isfinite().all():
+    held = chain(method.named_parameters(), method.named_buffers(), loss.named_parameters())
+    for name, weights in held:
+        if weights.is_floating_point() and not weights.isfinite().all():
             raise Diverged(_diverged(f"`{name}` holds a number that is not finite", step, steps))
 
 

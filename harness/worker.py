@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ def main() -> None:
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
+    for file in (jobs, events):  # A plugin's child that outlives us must not keep them open.
+        os.register_at_fork(after_in_child=partial(_close_quietly, file.fileno()))
     parent = os.getppid()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", stream=sys.stderr)
     logging.raiseExceptions = False  # A full disk: the cell goes on without its log.
@@ -78,6 +81,11 @@ def main() -> None:
             os._exit(1)  # At once, whatever threads a plugin left.
         if checkpoints.asked_to_stop:  # In its last step.
             _leave(parent)
+
+
+def _close_quietly(handle: int) -> None:
+    with contextlib.suppress(OSError):
+        os.close(handle)
 
 
 def _log_to(path: Path) -> None:

@@ -148,6 +148,12 @@ def test_a_state_of_other_data_weights_or_torch_is_not_used(
     with monkeypatch.context() as patch:
         patch.setattr(torch, "__version__", "9.9.9")
         assert train(CELLS[0], path).continued == []
+    others = Checkpoints(path)
+    others.versions = {"kornia": "9.9.9"}
+    start = load(path)
+    assert start is not None
+    assert others.load(start["start"]) is None
+    assert Checkpoints(path).load(start["start"]) is not None
     path.write_bytes(path.read_bytes()[:-1])
     assert train(CELLS[0], path).continued == []
 
@@ -185,13 +191,42 @@ def test_saving_is_due_by_time_or_on_demand(
 
 
 def test_a_state_that_cannot_be_saved_costs_no_cell(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
     Checkpoints(tmp_path / "file" / "x", every=1).save({"step": 1})
-    assert "No checkpoint: " in capsys.readouterr().out
+    assert "no checkpoint: " in caplog.text
     Checkpoints(tmp_path / "y", every=1).save({"method": object()})
-    assert "state must be made of tensors" in capsys.readouterr().out
+    assert "state must be made of tensors" in caplog.text
+    caplog.clear()
+    Checkpoints(tmp_path / "y", every=1).save({"graph": torch.eye(2).to_sparse()})
+    assert "no checkpoint: " in caplog.text
+    stopping = Checkpoints(tmp_path / "y")
+    stopping.asked_to_stop = True
+    with pytest.raises(Stopped):
+        stopping.save({"method": object()})
+
+
+def test_a_state_that_does_not_fit_is_tried_once(tmp_path: Path) -> None:
+    """A buffer that is made while training is in the state, and not in a fresh method."""
+    task = plugins.build("tasks", "blobs(steps=5)")
+    keep = Checkpoints(tmp_path / "state")
+
+    def attempt(stop_at: int) -> Outcome:
+        method = plugins.build("methods", "siamese")
+        method.after_step = lambda step, steps: method.register_buffer("late", torch.ones(2))
+
+        def report(step: int, steps: int, value: float) -> None:
+            keep.asked_to_stop = step == stop_at
+
+        loss = plugins.build("losses", "infonce")
+        return fit(task, method, loss, Randomness("b", "s", 0), report=report, checkpoints=keep)
+
+    with pytest.raises(Stopped):
+        attempt(2)
+    with pytest.raises(RuntimeError, match=r"(?s)does not fit and was removed.*late"):
+        attempt(0)
+    assert attempt(0).continued == []
 
 
 def test_weights_that_are_not_finite_after_the_last_step_are_divergence() -> None:

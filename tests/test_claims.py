@@ -124,6 +124,54 @@ def test_an_owner_says_that_it_is_there(tmp_path: Path, monkeypatch: pytest.Monk
     assert not list(tmp_path.iterdir())
 
 
+def test_an_owner_that_cannot_read_its_claim_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network file system's hiccup, or an observer that has the file aside for a moment."""
+    monkeypatch.setattr(claims, "BEAT", 0.01)
+    path = tmp_path / "claim.json"
+    claim = claims.take(path)
+    assert claim is not None
+    with claim:
+        path.unlink()
+        deadline = time.monotonic() + 20
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert path.exists()
+
+
+def test_while_the_file_system_fails_nothing_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "claim.json"
+    elsewhere(path)
+
+    def stale(path: Path, *args: object, **kwargs: object) -> str:
+        raise OSError(116, "Stale file handle")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", stale)
+        assert not claims.Watch().free(path)
+    path.unlink()
+    assert claims.Watch().free(path)
+
+
+def test_a_claim_that_could_not_be_opened_leaves_anothers_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "claim.json"
+    text = elsewhere(path)
+
+    def refused(path: Path, *args: object, **kwargs: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refused)
+        with pytest.raises(OSError, match="Too many"):
+            claims.take(path)
+    assert path.read_text() == text
+
+
 def test_an_owner_that_slept_too_long_leaves_the_new_ones_claim_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,19 @@ def test_a_process_is_gone_once_it_has_ended() -> None:
     assert owner.gone()
 
 
+def test_what_cannot_be_looked_at_is_not_taken_for_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With too many open files, or /proc hidden from us, a live process lives on."""
+    me, pid = this_process(), os.getpid()
+
+    def refused(path: Path, *args: object, **kwargs: object) -> str:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(Path, "read_text", refused)
+    assert not me.gone()
+    assert Owner(me.host, me.place, 2**22 + 1, 1).gone(), "no such process, says the system"
+    assert me.pid == pid
+
+
 def test_a_number_that_was_used_again_is_another_process() -> None:
     me = this_process()
     assert Owner(me.host, me.place, me.pid, me.born - 1).gone()
@@ -74,7 +87,9 @@ def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path: Path) -> 
 def test_of_another_machine_only_what_is_old_is_swept(tmp_path: Path) -> None:
     (tmp_path / "records").mkdir()
     fresh, old = (tmp_path / "records" / f".tmp-00000000-1-{i}-00000000" for i in (1, 2))
-    fresh.touch()
-    old.touch()
-    os.utime(old, (0, 0))
-    assert debris(tmp_path) == [old]
+    top = tmp_path / ".tmp-00000000-1-3-00000000"
+    for path in (fresh, old, top):
+        path.touch()
+    for path in (old, top):
+        os.utime(path, (0, 0))
+    assert debris(tmp_path) == [top, old]

@@ -64,6 +64,8 @@ def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert provenance.choose_device("cuda:1") == "cuda:1"
     with pytest.raises(InputError, match=r"`device` .*'cuda:2'.* 2 CUDA devices.*cuda:0 to cuda:1"):
         provenance.choose_device("cuda:2")
+    assert provenance.choose_device("cuda:2", elsewhere=True) == "cuda:2"
+    assert provenance.choose_device("auto", elsewhere=True) == "cpu"
 
 
 def test_a_job_survives_the_way_as_json() -> None:

@@ -156,6 +156,35 @@ def test_a_run_that_is_told_to_stop_saves_its_cells_first(
     assert state.stat().st_size > 1000
 
 
+def test_a_cell_that_another_run_finished_is_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Since this run looked: its workers find the record, and say whose it is."""
+    study = STUDY.but(losses=["infonce"], seeds=1)
+    run(study, tmp_path)
+    has = Store.has
+    looks: list[Cell] = []
+
+    def blind_at_first(store: Store, cell: Cell, key: str) -> bool:
+        looks.append(cell)
+        return looks.count(cell) > 1 and has(store, cell, key)
+
+    monkeypatch.setattr(Store, "has", blind_at_first)
+    again = run(study, tmp_path)
+    assert (len(again.done), len(again.shared), again.settled) == (0, 2, 2)
+    assert set(starts(tmp_path).values()) == {1}
+
+
+def test_a_stale_failure_is_forgotten_when_the_cell_is_tried_again(
+    running: tuple[subprocess.Popen[str], Path],
+) -> None:
+    process, folder = running
+    process.kill()
+    process.wait()
+    wait_for(lambda: list((folder / "checkpoints").glob("*.safetensors")))
+    assert not list((folder / "failures").glob("*"))
+
+
 def test_sharded_runs_share_nothing_and_leave_nothing_out(tmp_path: Path) -> None:
     whole = run(STUDY, tmp_path / "whole")
     parts = [run(STUDY, tmp_path / "shards", shard=f"{i}/4") for i in (1, 2, 3, 4)]
@@ -166,14 +195,69 @@ def test_sharded_runs_share_nothing_and_leave_nothing_out(tmp_path: Path) -> Non
     assert scores(tmp_path / "shards") == scores(tmp_path / "whole")
 
 
-def test_shards_of_a_tuned_study_choose_once_all_trials_are_there(tmp_path: Path) -> None:
+def test_shards_of_a_tuned_study_are_the_same_before_and_after_the_choice(tmp_path: Path) -> None:
+    """The first sees no choice, the second all of it; then the first goes on."""
     one = run(TUNED, tmp_path, shard="1/2")
     assert one.waiting and not one.failed
-    run(TUNED, tmp_path, shard="2/2")
-    run(TUNED, tmp_path, shard="1/2")
-    assert run(TUNED, tmp_path).complete
-    table = load_records(tmp_path)
-    assert set(table["status"]) == {"done"}
+    two = run(TUNED, tmp_path, shard="2/2")
+    rest = run(TUNED, tmp_path, shard="1/2")
+    done = [cell for part in (one, two, rest) for cell in part.done]
+    assert len(done) == len(set(done)) == TUNED.size()
+    assert set(load_records(tmp_path)["status"]) == {"done"}
+
+
+def test_a_tuned_study_that_is_complete_stays_so_while_it_is_run_again(tmp_path: Path) -> None:
+    run(TUNED, tmp_path)
+    plans: list[int] = []
+    write = Store.write_study
+
+    def watched(store: Store, values: Any) -> None:
+        write(store, values)
+        plans.append(sum(state.state == "done" for state in states(store)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "write_study", watched)
+        assert run(TUNED, tmp_path).complete
+    assert set(plans) == {TUNED.size()}
+
+
+def test_a_full_disk_behind_standard_output_hides_no_failure(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [TRIPTYCH, "run", "quickstart", "--tasks", "blobs(steps=3, noise=1e38)", "--losses",
+             "infonce", "--seeds", "1", "--out", str(tmp_path)],
+            stdout=full, stderr=subprocess.PIPE, text=True, env=environment(), check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "1 cells failed:" in done.stderr
+    assert "This tries them again: triptych run quickstart" in done.stderr
+
+
+DAEMON = """
+import os, time
+from triptych_example import Blobs
+
+class Daemon(Blobs):
+    def load(self, randomness):
+        if os.fork() == 0:
+            os.setsid()
+            time.sleep(60)
+            os._exit(0)
+        raise RuntimeError("and left a daemon")
+"""
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_daemon_that_a_plugin_leaves_holds_nobody_up(
+    tmp_path: Path, plugin: Callable[..., None]
+) -> None:
+    plugin("daemons", "tasks:daemon = daemons:Daemon", DAEMON)
+    started = time.monotonic()
+    study = Study("s", tasks=["daemon(steps=3)"], losses=["infonce"], seeds=1)
+    summary = run(study, tmp_path / "run", engine="local(jobs=1)")
+    assert len(summary.failed) == 2
+    assert all("and left a daemon" in reason for reason in summary.failed.values())
+    assert time.monotonic() - started < 50
 
 
 @pytest.mark.parametrize("shard", ["", "0/2", "3/2", "1", "1/0", "a/b", "-1/2", "1/2/3"])

@@ -1,0 +1,367 @@
+"""The dask engine: cells on a cluster, brought there by dask.distributed and dask-jobqueue."""
+
+import logging
+import math
+import os
+import shutil
+import threading
+import time
+import uuid
+import weakref
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from harness.cells import Cell
+from harness.engines import Engine, Event, Job, Resources
+from harness.errors import InputError, require, require_choice, require_number
+from harness.processes import GRACE, WorkerProcess
+
+CLUSTERS = {
+    "slurm": "SLURMCluster",
+    "pbs": "PBSCluster",
+    "sge": "SGECluster",
+    "lsf": "LSFCluster",
+    "htcondor": "HTCondorCluster",
+    "oar": "OARCluster",
+}
+"""What ``dask_jobqueue`` calls the queueing systems."""
+
+CONNECT = 5.0
+"""Seconds that a scheduler has to answer."""
+
+TICK = 1.0
+"""Seconds between two looks at the scheduler, and between two reports of a cell's step."""
+
+UPKEEP = 30.0
+"""Seconds after which lost jobs of a queueing system are asked for again."""
+
+DEATHS = 4
+"""Workers that may die under a cell before it is given up."""
+
+TOPIC = "triptych"
+"""Where the workers tell how far they are. Only progress: results are in the store."""
+
+log = logging.getLogger("harness")
+
+
+class Dask(Engine):
+    """Cells on the workers of a dask cluster, each in a fresh interpreter there.
+
+    With an address, a scheduler that runs already; with a queueing system's name, workers
+    in its jobs, as dask's own YAML files say; with neither, workers on this machine.
+    A cluster that this engine started is kept until the engine is dropped, so that the
+    phases of a run share it; the interpreters leave at the end of each phase.
+
+    What goes through dask are plain values and functions of this module, but its own
+    protocol pickles: whoever reaches the scheduler's port can run code on every machine
+    of the cluster. Keep it on a private network, or switch on TLS in dask's configuration.
+
+    Args:
+        address: of a scheduler, such as ``tcp://head:8786``.
+        cluster: a queueing system: slurm, pbs, sge, lsf, htcondor or oar.
+        jobs: of the queueing system; or cells at a time on this machine, 0: one a core.
+        patience: seconds to wait for a scheduler that is gone before giving up.
+
+    Raises:
+        InputError: where a setting is wrong, or the extra ``cluster`` is not installed.
+    """
+
+    def __init__(
+        self, *, address: str = "", cluster: str = "", jobs: int = 0, patience: float = 300.0
+    ) -> None:
+        require_number("jobs", jobs, at_least=0, whole=True)
+        require_number("patience", patience, at_least=0)
+        require_choice("cluster", cluster, ("", *CLUSTERS))
+        require(
+            not (address and (cluster or jobs)),
+            f"`address` must be alone: got {address!r} with cluster={cluster!r}, jobs={jobs}. "
+            "How many workers a scheduler has is said where they are started.",
+        )
+        require(
+            not cluster or jobs > 0,
+            f"`jobs` must be 1 or more with `cluster`: got {jobs}. Write how many jobs "
+            f"{cluster} is to be given, such as dask(cluster='{cluster}', jobs=8).",
+        )
+        for library in ("distributed", *(["dask_jobqueue"] if cluster else [])):
+            require(
+                find_spec(library) is not None,
+                f"The engine `dask` needs the library {library!r}, which is not installed. "
+                "Run `pip install 'triptych[cluster]'`.",
+            )
+        self.address, self.cluster, self.jobs, self.patience = address, cluster, jobs, patience
+        self.elsewhere = bool(address or cluster)
+        self._started: Any = None
+        self._client: Any = None
+
+    def open(self, folder: Path) -> "Engine":
+        """Connect to the scheduler, or start the cluster if there is none yet."""
+        self._unsettled: dict[Cell, tuple[Job, Resources]] = {}
+        self._futures: dict[str, tuple[Any, Cell]] = {}
+        self._news: SimpleQueue[Any] = SimpleQueue()
+        self._numbers: dict[Cell, int] = {}
+        self._attempts: Counter[Cell] = Counter()
+        self._round = uuid.uuid4().hex
+        try:
+            self._client = self._connect(CONNECT)
+        except (OSError, ValueError, TypeError, RuntimeError) as error:
+            answer = (
+                f"`address` must be a dask scheduler's: nobody answers at {self.address!r}. "
+                "Start one with `dask scheduler`, which prints its address."
+                if self.address
+                else "No dask cluster could be started. Its settings are in dask's YAML files: "
+                "see docs/clusters.md."
+            )
+            raise InputError(f"{answer} ({type(error).__name__}: {error})") from error
+        return super().open(folder)
+
+    def submit(self, job: Job, resources: Resources) -> None:
+        """Keep the cell for :meth:`events`."""
+        require(
+            resources.device in ("cpu", "cuda"),
+            f"`device` must be cpu or cuda on a cluster: got {resources.device!r}. Which GPU a "
+            "worker sees is said where it is started, by CUDA_VISIBLE_DEVICES.",
+        )
+        require(
+            self.elsewhere or resources.device == "cpu",
+            "The engine `dask` has GPUs only where its workers were given some. On this machine "
+            "use `--engine local`, or start workers with `--resources GPU=1` and name their "
+            "scheduler's address.",
+        )
+        self._unsettled[job.cell] = (job, resources)
+
+    def events(self) -> Iterator[Event]:
+        """Hand all cells to the scheduler, and yield what becomes of them."""
+        self._send(list(self._unsettled))
+        upkeep = time.monotonic()
+        quiet = True
+        while self._unsettled:
+            with suppress(Empty):
+                news = self._news.get(timeout=TICK)
+                quiet = False
+                yield from self._progress(news) if isinstance(news, dict) else self._ended(news)
+            if self._client.status != "running":
+                yield from self._wait_for_scheduler()
+            if time.monotonic() - upkeep > UPKEEP:
+                upkeep = time.monotonic()
+                if self.cluster:  # Jobs in place of those that met their time limit or died.
+                    self._started.scale(jobs=self.jobs)
+                if quiet:
+                    log.warning(
+                        "No worker has taken a cell yet: waiting. Has the cluster workers (for "
+                        "GPUs, started with `--resources GPU=1`)?"
+                    )
+                    quiet = False
+
+    def close(self) -> None:
+        """Cancel what waits, and have the workers save the state of what runs."""
+        client, self._client = self._client, None
+        if client is None:
+            return
+        if client.status == "running":
+            with suppress(OSError):  # The scheduler is gone, and its workers leave by themselves.
+                client.cancel([future for future, _ in self._futures.values()], force=True)
+                client.run(stop, self._round, on_error="ignore")
+        self._futures.clear()
+        client.close()
+
+    def _connect(self, timeout: float) -> Any:
+        """Return a client of the scheduler, which has so many seconds to answer.
+
+        Raises:
+            OSError, ValueError, TypeError, RuntimeError: where there is none, or TLS is missing.
+        """
+        from distributed import Client
+
+        if not self.address and self._started is None:
+            self._started = self._start()
+            weakref.finalize(self, _close, self._started)
+        client = Client(self.address or self._started, timeout=timeout, set_as_default=False)
+        news = self._news  # Not `self`, which would be kept, and its cluster with it.
+        client.subscribe_topic(TOPIC, lambda event: news.put(event[1]))
+        return client
+
+    def _start(self) -> Any:
+        """Start a cluster: of a queueing system's jobs, or of threads of this process.
+
+        A thread is enough for a worker here: it only waits for its interpreter.
+        """
+        if self.cluster:
+            import dask_jobqueue
+
+            kind = getattr(dask_jobqueue, CLUSTERS[self.cluster])
+            command = kind.job_cls.submit_command.split()[0]
+            if shutil.which(command) is None:  # Dask would log that, and wait.
+                raise FileNotFoundError(f"the command {command!r} is not to be found here")
+            cluster = kind()
+            cluster.scale(jobs=self.jobs)
+            return cluster
+        from distributed import LocalCluster
+
+        return LocalCluster(
+            n_workers=1,
+            threads_per_worker=self.jobs or None,
+            processes=False,
+            memory_limit=0,
+            silence_logs=logging.ERROR,
+            dashboard_address="127.0.0.1:0",  # There is no way to have none.
+            worker_dashboard_address="127.0.0.1:0",
+        )
+
+    def _send(self, cells: list[Cell]) -> None:
+        """Hand cells to the scheduler."""
+        for cell in cells:
+            job, resources = self._unsettled[cell]
+            gpu = math.floor(1e6 / resources.slots_per_gpu) / 1e6  # Three thirds must fit.
+            future = self._client.submit(
+                run_job,
+                job.to_dict(),
+                resources.device,
+                self._round,
+                key=f"run_job-{uuid.uuid4().hex}",
+                resources={"GPU": gpu} if resources.device == "cuda" else None,
+                pure=False,
+            )
+            self._futures[future.key] = (future, cell)
+            future.add_done_callback(self._news.put)
+
+    def _progress(self, news: dict[str, Any]) -> Iterator[Event]:
+        """Yield what a worker told, if it is about a cell of ours."""
+        cell = Cell(**news["cell"])
+        if news["round"] != self._round or cell not in self._unsettled:
+            return
+        if news["kind"] == "started":
+            self._attempts[cell] += 1
+        if cell not in self._numbers:
+            taken = set(self._numbers.values())
+            self._numbers[cell] = min(set(range(1, len(taken) + 2)) - taken)
+        steps = {name: news[name] for name in ("step", "steps", "loss")}
+        yield Event(news["kind"], cell, self._numbers[cell], **steps)
+
+    def _ended(self, future: Any) -> Iterator[Event]:
+        """Yield what became of a cell, or hand it to the scheduler once more."""
+        _, cell = self._futures.pop(future.key, (None, None))
+        if cell not in self._unsettled:
+            return
+        try:
+            outcome = future.result(timeout=CONNECT)
+        except Exception as error:
+            name = type(error).__name__
+            self._attempts[cell] += 1
+            # Dask counts every worker that died with the cell in its queue, never started.
+            unlucky = name == "KilledWorker" and self._attempts[cell] <= DEATHS
+            if future.status == "error" and not unlucky:
+                yield self._settled(cell, kind="failed", reason=f"{name}: {error}")
+            elif self._client.status == "running":
+                self._send([cell])
+            return
+        yield self._settled(cell, **outcome)
+
+    def _settled(self, cell: Cell, **outcome: Any) -> Event:
+        del self._unsettled[cell]
+        return Event(cell=cell, worker=self._numbers.pop(cell, 0), **outcome)
+
+    def _wait_for_scheduler(self) -> Iterator[Event]:
+        """Find the scheduler again and hand it all cells anew, or give them up."""
+        log.warning("The scheduler is gone: waiting for it, %g s at most.", self.patience)
+        self._futures.clear()
+        deadline = time.monotonic() + self.patience
+        while self._client.status == "connecting":  # It tries by itself, for a while.
+            time.sleep(TICK / 10)
+        while True:
+            self._client.close()
+            left = max(TICK, deadline - time.monotonic())
+            try:
+                self._client = self._connect(min(CONNECT, left))
+                self._send(list(self._unsettled))
+                return
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    reason = f"The scheduler was gone for {self.patience:g} s: {error}"
+                    break
+                time.sleep(TICK)
+        for cell in list(self._unsettled):
+            yield self._settled(cell, kind="failed", reason=reason)
+
+
+def _close(cluster: Any) -> None:
+    try:
+        cluster.close()
+    except Exception as error:  # Such as a job that could not be cancelled.
+        log.warning("The cluster was not closed: %s: %s", type(error).__name__, error)
+
+
+# What follows runs in a dask worker.
+
+_lock = threading.Lock()
+_idle: list[WorkerProcess] = []
+_busy: dict[WorkerProcess, str] = {}
+_over: set[str] = set()
+
+
+def run_job(job: dict[str, Any], device: str, of_round: str) -> dict[str, str]:
+    """Run a job in an interpreter of this dask worker, and return its last event."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    last = -TICK
+    with _interpreter(of_round) as interpreter:
+        for event in interpreter.run(Job.from_dict(job), device):
+            now = time.monotonic()
+            if event.settled:
+                break
+            if event.kind == "started" or now - last >= TICK:
+                last = now
+                news = {
+                    "round": of_round,
+                    "cell": job["cell"],
+                    "kind": event.kind,
+                    "step": event.step,
+                    "steps": event.steps,
+                    "loss": event.loss,
+                }
+                with suppress(OSError, RuntimeError):  # The worker leaves, or has lost touch.
+                    worker.log_event(TOPIC, news)
+    return {"kind": event.kind, "reason": event.reason, "details": event.details}
+
+
+def stop(of_round: str) -> None:
+    """Stop the interpreters that run cells of a round, and those that run none."""
+    with _lock:
+        _over.add(of_round)
+        idle, _idle[:] = list(_idle), []
+        busy = [interpreter for interpreter, its in _busy.items() if its == of_round]
+    for interpreter in busy:
+        interpreter.ask_to_stop()
+    threading.Thread(target=_wind_up, args=(idle, busy), daemon=True).start()
+
+
+@contextmanager
+def _interpreter(of_round: str) -> Iterator[WorkerProcess]:
+    """Lend an interpreter: starting one takes seconds, so they are used again."""
+    with _lock:
+        if of_round in _over:
+            raise RuntimeError("the run was stopped")
+        interpreter = _idle.pop() if _idle else WorkerProcess(os.getpid())
+        _busy[interpreter] = of_round
+    try:
+        yield interpreter
+    finally:
+        with _lock:
+            del _busy[interpreter]
+            over = of_round in _over
+            if not over:
+                _idle.append(interpreter)
+        if over:
+            interpreter.finish()
+
+
+def _wind_up(idle: list[WorkerProcess], busy: list[WorkerProcess]) -> None:
+    for interpreter in idle:
+        interpreter.finish()
+    for interpreter in busy:
+        interpreter.kill(after=GRACE)
