@@ -125,6 +125,7 @@ def run_command(
     and with more seeds or losses it adds them. Several runs on one folder share the work.
     """
     command = shlex.join(["triptych", *sys.argv[1:]])
+    sys.stdout = terminal.Unfailing(sys.stdout)
     with _input_errors():
         if tensorboard:
             _require_tensorboard()
@@ -158,16 +159,13 @@ def run_command(
             raise typer.Exit(INTERRUPTED) from None
         seconds = time.monotonic() - started
         terminal.report_losses(summary, folder, command)
-        try:
-            if log is Log.json:
-                terminal.report_json(summary, seconds, command)
-            else:
-                terminal.report(summary, folder, seconds)
-                finished = (*summary.done, *summary.skipped, *summary.shared)
-                if any(cell.scored == "test" for cell in finished):
-                    _show(_board([folder], None, None, published=False))
-        except OSError as error:  # Nobody reads, or into a full disk: the run is what counts.
-            err.print(escape(f"The board could not be shown: {error}"), style="red")
+        if log is Log.json:
+            terminal.report_json(summary, seconds, command)
+        else:
+            terminal.report(summary, folder, seconds)
+            finished = (*summary.done, *summary.skipped, *summary.shared)
+            if any(cell.scored == "test" for cell in finished):
+                _show(_board([folder], None, None, published=False))
     if not summary.complete:
         raise typer.Exit(1)
 

@@ -2,17 +2,18 @@
 
 import io
 import json
+import os
 import re
 import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -34,6 +35,45 @@ CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 """Characters that move cursors and name windows; a plugin's error may hold any."""
 out = Console(highlight=False, emoji=False)
 err = Console(stderr=True, highlight=False, emoji=False)
+
+
+class Unfailing(io.TextIOBase):
+    """Standard output that may fail: nobody reads any more, or its disk is full.
+
+    That is said once on standard error, and the run goes on: records are what counts.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Write ``text``, if that is still possible."""
+        with self._bearing():
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Pass on what is buffered, if that is still possible."""
+        with self._bearing():
+            self.stream.flush()
+
+    def fileno(self) -> int:
+        """Return the stream's."""
+        return self.stream.fileno()
+
+    def isatty(self) -> bool:
+        """Return the stream's."""
+        return self.stream.isatty()
+
+    @contextmanager
+    def _bearing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            err.print(escape(f"Standard output: {error}. What follows is not shown."))
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.stream.fileno())  # Where the buffer can go, now and at the end.
+            os.close(nowhere)
 
 
 def escape(text: str) -> str:
@@ -147,8 +187,7 @@ def progress(*, as_json: bool = False) -> "Iterator[Listener]":
                 f"{clock(time.monotonic() - started)}  {event.kind:<7}  {event.cell}"
                 + (f": {event.reason}" if event.reason else "")
             )
-            with suppress(OSError):  # Nobody reads any more: that does not stop the run.
-                print(CONTROL.sub(_named, line), flush=True)
+            print(CONTROL.sub(_named, line), flush=True)
 
         yield print_line
         return
@@ -208,8 +247,7 @@ def _print_json(event: "Event", summary: "Summary") -> None:
         "settled": summary.settled,
         "expected": summary.expected,
     }
-    with suppress(OSError):  # Nobody reads any more: that does not stop the run.
-        print(json.dumps(values), flush=True)
+    print(json.dumps(values), flush=True)
 
 
 def report_json(summary: "Summary", seconds: float, command: str) -> None:
