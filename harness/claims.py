@@ -4,9 +4,9 @@ A claim only saves work. What keeps records right is that each appears whole, th
 runs of one cell make the same one, and that a good one is never run again: were two
 processes ever to hold the same claim, the cell would be run twice, and nothing else.
 
-What is relied on, of a local or a network file system: creating a file exclusively
-(O_EXCL) succeeds for one process alone, renaming is atomic, and a file opened anew
-shows what was in it when a writer last closed it. No locks are asked for, and no two
+What is relied on, of a local or a network file system: giving a file a name that must
+not be taken (link, or O_EXCL where there are no links) succeeds for one process alone,
+renaming is atomic, and a file opened anew shows what was in it when a writer last closed it. No locks are asked for, and no two
 machines' clocks decide who runs a cell: a claim expires when its text has not changed
 for ``LEASE`` seconds of the observer's own clock, and at once where its owner is a
 process of this machine that is gone. It says that the process lives, not that its cell
@@ -14,6 +14,7 @@ gets on.
 """
 
 import json
+import os
 import threading
 import time
 import uuid
@@ -117,13 +118,27 @@ def take(path: Path) -> Claim | None:
 
 
 def _create(claim: Claim) -> None:
-    with claim.path.open("x", encoding="utf-8") as file:
+    """Write the claim where there is none: whole, so that it always says whose it is.
+
+    Raises:
+        FileExistsError: where there is one.
+        OSError: where it cannot be written.
+    """
+    temporary = temporary_beside(claim.path)
+    try:
+        temporary.write_text(claim.text(), encoding="utf-8")
         try:
-            file.write(claim.text())
-            file.flush()
-        except OSError:  # A full disk: created, and empty.
-            claim.path.unlink(missing_ok=True)
-            raise
+            os.link(temporary, claim.path)
+        except FileExistsError:
+            # NFS may ask twice, where the answer to the first time was lost.
+            if temporary.stat().st_nlink == 1:
+                raise
+        except OSError:  # A file system without hard links: not whole for a moment.
+            with claim.path.open("x", encoding="utf-8") as file:
+                file.write(claim.text())
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def set_aside(path: Path, text: str) -> None:

@@ -18,6 +18,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Install the third party's plugins before any test asks for entry points."""
     # Several pytest processes share the machine's cores, and scores are one thread's.
     os.environ["OMP_NUM_THREADS"] = "1"
+    # A core each: a run has a worker a core, and each worker imports torch for seconds.
+    number = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
+    if number and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(number) % len(cores)]})
     folder = Path(config.rootpath) / ".pytest_cache" / f"thirdparty-{os.getpid()}"
     install(THIRD_PARTY, folder)
     sys.path.append(str(folder))

@@ -140,6 +140,32 @@ def test_an_owner_that_cannot_read_its_claim_keeps_it(
         assert path.exists()
 
 
+def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*paths: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(claims.os, "link", refused)
+    claim = claims.take(tmp_path / "claim.json")
+    assert claim is not None
+    with claim:
+        assert claims.take(tmp_path / "claim.json") is None
+        assert claims.owner_of(claims.read(claim.path)) == this_process()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_link_whose_answer_was_lost_is_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = os.link
+
+    def twice(one: Path, two: Path) -> None:
+        link(one, two)
+        link(one, two)
+
+    monkeypatch.setattr(claims.os, "link", twice)
+    assert claims.take(tmp_path / "claim.json") is not None
+
+
 def test_while_the_file_system_fails_nothing_is_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

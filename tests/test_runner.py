@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -19,6 +20,7 @@ from harness.identity import identify
 from harness.local import Local
 from harness.records import Store
 from harness.runner import Interrupted, Summary, run
+from harness.status import states
 from harness.study import Study
 from harness.table import load_records
 
@@ -420,9 +422,17 @@ TUNED = Study(
 )
 
 
-def test_the_best_trial_on_validation_is_run_with_fresh_seeds(tmp_path: Path) -> None:
-    summary = run(TUNED, tmp_path)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete run of the tuned study: not to be written to."""
+    folder = tmp_path_factory.mktemp("tuned")
+    summary = run(TUNED, folder)
     assert len(summary.done) == summary.expected == 12 + 8
+    return folder
+
+
+def test_the_best_trial_on_validation_is_run_with_fresh_seeds(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     found = load_records(tmp_path)
     tuning = found[found["stage"] == "tuning"]
     assert set(tuning["split"]) == {"validation"}
@@ -466,13 +476,13 @@ def test_no_test_score_is_read_before_the_settings_are_chosen(
     choose = runner.choose
 
     def watched(*given: Any) -> Any:
-        chosen_at.append(len(log.read_text().splitlines()))
+        chosen_at.append(len(log.read_text().splitlines()) if log.exists() else 0)
         return choose(*given)
 
     monkeypatch.setattr(runner, "choose", watched)
     run(TUNED.but(tasks=["spy(steps=3)"]), tmp_path / "run", engine="local(jobs=2)")
     asked = log.read_text().splitlines()
-    assert chosen_at == [12]
+    assert chosen_at == [0, 12], "what an earlier run chose; then with all trials"
     assert set(asked[:12]) == {"validation"}
     assert asked[12:].count("test") == 8, "test is looked at once a cell of the board"
     for record in Store(tmp_path / "run").records():
@@ -480,7 +490,7 @@ def test_no_test_score_is_read_before_the_settings_are_chosen(
             assert set(record.scores) == {"validation"}
 
 
-def test_tuning_resumes(tmp_path: Path) -> None:
+def test_tuning_resumes(whole: Path, tmp_path: Path) -> None:
     """Stopped in the middle of the trials: the same call goes on to the same board."""
 
     def interrupt(event: Event, summary: Summary) -> None:
@@ -494,8 +504,7 @@ def test_tuning_resumes(tmp_path: Path) -> None:
     waiting = found[(found["status"] == "missing") & (found["stage"] == "final")]
     assert "infonce[tuned]" in set(waiting["loss"])
     run(TUNED, tmp_path / "stopped")
-    run(TUNED, tmp_path / "whole")
-    assert scores(tmp_path / "stopped") == scores(tmp_path / "whole")
+    assert scores(tmp_path / "stopped") == scores(whole)
 
 
 class LosesATrial(Failing):
@@ -534,14 +543,16 @@ def test_the_default_folder_has_the_studys_name(
     assert len(list(Path("runs/mine/records").iterdir())) == 2
 
 
-def test_what_is_done_stays_on_the_board_while_trials_are_added(tmp_path: Path) -> None:
+def test_what_is_done_stays_on_the_board_while_trials_are_added(
+    whole: Path, tmp_path: Path
+) -> None:
     """More trials, stopped among them: the cells that need no choice are shown as before."""
 
     def interrupt(event: Event, summary: Summary) -> None:
         if event.kind == "done":
             raise KeyboardInterrupt
 
-    run(TUNED, tmp_path)
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     more = TUNED.but(tuning={"trials": 4, "seeds": 2})
     with pytest.raises(Interrupted):
         run(more, tmp_path, listen=interrupt)
@@ -550,3 +561,20 @@ def test_what_is_done_stays_on_the_board_while_trials_are_added(tmp_path: Path) 
     states = final.groupby("loss")["status"].agg(set).to_dict()
     assert states["adnce"] == states["untrained"] == {"done"}
     assert states["margin[tuned]"] == states["infonce[tuned]"] == {"missing"}
+
+
+def test_a_tuned_study_that_is_complete_stays_so_while_it_is_run_again(
+    whole: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    plans: list[int] = []
+    write = Store.write_study
+
+    def watched(store: Store, values: Any) -> None:
+        write(store, values)
+        plans.append(sum(state.state == "done" for state in states(store)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "write_study", watched)
+        assert run(TUNED, tmp_path).complete
+    assert set(plans) == {TUNED.size()}
