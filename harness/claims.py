@@ -6,11 +6,11 @@ processes ever to hold the same claim, the cell would be run twice, and nothing 
 
 What is relied on, of a local or a network file system: giving a file a name that must
 not be taken (link, or O_EXCL where there are no links) succeeds for one process alone,
-renaming is atomic, and a file opened anew shows what was in it when a writer last closed it. No locks are asked for, and no two
-machines' clocks decide who runs a cell: a claim expires when its text has not changed
-for ``LEASE`` seconds of the observer's own clock, and at once where its owner is a
-process of this machine that is gone. It says that the process lives, not that its cell
-gets on.
+renaming is atomic, and a file opened anew shows what was in it when a writer last closed
+it. No locks are asked for, and no two machines' clocks decide who runs a cell: a claim
+expires when its text has not changed for ``LEASE`` seconds of the observer's own clock,
+and at once where its owner is a process of this machine that is gone. It says that the
+process lives, not that its cell gets on.
 """
 
 import json
