@@ -4,7 +4,6 @@ import json
 import math
 import subprocess
 import sys
-import time
 from io import StringIO
 from typing import Any
 
@@ -283,19 +282,6 @@ def test_a_loss_that_is_not_above_untrained_is_named() -> None:
     (note,) = [note for note in board.notes if "untrained" in note]
     assert note.startswith("Not shown to be better than untrained: adnce on t, infonce on t.")
     assert row(board, "t", "accuracy", "hcl")["learned"]
-
-
-def test_a_large_board_is_quick() -> None:
-    """Work that grows with the square of the rows would take minutes here."""
-    generator = np.random.default_rng(0)
-    losses = {f"loss{i}": generator.normal(80, 1, size=10).tolist() for i in range(400)}
-    records = table({("t", "image", "accuracy"): {"infonce": losses["loss0"], **losses}})
-    started = time.process_time()
-    board = leaderboard(records)
-    texts = [text() for _, text in files(board)]
-    assert time.process_time() - started < 8, "1.3 seconds on an idle machine"
-    assert len(board.rows) == 401
-    assert all(texts)
 
 
 def test_what_a_board_does_not_need_is_not_loaded() -> None:

@@ -230,6 +230,8 @@ class Daemon(Blobs):
     def load(self, randomness):
         if os.fork() == 0:
             os.setsid()
+            with open(os.environ["DAEMON_LOG"], "a") as log:
+                log.write(f"{os.getpid()}\\n")
             time.sleep(60)
             os._exit(0)
         raise RuntimeError("and left a daemon")
@@ -238,15 +240,19 @@ class Daemon(Blobs):
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_daemon_that_a_plugin_leaves_holds_nobody_up(
-    tmp_path: Path, plugin: Callable[..., None]
+    tmp_path: Path, plugin: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    log = tmp_path / "daemons"
+    monkeypatch.setenv("DAEMON_LOG", str(log))
     plugin("daemons", "tasks:daemon = daemons:Daemon", DAEMON)
     started = time.monotonic()
     study = Study("s", tasks=["daemon(steps=3)"], losses=["infonce"], seeds=1)
     summary = run(study, tmp_path / "run", engine="local(jobs=1)")
     assert len(summary.failed) == 2
     assert all("and left a daemon" in reason for reason in summary.failed.values())
-    assert time.monotonic() - started < 50
+    assert time.monotonic() - started < 300, "it waited for the daemon"
+    for pid in map(int, wait_for(lambda: log.read_text().split() if log.exists() else [])):
+        os.kill(pid, signal.SIGKILL)  # Alive: the run was over before they were.
 
 
 @pytest.mark.parametrize("shard", ["", "0/2", "3/2", "1", "1/0", "a/b", "-1/2", "1/2/3"])
