@@ -184,15 +184,21 @@ def run_one(
 ) -> Event:
     """Run one cell into ``folder``, in a worker process like any other; return its last event.
 
+    What became of it there before, with the same code and data, is not tried again.
+
     Raises:
         InputError: where a plugin, its data or the device is not to be had.
     """
     resources = Resources(provenance.choose_device(device))
     forget()
-    job = Job(cell, identify(cell).key, str(Store(folder).folder))
-    with Local(jobs=1) as engine:
-        engine.open(Path(job.folder))
-        engine.submit(job, resources)
+    key, store = identify(cell).key, Store(folder)
+    known = store.failure(cell, key)
+    if store.has(cell, key):
+        return Event("done", cell)
+    if known is not None and known.outcome == "diverged":
+        return Event("diverged", cell, reason=known.reason)
+    with Local(jobs=1).open(store.folder) as engine:
+        engine.submit(Job(cell, key, str(store.folder)), resources)
         for event in engine.events():
             listen(event)
     return event

@@ -372,6 +372,13 @@ def _words(line: str) -> list[str]:
 
 
 def test_one_cell_that_fails_says_so(tmp_path: Path) -> None:
-    event = run_one(Cell("blobs(steps=2, noise=1e38)", "siamese", "infonce", 0), tmp_path)
-    assert event.kind == "diverged"
-    assert "diverged at step 1 of 2" in event.reason
+    for _ in range(2):
+        event = run_one(Cell("blobs(steps=2, noise=1e38)", "siamese", "infonce", 0), tmp_path)
+        assert event.kind == "diverged"
+        assert "diverged at step 1 of 2" in event.reason
+
+
+def test_one_cell_that_is_done_is_not_run_again(tmp_path: Path) -> None:
+    cell = Cell("blobs(steps=2)", "siamese", "infonce", 0)
+    assert [run_one(cell, tmp_path).kind for _ in range(2)] == ["done", "done"]
+    assert list(starts(tmp_path).values()) == [1]
