@@ -58,8 +58,7 @@ def attempt(
         return {"kind": "claimed", "reason": "another run on this folder has it"}
 
     with claim:
-        known = store.failure(cell, key)
-        if store.has(cell, key) or (known is not None and known.outcome == "diverged"):
+        if store.settled(cell, key) is not None:
             return {"kind": "claimed", "reason": "another run on this folder has finished it"}
         with suppress(OSError):
             store.failure_path(cell).unlink(missing_ok=True)  # That was another attempt.

@@ -1,5 +1,6 @@
 """Cells: what a study is made of, a record is of, and an engine runs."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -61,3 +62,8 @@ class Planned:
     cell: Cell
     label: str
     trial: int | None = None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Planned":
+        """Return the cell and place of an entry of a written plan."""
+        return cls(Cell(**values["cell"]), values["label"], values.get("trial"))

@@ -150,10 +150,9 @@ def run_command(
                     listen=listen,
                 )  # fmt: skip
         except Interrupted as stop:
-            kept = sum(len(getattr(stop.summary, name)) for name in ("done", "skipped", "shared"))
             err.print(
-                f"Stopped. {kept} of {stop.summary.expected} cells are on disk under "
-                f"{escape(str(folder))}; the same command goes on from there.",
+                f"Stopped. {len(stop.summary.recorded)} of {stop.summary.expected} cells are on "
+                f"disk under {escape(str(folder))}; the same command goes on from there.",
                 soft_wrap=True,
             )
             raise typer.Exit(INTERRUPTED) from None
@@ -163,8 +162,7 @@ def run_command(
             terminal.report_json(summary, seconds, command)
         else:
             terminal.report(summary, folder, seconds)
-            finished = (*summary.done, *summary.skipped, *summary.shared)
-            if any(cell.scored == "test" for cell in finished):
+            if any(cell.scored == "test" for cell in summary.recorded):
                 _show(_board([folder], None, None, published=False))
     if not summary.complete:
         raise typer.Exit(1)

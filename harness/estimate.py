@@ -141,15 +141,11 @@ def left(study: Study, folder: str | Path | None) -> list[Cell]:
     store = Store(folder)
     keys = {record.key for record in store.records()}
     done = {
-        Place.of(Cell(**place["cell"]), place["label"], place.get("trial"))
+        Place.of(Planned.from_dict(place))
         for place in store.study().get("plan", [])
         if place["key"] in keys
     }
-    return [
-        planned.cell
-        for planned in every
-        if Place.of(planned.cell, planned.label, planned.trial) not in done
-    ]
+    return [planned.cell for planned in every if Place.of(planned) not in done]
 
 
 def all_cells(study: Study) -> Sequence[Planned]:

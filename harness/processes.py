@@ -17,6 +17,9 @@ from harness.records import Store
 GRACE = 5.0
 """Seconds that a worker has for a last checkpoint when it is asked to stop."""
 
+TERMINATED = 128 + signal.SIGTERM
+"""Its exit status when it was."""
+
 
 class WorkerProcess:
     """A fresh interpreter that runs one job after another: see ``harness.worker``.
@@ -160,7 +163,7 @@ def _bury(process: "subprocess.Popen[str]") -> None:
 
 
 def _ending(status: int) -> str:
-    if status == 128 + signal.SIGTERM:
+    if status == TERMINATED:
         return "was told to stop, by SIGTERM"
     if status >= 0:
         return f"ended with status {status}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from harness.cells import TUNED, Cell
 from harness.files import write_atomically
@@ -147,6 +147,13 @@ class Store:
         """Return what became of ``cell`` with this key, if it failed when last tried."""
         found = self.failure_at(self.failure_path(cell))
         return found if found is not None and found.key == key else None
+
+    def settled(self, cell: Cell, key: str) -> "Literal['done'] | Failure | None":
+        """Return what needs no other attempt: ``done``, or how the cell diverged; else None."""
+        if self.has(cell, key):
+            return "done"
+        failure = self.failure(cell, key)
+        return failure if failure is not None and failure.outcome == "diverged" else None
 
     def failure_at(self, path: Path) -> "Failure | None":
         """Return the failure in ``path``, or None where it is missing or cannot be read."""

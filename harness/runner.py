@@ -50,6 +50,11 @@ class Summary:
     diverged: dict[Cell, str] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def recorded(self) -> list[Cell]:
+        """Return the cells that have a record, whoever ran them."""
+        return [*self.done, *self.skipped, *self.shared]
+
     def accounted(self) -> Iterable[Cell]:
         """Return the cells that need no more waiting for."""
         return chain(*self._accounts)
@@ -192,11 +197,11 @@ def run_one(
     resources = Resources(provenance.choose_device(device))
     forget()
     key, store = identify(cell).key, Store(folder)
-    known = store.failure(cell, key)
-    if store.has(cell, key):
+    settled = store.settled(cell, key)
+    if settled == "done":
         return Event("done", cell)
-    if known is not None and known.outcome == "diverged":
-        return Event("diverged", cell, reason=known.reason)
+    if settled is not None:
+        return Event("diverged", cell, reason=settled.reason)
     with Local(jobs=1).open(store.folder) as engine:
         engine.submit(Job(cell, key, str(store.folder)), resources)
         for event in engine.events():
@@ -220,8 +225,7 @@ class _Run:
         self.resources, self.options, self.listen = resources, options, listen
         # Every so manieth place: neighbours take alike long. Whatever is chosen later.
         first, parts = options.shard
-        places = [Place.of(p.cell, p.label, p.trial) for p in all_cells(study)]
-        self.own = set(places[first::parts])
+        self.own = set(list(map(Place.of, all_cells(study)))[first::parts])
         self.summary = Summary(expected=len(self.own))
         self.keys: dict[Cell, str] = {}
         self.unplanned: dict[Cell, str] = {}
@@ -229,7 +233,7 @@ class _Run:
 
     def work(self, phase: Sequence[Planned], plan: Sequence[Planned]) -> None:
         """Run the cells of ``phase``; ``plan`` is all that is known of the study by now."""
-        own = [p.cell for p in phase if Place.of(p.cell, p.label, p.trial) in self.own]
+        own = [planned.cell for planned in phase if Place.of(planned) in self.own]
         cells = list(dict.fromkeys(own))
         self.summary.expected -= len(own) - len(cells)  # One cell may have several places.
         self.summary.cells += cells
@@ -256,15 +260,12 @@ class _Run:
 
     def _known(self, cell: Cell, account: list[Cell]) -> bool:
         """Return whether it is known what became of ``cell``; a record goes to ``account``."""
-        key = self.keys[cell]
-        if self.store.has(cell, key):
+        settled = self.store.settled(cell, self.keys[cell])
+        if settled == "done":
             account.append(cell)
-            return True
-        failure = self.store.failure(cell, key)
-        if failure is not None and failure.outcome == "diverged":
-            self.summary.diverged[cell] = failure.reason
-            return True
-        return False
+        elif settled is not None:
+            self.summary.diverged[cell] = settled.reason
+        return settled is not None
 
     def _drive(self, cells: Sequence[Cell]) -> list[Cell]:
         """Hand the cells to the engine, and keep account of what becomes of them.

@@ -1,7 +1,7 @@
 """The table that boards are made from: a folder's records, and the cells without one."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.cells import TUNED, UNTRAINED, Cell
+from harness.cells import TUNED, UNTRAINED, Cell, Planned
 from harness.errors import InputError
 from harness.records import Record, Store
 
@@ -33,9 +33,10 @@ class Place:
     seed: int
 
     @classmethod
-    def of(cls, cell: Cell, label: str, trial: int | None = None) -> "Place":
-        """Return the place of ``cell`` in the row ``label``."""
-        return cls(cell.task, cell.method, label, cell.stage, trial, cell.seed)
+    def of(cls, planned: Planned) -> "Place":
+        """Return the place of a planned cell."""
+        cell = planned.cell
+        return cls(cell.task, cell.method, planned.label, cell.stage, planned.trial, cell.seed)
 
 
 @dataclass
@@ -157,7 +158,7 @@ def _read_plan(store: Store, plan: _Plan, notes: list[str]) -> None:
                 "there are left out."
             )
     for planned in study["plan"]:
-        place = _place(planned)
+        place = Place.of(Planned.from_dict(planned))
         if place.label in other:
             plan.left_out.add(planned["key"])
             continue
@@ -166,11 +167,7 @@ def _read_plan(store: Store, plan: _Plan, notes: list[str]) -> None:
             plan.current.add(planned["key"])
         plan.planned.setdefault(place, []).append((store, planned))
     for planned in study.get("earlier", []):
-        plan.places.setdefault(planned["key"], []).append(_place(planned))
-
-
-def _place(planned: Mapping[str, Any]) -> Place:
-    return Place.of(Cell(**planned["cell"]), planned["label"], planned.get("trial"))
+        plan.places.setdefault(planned["key"], []).append(Place.of(Planned.from_dict(planned)))
 
 
 def _placed(record: Record, plan: _Plan) -> list[_Found]:
@@ -182,7 +179,7 @@ def _placed(record: Record, plan: _Plan) -> list[_Found]:
         return [_Found(record, place, planned) for place in dict.fromkeys(places)]
     if cell.stage == "tuning" or record.key in plan.left_out:
         return []  # Of a budget that is not, or no longer, the board's.
-    return [_Found(record, Place.of(cell, cell.loss), planned=False)]
+    return [_Found(record, Place.of(Planned(cell, cell.loss)), planned=False)]
 
 
 def _as_planned(candidates: Iterable[_Found], plan: _Plan, notes: list[str]) -> Iterator[_Found]:

@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from harness.processes import GRACE, TERMINATED
+
 SECONDS_BETWEEN_STEPS = 0.2
 """At most so often does a worker say where it is."""
-
-TERMINATED = 128 + signal.SIGTERM
 
 
 def main() -> None:
@@ -107,8 +107,6 @@ def _leave(parent: int) -> None:
 
 def _leave_with_parent(parent: int) -> None:
     """Once the main process is gone, save what can be saved, and end with all children."""
-    from harness.processes import GRACE
-
     while os.getppid() == parent:
         time.sleep(1)
     os.kill(os.getpid(), signal.SIGTERM)

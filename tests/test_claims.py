@@ -108,36 +108,35 @@ def test_a_sign_of_life_starts_the_lease_anew(
         now[0] += claims.LEASE - 1
 
 
-def test_an_owner_says_that_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> claims.Claim:
+    """A claim of this process, whose owner says every moment that it is there."""
     monkeypatch.setattr(claims, "BEAT", 0.01)
-    path = tmp_path / "claim.json"
-    claim = claims.take(path)
-    assert claim is not None
+    taken = claims.take(tmp_path / "claim.json")
+    assert taken is not None
+    return taken
+
+
+def test_an_owner_says_that_it_is_there(tmp_path: Path, claim: claims.Claim) -> None:
     texts = set()
     with claim:
         claim.step, claim.steps = 7, 9
         deadline = time.monotonic() + 20
         while len(texts) < 4 and time.monotonic() < deadline:
-            texts.add(path.read_text())
+            texts.add(claim.path.read_text())
     assert len(texts) >= 4
     assert {json.loads(text)["step"] for text in texts} >= {7}
     assert not list(tmp_path.iterdir())
 
 
-def test_an_owner_that_cannot_read_its_claim_keeps_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_owner_that_cannot_read_its_claim_keeps_it(claim: claims.Claim) -> None:
     """A network file system's hiccup, or an observer that has the file aside for a moment."""
-    monkeypatch.setattr(claims, "BEAT", 0.01)
-    path = tmp_path / "claim.json"
-    claim = claims.take(path)
-    assert claim is not None
     with claim:
-        path.unlink()
+        claim.path.unlink()
         deadline = time.monotonic() + 20
-        while not path.exists() and time.monotonic() < deadline:
+        while not claim.path.exists() and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert path.exists()
+        assert claim.path.exists()
 
 
 def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,14 +197,9 @@ def test_a_claim_that_could_not_be_opened_leaves_anothers_alone(
     assert path.read_text() == text
 
 
-def test_an_owner_that_slept_too_long_leaves_the_new_ones_claim_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(claims, "BEAT", 0.01)
-    path = tmp_path / "claim.json"
-    slow = claims.take(path)
-    assert slow is not None
-    with slow:
+def test_an_owner_that_slept_too_long_leaves_the_new_ones_claim_alone(claim: claims.Claim) -> None:
+    path = claim.path
+    with claim:
         claims.set_aside(path, path.read_text())
         text = elsewhere(path)
         time.sleep(0.1)
