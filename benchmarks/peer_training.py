@@ -105,7 +105,7 @@ def lightly_simclr(task: Any, tau: float, ended: Callable[[], None]) -> nn.Modul
         drop_last=True,
     )
     encoder, head, criterion = task.encoder().train(), task.head(), NTXentLoss(temperature=tau)
-    optimizer = task.optimizer([{"params": [*encoder.parameters(), *head.parameters()]}])
+    optimizer = task.make_optimizer([{"params": [*encoder.parameters(), *head.parameters()]}])
     epochs = (batch for _ in cycle([0]) for batch in loader)
     for (first, second), _, _ in islice(epochs, task.steps):
         loss = criterion(head(encoder(first)), head(encoder(second)))
@@ -216,7 +216,7 @@ def pygcl_grace(task: Any, tau: float, ended: Callable[[], None]) -> nn.Module:
     graph = task.batch(torch.arange(task.train_size())).data
     x, edges = graph.x.to_dense(), graph.edges
     encoder, head = _Convolutions(task.encoder()).train(), task.head()
-    optimizer = task.optimizer([{"params": [*encoder.parameters(), *head.parameters()]}])
+    optimizer = task.make_optimizer([{"params": [*encoder.parameters(), *head.parameters()]}])
     for _ in range(task.steps):
         optimizer.zero_grad()
         first, second = (head(encoder.of(*view(x, edges)[:2])) for view in views)

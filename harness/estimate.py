@@ -104,8 +104,11 @@ def measure(cell: Cell) -> Cost:
     """Return the cost of ``cell`` by a few of its steps; nothing is written."""
     task = plugins.build("tasks", cell.task)
     task.fetch()
-    steps = task.steps
-    task.steps = min(steps, MEASURED_STEPS)
+    randomness = Randomness(cell.task, cell.method, cell.seed)
+    if task.epochs:  # How many steps they are is known once the data is.
+        task.load(randomness)
+    steps = task.total_steps()
+    task.steps, task.epochs = min(steps, MEASURED_STEPS), 0
     stamps: list[float] = []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # As a worker does.
@@ -114,7 +117,7 @@ def measure(cell: Cell) -> Cost:
             task,
             plugins.build("methods", cell.method),
             plugins.build("losses", cell.loss),
-            Randomness(cell.task, cell.method, cell.seed),
+            randomness,
             report=lambda step, steps, value: stamps.append(time.perf_counter()),
             splits=("validation",),
         )

@@ -1,11 +1,13 @@
 """What is installed, as lines: plugins with their settings, studies with their size."""
 
 import inspect
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 from harness import plugins
-from harness.errors import InputError
+from harness.data import Source
+from harness.errors import InputError, unknown
 from harness.methods.base import misfit
 from harness.study import Study
 
@@ -75,3 +77,24 @@ def study_line(study: Study) -> str:
     ]
     budget = f", after {trials} cells of tuning" if trials else ""
     return f"{finals} cells: {' x '.join(parts)}{budget}"
+
+
+def sources() -> dict[str, Source]:
+    """Return every data set that the installed plugins know, those of a modality together."""
+    found: dict[str, Source] = {}
+    for name in plugins.names("data"):
+        given: Mapping[str, Source] = plugins.load("data", name)
+        found |= given
+    return dict(sorted(found.items(), key=lambda item: (item[1].modality, item[0])))
+
+
+def source(name: str) -> Source:
+    """Return the data set of that name.
+
+    Raises:
+        InputError: where there is none.
+    """
+    known = sources()
+    if name not in known:
+        raise unknown("data set", name, known)
+    return known[name]

@@ -17,7 +17,7 @@ from typing import Any
 
 from harness.errors import InputError, unknown
 
-GROUPS = ("losses", "methods", "tasks", "engines", "studies")
+GROUPS = ("losses", "methods", "tasks", "engines", "studies", "data")
 _SPEC = re.compile(r"\s*([\w.-]+)\s*(\(.*\))?\s*", re.DOTALL)
 Settings = dict[str, Any]
 EntryPoint = Any  # dask imports importlib_metadata, which puts its own in the library's place.

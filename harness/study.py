@@ -187,7 +187,12 @@ class Study:
         for entry in self.entries:
             loss = build("losses", entry.spec)
             for method, task in product(entry.methods, tasks):
-                reason = misfit(methods[method], loss, labelled=tasks[task].labelled)
+                reason = misfit(
+                    methods[method],
+                    loss,
+                    labelled=tasks[task].labelled,
+                    hard_negatives=tasks[task].hard_negatives,
+                )
                 if reason is not None:
                     key = f"`{entry.spec}` cannot be trained with `{method}`: {reason}"
                     wrong.setdefault(key, []).append(task)

@@ -1,27 +1,37 @@
 """What a task plugin must give: data, networks, views and an evaluation."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from harness.errors import require_number
+from harness.errors import require_choice, require_number
 from harness.randomness import Randomness
+
+OPTIMIZERS = ("adamw", "adam", "sgd")
+SCHEDULES = ("constant", "cosine", "linear")
+PRECISIONS = ("float32", "bfloat16")
+MOMENTUM = 0.9
+"""SGD's."""
 
 
 class Batch(NamedTuple):
     """Some training examples, their ids, and their labels (-1 where there is none).
 
     Labels are for supervised methods. They may be given of training examples alone:
-    one that is scored in any division must have none.
+    one that is scored in any division must have none. ``negatives`` are a further input
+    of the encoder, in any number: its rows repel every anchor (hard negatives).
     """
 
     data: Any
     ids: Int[Tensor, " n"]
     labels: Int[Tensor, " n"] | None = None
+    negatives: Any = None
 
 
 class Task(ABC):
@@ -32,14 +42,24 @@ class Task(ABC):
     the cell's own streams; take randomness from there or from the
     :class:`~harness.randomness.Randomness` given to :meth:`load`, nowhere else.
 
-    Every setting is a keyword argument of the constructor with a default; the
-    four below are common to all tasks and are passed to ``super().__init__``.
+    Every setting is a keyword argument of the constructor with a default; those
+    below are common to all tasks and are passed to ``super().__init__``: the first
+    four by every task, the others by those that offer them.
 
     Args:
         steps: how many steps a cell trains.
         batch_size: examples a step; 0 means all of them.
-        learning_rate: AdamW's.
-        weight_decay: AdamW's.
+        learning_rate: the optimizer's, at its highest.
+        weight_decay: the optimizer's.
+        epochs: how often a cell goes through the training examples; 0: ``steps`` counts.
+        optimizer: ``adamw``, ``adam`` or ``sgd``, whose momentum is .9.
+        schedule: of the learning rate after the warm-up: ``constant``, or down to 0 along
+            half a ``cosine`` (arXiv 1608.03983) or a line (``linear``).
+        warmup: share of the steps in which the rate rises, in a line, to its highest.
+        precision: of the training step: ``bfloat16`` is torch's autocast; the
+            evaluation is in float32.
+        accumulate: batches a step, whose objectives are averaged: each has negatives of
+            its own alone, so that two of 128 are not one of 256.
 
     Raises:
         InputError: where a setting breaks its rule.
@@ -54,17 +74,46 @@ class Task(ABC):
     labelled: ClassVar[bool] = False
     """Whether batches hold labels, for supervised methods."""
 
+    hard_negatives: bool = False
+    """Whether batches hold negatives, which only some methods can use."""
+
+    optimizers: ClassVar[tuple[str, ...]] = OPTIMIZERS
+    """The optimizers by name: more where a task makes its own."""
+
     def __init__(
-        self, *, steps: int, batch_size: int, learning_rate: float, weight_decay: float
+        self,
+        *,
+        steps: int,
+        batch_size: int,
+        learning_rate: float,
+        weight_decay: float,
+        epochs: float = 0.0,
+        optimizer: str = "adamw",
+        schedule: str = "constant",
+        warmup: float = 0.0,
+        precision: str = "float32",
+        accumulate: int = 1,
     ) -> None:
         require_number("steps", steps, at_least=1, whole=True)
         require_number("batch_size", batch_size, at_least=0, whole=True)
         require_number("learning_rate", learning_rate, above=0)
         require_number("weight_decay", weight_decay, at_least=0)
+        require_number("epochs", epochs, at_least=0)
+        require_choice("optimizer", optimizer, self.optimizers)
+        require_choice("schedule", schedule, SCHEDULES)
+        require_number("warmup", warmup, at_least=0, at_most=1)
+        require_choice("precision", precision, PRECISIONS)
+        require_number("accumulate", accumulate, at_least=1, whole=True)
         self.steps = steps
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.epochs = epochs
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.warmup = warmup
+        self.precision = precision
+        self.accumulate = accumulate
 
     def fetch(self) -> Mapping[str, str]:
         """Download what is missing; return {name: checksum} of all data used.
@@ -122,26 +171,45 @@ class Task(ABC):
         one. Whatever is chosen, such as a probe's C, is chosen on validation.
         """
 
-    def optimizer(self, groups: Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
-        """Return the optimizer: AdamW.
+    def make_optimizer(self, groups: Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
+        """Return the optimizer that the setting names.
 
         Args:
             groups: torch's parameter groups: the networks', without settings of their
                 own, and the loss's parameters where it has some, with theirs.
         """
-        return torch.optim.AdamW(
-            groups, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
-        )
+        rates: dict[str, Any] = {"lr": self.learning_rate, "weight_decay": self.weight_decay}
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(groups, momentum=MOMENTUM, **rates)
+        kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
+        return kind(groups, fused=True, **rates)
 
-    def scheduler(
-        self, optimizer: torch.optim.Optimizer
+    def make_scheduler(
+        self, optimizer: torch.optim.Optimizer, steps: int
     ) -> torch.optim.lr_scheduler.LRScheduler | None:
-        """Return what changes the learning rate after each step: nothing by default."""
-        del optimizer
-        return None
+        """Return what changes the learning rate after each step, or None.
+
+        Args:
+            optimizer: whose learning rates it changes.
+            steps: how many there will be.
+        """
+        if self.schedule == "constant" and not self.warmup:
+            return None
+        factor = partial(rate_at, steps=steps, warmup=self.warmup, schedule=self.schedule)
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+    def total_steps(self) -> int:
+        """Return how many steps a cell trains: the ``epochs`` where they are given."""
+        if not self.epochs:
+            return self.steps
+        return max(1, round(self.epochs * self._batches_an_epoch() / self.accumulate))
+
+    def _batches_an_epoch(self) -> int:
+        size = self.train_size()
+        return size // min(self.batch_size or size, size)
 
     def batch_index(self, randomness: Randomness, step: int) -> Int[Tensor, " n"]:
-        """Return which training examples step ``step`` sees.
+        """Return which training examples batch number ``step`` holds.
 
         Each epoch is a new permutation without its incomplete last batch, drawn
         from the ``order`` stream at the epoch's number.
@@ -150,9 +218,26 @@ class Task(ABC):
         batch_size = min(self.batch_size or size, size)
         if batch_size == size:
             return torch.arange(size)
-        epoch, position = divmod(step, size // batch_size)
+        epoch, position = divmod(step, self._batches_an_epoch())
         order = torch.randperm(size, generator=randomness.torch("order", epoch))
         return order[position * batch_size : (position + 1) * batch_size]
+
+
+def rate_at(step: int, *, steps: int, warmup: float, schedule: str) -> float:
+    """Return the share of the highest learning rate that step ``step`` takes.
+
+    >>> [round(rate_at(s, steps=4, warmup=0.5, schedule="linear"), 3) for s in range(4)]
+    [0.5, 1.0, 1.0, 0.5]
+    >>> [round(rate_at(s, steps=4, warmup=0.0, schedule="cosine"), 3) for s in range(4)]
+    [1.0, 0.854, 0.5, 0.146]
+    """
+    rising = round(warmup * steps)
+    if step < rising:
+        return (step + 1) / rising
+    if schedule == "constant":
+        return 1.0
+    done = (step - rising) / max(1, steps - rising)
+    return 1 - done if schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
 
 
 def projection_head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

@@ -461,7 +461,7 @@ def _trained(
 ) -> str:
     """Return a digest of all that two steps left, in one go or with a stop between them."""
     made: Task = plugins.build("tasks", task)
-    made.steps = 2
+    made.steps, made.epochs = 2, 0
     how: Method = plugins.build("methods", method)
     what: Loss = plugins.build("losses", loss)
 
@@ -487,10 +487,11 @@ def fitting(tasks: Sequence[str]) -> Iterator[tuple[str, str, str]]:
         for group in ("methods", "losses")
     )
     for task in tasks:
-        labelled = plugins.build("tasks", task).labelled
+        made = plugins.build("tasks", task)
         for method, how in methods.items():
             for loss, what in losses.items():
-                if misfit(how, what, labelled=labelled) is None:
+                given = {"labelled": made.labelled, "hard_negatives": made.hard_negatives}
+                if misfit(how, what, **given) is None:
                     yield task, method, loss
 
 

@@ -15,7 +15,7 @@ from harness.errors import InputError
 from harness.losses.base import Loss
 from harness.methods.base import Method, misfit
 from harness.randomness import Randomness
-from harness.task import Task, to_device
+from harness.task import Batch, Task, to_device
 
 SPLITS = ("validation", "test")
 CURVE_POINTS = 1000
@@ -79,10 +79,10 @@ def fit(
     """Train ``method`` on ``task`` with ``loss``, then evaluate its encoder on ``splits``.
 
     A step's objective is the mean of the loss over the contrasts that the method
-    returned. Without a loss no step is taken: the ``untrained`` row. ``probes`` times,
-    evenly spread over the steps, validation is scored on the way; that changes nothing
-    in what comes after. With ``checkpoints``, training goes on from the last one, to the
-    same result, bit for bit on one CPU.
+    returned, and over the batches of the step. Without a loss no step is taken: the
+    ``untrained`` row. ``probes`` times, evenly spread over the steps, validation is scored
+    on the way; that changes nothing in what comes after. With ``checkpoints``, training
+    goes on from the last one, to the same result, bit for bit on one CPU.
 
     Raises:
         Diverged: at the first step whose objective is not finite, or before an
@@ -92,7 +92,9 @@ def fit(
     """
     device = torch.device(device)
     outcome = Outcome()
-    reason = misfit(method, loss, labelled=task.labelled) if loss is not None else None
+    reason = None
+    if loss is not None:
+        reason = misfit(method, loss, labelled=task.labelled, hard_negatives=task.hard_negatives)
     if reason is not None:
         raise InputError(f"Task, method and loss do not go together: {reason}.")
     pairing = (loss.pairing if loss is not None else None) or task.pairing
@@ -131,52 +133,53 @@ def train(
     checkpoints: Checkpoints,
 ) -> None:
     """Take the task's number of steps, and write down what happened in ``outcome``."""
-    probed_at = {round(task.steps * i / (probes + 1)) for i in range(1, probes + 1)} - {task.steps}
-    optimizer = task.optimizer(_groups(task, method, loss))
-    scheduler = task.scheduler(optimizer)
+    steps = task.total_steps()
+    probed_at = {round(steps * i / (probes + 1)) for i in range(1, probes + 1)} - {0, steps}
+    optimizer = task.make_optimizer(_groups(task, method, loss))
+    scheduler = task.make_scheduler(optimizer, steps)
     stateful: dict[str, Any] = {"method": method, "loss": loss, "optimizer": optimizer}
     if scheduler is not None:
         stateful["scheduler"] = scheduler
     start = [outcome.start_digest, device.type, torch.__version__]
     _go_on(checkpoints, start, stateful, outcome)
-    stride = math.ceil(task.steps / CURVE_POINTS)
+    stride = math.ceil(steps / CURVE_POINTS)
     method.train()
     loss.train()
     checkpoints.training = True
-    for step in range(outcome.steps, task.steps):
+    for step in range(outcome.steps, steps):
         started = time.perf_counter()
-        batch = task.batch(task.batch_index(randomness, step))
-        batch = to_device(batch, device)
-        with randomness.seeded("views", step):
-            first, second = task.views(batch.data)
-        seen = Digest()  # Chained, so that a continued cell needs nothing but the last one.
-        seen.update(
-            (outcome.seen_digest, batch.ids, first, second, randomness.seed("dropout", step))
-        )
-        outcome.seen_digest = seen.hexdigest()
-
-        with randomness.seeded("dropout", step):  # And whatever else the step draws.
-            contrasts = method(first, second, batch)
-            objective = torch.stack([loss(contrast) for contrast in contrasts]).mean()
-            value = objective.item()
-            if not math.isfinite(value):
-                raise Diverged(_diverged(f"the objective is {value}", step + 1, task.steps))
-            optimizer.zero_grad()
-            objective.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            if scheduler is not None:
-                scheduler.step()
-            method.after_step(step, task.steps)
-
-        if step % stride == 0 or step == task.steps - 1:
+        optimizer.zero_grad()
+        value = 0.0
+        numbers = range(step * task.accumulate, (step + 1) * task.accumulate)
+        for number in numbers:
+            batch = task.batch(task.batch_index(randomness, number))
+            batch = to_device(batch, device)
+            with randomness.seeded("views", number):
+                first, second = task.views(batch.data)
+            seen = Digest()  # Chained, so that a continued cell needs nothing but the last one.
+            dropout = randomness.seed("dropout", number)
+            seen.update((outcome.seen_digest, batch.ids, first, second, dropout))
+            outcome.seen_digest = seen.hexdigest()
+            with randomness.seeded("dropout", number):  # And whatever else the step draws.
+                objective = _objective(task, method, loss, first, second, batch)
+                value += objective.item() / task.accumulate
+                if not math.isfinite(value):
+                    raise Diverged(_diverged(f"the objective is {value}", step + 1, steps))
+                (objective / task.accumulate).backward()  # type: ignore[no-untyped-call]
+                if number == numbers[-1]:
+                    optimizer.step()
+                    if scheduler is not None:
+                        scheduler.step()
+                    method.after_step(step, steps)
+            outcome.examples += len(batch.ids)
+        if step % stride == 0 or step == steps - 1:
             outcome.curve.append((step + 1, value))
-        outcome.examples += len(batch.ids)
         outcome.steps = step + 1
-        report(step + 1, task.steps, value)
+        report(step + 1, steps, value)
         outcome.train_seconds += time.perf_counter() - started
         if outcome.steps in probed_at:
             started = time.perf_counter()
-            _require_finite(method, loss, outcome.steps, task.steps)
+            _require_finite(method, loss, outcome.steps, steps)
             scores = evaluate(task, method, "validation", randomness)
             outcome.probed.append((outcome.steps, scores))
             report_probe(outcome.steps, scores)
@@ -184,7 +187,17 @@ def train(
         if checkpoints.due():
             state = {name: it.state_dict() for name, it in stateful.items()}
             checkpoints.save({"start": start, "outcome": asdict(outcome), **state})
-    _require_finite(method, loss, outcome.steps, task.steps)
+    _require_finite(method, loss, outcome.steps, steps)
+
+
+def _objective(
+    task: Task, method: Method, loss: Loss, first: Any, second: Any, batch: Batch
+) -> torch.Tensor:
+    """Return the mean of the loss over the method's contrasts of one batch."""
+    half = task.precision == "bfloat16"
+    with torch.autocast(batch.ids.device.type, dtype=torch.bfloat16, enabled=half):
+        contrasts = method(first, second, batch)
+        return torch.stack([loss(contrast) for contrast in contrasts]).mean()
 
 
 def _go_on(

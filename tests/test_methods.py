@@ -50,7 +50,8 @@ def test_moco_contrasts_with_a_queue_that_takes_in_keys() -> None:
     method = attached("moco(queue=20, momentum=0.5)")
     start = method.queue_keys.clone()
     torch.testing.assert_close(start.norm(dim=1), torch.ones(20))
-    (contrast,) = contrasts(method)
+    (contrast,) = contrasts(method.eval())
+    method.train()
     assert torch.equal(contrast.candidates, start)
     assert (contrast.candidate_ids == -1).all()
     assert not contrast.positives.requires_grad
@@ -61,6 +62,13 @@ def test_moco_contrasts_with_a_queue_that_takes_in_keys() -> None:
     assert int(method.queue_end) == 4
     torch.testing.assert_close(method.queue_keys[16:], newest[:4])
     torch.testing.assert_close(method.queue_keys[:4], newest[4:])
+
+
+def test_the_queue_takes_in_the_keys_of_every_batch_of_a_step() -> None:
+    method = attached("moco(queue=64)")
+    keys = [normalize(contrasts(method)[0].positives, dim=1) for _ in range(2)]
+    method.after_step(0, 1)
+    torch.testing.assert_close(method.queue_keys[:16], torch.cat(keys))
 
 
 def test_mocos_queue_may_be_smaller_than_a_batch() -> None:

@@ -214,8 +214,8 @@ def test_a_losss_own_parameters_have_their_own_rate_and_no_decay() -> None:
     start = loss.log_tau.item()
     groups = []
     task = plugins.build("tasks", "blobs(steps=3)")
-    made = task.optimizer
-    task.optimizer = lambda given: (groups.extend(given), made(given))[1]
+    made = task.make_optimizer
+    task.make_optimizer = lambda given: (groups.extend(given), made(given))[1]
     run(loss, task=task)
     assert [group["lr"] for group in groups[1:]] == [pytest.approx(10 * task.learning_rate)]
     assert groups[1]["weight_decay"] == 0

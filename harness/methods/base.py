@@ -41,6 +41,9 @@ class Method(nn.Module, ABC):
     needs_labels: ClassVar[bool] = False
     """Whether it can only be used with tasks that give labels."""
 
+    takes_negatives: ClassVar[bool] = False
+    """Whether it makes candidates of a batch's hard negatives."""
+
     encoder: nn.Module
     head: nn.Module
     pairing: str | None = None
@@ -82,13 +85,16 @@ class Method(nn.Module, ABC):
         del step, steps
 
 
-def misfit(method: Method, loss: Loss, *, labelled: bool = True) -> str | None:
+def misfit(
+    method: Method, loss: Loss, *, labelled: bool = True, hard_negatives: bool = False
+) -> str | None:
     """Return why the two do not go together on a task, or None where they do.
 
     Args:
         method: how contrasts are made.
         loss: what they are given to.
         labelled: whether the task gives labels.
+        hard_negatives: whether its batches hold hard negatives.
     """
     name = type(method).__name__
     missing = sorted(loss.needs - method.gives)
@@ -107,4 +113,6 @@ def misfit(method: Method, loss: Loss, *, labelled: bool = True) -> str | None:
         )
     if method.needs_labels and not labelled:
         return f"{name} needs labels, and the task gives none"
+    if hard_negatives and not method.takes_negatives:
+        return f"the task gives hard negatives, and {name} has no place for them"
     return None

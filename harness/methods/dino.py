@@ -56,7 +56,7 @@ class DINO(Method):
         self.temperature = temperature
         self.momentum = momentum
         self.centering = centering
-        self._mean: Tensor | None = None
+        self._scores: list[Tensor] = []
 
     def attach(self, encoder: nn.Module, head: nn.Module, *, pairing: str) -> None:
         """Take the networks, draw the prototypes, and copy all into the teacher."""
@@ -81,7 +81,7 @@ class DINO(Method):
                 Contrast(student, taught, self.directions, batch.ids, ids, targets=targets)
             )
         if self.training:
-            self._mean = torch.cat(scores).mean(dim=0)
+            self._scores += scores
         return contrasts
 
     @torch.no_grad()
@@ -91,6 +91,7 @@ class DINO(Method):
         follow(self.teacher_encoder, self.encoder, momentum)
         follow(self.teacher_head, self.head, momentum)
         self.teacher_directions.lerp_(self.directions, 1 - momentum)
-        if self._mean is not None:
-            self.centre.lerp_(self._mean.to(self.centre), 1 - self.centering)
-            self._mean = None
+        if self._scores:
+            mean = torch.cat(self._scores).mean(dim=0)
+            self.centre.lerp_(mean.to(self.centre), 1 - self.centering)
+            self._scores = []

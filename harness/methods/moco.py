@@ -44,7 +44,7 @@ class MoCo(Method):
         require_number("momentum", momentum, at_least=0, at_most=1)
         self.queue = queue
         self.momentum = momentum
-        self._keys: Tensor | None = None
+        self._keys: list[Tensor] = []
 
     def attach(self, encoder: nn.Module, head: nn.Module, *, pairing: str) -> None:
         """Take the networks, copy them, and fill the queue with random directions."""
@@ -59,7 +59,7 @@ class MoCo(Method):
         with torch.no_grad():
             keys = self.key_head(self.key_encoder(second))
         if self.training:
-            self._keys = keys
+            self._keys.append(keys)
         queue = self.queue_keys.to(keys)
         ids = batch.ids.new_full((len(queue),), -1)
         return [Contrast(self.project(first), keys, queue, batch.ids, ids)]
@@ -70,10 +70,10 @@ class MoCo(Method):
         del step, steps
         follow(self.key_encoder, self.encoder, self.momentum)
         follow(self.key_head, self.head, self.momentum)
-        if self._keys is None:
+        if not self._keys:
             return
-        keys = normalize(self._keys, dim=1)[-self.queue :]
+        keys = normalize(torch.cat(self._keys), dim=1)[-self.queue :]
         places = (self.queue_end + torch.arange(len(keys), device=keys.device)) % self.queue
         self.queue_keys[places] = keys.to(self.queue_keys)
         self.queue_end.add_(len(keys)).remainder_(self.queue)
-        self._keys = None
+        self._keys = []

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from harness.contrast import PAIRINGS, Contrast
+from harness.contrast import PAIRINGS, Contrast, with_candidates
 from harness.errors import require_choice
 from harness.methods.base import Method
 from harness.task import Batch
@@ -11,6 +11,8 @@ from harness.task import Batch
 
 class Siamese(Method):
     """Send both views through one encoder and head, and pair the projections.
+
+    A batch's hard negatives are candidates of every anchor, as in supervised SimCSE.
 
     Args:
         pairing: ``both_views`` (SimCLR, GRACE), ``cross_view`` (SimCSE),
@@ -27,6 +29,7 @@ class Siamese(Method):
 
     gives = frozenset({"negatives", "trained positives", "example ids"})
     pairs = True
+    takes_negatives = True
 
     def __init__(self, *, pairing: str | None = None) -> None:
         super().__init__()
@@ -36,4 +39,10 @@ class Siamese(Method):
 
     def forward(self, first: Any, second: Any, batch: Batch) -> Sequence[Contrast]:
         """Return the contrasts that the pairing makes of both projections."""
-        return PAIRINGS[self.used_pairing](self.project(first), self.project(second), batch.ids)
+        contrasts = PAIRINGS[self.used_pairing](
+            self.project(first), self.project(second), batch.ids
+        )
+        if batch.negatives is None:
+            return contrasts
+        negatives = self.project(batch.negatives)
+        return [with_candidates(contrast, negatives) for contrast in contrasts]

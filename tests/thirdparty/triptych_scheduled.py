@@ -7,8 +7,8 @@ from triptych_example import Blobs
 class Scheduled(Blobs):
     """Blobs trained by SGD with momentum and a cosine schedule."""
 
-    def optimizer(self, groups):
+    def make_optimizer(self, groups):
         return torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=True)
 
-    def scheduler(self, optimizer):
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps)
+    def make_scheduler(self, optimizer, steps):
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)

@@ -1,0 +1,215 @@
+"""Data sets by name: where they are looked for, fetched to, and checked."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from hashlib import sha256
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from typer.testing import CliRunner
+
+from harness import cli, data, listing
+from harness.data import Source
+from harness.errors import InputError
+
+TEXT = b"0 1\n1 0\n"
+PINNED = sha256(TEXT).hexdigest()
+TOY = Source(
+    name="toy",
+    modality="graph",
+    about="two nodes",
+    origin="https://example.org/toy",
+    licence="CC0",
+    size=8,
+    places=("toy", "old/toy"),
+    files={"edges.txt": PINNED},
+)
+
+
+@pytest.fixture(autouse=True)
+def _folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TRIPTYCH_DATA", str(tmp_path / "data"))
+
+
+def put(folder: Path, text: bytes = TEXT) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "edges.txt").write_bytes(text)
+    return folder
+
+
+def written(folder: Path) -> None:
+    (folder / "edges.txt").write_bytes(TEXT)
+
+
+def test_it_is_looked_for_in_the_root_then_the_environment_then_the_cache(tmp_path: Path) -> None:
+    assert data.find(TOY) is None
+    cached = put(tmp_path / "cache" / "data" / "toy")
+    assert data.find(TOY) == cached
+    shared = put(tmp_path / "data" / "old" / "toy")
+    assert data.find(TOY) == shared
+    mine = put(tmp_path / "mine" / "toy")
+    assert data.need(TOY, str(tmp_path / "mine")) == mine
+
+
+def test_a_missing_set_says_where_it_looked_and_three_ways_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        data.need(TOY, "elsewhere")
+    for words in (
+        "The data set 'toy' is not here",
+        f"elsewhere/toy, elsewhere/old/toy, {tmp_path}/data/toy",
+        f"{tmp_path}/cache/data/old/toy",
+        "`triptych data fetch toy`",
+        "TRIPTYCH_DATA",
+        "the task's setting `root`",
+        "https://example.org/toy",
+    ):
+        assert words in str(caught.value)
+
+
+def test_a_download_appears_whole_and_checked_and_once(tmp_path: Path) -> None:
+    calls = []
+    source = replace(TOY, download=lambda folder: (calls.append(folder), written(folder))[1])
+    for _ in range(2):
+        assert data.need(source) == tmp_path / "cache" / "data" / "toy"
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("fault", ["other bytes", "no file", "the line is cut"])
+def test_a_download_that_fails_leaves_nothing(tmp_path: Path, fault: str) -> None:
+    def broken(folder: Path) -> None:
+        if fault == "other bytes":
+            (folder / "edges.txt").write_text("2 3\n")
+        elif fault == "the line is cut":
+            written(folder)
+            raise InputError("could not download it: connection reset")
+
+    with pytest.raises(
+        InputError, match=r"is not here: .*(not the pinned|missing|reset).*Three ways"
+    ):
+        data.need(replace(TOY, download=broken))
+    left = list((tmp_path / "cache" / "data").rglob("*"))
+    assert left == []
+
+
+def test_one_file_is_downloaded_and_checked(tmp_path: Path) -> None:
+    folder = put(tmp_path / "served")
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def __init__(self, *given: object) -> None:
+            super().__init__(*given, directory=str(folder))  # type: ignore[arg-type]
+
+        def log_message(self, *given: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}"
+            data.download(f"{url}/edges.txt", tmp_path / "got", PINNED)
+            assert (tmp_path / "got").read_bytes() == TEXT
+            with pytest.raises(InputError, match="another file than the pinned one: sha256"):
+                data.download(f"{url}/edges.txt", tmp_path / "got", "0" * 64)
+            with pytest.raises(InputError, match=r"could not download .*none.txt: HTTP Error 404"):
+                data.download(f"{url}/none.txt", tmp_path / "got", PINNED)
+        finally:
+            server.shutdown()
+            thread.join()
+    with pytest.raises(InputError, match="`url` must start with https:// or http://: got 'file:"):
+        data.download("file:///etc/passwd", tmp_path / "got", PINNED)
+
+
+def test_a_fingerprint_is_of_names_and_contents_and_not_of_the_place(tmp_path: Path) -> None:
+    one, two = put(tmp_path / "a"), put(tmp_path / "b" / "c")
+    assert data.fingerprint(one) == data.fingerprint(two)
+    (two / ".DS_Store").write_text("a finder was here")
+    assert data.fingerprint(one) == data.fingerprint(two)
+    before = data.fingerprint(one)
+    (one / "edges.txt").write_bytes(b"0 1\n1 2\n")
+    assert data.fingerprint(one) != before
+    (two / "edges.txt").rename(two / "other.txt")
+    assert data.fingerprint(two) != before
+    assert data.fingerprint(one / "edges.txt") == data.fingerprint(one / "edges.txt")
+
+
+def test_a_fingerprint_is_remembered_and_a_broken_memory_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = put(tmp_path / "a")
+    first = data.fingerprint(folder)
+    read: list[Path] = []
+    hashed = data._sha256
+    monkeypatch.setattr(
+        data, "_sha256", lambda files, base: (read.extend(files), hashed(files, base))[1]
+    )
+    assert data.fingerprint(folder) == first
+    assert read == []
+    for memory in (tmp_path / "cache" / "fingerprints").iterdir():
+        memory.write_text("{not json")
+    assert data.fingerprint(folder) == first
+    assert read == [folder / "edges.txt"]
+
+
+# The command line
+
+
+def test_every_data_set_says_what_it_is() -> None:
+    known = listing.sources()
+    assert {"mnist-5k", "cifar10", "sts-b", "cora", "mutag"} <= known.keys()
+    for name, source in known.items():
+        assert source.name == name
+        assert source.modality in ("image", "sentence", "graph")
+        assert source.about and source.origin and source.licence, name
+        assert source.places or source.embedded, f"{name} is to be found nowhere"
+        assert (source.embedded is None) == (source.wheel == ""), name
+        for pinned in source.files.values():
+            assert len(pinned) == 64 and int(pinned, 16) >= 0
+
+
+@pytest.fixture
+def toy(plugin: Callable[..., None]) -> None:
+    plugin(
+        "toy_data",
+        "data:toy = toy_data:SOURCES",
+        "from test_data import TOY, written\nfrom dataclasses import replace\n"
+        "SOURCES = {'toy': replace(TOY, download=written), "
+        "'lost': replace(TOY, name='lost', places=('lost',))}\n",
+    )
+
+
+def call(*arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(cli.app, ["data", *arguments], env={"COLUMNS": "150"})
+    return done.exit_code, done.output
+
+
+@pytest.mark.usefixtures("toy")
+def test_data_is_listed_fetched_and_checked(tmp_path: Path) -> None:
+    code, words = call("list")
+    assert code == 0
+    assert "to fetch" in words and "toy" in words and "CC0" in words
+    code, words = call("fetch", "toy")
+    assert (code, f"toy: {tmp_path}/cache/data/toy" in words.replace("\n", "")) == (0, True), words
+    code, words = call("check", "toy")
+    assert code == 0
+    assert "(as pinned)" in words
+    code, words = call("show", "toy")
+    assert "two nodes" in words and "CC0" in words and str(tmp_path) in words
+    (tmp_path / "cache" / "data" / "toy" / "edges.txt").write_text("spoilt")
+    code, words = call("check")
+    assert code == 1
+    assert f"and not the pinned {PINNED}" in words
+
+
+@pytest.mark.usefixtures("toy")
+def test_what_cannot_be_had_is_said(tmp_path: Path) -> None:
+    code, words = call("fetch", "lost", "toy")
+    assert code == 2
+    assert "Triptych has no download of it" in words and "Three ways" in words
+    assert (tmp_path / "cache" / "data" / "toy").exists(), "the others are fetched all the same"
+    code, words = call("check", "lost")
+    assert code == 2 and "nothing to check" in words
+    code, words = call("fetch", "tyo")
+    assert code == 2 and "There is no data set 'tyo'. Did you mean 'toy'?" in words
