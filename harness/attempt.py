@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from harness import claims, plugins, provenance
+from harness import claims, plugins, provenance, ranks
 from harness.cells import UNTRAINED, Cell
 from harness.checkpoints import Checkpoints, Stopped
 from harness.digests import Digest
@@ -23,7 +23,7 @@ from harness.methods.base import Method
 from harness.randomness import Randomness
 from harness.records import Failure, Record, Store
 from harness.task import Task
-from harness.training import SPLITS, Diverged, Report, ReportProbe, fit
+from harness.training import SPLITS, Diverged, Outcome, Report, ReportProbe, fit
 
 PLUGINS = (("task", "tasks"), ("method", "methods"), ("loss", "losses"))
 LOGGED_STEPS = 20
@@ -66,7 +66,7 @@ def attempt(
             with _diary(job, claim, report) as diary:
                 record = run_cell(
                     cell, key, store.folder, device=device, report=diary.step,
-                    report_probe=diary.probe, checkpoints=checkpoints,
+                    report_probe=diary.probe, checkpoints=checkpoints, save=job.save,
                 )  # fmt: skip
             log.info("%s, in %.1f s", record.scores, record.seconds["total"])
             return {"kind": "done"}
@@ -95,8 +95,11 @@ def run_cell(
     report: Report = lambda step, steps, loss: None,
     report_probe: ReportProbe = lambda step, scores: None,
     checkpoints: Checkpoints | None = None,
+    save: str = "",
 ) -> Record:
     """Train and evaluate one cell in this process, and write its record.
+
+    With ``save``, its encoder is written to that folder, in the task's own form.
 
     Raises:
         InputError: where code or data changed since ``key`` was planned.
@@ -110,27 +113,13 @@ def run_cell(
             f"The code or the data of {cell} changed since the run was planned. "
             "Run the same command again."
         )
-    task: Task = plugins.build("tasks", cell.task)
-    method: Method = plugins.build("methods", cell.method)
-    loss = None if cell.loss == UNTRAINED else plugins.build("losses", cell.loss)
-    randomness = Randomness(cell.task, cell.method, cell.seed)
-    if checkpoints is not None:
-        checkpoints.versions = provenance.versions()
-    outcome = fit(
-        task,
-        method,
-        loss,
-        randomness,
-        device=device,
-        report=report,
-        report_probe=report_probe,
-        splits=("validation",) if cell.scored == "validation" else SPLITS,
-        probes=cell.probes,
-        checkpoints=checkpoints,
-    )
+    task, outcome = fit_cell(
+        cell, device=device, report=report, report_probe=report_probe, checkpoints=checkpoints,
+        save=save,
+    )  # fmt: skip
     start = Digest()
-    # The device and torch's version decide what a seed's masks and weights are.
-    machine = (torch.device(device).type, provenance.versions()["torch"])
+    # What a seed's masks and weights are is decided by these too.
+    machine = (torch.device(device).type, provenance.versions()["torch"], ranks.count())
     start.update((machine, identity.frame, dict(identity.data), outcome.start_digest))
     record = Record(
         key=key,
@@ -159,11 +148,46 @@ def run_cell(
         frame=identity.frame,
         versions=provenance.versions(),
         commit=provenance.commit(),
-        device=provenance.describe_device(device),
+        device=provenance.describe_device(device) + ranks.described(),
         finished=datetime.now(UTC).isoformat(timespec="microseconds"),
     )
     Store(folder).write_record(cell, record)
     return record
+
+
+def fit_cell(
+    cell: Cell,
+    *,
+    device: str,
+    report: Report = lambda step, steps, loss: None,
+    report_probe: ReportProbe = lambda step, scores: None,
+    checkpoints: Checkpoints | None = None,
+    save: str = "",
+) -> tuple[Task, Outcome]:
+    """Make what a cell names, train and evaluate it; write nothing but ``save``.
+
+    Raises:
+        InputError, Diverged, Stopped: see :func:`harness.training.fit`.
+    """
+    task: Task = plugins.build("tasks", cell.task)
+    method: Method = plugins.build("methods", cell.method)
+    if checkpoints is not None:
+        checkpoints.versions = provenance.versions()
+    outcome = fit(
+        task,
+        method,
+        None if cell.loss == UNTRAINED else plugins.build("losses", cell.loss),
+        Randomness(cell.task, cell.method, cell.seed),
+        device=device,
+        report=report,
+        report_probe=report_probe,
+        splits=("validation",) if cell.scored == "validation" else SPLITS,
+        probes=cell.probes,
+        checkpoints=checkpoints,
+    )
+    if save:
+        task.save(ranks.alone(method.encoder).cpu(), Path(save))
+    return task, outcome
 
 
 class _Diary:

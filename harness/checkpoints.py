@@ -17,7 +17,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.digests import Digest
 from harness.files import replacing
@@ -109,6 +109,17 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
     about = {"tree": tree, "digest": _digest(tree, tensors)}
     with replacing(path) as temporary:
         safetensors.torch.save_file(tensors, temporary, metadata=about)
+
+
+def save_weights(module: nn.Module, path: Path) -> None:
+    """Write a module's weights and buffers as safetensors, under their own names.
+
+    Raises:
+        OSError: where it cannot be written.
+    """
+    weights = {name: tensor.contiguous().clone() for name, tensor in module.state_dict().items()}
+    with replacing(path) as temporary:
+        safetensors.torch.save_file(weights, temporary)
 
 
 def load(path: Path) -> dict[str, Any] | None:

@@ -184,13 +184,16 @@ def cell_command(
         "runs/cell"
     ),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    save: Annotated[
+        Path | None, typer.Option(help="Write the trained encoder to this folder.")
+    ] = None,
 ) -> None:
     """Run one cell alone, into a folder of its own, and show its record.
 
     `triptych show` prints this command for any cell of a run: it gives the same scores.
     """
     with _input_errors():
-        from harness import plugins
+        from harness import plugins, ranks
         from harness.cells import UNTRAINED, Cell
         from harness.runner import run_one
 
@@ -203,10 +206,12 @@ def cell_command(
             probes=probes,
         )
         with out.status(escape(str(cell))):
-            event = run_one(cell, folder, device=device)
+            event = run_one(cell, folder, device=device, save=save or "")
         if event.kind != "done":
             err.print(f"{event.kind}: {escape(event.reason)}", style="red", soft_wrap=True)
             raise typer.Exit(1)
+        if ranks.rank() > 0:
+            return  # The first process of a cell has its record.
         from harness.identity import identify
         from harness.records import Store
 

@@ -38,6 +38,7 @@ class Job:
         folder: of the store, the same path on every machine.
         checkpoint: seconds between two checkpoints of a long cell; 0: none unless stopped.
         tensorboard: whether to write event files.
+        save: the folder that the trained encoder is written to; empty: it is not kept.
     """
 
     cell: Cell
@@ -45,6 +46,7 @@ class Job:
     folder: str
     checkpoint: float = 300.0
     tensorboard: bool = False
+    save: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the job as plain values."""

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from harness import files, plugins, provenance
+from harness import files, plugins, provenance, ranks
+from harness.attempt import attempt, fit_cell
 from harness.cells import Cell, Planned
+from harness.checkpoints import Checkpoints
 from harness.claims import Watch
 from harness.engines import Engine, Event, Job, Resources
 from harness.errors import InputError, require, require_number
@@ -20,6 +22,7 @@ from harness.local import Local
 from harness.records import Failure, Store
 from harness.study import Study
 from harness.table import Place
+from harness.training import Diverged
 from harness.tuning import Choice, Row, choose
 
 POLL = 1.0
@@ -185,28 +188,62 @@ def run_one(
     folder: str | Path,
     *,
     device: str = "auto",
+    save: str | Path = "",
     listen: Callable[[Event], None] = lambda event: None,
 ) -> Event:
     """Run one cell into ``folder``, in a worker process like any other; return its last event.
 
     What became of it there before, with the same code and data, is not tried again.
+    Where a launcher has started several processes, each calls this, and they share the
+    cell: see :mod:`harness.ranks`.
+
+    Args:
+        cell: what to run.
+        folder: of its record.
+        device: see :func:`run`.
+        save: the folder that the trained encoder is written to; empty: it is not kept.
+        listen: is told of the cell's events.
 
     Raises:
-        InputError: where a plugin, its data or the device is not to be had.
+        InputError: where a plugin, its data or the device is not to be had, or where
+            the encoder is to be saved of a cell that is done.
     """
     resources = Resources(provenance.choose_device(device))
     forget()
     key, store = identify(cell).key, Store(folder)
     settled = store.settled(cell, key)
     if settled == "done":
+        if save:
+            raise InputError(
+                f"`save` needs the cell to be trained, and its record is under {store.folder} "
+                "already. Name a fresh folder with --out."
+            )
         return Event("done", cell)
     if settled is not None:
         return Event("diverged", cell, reason=settled.reason)
+    job = Job(cell, key, str(store.folder), save=str(save))
+    if ranks.count() > 1:
+        return _shared(job, resources.device)
     with Local(jobs=1).open(store.folder) as engine:
-        engine.submit(Job(cell, key, str(store.folder)), resources)
+        engine.submit(job, resources)
         for event in engine.events():
             listen(event)
     return event
+
+
+def _shared(job: Job, device: str) -> Event:
+    """Take part in a cell of several processes: the first one keeps its state and its record."""
+    with ranks.joined(device) as own:
+        state = Store(job.folder).checkpoint_path(job.cell, job.key)
+        if ranks.rank() == 0:
+            kept = Checkpoints(state, job.checkpoint)
+            values: dict[str, Any] = attempt(job, device=own, checkpoints=kept)
+            return Event(cell=job.cell, **values)
+        try:
+            fit_cell(job.cell, device=own, checkpoints=Checkpoints(state))
+        except Diverged as error:  # As the first one, which writes it down.
+            return Event("diverged", job.cell, reason=str(error))
+        return Event("done", job.cell)
 
 
 class _Run:

@@ -4,12 +4,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from harness.checkpoints import save_weights
 from harness.errors import require_choice, require_number
 from harness.randomness import Randomness
 
@@ -170,6 +172,13 @@ class Task(ABC):
         gradients, and must be left as it is. The first metric is the task's main
         one. Whatever is chosen, such as a probe's C, is chosen on validation.
         """
+
+    def save(self, encoder: nn.Module, folder: Path) -> None:
+        """Write a trained encoder, on the CPU, into ``folder``: its weights as safetensors.
+
+        A task whose field has a form of its own for encoders writes that.
+        """
+        save_weights(encoder, folder / "encoder.safetensors")
 
     def make_optimizer(self, groups: Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
         """Return the optimizer that the setting names.

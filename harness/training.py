@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from harness import ranks
 from harness.checkpoints import Checkpoints
 from harness.digests import Digest
 from harness.errors import InputError
@@ -101,7 +102,7 @@ def fit(
     with randomness.seeded("split"):
         task.load(randomness)
     with randomness.seeded("init"):
-        method.attach(task.encoder(), task.head(), pairing=pairing)
+        method.attach(ranks.spread(task.encoder()), task.head(), pairing=pairing)
     outcome.start_digest = _start_digest(task, method)
     method.to(device)
     if loss is not None:
@@ -140,7 +141,7 @@ def train(
     stateful: dict[str, Any] = {"method": method, "loss": loss, "optimizer": optimizer}
     if scheduler is not None:
         stateful["scheduler"] = scheduler
-    start = [outcome.start_digest, device.type, torch.__version__]
+    start = [outcome.start_digest, device.type, torch.__version__, ranks.count()]
     _go_on(checkpoints, start, stateful, outcome)
     stride = math.ceil(steps / CURVE_POINTS)
     method.train()
@@ -167,6 +168,7 @@ def train(
                     raise Diverged(_diverged(f"the objective is {value}", step + 1, steps))
                 (objective / task.accumulate).backward()  # type: ignore[no-untyped-call]
                 if number == numbers[-1]:
+                    ranks.average_gradients([*method.parameters(), *loss.parameters()])
                     optimizer.step()
                     if scheduler is not None:
                         scheduler.step()
@@ -249,7 +251,7 @@ def evaluate(task: Task, method: Method, split: str, randomness: Randomness) -> 
     method.eval()
     try:
         with torch.no_grad(), randomness.seeded("probe"):
-            scores: Mapping[str, float] = task.evaluate(method.encoder, split)
+            scores: Mapping[str, float] = task.evaluate(ranks.alone(method.encoder), split)
     finally:  # Module by module: a method may keep a part of itself in eval mode.
         for module, mode in modes.items():
             module.training = mode

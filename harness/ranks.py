@@ -1,0 +1,184 @@
+"""One cell on several devices: each encodes a share of a batch, and all see every row.
+
+Started by ``accelerate launch --num_processes 4 ... triptych cell ...``, or by torchrun:
+both say in the environment how many processes there are. Losses need all negatives of a
+batch, so it is the encoder that is spread: every process draws the same batch and views,
+encodes its own share of the rows, gathers the others' representations, and computes the
+same head and loss. Averaged gradients are then those of one device with the whole batch.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from harness.errors import InputError, require
+
+
+def count() -> int:
+    """Return how many processes share this cell, as their launcher says; 1 without one."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    """Return this process's number among them; number 0 keeps the record."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def described() -> str:
+    """Return what a record says of it; nothing of a cell of one process."""
+    return f", one of {count()} processes" if count() > 1 else ""
+
+
+@contextmanager
+def joined(device: str) -> Iterator[str]:
+    """Join the processes of this cell, and give the device of this one.
+
+    ``cuda`` becomes this process's own GPU. Nothing happens where there is one process.
+    """
+    if count() == 1:
+        yield device
+        return
+    if device == "cuda":
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    try:
+        yield device
+    finally:
+        dist.destroy_process_group()
+
+
+def together() -> bool:
+    """Return whether processes have joined."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def spread(encoder: nn.Module) -> nn.Module:
+    """Return the encoder, made to encode a share of each batch where processes have joined.
+
+    BatchNorm then takes its statistics over all shares.
+
+    Raises:
+        InputError: where the encoder has BatchNorm and the processes have no GPU.
+    """
+    if not together():
+        return encoder
+    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in encoder.modules()):
+        require(
+            dist.get_backend() == "nccl",
+            "`device` must be cuda for an encoder with BatchNorm in several processes: got cpu, "
+            "where torch has no BatchNorm over processes. Use one process.",
+        )
+        encoder = nn.SyncBatchNorm.convert_sync_batchnorm(encoder)  # type: ignore[no-untyped-call]
+    return Spread(encoder)
+
+
+def alone(encoder: nn.Module) -> nn.Module:
+    """Return the encoder itself, spread or not."""
+    return encoder.encoder if isinstance(encoder, Spread) else encoder
+
+
+def average_gradients(parameters: Iterable[Tensor]) -> None:
+    """Replace gradients by their mean over the processes that have joined."""
+    if not together():
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    sizes = [gradient.numel() for gradient in gradients]
+    for gradient, mean in zip(gradients, torch.split(flat, sizes), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+class Spread(nn.Module):
+    """Encode this process's share of the rows, and return everybody's, in training mode."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, view: Any) -> Tensor:
+        """Return a representation a row of ``view``, on every process the same."""
+        if not self.training:
+            rows: Tensor = self.encoder(view)
+            return rows
+        sizes = _shares(view, dist.get_world_size())
+        start = sum(sizes[: dist.get_rank()])
+        own = _rows(view, start, start + sizes[dist.get_rank()])
+        # The same number everywhere; what it seeds is not: shares need masks of their own.
+        base = int(torch.randint(2**62, (1,)))
+        devices = [torch.cuda.current_device()] if dist.get_backend() == "nccl" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(base + dist.get_rank())
+            encoded = self.encoder(own)
+        gathered: Tensor = _Gather.apply(encoded, sizes)  # type: ignore[no-untyped-call]
+        return gathered
+
+
+class _Gather(torch.autograd.Function):
+    """Gather the rows of all processes; a row's gradient goes to the one that made it.
+
+    Every process computes the same loss of all rows, so that its gradient of its own rows
+    is the whole one: times their number, as the mean over processes will divide by it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, sizes: Sequence[int]) -> Tensor:
+        ctx.sizes = sizes
+        padded = rows.new_zeros(max(sizes), *rows.shape[1:])
+        padded[: len(rows)] = rows
+        found = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(found, padded)
+        return torch.cat([part[:size] for part, size in zip(found, sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return torch.split(gradients[0], ctx.sizes)[dist.get_rank()] * len(ctx.sizes), None
+
+
+def _shares(view: Any, parts: int) -> list[int]:
+    """Return how many rows each process encodes.
+
+    Raises:
+        InputError: where a view is not made of rows, or has fewer than processes.
+    """
+    lengths = {len(tensor) for tensor in _tensors(view) if not tensor.is_sparse}
+    require(
+        len(lengths) == 1 and not any(tensor.is_sparse for tensor in _tensors(view)),
+        "A view must be made of tensors with one row an example, to be shared by several "
+        f"processes: got {type(view).__name__}. Use one process for graphs.",
+    )
+    (rows,) = lengths
+    require(
+        rows >= parts,
+        f"`batch_size` must be at least the number of processes: got {rows} for {parts}.",
+    )
+    return [len(part) for part in torch.arange(rows).tensor_split(parts)]
+
+
+def _tensors(view: Any) -> list[Tensor]:
+    if isinstance(view, Tensor):
+        return [view]
+    if isinstance(view, Mapping):
+        view = list(view.values())
+    if isinstance(view, tuple | list):
+        return [tensor for item in view for tensor in _tensors(item)]
+    raise InputError(
+        f"A view must be made of tensors to be shared by several processes: got "
+        f"{type(view).__name__}. Use one process."
+    )
+
+
+def _rows(view: Any, start: int, end: int) -> Any:
+    if isinstance(view, Tensor):
+        return view[start:end]
+    if isinstance(view, Mapping):
+        return {name: _rows(item, start, end) for name, item in view.items()}
+    parts = [_rows(item, start, end) for item in view]
+    return type(view)(*parts) if hasattr(view, "_fields") else type(view)(parts)

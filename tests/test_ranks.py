@@ -1,0 +1,79 @@
+"""A cell of several processes is the cell of one: here on CPU, over gloo."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TRIPTYCH, environment
+from torch import nn
+
+from harness import ranks
+from harness.errors import InputError
+from harness.records import Store
+
+CELL = ["blobs(steps=6, batch_size=33)", "--loss", "kl_dro"]
+
+
+def run(folder: Path, *launcher: str) -> "subprocess.CompletedProcess[str]":
+    command = [*launcher, TRIPTYCH, "cell", *CELL, "--out", str(folder), "--device", "cpu"]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment(COLUMNS="100"), check=False
+    )
+
+
+def test_two_processes_train_as_one(tmp_path: Path) -> None:
+    """Uneven shares, a loss with a weight of its own; the same up to the order of sums."""
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    launcher += ["--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
+    launcher += ["--dynamo_backend", "no", "--main_process_port", "0"]
+    done = [run(tmp_path / "one"), run(tmp_path / "two", *launcher)]
+    assert [d.returncode for d in done] == [0, 0], done[1].stderr
+    (one,), (two,) = (list(Store(tmp_path / name).records()) for name in ("one", "two"))
+    assert two.steps == one.steps == 6
+    assert two.device == f"{one.device}, one of 2 processes"
+    assert two.digests["seen"] == one.digests["seen"]
+    assert two.digests["start"] != one.digests["start"], "they do not count as a pair"
+    for (step, value), (other, alone) in zip(two.curve, one.curve, strict=True):
+        assert step == other
+        assert value == pytest.approx(alone, rel=1e-4)
+    for split, scores in one.scores.items():
+        assert two.scores[split] == pytest.approx(scores, abs=0.7)  # One of 150 examples.
+
+
+def test_alone_nothing_is_spread() -> None:
+    encoder = nn.Linear(2, 2)
+    assert ranks.count() == 1
+    assert ranks.spread(encoder) is encoder is ranks.alone(encoder)
+    with ranks.joined("cpu") as device:
+        assert device == "cpu"
+        assert not ranks.together()
+    assert ranks.alone(ranks.Spread(encoder)) is encoder
+
+
+def test_a_view_is_shared_row_by_row() -> None:
+    view = {"ids": torch.arange(10).view(5, 2), "mask": (torch.ones(5), [torch.zeros(5, 1)])}
+    sizes = ranks._shares(view, 2)
+    assert sizes == [3, 2]
+    part = ranks._rows(view, 3, 5)
+    assert part["ids"].tolist() == [[6, 7], [8, 9]]
+    assert [len(t) for t in ranks._tensors(part)] == [2, 2, 2]
+
+
+def test_what_cannot_be_shared_is_said() -> None:
+    with pytest.raises(InputError, match=r"one row an example, to be shared by .* for graphs"):
+        ranks._shares((torch.zeros(5, 2), torch.zeros(2, 9)), 2)
+    with pytest.raises(
+        InputError, match=r"`batch_size` must be at least the number .* got 1 for 2"
+    ):
+        ranks._shares(torch.zeros(1, 2), 2)
+    with pytest.raises(InputError, match=r"made of tensors to be shared .* got str"):
+        ranks._shares("text", 2)
+
+
+def test_batchnorm_over_processes_needs_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "together", lambda: True)
+    monkeypatch.setattr(ranks.dist, "get_backend", lambda: "gloo")
+    with pytest.raises(InputError, match=r"`device` must be cuda for an encoder with BatchNorm"):
+        ranks.spread(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)))
