@@ -22,6 +22,7 @@ from harness.errors import InputError
 from harness.terminal import clock, err, escape, out
 
 if TYPE_CHECKING:
+    from harness.data import Source
     from harness.study import Study
     from leaderboards import Leaderboard
 
@@ -483,17 +484,25 @@ def data_list() -> None:
         known = listing.sources()
         table = terminal.table(("data set", "modality", "here", "MB", "licence"), numbers=("MB",))
         for name, source in known.items():
-            here = data.here(source)
             table.add_row(
                 escape(name),
                 escape(source.modality),
-                escape(str(here)) if here else "no" if source.download is None else "to fetch",
+                escape(_where(source)),
                 f"{source.size / 1e6:,.1f}" if source.size else "",
                 escape(source.licence),
             )
         terminal.show(table)
         out.print(f"Looked in {escape(', '.join(map(str, data.roots())))}.", soft_wrap=True)
         out.print("`triptych data show NAME` says more of one.", soft_wrap=True)
+
+
+def _where(source: "Source") -> str:
+    from harness import data
+
+    here = data.here(source)
+    if here is None:
+        return "no" if source.download is None and source.embedded is None else "to fetch"
+    return "in the cache" if data.cache_folder() in here.parents else str(here)
 
 
 @data_app.command("show")

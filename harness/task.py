@@ -73,7 +73,7 @@ class Task(ABC):
     pairing: ClassVar[str] = "both_views"
     """The pairing that the field uses for such data."""
 
-    labelled: ClassVar[bool] = False
+    labelled: bool = False
     """Whether batches hold labels, for supervised methods."""
 
     hard_negatives: bool = False
