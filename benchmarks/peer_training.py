@@ -141,7 +141,7 @@ def sentence_transformers_trainer(task: Any, tau: float, ended: Callable[[], Non
     from sentence_transformers.models import Dense, Pooling, Transformer
     from transformers import PreTrainedTokenizerFast, TrainerCallback
 
-    from adapters import hf_transformers
+    from adapters import hf_folders, hf_transformers
 
     class Watch(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, *_: Any, **__: Any) -> None:
@@ -152,7 +152,7 @@ def sentence_transformers_trainer(task: Any, tau: float, ended: Callable[[], Non
         whole.model.set_attn_implementation("sdpa")
         whole.model.save_pretrained(folder)
         special = {f"{name}_token": f"[{name.upper()}]" for name in SPECIAL}
-        tokenizer = hf_transformers._tokenizer()
+        tokenizer = hf_folders.tokenizer()
         PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
         transformer = Transformer(folder, max_seq_length=task.length)
         pooling = Pooling(whole.model.config.hidden_size, "mean")

@@ -37,7 +37,8 @@ class Source:
             the first that exists counts.
         files: {path inside the place: sha256}, of those that are pinned.
         download: write the layout of the first place into a folder that is empty.
-        embedded: fetch the pinned wheel that holds it, check it, and return its path.
+        embedded: fetch the pinned wheel that holds it, check it, and return its path; or
+            return the path of what a library that is installed brings.
         wheel: that wheel's file name.
     """
 
@@ -72,9 +73,10 @@ def here(source: Source, root: str | None = None) -> Path | None:
         for place in source.places:
             if (folder / place).exists():
                 return folder / place
-    if source.wheel and (cache_folder() / "wheels" / source.wheel).exists():
-        return cache_folder() / "wheels" / source.wheel
-    return None
+    if source.embedded is not None and not source.wheel:
+        return source.embedded()
+    wheel = cache_folder() / "wheels" / source.wheel
+    return wheel if source.wheel and wheel.exists() else None
 
 
 def find(source: Source, root: str | None = None) -> Path | None:
@@ -99,7 +101,7 @@ def need(source: Source, root: str | None = None) -> Path:
     if found is not None:
         return found
     if source.download is None:
-        raise missing(source, root, "Triptych has no download of it")
+        raise missing(source, root, "Triptych has no pinned download of it")
     try:
         return fetch(source)
     except InputError as error:
@@ -207,11 +209,13 @@ def missing(source: Source, root: str | None, why: str) -> InputError:
     """Return the error that says where was looked, and the three ways to get it."""
     looked = ", ".join(str(folder / place) for folder in roots(root) for place in source.places)
     where = os.environ.get(ROOT) or "a folder"
+    first = f"get it from {source.origin}"
+    if source.download is not None:
+        first = f"`triptych data fetch {source.name}` with the internet (from {source.origin})"
     return InputError(
         f"The data set {source.name!r} is not here: {why}. Looked for {looked}. Three ways to get "
-        f"it: `triptych data fetch {source.name}` with the internet; or put it at "
-        f"{source.places[0]} in {where} and name that folder in the environment variable {ROOT}; "
-        f"or name the folder in the task's setting `root`. It comes from {source.origin}."
+        f"it: {first}; or put it at {source.places[0]} in {where} and name that folder in the "
+        f"environment variable {ROOT}; or name the folder in the task's setting `root`."
     )
 
 

@@ -169,8 +169,9 @@ class Task(ABC):
         """Return {metric: value} of the frozen encoder on ``validation`` or ``test``.
 
         Higher is better, in points (x100). The encoder comes in eval mode, without
-        gradients, and must be left as it is. The first metric is the task's main
-        one. Whatever is chosen, such as a probe's C, is chosen on validation.
+        gradients, and must be left as it is. The first metric is the task's main one, of
+        both splits; ``test`` may have further ones, of sets that have no other part.
+        Whatever is chosen, such as a probe's C, is chosen on validation.
         """
 
     def save(self, encoder: nn.Module, folder: Path) -> None:

@@ -14,7 +14,8 @@ STANDARD = set(sys.stdlib_module_names)
 FOREIGN_OF_HARNESS = {"torch", "numpy", "scipy", "sklearn", "pandas", "jaxtyping"}
 FOREIGN_OF_ADAPTERS_ONLY = {
     "transformers", "tokenizers", "datasets", "torch_geometric", "evaluate", "kornia", "filelock",
-    "dask", "distributed", "dask_jobqueue", "ray",
+    "dask", "distributed", "dask_jobqueue", "ray", "PIL", "huggingface_hub", "mteb",
+    "pytorch_optimizer", "sentence_transformers",
 }  # fmt: skip
 ALLOWED = {
     "harness": {"harness"},

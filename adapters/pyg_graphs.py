@@ -1,0 +1,247 @@
+"""Batches of graphs, GraphCL's augmentations and its encoder, a GIN.
+
+An augmentation works on a whole batch at once, on the CPU or a GPU, and draws from
+torch's global generator.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from adapters.graph_data import GraphSet
+
+with warnings.catch_warnings():
+    # PyG still asks for torch.jit.script when it is imported; nothing here uses it.
+    warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
+    from torch_geometric.nn import GINConv, global_add_pool
+
+
+class GraphBatch(NamedTuple):
+    """Some graphs side by side: a view, and what an encoder takes.
+
+    Attributes:
+        x: features, a node a row, a graph's nodes together.
+        edges: both directions of each edge, nodes numbered through the batch.
+        sizes: nodes of each graph.
+    """
+
+    x: Float[Tensor, "n f"]
+    edges: Int[Tensor, "2 e"]
+    sizes: Int[Tensor, " g"]
+
+
+class GIN(nn.Module):
+    r"""A graph isomorphism network whose representation is a sum over nodes, of every layer.
+
+    .. math::
+        h_v^{(k)} = \operatorname{BN}(\operatorname{ReLU}(\operatorname{MLP}^{(k)}(
+        (1 + \epsilon) h_v^{(k-1)} + \textstyle\sum_{u \sim v} h_u^{(k-1)}))), \qquad
+        r = [\textstyle\sum_v h_v^{(1)}, \dots, \sum_v h_v^{(L)}]
+
+    As in GraphCL's code: MLP is Linear - ReLU - Linear, the normalisation comes after
+    the ReLU, and weights are drawn from Glorot's uniform distribution, biases zero.
+
+    Args:
+        inputs: features of a node.
+        width: of each layer; the representation has ``layers`` times as many.
+        layers: convolutions.
+        epsilon: weight of a node itself, above that of a neighbour. 1 is a self-loop
+            on each node, which GraphCL's code adds.
+
+    References:
+        Xu et al., ICLR 2019, arXiv 1810.00826; You et al., NeurIPS 2020, arXiv 2010.13902.
+    """
+
+    def __init__(self, inputs: int, width: int, layers: int, epsilon: float = 0.0) -> None:
+        super().__init__()
+        widths = [inputs] + [width] * (layers - 1)
+        self.convolutions = nn.ModuleList(
+            GINConv(
+                nn.Sequential(nn.Linear(n, width), nn.ReLU(), nn.Linear(width, width)), eps=epsilon
+            )
+            for n in widths
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in widths)
+        glorot(self)
+
+    def forward(self, graphs: GraphBatch) -> Float[Tensor, "g d"]:
+        """Return one representation a graph."""
+        x, owner, layers = graphs.x, owners(graphs.sizes, len(graphs.x)), []
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            x = norm(convolution(x, graphs.edges).relu())
+            layers.append(global_add_pool(x, owner, size=len(graphs.sizes)))
+        return torch.cat(layers, dim=1)
+
+
+def glorot(module: nn.Module) -> None:
+    """Draw the weights of all linear layers from Glorot's uniform distribution."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.xavier_uniform_(part.weight)
+            nn.init.zeros_(part.bias)
+
+
+def take(graphs: GraphSet, index: Int[Tensor, " g"]) -> GraphBatch:
+    """Return the graphs at ``index``, side by side."""
+    sizes, edge_sizes = graphs.sizes[index], graphs.edge_sizes[index]
+    old = _starts(graphs.sizes)[index]
+    nodes = _ranges(old, sizes)
+    columns = _ranges(_starts(graphs.edge_sizes)[index], edge_sizes)
+    moved = torch.repeat_interleave(_starts(sizes) - old, edge_sizes)
+    return GraphBatch(graphs.x[nodes], graphs.edges[:, columns] + moved, sizes)
+
+
+def owners(sizes: Int[Tensor, " g"], items: int) -> Int[Tensor, " n"]:
+    """Return each item's group, where groups of ``sizes`` lie one after the other."""
+    groups = torch.arange(len(sizes), device=sizes.device)
+    return torch.repeat_interleave(groups, sizes, output_size=items)
+
+
+def drop_nodes(graphs: GraphBatch, share: float, chosen: Bool[Tensor, " g"]) -> GraphBatch:
+    """Drop a share of the nodes, and their edges, from each chosen graph."""
+    owner = owners(graphs.sizes, len(graphs.x))
+    return keep_nodes(graphs, ~_draw(owner, _part(graphs.sizes, share, chosen)))
+
+
+def perturb_edges(graphs: GraphBatch, share: float, chosen: Bool[Tensor, " g"]) -> GraphBatch:
+    """Drop a share of each chosen graph's edges, and add as many between random nodes.
+
+    An edge that is drawn twice, or is there already, is there once. GraphCL's published
+    code only drops, and each direction of an edge by itself.
+    """
+    owner = owners(graphs.sizes, len(graphs.x))
+    pairs = graphs.edges[:, graphs.edges[0] < graphs.edges[1]]
+    group = owner[pairs[0]]
+    amounts = _part(torch.bincount(group, minlength=len(graphs.sizes)), share, chosen)
+    kept = pairs[:, ~_draw(group, amounts)]
+
+    first, size = (
+        torch.repeat_interleave(t, amounts) for t in (_starts(graphs.sizes), graphs.sizes)
+    )
+    one = _below(size)
+    other = _below(size - 1)
+    other = other + (other >= one)  # Any node but the first.
+    added = first + torch.stack([torch.minimum(one, other), torch.maximum(one, other)])
+    keys = torch.cat([kept, added], dim=1)
+    keys = torch.unique(keys[0] * len(owner) + keys[1])
+    low, high = keys // len(owner), keys % len(owner)
+    return graphs._replace(edges=torch.stack([torch.cat([low, high]), torch.cat([high, low])]))
+
+
+def mask_attributes(graphs: GraphBatch, share: float, chosen: Bool[Tensor, " g"]) -> GraphBatch:
+    """Put Gaussian noise, of mean .5 and deviation .5, for the features of a share of the nodes."""
+    owner = owners(graphs.sizes, len(graphs.x))
+    masked = _draw(owner, _part(graphs.sizes, share, chosen))
+    noise = 0.5 + 0.5 * torch.randn_like(graphs.x)
+    return graphs._replace(x=torch.where(masked[:, None], noise, graphs.x))
+
+
+def walk(graphs: GraphBatch, share: float, chosen: Bool[Tensor, " g"]) -> GraphBatch:
+    """Keep what a random walk sees of each chosen graph: a share of its nodes and one more.
+
+    The walk starts anywhere and ends early after as many steps as the graph has nodes.
+    """
+    sizes, edges = graphs.sizes, graphs.edges
+    wanted = torch.where(chosen, _part(sizes, share, chosen) + 1, 0)
+    neighbours = edges[1][edges[0].argsort()]
+    degrees = torch.bincount(edges[0], minlength=len(graphs.x))
+    first = _starts(degrees)
+    at = _starts(sizes) + _below(sizes)
+    seen = torch.repeat_interleave(~chosen, sizes, output_size=len(graphs.x))
+    seen[at] = True
+    steps, count = 0, torch.ones_like(sizes)
+    while bool((walking := (count < wanted) & (steps < sizes) & (degrees[at] > 0)).any()):
+        onward = (first[at] + _below(degrees[at])).clamp(max=len(neighbours) - 1)
+        at = torch.where(walking, neighbours[onward], at)
+        count += ~seen[at]
+        seen[at] = True
+        steps += 1
+    return keep_nodes(graphs, seen)
+
+
+def keep_nodes(graphs: GraphBatch, kept: Bool[Tensor, " n"]) -> GraphBatch:
+    """Return the graphs without the other nodes and their edges."""
+    owner = owners(graphs.sizes, len(graphs.x))
+    number = kept.cumsum(0) - 1
+    edges = number[graphs.edges[:, kept[graphs.edges].all(dim=0)]]
+    return GraphBatch(
+        graphs.x[kept], edges, torch.bincount(owner[kept], minlength=len(graphs.sizes))
+    )
+
+
+AUGMENTATIONS: Mapping[str, Callable[[GraphBatch, float, Bool[Tensor, " g"]], GraphBatch]] = (
+    MappingProxyType(
+        {
+            "node-dropping": drop_nodes,
+            "subgraph": walk,
+            "edge-perturbation": perturb_edges,
+            "attribute-masking": mask_attributes,
+        }
+    )
+)
+"""By name, in GraphCL's order: ``random2`` draws among the first two, and so on."""
+
+VIEWS = ("identity", *AUGMENTATIONS, "random2", "random3", "random4")
+
+
+def view(graphs: GraphBatch, name: str, *, share: float, subgraph: float) -> GraphBatch:
+    """Return an augmented copy of a batch.
+
+    Args:
+        graphs: the batch.
+        name: one of ``VIEWS``. ``random2``, ``random3`` and ``random4`` draw, for each
+            graph, one of the first so many ``AUGMENTATIONS``, as GraphCL's code does.
+        share: of the nodes dropped or masked, or of the edges dropped and added.
+        subgraph: share of the nodes that a subgraph keeps.
+    """
+    names = list(AUGMENTATIONS)
+    count = len(graphs.sizes)
+    if name.startswith("random"):
+        names = names[: int(name.removeprefix("random"))]
+        drawn = torch.randint(len(names), (count,), device=graphs.sizes.device)
+    elif name in AUGMENTATIONS:
+        drawn = torch.full((count,), names.index(name), device=graphs.sizes.device)
+    else:
+        return graphs
+    for number, augmentation in enumerate(names):
+        amount = subgraph if augmentation == "subgraph" else share
+        graphs = AUGMENTATIONS[augmentation](graphs, amount, drawn == number)
+    return graphs
+
+
+def _draw(group: Int[Tensor, " n"], amounts: Int[Tensor, " g"]) -> Bool[Tensor, " n"]:
+    """Return which items are drawn: ``amounts`` of each group, without replacement."""
+    # Sorted by group and, inside each, at random: the first so many of a group are drawn.
+    order = (group + torch.rand(len(group), dtype=torch.float64, device=group.device)).argsort()
+    sorted_group = group[order]
+    starts = _starts(torch.bincount(group, minlength=len(amounts)))
+    rank = torch.arange(len(group), device=group.device) - starts[sorted_group]
+    drawn = torch.empty_like(group, dtype=torch.bool)
+    drawn[order] = rank < amounts[sorted_group]
+    return drawn
+
+
+def _part(sizes: Int[Tensor, " g"], share: float, chosen: Bool[Tensor, " g"]) -> Int[Tensor, " g"]:
+    """Return a share of ``sizes``, rounded down, of the chosen ones, and 0 of the others."""
+    return (sizes * share + 1e-6).floor().long() * chosen
+
+
+def _below(bounds: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+    """Return a random whole number from 0 to each bound, which is left out."""
+    drawn = torch.rand(len(bounds), dtype=torch.float64, device=bounds.device)
+    return (drawn * bounds).long()
+
+
+def _starts(sizes: Int[Tensor, " g"]) -> Int[Tensor, " g"]:
+    return sizes.cumsum(0) - sizes
+
+
+def _ranges(starts: Int[Tensor, " g"], sizes: Int[Tensor, " g"]) -> Int[Tensor, " n"]:
+    """Return starts[0], starts[0] + 1, ... of ``sizes[0]`` numbers, then the next group's."""
+    moved = torch.repeat_interleave(starts - _starts(sizes), sizes)
+    return moved + torch.arange(len(moved), device=starts.device)
