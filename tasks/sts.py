@@ -1,0 +1,120 @@
+"""Which sets a sentence encoder is scored on, and its scores on scored pairs."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import normalize, pdist
+
+from adapters.sentence_data import SUBSETS, Pairs
+from adapters.senteval import SOURCES as TRANSFER
+from harness.errors import InputError, unknown
+
+BENCHMARK = "sts-b"
+RELATED = "sick-r"
+GEOMETRY = "geometry"
+SEVEN = (*SUBSETS, BENCHMARK, RELATED)
+GROUPS = {"sts": SEVEN, "transfer": tuple(TRANSFER), "all": (*SEVEN, *TRANSFER)}
+NAMES = (*SEVEN, *TRANSFER, GEOMETRY)
+CLOSE = 4.0
+"""From which score on, of 5, a pair counts as one of the same meaning."""
+
+T = 2.0
+
+Cosine = Callable[[Pairs], NDArray[np.float64]]
+
+
+def evaluation_sets(evaluation: str) -> tuple[str, ...]:
+    """Return the sets that a setting such as ``sts-b+sts12`` names, in their order.
+
+    Raises:
+        InputError: where a name is wrong, or none has a validation part.
+
+    >>> evaluation_sets("sick-r+sts-b")
+    ('sts-b', 'sick-r')
+    """
+    chosen: set[str] = set()
+    for name in evaluation.split("+"):
+        if name.strip() not in {*NAMES, *GROUPS}:
+            raise unknown("set to evaluate on", name.strip(), (*NAMES, *GROUPS))
+        chosen |= set(GROUPS.get(name.strip(), (name.strip(),)))
+    if not chosen & {BENCHMARK, *TRANSFER}:
+        raise InputError(
+            f"`evaluation` must name a set with a validation part, {BENCHMARK} or one of "
+            f"{', '.join(TRANSFER)}: got {evaluation!r}. Write {evaluation + '+' + BENCHMARK!r}."
+        )
+    # Those with a validation part first: a task's first metric is its main one.
+    order = (BENCHMARK, *TRANSFER, GEOMETRY, *SUBSETS, RELATED)
+    return tuple(name for name in order if name in chosen)
+
+
+def year_scores(name: str, subsets: Mapping[str, Pairs], cosine: Cosine) -> dict[str, float]:
+    """Return three Spearman correlations (x100) of a SemEval year, which papers mix up.
+
+    ``sts12_all`` is that of all sub-sets' pairs together (SimCSE's, and most papers' since);
+    ``sts12_mean`` the unweighted mean of the sub-sets' own; ``sts12_wmean`` their mean
+    weighted by pairs.
+
+    References:
+        Gao et al. 2021, arXiv 2104.08821.
+    """
+    cosines = {subset: cosine(pairs) for subset, pairs in subsets.items()}
+    own = [spearman(cosines[subset], pairs.scores) for subset, pairs in subsets.items()]
+    sizes = [len(pairs.scores) for pairs in subsets.values()]
+    together = np.concatenate([pairs.scores for pairs in subsets.values()])
+    return {
+        f"{name}_all": spearman(np.concatenate(list(cosines.values())), together),
+        f"{name}_mean": float(np.mean(own)),
+        f"{name}_wmean": float(np.average(own, weights=sizes)),
+    }
+
+
+def spearman(cosines: NDArray[np.float64], scores: NDArray[np.float64]) -> float:
+    """Return Spearman's correlation, x100."""
+    # Imported here because it takes seconds, which planning a run need not wait for.
+    from adapters.hf_evaluate import Spearman, points
+
+    return points([Spearman()], cosines, scores)["spearman"]
+
+
+def average_of_seven(scores: Mapping[str, float]) -> dict[str, float]:
+    """Return the mean of STS12 to STS16 ('all'), STS-B and SICK-R, where all seven are there."""
+    names = [*(f"{year}_all" for year in SUBSETS), "sts_spearman", "sick_r_spearman"]
+    if not scores.keys() >= set(names):
+        return {}
+    return {"sts_avg7_all": float(np.mean([scores[name] for name in names]))}
+
+
+def geometry(
+    first: Float[Tensor, "n d"],
+    second: Float[Tensor, "n d"],
+    scores: NDArray[np.float64],
+    sentences: Float[Tensor, "m d"],
+) -> dict[str, float]:
+    r"""Return alignment and uniformity with their signs turned, so that higher is better.
+
+    .. math::
+        -\mathbb E_{(x, y)} \|f(x) - f(y)\|^2, \qquad
+        -\log \mathbb E_{x \ne y} e^{-2 \|f(x) - f(y)\|^2}
+
+    x100, of representations scaled to length 1: the first over the pairs with a score of 4
+    or more, the second over all pairs of two different sentences.
+
+    References:
+        Wang and Isola 2020, arXiv 2005.10242; Gao et al. 2021, arXiv 2104.08821.
+    """
+    close = torch.from_numpy(scores >= CLOSE)
+    if not close.any():
+        raise InputError(
+            f"Alignment needs a pair with a score of {CLOSE:g} or more: there is none."
+        )
+    apart = normalize(first[close].double()) - normalize(second[close].double())
+    distances = pdist(normalize(sentences.double())).square()
+    uniformity = torch.logsumexp(-T * distances, dim=0) - np.log(len(distances))
+    return {
+        "minus_alignment": -100 * float(apart.square().sum(dim=1).mean()),
+        "minus_uniformity": -100 * float(uniformity),
+    }

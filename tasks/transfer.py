@@ -1,0 +1,146 @@
+"""How well frozen representations serve other tasks: SentEval's transfer protocol."""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+
+from harness.errors import require
+
+PENALTIES = tuple(2.0**power for power in range(-2, 4))
+"""SentEval's values of C, the inverse of the L2 penalty: 1/4, 1/2, ..., 8."""
+
+FOLDS = 10
+
+
+def draw_folds(
+    classes: Int[np.ndarray, " n"], generator: np.random.Generator, folds: int = FOLDS
+) -> NDArray[np.int64]:
+    """Return the number of each row's fold; every fold has the classes in the same shares.
+
+    Raises:
+        InputError: where a class has fewer rows than there are folds.
+    """
+    fewest = int(np.unique(classes, return_counts=True)[1].min())
+    require(
+        fewest >= folds,
+        f"A set must have at least {folds} rows of each class, one a fold: got {fewest}.",
+    )
+    found = np.empty(len(classes), np.int64)
+    seed = int(generator.integers(2**32))
+    split = StratifiedKFold(folds, shuffle=True, random_state=seed).split(classes, classes)
+    for number, (_, rows) in enumerate(split):
+        found[rows] = number
+    return found
+
+
+def cross_validated(
+    rows: Float[np.ndarray, "n d"],
+    classes: Int[np.ndarray, " n"],
+    folds: Int[np.ndarray, " n"],
+    split: str,
+    *,
+    grid: Sequence[float] = PENALTIES,
+) -> float:
+    """Return the accuracy of nested cross-validation, a share.
+
+    For each fold, C is the value whose accuracy, averaged over the other folds, each
+    predicted from all but these two, is best; the smallest of equals. ``validation`` is
+    that accuracy; ``test`` the one on the fold itself, predicted from all others. Both
+    are averaged over the folds.
+
+    Args:
+        rows: representations, not standardised.
+        classes: of each row.
+        folds: of each row, 0 and up.
+        split: ``validation`` or ``test``.
+        grid: values of C, in rising order.
+    """
+    number = int(folds.max()) + 1
+    inner = np.full((number, number, len(grid)), np.nan)  # [outer fold, predicted fold, C]
+    for i, j in combinations(range(number), 2):
+        # What is fitted without both folds serves either as the outer one.
+        fitted = (folds != i) & (folds != j)
+        for k, model in enumerate(_path(rows[fitted], classes[fitted], grid)):
+            inner[i, j, k] = _accuracy(model, rows[folds == j], classes[folds == j])
+            inner[j, i, k] = _accuracy(model, rows[folds == i], classes[folds == i])
+    means = np.nanmean(inner, axis=1)
+    if split == "validation":
+        return float(means.max(axis=1).mean())
+    scores = []
+    for i, best in enumerate(means.argmax(axis=1)):
+        (model,) = _path(rows[folds != i], classes[folds != i], [grid[best]])
+        scores.append(_accuracy(model, rows[folds == i], classes[folds == i]))
+    return float(np.mean(scores))
+
+
+def given_parts(
+    rows: Float[np.ndarray, "n d"],
+    classes: Int[np.ndarray, " n"],
+    parts: np.ndarray,
+    folds: Int[np.ndarray, " n"],
+    split: str,
+    *,
+    grid: Sequence[float] = PENALTIES,
+) -> float:
+    """Return the accuracy on a set's own parts, a share.
+
+    C has the best accuracy on ``dev``, or, where there is none, the best mean accuracy
+    over the folds of ``train``: the ``validation`` score. ``test`` is predicted from
+    ``train``, with that C.
+
+    Args:
+        rows: representations, not standardised.
+        classes: of each row.
+        parts: of each row, ``train``, ``dev`` or ``test``.
+        folds: of each row, of which the training rows' count.
+        split: ``validation`` or ``test``.
+        grid: values of C, in rising order.
+    """
+    train, dev, test = (parts == name for name in ("train", "dev", "test"))
+    if dev.any():
+        found = [
+            _accuracy(m, rows[dev], classes[dev]) for m in _path(rows[train], classes[train], grid)
+        ]
+    else:
+        each = []
+        for i in np.unique(folds[train]):
+            fitted, left = train & (folds != i), train & (folds == i)
+            models = _path(rows[fitted], classes[fitted], grid)
+            each.append([_accuracy(model, rows[left], classes[left]) for model in models])
+        found = list(np.mean(each, axis=0))
+    if split == "validation":
+        return float(max(found))
+    (model,) = _path(rows[train], classes[train], [grid[int(np.argmax(found))]])
+    return _accuracy(model, rows[test], classes[test])
+
+
+def pair_features(
+    first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "n d"]
+) -> Float[np.ndarray, "n e"]:
+    """Return what is fitted of a pair: the difference's size and the product, side by side."""
+    return np.concatenate([np.abs(first - second), first * second], axis=1)
+
+
+def _path(rows: np.ndarray, classes: np.ndarray, grid: Sequence[float]) -> list[LogisticRegression]:
+    """Return a logistic regression for each C, each begun where the last ended."""
+    # Newton's steps are few, and of two classes each costs little; of more it does not.
+    solver = "newton-cholesky" if len(np.unique(classes)) == 2 else "lbfgs"
+    model = LogisticRegression(solver=solver, max_iter=5000, warm_start=True)
+    models = []
+    for c in grid:
+        model.set_params(C=c).fit(rows, classes)
+        fixed = LogisticRegression()
+        fixed.classes_, fixed.coef_, fixed.intercept_ = (
+            model.classes_, model.coef_.copy(), model.intercept_.copy(),
+        )  # fmt: skip
+        models.append(fixed)
+    return models
+
+
+def _accuracy(model: LogisticRegression, rows: np.ndarray, classes: np.ndarray) -> float:
+    return float(np.mean(model.predict(rows) == classes))
