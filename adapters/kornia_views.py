@@ -3,8 +3,12 @@
 from jaxtyping import Float
 from kornia.augmentation import (
     AugmentationSequential,
+    ColorJitter,
     RandomAffine,
     RandomErasing,
+    RandomGaussianBlur,
+    RandomGrayscale,
+    RandomHorizontalFlip,
     RandomResizedCrop,
 )
 from torch import Tensor
@@ -32,5 +36,42 @@ class DigitViews:
 
     def __call__(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return one random view of each image, drawn independently."""
+        view: Tensor = self.transform(images)
+        return view
+
+
+class SimCLRViews:
+    """SimCLR's views: crop, flip, colours, grey and blur (arXiv 2002.05709, appendix A).
+
+    A resized crop of .08 to 1 of the area; a flip with p .5; with p .8 brightness,
+    contrast and saturation by up to ``strength`` and hue by up to a quarter of it; grey
+    with p .2; with p .5 a Gaussian blur over a tenth of the width, sigma .1 to 2. Images in
+    grey have no colour part. Draws from torch's global generator.
+
+    Convention: the crop is torchvision's default, which SimCLR, solo-learn and ADNCE's
+    authors use on CIFAR too; strength .4 is ADNCE's, .8 solo-learn's and SimCLR's for
+    ImageNet. SimCLR's own runs on CIFAR have no blur.
+
+    Args:
+        size: height and width of the views.
+        colour: whether the images have colours.
+        strength: of the colours' change.
+    """
+
+    def __init__(self, size: int, *, colour: bool, strength: float = 0.4) -> None:
+        width = max(3, size // 10 // 2 * 2 + 1)
+        crop = RandomResizedCrop((size, size), scale=(0.08, 1.0), cropping_mode="resample")
+        jitter = ColorJitter(strength, strength, strength, strength / 4, p=0.8)
+        blur = RandomGaussianBlur((width, width), (0.1, 2.0), p=0.5)
+        self.transform = AugmentationSequential(
+            crop,
+            RandomHorizontalFlip(p=0.5),
+            *([jitter, RandomGrayscale(p=0.2)] if colour else []),
+            blur,
+            data_keys=["input"],
+        )
+
+    def __call__(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Return one random view of each image in [0, 1], drawn independently."""
         view: Tensor = self.transform(images)
         return view

