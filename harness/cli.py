@@ -502,7 +502,10 @@ def _where(source: "Source") -> str:
     here = data.here(source)
     if here is None:
         return "no" if source.download is None and source.embedded is None else "to fetch"
-    return "in the cache" if data.cache_folder() in here.parents else str(here)
+    if data.cache_folder() in here.parents:
+        return "in the cache"
+    found = (root for root in data.roots() if root in here.parents)
+    return next((str(here.relative_to(root)) for root in found), "installed")
 
 
 @data_app.command("show")
@@ -579,8 +582,10 @@ def data_check(
                     raise data.missing(source, None, "nothing to check")
                 continue
             found = data.faults(source, path)
+            if path.name == source.wheel:
+                data.need(source)  # It checks the wheel.
             wrong = wrong or bool(found)
-            pinned = "as pinned" if source.files or source.embedded else "not pinned"
+            pinned = "as pinned" if source.files or path.name == source.wheel else "not pinned"
             said = "; ".join(found) or f"sha256 {data.fingerprint(path)} ({pinned})"
             out.print(f"{escape(source.name)}: {escape(said)}", soft_wrap=True)
     if wrong:

@@ -18,6 +18,9 @@ from harness.files import write_atomically
 ROOT = "TRIPTYCH_DATA"
 """The environment variable that names a folder of data sets."""
 
+FORM = 2
+"""Of what a fingerprint is: one of another form is not remembered."""
+
 SECONDS = 60.0
 """Without a byte, until a download is given up."""
 
@@ -158,7 +161,7 @@ def download(url: str, to: Path, sha256: str) -> None:
 
 
 def fingerprint(path: Path) -> str:
-    """Return a sha256 over the names and contents of a file, or of all files in a folder.
+    """Return the sha256 of a file, or one over names and contents of all files in a folder.
 
     Remembered, so that a large set is read once and not in every run: until a size or
     a time of change differs.
@@ -168,7 +171,7 @@ def fingerprint(path: Path) -> str:
     # The folder's own name is no part of it: the same files elsewhere are the same data.
     base = path if path.is_dir() else path.parent
     state = [(str(f.relative_to(base)), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-    listing = hashlib.sha256(json.dumps([str(path), state]).encode()).hexdigest()
+    listing = hashlib.sha256(json.dumps([FORM, str(path), state]).encode()).hexdigest()
     memory = cache_folder() / "fingerprints" / f"{listing[:32]}.json"
     try:
         known = json.loads(memory.read_text())
@@ -176,10 +179,11 @@ def fingerprint(path: Path) -> str:
             return str(known["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    total = hashlib.sha256()
-    for name, digest in _sha256(files, base).items():
-        total.update(f"{name}\0{digest}\n".encode())
-    made = total.hexdigest()
+    digests = _sha256(files, base)
+    made = digests.get(path.name, "")
+    if path.is_dir():
+        lines = "".join(f"{name}\0{digest}\n" for name, digest in digests.items())
+        made = hashlib.sha256(lines.encode()).hexdigest()
     with contextlib.suppress(OSError):  # A cache that cannot be written costs time, no more.
         write_atomically(
             memory, json.dumps({"path": str(path), "listing": listing, "sha256": made})
