@@ -10,6 +10,7 @@ import os
 import shutil
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from hashlib import sha256
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import ZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from filelock import FileLock
@@ -202,7 +203,13 @@ def _appearing_as(folder: Path) -> Iterator[Path]:
 
 
 def _decode(origin: _Origin, size: int, folder: Path) -> None:
-    parts = origin.read()
+    try:
+        parts = origin.read()
+    except (OSError, EOFError, zlib.error, BadZipFile) as error:
+        raise InputError(f"{origin.name} cannot be read: {error}. Fetch it again.") from error
+    for split, count in COUNTS.get(origin.name, {}).items():
+        have = len(parts[split].images)
+        require(have == count, f"{origin.name} must have {count} images in {split}: got {have}.")
     colour = _has_colour(parts["train"].images)
     shape = _pixels(parts["train"].images[0], size, colour).shape
     total = sum(len(part.images) for part in parts.values())
@@ -262,7 +269,7 @@ def _blocks(images: Any, size: int, colour: bool, shape: tuple[int, ...]) -> Ite
 def _has_colour(images: Any) -> bool:
     """Return whether any of 100 images, spread evenly, has colours."""
     spread = range(0, len(images), math.ceil(len(images) / 100))
-    return any(_modes(images[index]) not in ("1", "L", "I;16", 1) for index in spread)
+    return any(_modes(images[index]) not in ("1", "L", 1) for index in spread)
 
 
 def _modes(image: Any) -> str | int:
@@ -278,6 +285,11 @@ def _pixels(image: Any, size: int, colour: bool) -> Array:
         if not size or image.shape[1:] == (size, size):
             return image
         image = Image.fromarray(image[0] if len(image) == 1 else np.moveaxis(image, 0, -1))
+    require(
+        image.mode[0] not in "IF",
+        f"Images must have 8 bits a channel: got one of Pillow's mode {image.mode!r}, which would "
+        "be cut off. Convert them.",
+    )
     image = image.convert("RGB" if colour else "L")
     if size and image.size != (size, size):
         scale = size / min(image.size)
@@ -469,6 +481,15 @@ _CIFAR10 = partial(
     labels=1,
 )
 _CIFAR100 = partial(image_layouts.cifar, train=["train.bin"], test="test.bin", labels=2)
+COUNTS: Mapping[str, Mapping[str, int]] = {
+    "fashion-mnist": {"train": 60_000, "test": 10_000},
+    "cifar10": {"train": 50_000, "test": 10_000},
+    "cifar100": {"train": 50_000, "test": 10_000},
+    "stl10": {"train": 5_000, "test": 8_000},
+    "tinyimagenet": {"train": 100_000, "test": 10_000},
+}
+"""A set that lost images is another set: its scores would be compared with the whole's."""
+
 _READERS: Mapping[str, tuple[Callable[[Path], Parts], int]] = {
     "digits": (image_layouts.digits, 0),
     "fashion-mnist": (image_layouts.idx, 0),

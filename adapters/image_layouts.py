@@ -158,15 +158,22 @@ def _class_folders(path: Path) -> list[tuple[str, str, Any]]:
     """Return (split, class, image) of every split/class/image below ``path``, in order."""
     found: list[tuple[str, str, Any]] = []
     for file in sorted(path.glob("*/*/*")):
-        if file.suffix.lower() in EXTENSIONS:
+        if _is_image(file.name):
             found.append((file.parts[-3], file.parts[-2], file))
+    if found:  # Zips beside what came out of them would give every image twice.
+        return found
     for archive in sorted(path.glob("*.zip")):
         opened = ZipFile(archive)  # Kept open for as long as its images are.
         for name in sorted(opened.namelist()):
             parts = name.split("/")
-            if len(parts) >= 3 and Path(name).suffix.lower() in EXTENSIONS:
+            if len(parts) >= 3 and _is_image(parts[-1]):
                 found.append((parts[-3], parts[-2], (opened, name)))
     return found
+
+
+def _is_image(name: str) -> bool:
+    """Return whether a file is an image by its name; macOS's companions are none."""
+    return Path(name).suffix.lower() in EXTENSIONS and not name.startswith(".")
 
 
 class _Files(Sequence[Any]):
@@ -191,8 +198,9 @@ class _Files(Sequence[Any]):
             image = Image.open(io.BytesIO(content))
             image.load()
         except OSError as error:
+            name = file if isinstance(file, Path) else f"{file[0].filename}/{file[1]}"
             raise InputError(
-                f"{file} is no image: {error}. Remove it, or fetch it again."
+                f"{name} is no image: {error}. Remove it, or fetch it again."
             ) from error
         return image
 

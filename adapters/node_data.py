@@ -85,11 +85,12 @@ def load(name: str, root: str = "") -> NodeSet:
     Raises:
         InputError: where it is not here, or not as expected.
     """
-    return _read(name, need(source(name), root))
+    return _read(name, need(source(name), root), *checksums(name, root).values())
 
 
 @cache
-def _read(name: str, found: Path) -> NodeSet:
+def _read(name: str, found: Path, *content: str) -> NodeSet:
+    del content  # Part of the cache's key: files that changed are read again.
     try:
         return _READERS[name](found)
     except (OSError, KeyError, IndexError, TypeError, ValueError) as error:
@@ -353,7 +354,7 @@ def _sources() -> Mapping[str, Source]:
             "wikics", "graph",
             "11,701 articles, 215,603 links, 300 features, 10 classes, 20 splits",
             "https://github.com/pmernyei/wiki-cs-dataset (dataset/data.json)", "MIT", 0,
-            ("wikics/raw", "raw"),
+            ("wikics/raw",),
         ),
         Source(
             "ogbn-arxiv", "graph",

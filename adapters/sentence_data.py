@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from adapters import wheels
 from harness.data import Source, find, fingerprint, need, roots
-from harness.errors import InputError, require
+from harness.errors import InputError, require, unknown
 
 SUBSETS: Mapping[str, Mapping[str, int]] = {
     "sts12": {"MSRpar": 750, "MSRvid": 750, "OnWN": 750, "SMTeuroparl": 459, "SMTnews": 399},
@@ -241,6 +241,10 @@ def corpus(name: str, root: str = "") -> Rows:
     return rows
 
 
+CORPORA = ("sts-b", "wiki1m", "nli")
+"""The sources that may be trained on, by name."""
+
+
 def has_negatives(name: str, root: str = "") -> bool:
     """Return whether a corpus has hard negatives; False where it is not here to be asked."""
     if name == "nli":
@@ -286,22 +290,25 @@ def corpus_place(name: str, root: str = "") -> Path:
     Raises:
         InputError: where there is none; with the places looked in.
     """
-    if name in ("wiki1m", "nli"):
+    if name in CORPORA:
         return need(SOURCES[name], root)
     place = find_corpus(name, root)
     if place is None:
         looked = ", ".join(str(path) for path in _candidates(name, root))
         raise InputError(
-            f"There is no corpus {name!r}: looked for {looked}. Known by name: sts-b, wiki1m, nli; "
-            f"else write a text or CSV file's path, or {HUB}owner/name for one on the hub."
+            f"There is no corpus {name!r}: looked for {looked}. Known by name: "
+            f"{', '.join(CORPORA)}; else write a text or CSV file's path, or {HUB}owner/name for "
+            "one on the hub."
         )
     return place
 
 
 def find_corpus(name: str, root: str = "") -> Path | None:
     """Return the file or folder of a corpus, or None."""
-    if name in SOURCES:
+    if name in CORPORA:
         return find(SOURCES[name], root)
+    if name in SOURCES:  # Scored sets among them: training on those would be no test.
+        raise unknown("corpus", name, CORPORA)
     return next((path for path in _candidates(name, root) if path.exists()), None)
 
 
@@ -318,9 +325,12 @@ def _files(place: Path) -> list[Path]:
 
 
 def _lines(file: Path) -> Rows:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"The corpus {file} must be UTF-8: {error}. Convert it.") from error
     # Not splitlines(): a sentence may hold a character that only Unicode breaks lines at.
-    lines = (line.strip() for line in file.read_text(encoding="utf-8").split("\n"))
-    return [(line,) for line in lines if line]
+    return [(line.strip(),) for line in text.split("\n") if line.strip()]
 
 
 def _table(file: Path) -> Rows:

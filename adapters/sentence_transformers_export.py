@@ -7,7 +7,7 @@ from typing import Any
 from adapters.hf_transformers import SentenceEncoder, save_pretrained
 from harness.errors import InputError
 
-_MODES = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token"}
+MODES = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token"}
 _MODULES = {"": "Transformer", "1_Pooling": "Pooling"}
 
 
@@ -28,9 +28,9 @@ def export(
     Raises:
         InputError: where the pooling is none of the library's.
     """
-    if encoder.pooling not in _MODES:
+    if encoder.pooling not in MODES:
         raise InputError(
-            f"`pooling` must be one of {', '.join(map(repr, _MODES))} for a sentence-transformers "
+            f"`pooling` must be one of {', '.join(map(repr, MODES))} for a sentence-transformers "
             f"folder: got {encoder.pooling!r}, which that library has no module for. Train with "
             "one of these, or save the weights with adapters.hf_transformers.save_pretrained."
         )
@@ -45,7 +45,7 @@ def export(
         for i, (path, kind) in enumerate(_MODULES.items())
     ]
     config: Any = encoder.model.config
-    pooling = {mode: pooling == encoder.pooling for pooling, mode in _MODES.items()}
+    pooling = {mode: pooling == encoder.pooling for pooling, mode in MODES.items()}
     for file, content in {
         "modules.json": modules,
         "1_Pooling/config.json": {"word_embedding_dimension": config.hidden_size, **pooling},

@@ -142,13 +142,14 @@ def sentence_transformers_trainer(task: Any, tau: float, ended: Callable[[], Non
     from transformers import PreTrainedTokenizerFast, TrainerCallback
 
     from adapters import hf_folders, hf_transformers
+    from tasks.sentences import QUICK_LAYERS
 
     class Watch(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, *_: Any, **__: Any) -> None:
             ended()
 
     with tempfile.TemporaryDirectory() as folder:
-        whole = hf_transformers.minilm(layers=task.layers, dropout=task.dropout, pooling="mean")
+        whole = hf_transformers.minilm(layers=QUICK_LAYERS, dropout=task.dropout, pooling="mean")
         whole.model.set_attn_implementation("sdpa")
         whole.model.save_pretrained(folder)
         special = {f"{name}_token": f"[{name.upper()}]" for name in SPECIAL}

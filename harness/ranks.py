@@ -29,9 +29,34 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
+def size() -> int:
+    """Return how many processes have joined: whatever a scheduler's environment says, 1 if none."""
+    return dist.get_world_size() if together() else 1
+
+
 def described() -> str:
     """Return what a record says of it; nothing of a cell of one process."""
-    return f", one of {count()} processes" if count() > 1 else ""
+    return f", one of {size()} processes" if size() > 1 else ""
+
+
+def require_same(step: int, seen: str) -> None:
+    """Raise :class:`RuntimeError` where the processes are not at the same step of the same cell.
+
+    One that did not find the checkpoint which another goes on from would train on a share
+    of another batch, and nothing would notice.
+    """
+    if not together():
+        return
+    device = torch.cuda.current_device() if dist.get_backend() == "nccl" else "cpu"
+    own = torch.tensor([step, int(seen[:15] or "0", 16)], device=device)
+    found = [torch.empty_like(own) for _ in range(size())]
+    dist.all_gather(found, own)
+    if any(not torch.equal(other, own) for other in found):
+        steps = [int(other[0]) for other in found]
+        raise RuntimeError(
+            f"The processes of this cell start at different steps: {steps}. Give them one folder "
+            "and the same versions, or delete its checkpoint."
+        )
 
 
 @contextmanager
@@ -43,6 +68,11 @@ def joined(device: str) -> Iterator[str]:
     if count() == 1:
         yield device
         return
+    # As a worker is set up: see harness.worker and harness.processes.
+    torch.set_num_threads(1)
+    if device.startswith("cuda"):
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
     if device == "cuda":
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
         torch.cuda.set_device(device)

@@ -93,14 +93,14 @@ def fit(
     """
     device = torch.device(device)
     outcome = Outcome()
+    with randomness.seeded("split"):
+        task.load(randomness)
     reason = None
     if loss is not None:
         reason = misfit(method, loss, labelled=task.labelled, hard_negatives=task.hard_negatives)
     if reason is not None:
         raise InputError(f"Task, method and loss do not go together: {reason}.")
     pairing = (loss.pairing if loss is not None else None) or task.pairing
-    with randomness.seeded("split"):
-        task.load(randomness)
     with randomness.seeded("init"):
         method.attach(ranks.spread(task.encoder()), task.head(), pairing=pairing)
     outcome.start_digest = _start_digest(task, method)
@@ -141,8 +141,9 @@ def train(
     stateful: dict[str, Any] = {"method": method, "loss": loss, "optimizer": optimizer}
     if scheduler is not None:
         stateful["scheduler"] = scheduler
-    start = [outcome.start_digest, device.type, torch.__version__, ranks.count()]
+    start = [outcome.start_digest, device.type, torch.__version__, ranks.size()]
     _go_on(checkpoints, start, stateful, outcome)
+    ranks.require_same(outcome.steps, outcome.seen_digest)
     stride = math.ceil(steps / CURVE_POINTS)
     method.train()
     loss.train()

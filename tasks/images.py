@@ -244,7 +244,7 @@ class Images(Task):
 
     def _probed(self, encoder: nn.Module, scored: Numbers) -> Predictions:
         """Return the predictions of the few-label probe, a draw each, and of the vote."""
-        validation = self._division["validation"]
+        validation, device = self._division["validation"], next(encoder.parameters()).device
         bank = [self._known] if self.knn else []
         wanted = np.unique(np.concatenate([*self._labelled, *bank, validation, scored]))
         features = self._encoded(encoder, wanted)
@@ -256,12 +256,13 @@ class Images(Task):
             return rows(numbers), self._pictures.labels[numbers]
 
         probed = [
-            logistic_probe(known(labelled), known(validation), rows(scored))
+            logistic_probe(known(labelled), known(validation), rows(scored), device=device)
             for labelled in self._labelled
         ]
         if not self.knn:
             return probed, None
-        return probed, knn_probe(known(self._known), rows(scored), neighbours=self.knn)
+        votes = knn_probe(known(self._known), rows(scored), neighbours=self.knn, device=device)
+        return probed, votes
 
     def _probed_by_all(self, encoder: nn.Module, scored: Numbers) -> Predictions:
         """Return the predictions of the linear probe of all labels, and of the vote.
@@ -300,10 +301,16 @@ class Images(Task):
             count < len(train),
             f"`validation` must leave training images of the {len(train)}: got {count}.",
         )
+        classes = [train[labels[train] == label] for label in range(self._pictures.classes)]
+        shares = _shares(count, [len(members) for members in classes])
         kept, validation = [], []
-        for label in range(self._pictures.classes):
-            members = drawn.permutation(train[labels[train] == label])
-            share = round(count * len(members) / len(train))
+        for label, (members, share) in enumerate(zip(classes, shares, strict=True)):
+            require(
+                share < len(members),
+                f"`validation` must leave training images of every class: got {count}, and class "
+                f"{label} has {len(members)}. Take fewer.",
+            )
+            members = drawn.permutation(members)
             validation.append(members[:share])
             kept.append(members[share:])
         return kept, validation
@@ -335,6 +342,20 @@ class Images(Task):
 
     def _standardised(self, images: Tensor) -> Tensor:
         return (images - self._mean.to(images.device)) / self._std.to(images.device)
+
+
+def _shares(count: int, sizes: Sequence[int]) -> list[int]:
+    """Return ``count`` as shares of ``sizes``: the largest remainders are rounded up.
+
+    >>> _shares(4, [10, 10, 10])
+    [2, 1, 1]
+    """
+    exact = [count * size / sum(sizes) for size in sizes]
+    shares = [int(share) for share in exact]
+    order = sorted(range(len(sizes)), key=lambda i: shares[i] - exact[i])
+    for i in order[: count - sum(shares)]:
+        shares[i] += 1
+    return shares
 
 
 def _conv(channels: int, size: int) -> nn.Module:

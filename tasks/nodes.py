@@ -38,7 +38,8 @@ class Nodes(Task):
     the test nodes are the same for every draw and seed. ``grace``: a tenth to fit, a tenth
     for validation and the rest to test, each draw anew. GRACE's code fits on a tenth and
     tests on the other nine, and chooses C by 5-fold cross-validation within the tenth; a
-    tenth held out for it is what GCA's code has. ``public``: those of the set's authors.
+    tenth held out for it is what GCA's code has. One draw's validation nodes are another's
+    test nodes, which favours whatever is tuned on them. ``public``: those of the set's authors.
 
     Large graphs: with ``batch_size`` above 0 a step contrasts that many anchors and not
     all nodes. They are encoded exactly, from the whole graph's view, with no more work
@@ -233,11 +234,13 @@ class Nodes(Task):
         x = self._graph.x
         if self.view == "gca":
             central = pyg_views.centrality(edges, len(x), self.centrality)
+            # Of the features as they are: dividing them by their sum says nothing of how rare.
+            whole = node_data.load(self.data, self.root).x
             return pyg_views.corruption(
                 edges,
                 len(x),
                 pyg_views.edge_chances(edges, central, drop_edges, self.cut_off),
-                pyg_views.feature_chances(x, central, mask_features, self.cut_off),
+                pyg_views.feature_chances(whole, central, mask_features, self.cut_off),
             )
         if diffused:
             found = need(node_data.source(self.data), self.root)

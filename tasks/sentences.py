@@ -19,6 +19,7 @@ from adapters.hf_transformers import (
     SentenceEncoder,
     Tokens,
     pad,
+    save_pretrained,
     sentence_encoder,
     tokenize,
 )
@@ -42,6 +43,9 @@ from tasks.transfer import FOLDS, cross_validated, draw_folds, given_parts, pair
 EVALUATION_LENGTH = 128
 MOST_LAYERS = 6
 """MiniLM's."""
+
+QUICK_LAYERS = 2
+"""Of MiniLM's, where no number is asked for."""
 
 log = logging.getLogger("harness")
 
@@ -71,7 +75,8 @@ class Sentences(Task):
             ``trec``, ``mrpc``; ``geometry``, alignment and uniformity on STS-B; or
             ``sts`` and ``transfer``, the seven each, with their mean; ``all``, both.
             STS12-16 and SICK-R have no validation part: they are scored in the test alone.
-        layers: how many of the encoder's layers to start from; 0 for all.
+        layers: how many of the encoder's layers to start from; 0 for all, but of the
+            embedded MiniLM, whose six make a slow quickstart, for its first 2.
         dropout: of hidden states and attention; the only difference of the views.
         pooling: ``mean``, ``cls``, or ``first-last``, the mean of the first and the last
             layer's.
@@ -101,7 +106,7 @@ class Sentences(Task):
         root: str = "",
         corpus: str = BENCHMARK,
         evaluation: str = BENCHMARK,
-        layers: int = 2,
+        layers: int = 0,
         dropout: float = 0.1,
         pooling: str = "mean",
         length: int = 20,
@@ -162,6 +167,7 @@ class Sentences(Task):
         longest = hf_folders.longest(self.network, self.root)
         require_number("length", self.length, at_most=longest)
         self._data = self._words.material()
+        self.hard_negatives = len(self._data.rows[0]) == 3  # A corpus of the hub is known now.
         self._tokens = _corpus_tokens(self._words, self.length)
         self._ids = _ids(self._words)
         self._padding = hf_folders.padding(self.network, self.root)
@@ -216,7 +222,7 @@ class Sentences(Task):
         """Return the pretrained encoder; MiniLM with embeddings of the words in use alone."""
         return sentence_encoder(
             self.network,
-            layers=self.layers,
+            layers=self.layers or (QUICK_LAYERS if self.network == EMBEDDED else 0),
             dropout=self.dropout,
             pooling=self.pooling,
             vocabulary=_vocabulary(self._words, self.length) if self.network == EMBEDDED else None,
@@ -242,10 +248,18 @@ class Sentences(Task):
         return main | accuracies | scores
 
     def save(self, encoder: nn.Module, folder: Path) -> None:
-        """Write the encoder as a folder that ``SentenceTransformer`` loads."""
-        from adapters.sentence_transformers_export import export
+        """Write the encoder as a folder that ``SentenceTransformer`` loads.
+
+        With ``first-last`` pooling, which that library lacks, as one that transformers loads.
+        """
+        from adapters.sentence_transformers_export import MODES, export
 
         assert isinstance(encoder, SentenceEncoder)
+        if self.pooling not in MODES:  # It has no module for it: the encoder without pooling.
+            save_pretrained(
+                encoder, folder, name=self.network, root=self.root, length=EVALUATION_LENGTH
+            )
+            return
         export(encoder, folder, name=self.network, root=self.root, length=EVALUATION_LENGTH)
 
     def _sts(self, encoder: nn.Module, split: str) -> dict[str, float]:

@@ -41,6 +41,8 @@ def evaluation_sets(evaluation: str) -> tuple[str, ...]:
         if name.strip() not in {*NAMES, *GROUPS}:
             raise unknown("set to evaluate on", name.strip(), (*NAMES, *GROUPS))
         chosen |= set(GROUPS.get(name.strip(), (name.strip(),)))
+    if GEOMETRY in chosen:  # It is of STS-B's pairs.
+        chosen.add(BENCHMARK)
     if not chosen & {BENCHMARK, *TRANSFER}:
         raise InputError(
             f"`evaluation` must name a set with a validation part, {BENCHMARK} or one of "

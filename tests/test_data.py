@@ -63,12 +63,13 @@ def test_it_is_looked_for_in_the_root_then_the_environment_then_the_cache(tmp_pa
 def test_a_missing_set_says_where_it_looked_and_three_ways_to_get_it(
     tmp_path: Path, download: Callable[[Path], None] | None
 ) -> None:
+    (tmp_path / "elsewhere").mkdir()
     with pytest.raises(InputError) as caught:
-        data.need(replace(TOY, download=download), "elsewhere")
+        data.need(replace(TOY, download=download), str(tmp_path / "elsewhere"))
     assert ("`triptych data fetch toy`" in str(caught.value)) == (download is not None)
     for words in (
         "The data set 'toy' is not here",
-        f"elsewhere/toy, elsewhere/old/toy, {tmp_path}/data/toy",
+        f"{tmp_path}/elsewhere/toy, {tmp_path}/elsewhere/old/toy, {tmp_path}/data/toy",
         f"{tmp_path}/cache/data/old/toy",
         "TRIPTYCH_DATA",
         "the task's setting `root`",
@@ -141,6 +142,27 @@ def test_a_fingerprint_is_of_names_and_contents_and_not_of_the_place(tmp_path: P
     assert data.fingerprint(two) != before
     (one / "edges.txt").write_bytes(TEXT)
     assert data.fingerprint(one / "edges.txt") == PINNED
+
+
+def test_a_fingerprint_follows_links_and_is_not_caught_in_a_circle(tmp_path: Path) -> None:
+    """ImageNet-100 is usually a folder of links to ImageNet's classes."""
+    real, linked = put(tmp_path / "real"), tmp_path / "linked"
+    linked.mkdir()
+    (linked / "class").symlink_to(real)
+    (real / "circle").symlink_to(linked)
+    before = data.fingerprint(linked)
+    (real / "edges.txt").write_bytes(b"0 1\n1 2\n")
+    assert data.fingerprint(linked) != before
+
+
+def test_an_empty_folder_is_no_data_set(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must hold files: it is empty"):
+        data.fingerprint(tmp_path)
+
+
+def test_a_root_that_is_no_folder_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"`root` must be a folder: got '.*nowhere', where there"):
+        data.find(TOY, str(tmp_path / "nowhere"))
 
 
 def test_a_fingerprint_is_remembered_and_a_broken_memory_is_not_believed(

@@ -38,6 +38,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (kept / "wheels").mkdir(parents=True, exist_ok=True)
     (folder / "wheels").symlink_to(kept / "wheels")
     monkeypatch.setenv("TRIPTYCH_CACHE", str(folder))
+    # The sets here are a few images in the layouts of large ones.
+    monkeypatch.setattr(image_data, "COUNTS", {})
     return folder
 
 
@@ -254,9 +256,43 @@ def test_names_and_places_that_are_wrong(tmp_path: Path, as_a_user: None) -> Non
         Images(data=str(tmp_path / "nowhere")).fetch()
     with pytest.raises(InputError, match="Did you mean 'resnet18'"):
         Images(network="resnet-18")
-    (tmp_path / "empty").mkdir()
+    written(tmp_path / "empty" / "notes.csv", b"nothing")
     with pytest.raises(InputError, match=r"must hold train/CLASS/IMAGE and test/CLASS/IMAGE"):
         Images(data=str(tmp_path / "empty")).fetch()
+
+
+def test_zips_beside_what_came_out_of_them_are_not_read_again(tmp_path: Path) -> None:
+    class_folders(tmp_path / "here")
+    with ZipFile(tmp_path / "here" / "train.zip", "w") as archive:
+        for file in (tmp_path / "here").glob("train/*/*"):
+            archive.write(file, file.relative_to(tmp_path / "here"))
+    found = image_data.load("folder", str(tmp_path / "here"), 0)
+    assert (len(found.train), len(found.test)) == (24, 12)
+
+
+def test_a_set_that_lost_images_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class_folders(tmp_path / "cifar10")
+    monkeypatch.setattr(image_data, "COUNTS", {"cifar10": {"train": 25, "test": 12}})
+    with pytest.raises(InputError, match="cifar10 must have 25 images in train: got 24"):
+        image_data.load("cifar10", str(tmp_path), 0)
+
+
+def test_more_than_8_bits_a_channel_are_refused(tmp_path: Path) -> None:
+    class_folders(tmp_path / "here")
+    Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(
+        tmp_path / "here" / "train" / "cat" / "000.png"
+    )
+    with pytest.raises(InputError, match="8 bits a channel: got one of Pillow's mode 'I;16'"):
+        image_data.load("folder", str(tmp_path / "here"), 0)
+
+
+def test_as_many_are_kept_for_validation_as_asked_for() -> None:
+    for count in (3, 14, 100):
+        task = Images(data="digits", validation=count)
+        task.load(Randomness("images", "siamese", 0))
+        assert len(list(task.splits()[0]["validation"])) == count
+    with pytest.raises(InputError, match=r"`validation` must leave training images of every cl"):
+        Images(data="digits", validation=1437).load(Randomness("images", "siamese", 0))
 
 
 def test_every_source_is_described() -> None:

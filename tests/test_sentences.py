@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
 
-from adapters import hf_datasets, hf_folders, hf_transformers, sentence_data, senteval, wheels
+from adapters import (
+    hf_datasets,
+    hf_folders,
+    hf_transformers,
+    sentence_data,
+    sentence_transformers_export,
+    senteval,
+    wheels,
+)
 from adapters.hf_transformers import POOLINGS, pad, sentence_encoder, tokenize
 from adapters.sentence_data import SUBSETS, Pairs
 from harness import plugins, testing
@@ -323,8 +331,10 @@ def test_wrong_sets_are_named() -> None:
         Sentences(evaluation="sts-b+sts-12")
     with pytest.raises(InputError, match="a set with a validation part, sts-b or one of mr, cr"):
         Sentences(evaluation="sts12+sick-r")
-    with pytest.raises(InputError, match="Write 'geometry\\+sts-b'"):
-        Sentences(evaluation="geometry")
+    assert evaluation_sets("geometry+mr") == ("sts-b", "mr", "geometry")
+    for corpus in ("sick-r", "sts12", "minilm"):
+        with pytest.raises(InputError, match=f"There is no corpus '{corpus}'.* Known: nli, sts-b"):
+            Sentences(corpus=corpus).fetch()
 
 
 @settings(max_examples=20, deadline=None)
@@ -670,14 +680,18 @@ def test_a_saved_encoder_is_what_sentence_transformers_loads(
         assert set(changed) == {*used, 0, 100}
 
 
-def test_first_last_pooling_is_not_saved_as_something_else(encoders: Path, tmp_path: Path) -> None:
+def test_first_last_pooling_is_saved_without_a_pooling(encoders: Path, tmp_path: Path) -> None:
     encoder = sentence_encoder(
         "bert", layers=0, dropout=0.1, pooling="first-last", root=str(encoders)
     )
     task = Sentences(network="bert", root=str(encoders), pooling="first-last")
+    task.save(encoder, tmp_path / "saved")
+    assert (tmp_path / "saved" / "model.safetensors").is_file()
+    assert not (tmp_path / "saved" / "modules.json").exists()
     with pytest.raises(InputError, match="`pooling` must be one of 'mean', 'cls' for a sentence"):
-        task.save(encoder, tmp_path / "saved")
-    assert not (tmp_path / "saved").exists()
+        sentence_transformers_export.export(
+            encoder, tmp_path / "other", name="bert", root=str(encoders), length=32
+        )
 
 
 @pytest.mark.filterwarnings("ignore")  # mteb's, of its own functions.
