@@ -28,6 +28,12 @@ def pytest_configure(config: pytest.Config) -> None:
     sys.path.append(str(folder))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long files first: at the end one process would wait for the other's last."""
+    long = ("test_survival.py", "test_cli.py", "test_packaging.py", "test_runner.py")
+    items.sort(key=lambda item: item.path.name not in long)
+
+
 def pytest_unconfigure() -> None:
     """Remove what pytest_configure installed."""
     import shutil
