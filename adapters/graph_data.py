@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adapters import wheels
+from adapters.edges import undirected
 from harness.data import Source, need
 from harness.errors import InputError, require, unknown
 
@@ -108,24 +109,26 @@ def _read(folder: Path | zipfile.Path, stem: str, features: str) -> GraphSet:
         bool(ends.min() >= 0 and ends.max() < nodes and (owner[ends[0]] == owner[ends[1]]).all()),
         f"{stem}_A.txt must join nodes 1 to {nodes}, both of one graph: got another pair. {_AGAIN}",
     )
-    edges = _undirected(ends, nodes)
+    first, second = torch.from_numpy(ends)
+    edges = undirected(first, second, nodes)
     labelled = folder / f"{stem}_node_labels.txt"
     if features == "degree":
-        x = _one_hot(np.minimum(np.bincount(edges[0], minlength=nodes), DEGREES - 1), DEGREES)
+        degrees = torch.bincount(edges[0], minlength=nodes)
+        x = _one_hot(degrees.clamp(max=DEGREES - 1), DEGREES)
     elif features == "auto" and labelled.is_file():
         kinds = _numbers(labelled)[:, 0]
         require(
             len(kinds) == nodes,
             f"{labelled.name} must have a line a node: got {len(kinds)} for {nodes}. {_AGAIN}",
         )
-        x = _one_hot(kinds - kinds.min())
+        x = _one_hot(torch.from_numpy(kinds - kinds.min()))
     else:
         x = torch.ones(nodes, 1)
     return GraphSet(
         x,
-        torch.from_numpy(edges),
+        edges,
         torch.from_numpy(np.bincount(owner, minlength=graphs)),
-        torch.from_numpy(np.bincount(owner[edges[0]], minlength=graphs)),
+        torch.from_numpy(np.bincount(owner[edges[0].numpy()], minlength=graphs)),
         torch.from_numpy(np.unique(labels, return_inverse=True)[1]),
     )
 
@@ -144,16 +147,8 @@ def _numbers(file: Path | zipfile.Path, columns: int = 1) -> NDArray[np.int64]:
     return table
 
 
-def _undirected(ends: NDArray[np.int64], nodes: int) -> NDArray[np.int64]:
-    """Return both directions of each pair once, sorted, without self-loops."""
-    low, high = ends.min(axis=0), ends.max(axis=0)
-    low, high = np.divmod(np.unique((low * nodes + high)[low != high]), nodes)
-    both = np.stack([np.concatenate([low, high]), np.concatenate([high, low])])
-    return both[:, np.lexsort((both[1], both[0]))]
-
-
-def _one_hot(kinds: NDArray[np.int64], columns: int = -1) -> Float[Tensor, "n f"]:
-    return torch.nn.functional.one_hot(torch.from_numpy(kinds), columns).float()
+def _one_hot(kinds: Int[Tensor, " n"], columns: int = -1) -> Float[Tensor, "n f"]:
+    return torch.nn.functional.one_hot(kinds, columns).float()
 
 
 def _source(name: str) -> Source:

