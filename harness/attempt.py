@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from harness import claims, plugins, provenance, ranks
-from harness.cells import UNTRAINED, Cell
+from harness.cells import FIXED, Cell, is_trained
 from harness.checkpoints import Checkpoints, Stopped
 from harness.digests import Digest
 from harness.engines import Job
@@ -127,11 +127,12 @@ def run_cell(
         settings={
             name: plugins.described(group, getattr(cell, name))
             for name, group in PLUGINS
-            if getattr(cell, name) != UNTRAINED
+            if is_trained(getattr(cell, name))
         },
         scores=outcome.scores,
         probed=[list(point) for point in outcome.probed],
         curve=[list(point) for point in outcome.curve],
+        diagnostics=[list(point) for point in outcome.diagnostics],
         steps=outcome.steps,
         continued=outcome.continued,
         seconds={
@@ -176,7 +177,7 @@ def fit_cell(
     outcome = fit(
         task,
         method,
-        None if cell.loss == UNTRAINED else plugins.build("losses", cell.loss),
+        plugins.build("losses", cell.loss) if is_trained(cell.loss) else None,
         Randomness(cell.task, cell.method, cell.seed),
         device=device,
         report=report,
@@ -184,6 +185,7 @@ def fit_cell(
         splits=("validation",) if cell.scored == "validation" else SPLITS,
         probes=cell.probes,
         checkpoints=checkpoints,
+        reference=cell.loss.removeprefix(FIXED) if cell.loss.startswith(FIXED) else "",
     )
     return task, method, outcome
 

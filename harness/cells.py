@@ -7,12 +7,23 @@ from typing import Any, Literal
 UNTRAINED = "untrained"
 """The reserved name in place of a loss: the encoder at step 0, same evaluation."""
 
+FIXED = "fixed:"
+"""What stands before the name of one of a task's ``references``, in place of a loss."""
 
 TUNED = "[tuned]"
 """What is put behind the name of a loss whose settings are chosen on validation."""
 
 Spec = str
 """A plugin's name with settings, in its one canonical form."""
+
+
+def is_trained(loss: str) -> bool:
+    """Return whether ``loss`` is a loss's spec, and no name of an encoder as it is.
+
+    >>> [is_trained(name) for name in ("infonce", "untrained", "fixed:oracle")]
+    [True, False, False]
+    """
+    return loss != UNTRAINED and not loss.startswith(FIXED)
 
 
 @dataclass(frozen=True)
@@ -22,7 +33,7 @@ class Cell:
     Attributes:
         task: its spec.
         method: its spec.
-        loss: its spec, or ``untrained``.
+        loss: its spec, ``untrained``, or ``fixed:`` and the name of a reference.
         seed: the seed.
         scored: ``test``: on validation and test; ``validation``: test is not looked at.
         probes: how often validation is scored during training.

@@ -9,7 +9,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -176,7 +176,7 @@ def run_command(
 @app.command("cell")
 def cell_command(
     task: Annotated[str, typer.Argument(help="Its task.")],
-    loss: Annotated[str, typer.Option(help="Its loss, or untrained.")],
+    loss: Annotated[str, typer.Option(help="Its loss, untrained, or fixed:REFERENCE.")],
     method: Annotated[str, typer.Option(help="Its method.")] = "siamese",
     seed: Annotated[int, typer.Option(help="Its seed.", min=0)] = 0,
     probes: Annotated[int, typer.Option(help="Validation scores on the way.", min=0)] = 0,
@@ -195,13 +195,13 @@ def cell_command(
     """
     with _input_errors():
         from harness import plugins, ranks
-        from harness.cells import UNTRAINED, Cell
+        from harness.cells import Cell, is_trained
         from harness.runner import run_one
 
         cell = Cell(
             task=plugins.canonical("tasks", task),
             method=plugins.canonical("methods", method),
-            loss=loss if loss == UNTRAINED else plugins.canonical("losses", loss),
+            loss=plugins.canonical("losses", loss) if is_trained(loss) else loss,
             seed=seed,
             scored=scored.value,
             probes=probes,
@@ -341,6 +341,9 @@ def board_command(
     pairing: Annotated[
         bool, typer.Option("--pairing", help="Show what pairing by seed buys, and stop.")
     ] = False,
+    diagnostics: Annotated[
+        str | None, typer.Option(help="Add these as columns, by commas, such as alignment.")
+    ] = None,
     to: Annotated[
         Path | None, typer.Option(help="Write all files there: FOLDER/board if left out.")
     ] = None,
@@ -353,16 +356,18 @@ def board_command(
     """Show the leaderboard of one run or several, and write it to files.
 
     Without options all of them go to FOLDER/board: leaderboard.csv, overall.csv,
-    records.csv, pairing.csv, leaderboard.md, leaderboard.tex and board.html. With --csv,
-    --markdown, --latex, --html or --tidy only those are written, where you say; with --to
-    as well, all the others go there.
+    records.csv, pairing.csv, leaderboard.md, leaderboard.tex and board.html, and where there
+    is something to put there diagnostics.csv and settings.csv. With --csv, --markdown,
+    --latex, --html or --tidy only those are written, where you say; with --to as well, all
+    the others go there.
     """
     import leaderboards
     from harness.files import write_atomically
 
     gc.disable()  # One pass over thousands of records, then the process ends.
     with _input_errors():
-        board = _board(folders, baseline, rope, published=published)
+        asked = [name.strip() for name in (diagnostics or "").split(",") if name.strip()]
+        board = _board(folders, baseline, rope, published=published, diagnostics=asked)
         if pairing:
             _show_pairing(board)
             return
@@ -386,7 +391,12 @@ def board_command(
 
 
 def _board(
-    folders: list[Path], baseline: str | None, rope: float | None, *, published: bool
+    folders: list[Path],
+    baseline: str | None,
+    rope: float | None,
+    *,
+    published: bool,
+    diagnostics: Sequence[str] = (),
 ) -> "Leaderboard":
     """Return the board of all records in ``folders``, against the study's own baseline."""
     import leaderboards
@@ -398,7 +408,9 @@ def _board(
     papers = leaderboards.published_rows() if published else None
     given = {} if rope is None else {"rope": rope}
     try:
-        return leaderboards.leaderboard(records, baseline, published=papers, **given)
+        return leaderboards.leaderboard(
+            records, baseline, published=papers, diagnostics=diagnostics, **given
+        )
     except ValueError as error:
         raise InputError(str(error)) from error
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 
 from harness import plugins
-from harness.cells import UNTRAINED, Cell, Planned
+from harness.cells import Cell, Planned, is_trained
 from harness.errors import InputError
 from harness.randomness import Randomness
 from harness.records import Store
@@ -41,7 +41,7 @@ class Cost:
     def of(self, cell: Cell) -> float:
         """Return the seconds of one cell."""
         splits = 1 if cell.scored == "validation" else 2
-        if cell.loss == UNTRAINED:
+        if not is_trained(cell.loss):
             return self.evaluation * splits
         return self.training + self.evaluation * (splits + cell.probes)
 
@@ -60,7 +60,7 @@ def costs(
     first: dict[tuple[str, str], Cell] = {}
     for planned in all_cells(study):
         cell = planned.cell
-        if cell.loss != UNTRAINED:
+        if is_trained(cell.loss):
             first.setdefault((cell.task, cell.method), cell)
     for key in product(study.tasks, study.all_methods):
         if key not in found:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from harness import plugins, provenance
-from harness.cells import UNTRAINED, Cell
+from harness.cells import Cell, is_trained
 from harness.errors import InputError
 from harness.records import record_key
 
@@ -39,7 +39,7 @@ def identify(cell: Cell) -> Identity:
         InputError: where a plugin or its data is not to be had.
     """
     frame = {"harness.training"} | _modules("tasks", cell.task) | _modules("methods", cell.method)
-    loss = set() if cell.loss == UNTRAINED else _modules("losses", cell.loss)
+    loss = _modules("losses", cell.loss) if is_trained(cell.loss) else set()
     return Identity(
         cell=cell,
         data=_data(cell.task),

@@ -26,6 +26,7 @@ class Record:
         scores: {split: {metric: value}}, in points.
         probed: (step, {metric: value}) pairs: validation scores during training.
         curve: (step, objective) pairs.
+        diagnostics: (step, {name: value}) pairs, of :mod:`harness.diagnostics`.
         steps: optimizer steps.
         continued: after which steps the cell was stopped, and went on later.
         seconds: {train, evaluate, total}, wall time, whatever was lost not counted.
@@ -61,6 +62,7 @@ class Record:
     commit: str | None
     device: str
     finished: str
+    diagnostics: list[list[Any]] = field(default_factory=list)
     schema: int = field(default=SCHEMA)
 
 
@@ -215,6 +217,7 @@ def read_record(path: Path) -> Record | None:
         values = json.loads(_checked(path.read_bytes()))
         if values["schema"] != SCHEMA:
             return None
+        values.setdefault("diagnostics", [])  # Records from before there were any.
         return Record(**{name: values[name] for name in _FIELDS})
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -4,6 +4,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import InitVar, asdict, dataclass, field, fields, replace
+from functools import cache
 from importlib.resources.abc import Traversable
 from itertools import product
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import search
-from harness.cells import TUNED, UNTRAINED, Cell, Planned, Spec
+from harness.cells import FIXED, TUNED, UNTRAINED, Cell, Planned, Spec
 from harness.errors import InputError, require_number, unknown
 from harness.methods.base import misfit
 from harness.plugins import build, canonical, parse, settings, with_settings
@@ -56,8 +57,8 @@ class Entry:
 class Study:
     """A grid of cells: every task with every loss, its methods, and every seed.
 
-    ``untrained`` is always among the losses. Specs are brought into their one
-    canonical form, so that two ways to write the same cell are one cell.
+    ``untrained`` is always among the losses, and so are a task's ``references``. Specs are
+    brought into their one canonical form, so that two ways to write the same cell are one.
 
     A group of plugins is a list of specs, or a table {spec: {setting: value}}. In the
     table of ``losses`` a setting may be searched: ``{low, high, log}`` or a list of
@@ -314,13 +315,14 @@ class Study:
 
     def size(self) -> int:
         """Return the number of cells in all."""
-        rows = sum(len(entry.methods) for entry in self.entries) + len(self.all_methods)
-        cells = rows * len(self._seeds())
+        trained = sum(len(entry.methods) for entry in self.entries)
+        cells = trained * len(self._seeds())
         if self.tuning is not None:
             assert isinstance(self.tuning, Tuning)
             searched = sum(len(entry.methods) for entry in self.entries if entry.space)
             cells += searched * self.tuning.trials * len(self.tuning.seeds)
-        return cells * len(self.tasks)
+        others = sum(len(_as_they_are(task)) for task in self.tasks)
+        return cells * len(self.tasks) + others * len(self.all_methods) * len(self._seeds())
 
     def trials(self) -> list[Planned]:
         """Return the cells of the tuning trials: scored on validation alone."""
@@ -352,8 +354,8 @@ class Study:
                     if spec is not None:
                         cell = Cell(task, method, spec, seed, probes=self.probes)
                         found.append(Planned(cell, entry.label))
-            for method in self.all_methods:
-                found.append(Planned(Cell(task, method, UNTRAINED, seed), UNTRAINED))
+            for method, name in product(self.all_methods, _as_they_are(task)):
+                found.append(Planned(Cell(task, method, name, seed), name))
         return found
 
     def _seeds(self) -> tuple[int, ...]:
@@ -408,6 +410,12 @@ def _entry(spec: Spec, table: Table, methods: tuple[Spec, ...]) -> Entry:
         raise InputError("\n".join(wrong.lines))
     ordered = {key: space[key] for key in known if key in space}
     return Entry(spec + (TUNED if space else ""), spec, ordered, methods)
+
+
+@cache
+def _as_they_are(task: Spec) -> tuple[str, ...]:
+    """Return what stands in place of a loss in the rows of encoders that are not trained."""
+    return UNTRAINED, *(FIXED + name for name in build("tasks", task).references)
 
 
 def _without_steps(task: Spec) -> Spec:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.cells import TUNED, UNTRAINED, Cell, Planned
+from harness.cells import TUNED, Cell, Planned, is_trained
 from harness.errors import InputError
 from harness.records import Record, Store
 
@@ -19,6 +19,9 @@ COLUMNS = (
     "status", "reason", "split", "metric", "step", "value", "steps", "seconds", "start", "seen",
     "key", "settings", "space", "data", "versions", "source", "commit", "device", "finished",
 )  # fmt: skip
+
+DIAGNOSTICS = "diagnostics"
+"""What stands in the column ``split`` of a diagnostic: no split's score."""
 
 
 @dataclass(frozen=True)
@@ -267,12 +270,13 @@ def _cell_row(found: _Found, plan: _Plan) -> dict[str, Any]:
 
 
 def _points(record: Record) -> list[tuple[str | None, str | None, int | None, float | None]]:
-    """Return the record's scores: split, metric, step and value."""
+    """Return the record's scores and diagnostics: split, metric, step and value."""
     probed = [("validation", step, scores) for step, scores in record.probed]
     last = [(split, record.steps, scores) for split, scores in record.scores.items()]
+    measured = [(DIAGNOSTICS, step, values) for step, values in record.diagnostics]
     return [
         (split, metric, step, value)
-        for split, step, scores in (*probed, *last)
+        for split, step, scores in (*probed, *last, *measured)
         for metric, value in scores.items()
     ]
 
@@ -303,7 +307,7 @@ def _lost_row(
         "key": entry["key"],
         "settings": json.dumps(entry.get("settings", {})),
         "space": plan.spaces.get(place.label, "{}"),
-        "steps": 0 if cell.loss == UNTRAINED else None,
+        "steps": None if is_trained(cell.loss) else 0,
     }
 
 

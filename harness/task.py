@@ -79,6 +79,9 @@ class Task(ABC):
     hard_negatives: bool = False
     """Whether batches hold negatives, which only some methods can use."""
 
+    references: tuple[str, ...] = ()
+    """Names of encoders that are not trained, such as ``oracle``: rows beside ``untrained``."""
+
     optimizers: ClassVar[tuple[str, ...]] = OPTIMIZERS
     """The optimizers by name: more where a task makes its own."""
 
@@ -173,6 +176,31 @@ class Task(ABC):
         both splits; ``test`` may have further ones, of sets that have no other part.
         Whatever is chosen, such as a probe's C, is chosen on validation.
         """
+
+    def reference(self, name: str) -> nn.Module:
+        """Return the encoder called ``name``, one of ``references``: evaluated as all others."""
+        raise NotImplementedError(f"{type(self).__name__} names {name!r} and does not make it.")
+
+    def held_out(self) -> Batch | None:
+        """Return a fixed batch that no step sees, with labels where there are some, or None.
+
+        Diagnostics are of its two views: :class:`harness.diagnostics.Diagnosis`. Where
+        all examples are trained on, as a graph's nodes are, it is a fixed part of them.
+        """
+        return None
+
+    def diagnose(
+        self, encoder: nn.Module, head: nn.Module, loss: nn.Module | None
+    ) -> Mapping[str, float]:
+        """Return diagnostics that only this task knows: {name: value}.
+
+        Called before the first step, at every probe, and at the end, with the networks in
+        eval mode and without gradients; they must be left as they are. No direction is
+        the better one, and no example of ``test`` may be used. ``loss`` is None for
+        ``untrained`` and for references, which may have no parameters.
+        """
+        del encoder, head, loss
+        return {}
 
     def save(self, encoder: nn.Module, folder: Path) -> None:
         """Write a trained encoder, on the CPU, into ``folder``: its weights as safetensors.

@@ -21,7 +21,7 @@ from rich.markup import escape as escape_markup
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column, Table
 
-from harness.cells import UNTRAINED, Cell
+from harness.cells import Cell, is_trained
 
 if TYPE_CHECKING:
     from harness.engines import Event
@@ -295,7 +295,7 @@ class Pace:
 
 
 def _kind(cell: "Cell") -> tuple[str, bool]:
-    return cell.task, cell.loss == UNTRAINED
+    return cell.task, is_trained(cell.loss)
 
 
 def clock(seconds: float) -> str:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from harness import plugins
 from harness.checkpoints import Checkpoints, Stopped
 from harness.contrast import PAIRINGS, Contrast, both_views
+from harness.diagnostics import Diagnosis
 from harness.digests import Digest
 from harness.errors import InputError
 from harness.losses.base import Loss, ScoreLoss
@@ -422,6 +423,36 @@ def check_task_evaluation_changes_nothing(spec: str) -> None:
     assert before == _digest(dict(method.state_dict())), "weights or buffers were changed"
 
 
+def check_task_diagnosis_changes_nothing(spec: str) -> None:
+    """Diagnosing leaves weights, buffers, modes and generators alone, and repeats exactly."""
+    task, loss = _loaded_task(spec), plugins.build("losses", "infonce")
+    method = _task_method(task).train()
+    before = _digest((dict(method.state_dict()), torch.get_rng_state()))
+    found = [Diagnosis(task, method, loss, _RANDOMNESS, torch.device("cpu"))() for _ in range(2)]
+    assert found[0] == found[1], f"two diagnoses of the same weights differ: {found}"
+    assert all(module.training for module in method.modules()), "the mode was changed"
+    after = _digest((dict(method.state_dict()), torch.get_rng_state()))
+    assert before == after, "weights, buffers or the global generator were changed"
+    batch = task.held_out()
+    if batch is not None:
+        assert {"alignment", "effective_rank"} <= found[0].keys(), f"not finite: {found[0]}"
+        assert int(batch.ids.min()) >= 0, "ids must be 0 or above"
+        assert batch.labels is None or batch.labels.shape == batch.ids.shape, "a label an id"
+
+
+def check_task_references_are_scored(spec: str) -> None:
+    """Each of the references is an encoder that has the metrics that others have."""
+    task = _loaded_task(spec)
+    method = _task_method(task)
+    for split in SPLITS if task.references else ():
+        metrics = list(evaluate(task, method, split, _RANDOMNESS))
+        for name in task.references:
+            method.encoder = task.reference(name)
+            scores = evaluate(task, method, split, _RANDOMNESS)
+            assert list(scores) == metrics, f"{name!r} has the metrics {list(scores)}"
+        method = _task_method(task)
+
+
 def check_task_training_beats_untrained(spec: str) -> None:
     """InfoNCE raises the main validation score above that of step 0."""
     main = []
@@ -441,6 +472,8 @@ TASK_CHECKS = (
     check_task_views_differ,
     check_task_gradient_reaches_parameters,
     check_task_evaluation_changes_nothing,
+    check_task_diagnosis_changes_nothing,
+    check_task_references_are_scored,
     check_task_training_beats_untrained,
 )
 

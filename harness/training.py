@@ -8,11 +8,13 @@ from itertools import chain
 from typing import Any
 
 import torch
+from torch import nn
 
 from harness import ranks
 from harness.checkpoints import Checkpoints
+from harness.diagnostics import Diagnosis
 from harness.digests import Digest
-from harness.errors import InputError
+from harness.errors import InputError, require
 from harness.losses.base import Loss
 from harness.methods.base import Method, misfit
 from harness.randomness import Randomness
@@ -40,6 +42,7 @@ class Outcome:
         scores: {split: {metric: value}}, in points.
         curve: (step, objective) pairs, at most ``CURVE_POINTS`` of them.
         probed: (step, {metric: value}) pairs: validation scores during training.
+        diagnostics: (step, {name: value}) pairs: at step 0, at every probe, at the end.
         steps: optimizer steps taken; 0 for ``untrained``.
         examples: training examples seen.
         train_seconds: wall time of the loop, probes not counted.
@@ -54,6 +57,7 @@ class Outcome:
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     curve: list[tuple[int, float]] = field(default_factory=list)
     probed: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    diagnostics: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     steps: int = 0
     examples: int = 0
     train_seconds: float = 0.0
@@ -76,14 +80,17 @@ def fit(
     splits: Sequence[str] = SPLITS,
     probes: int = 0,
     checkpoints: Checkpoints | None = None,
+    reference: str = "",
 ) -> Outcome:
     """Train ``method`` on ``task`` with ``loss``, then evaluate its encoder on ``splits``.
 
     A step's objective is the mean of the loss over the contrasts that the method
     returned, and over the batches of the step. Without a loss no step is taken: the
-    ``untrained`` row. ``probes`` times, evenly spread over the steps, validation is scored
-    on the way; that changes nothing in what comes after. With ``checkpoints``, training
-    goes on from the last one, to the same result, bit for bit on one CPU.
+    ``untrained`` row, or that of the task's encoder called ``reference``. ``probes`` times,
+    evenly spread over the steps, validation is scored on the way, and diagnostics are taken
+    (:class:`harness.diagnostics.Diagnosis`); that changes nothing in what comes after. With
+    ``checkpoints``, training goes on from the last one, to the same result, bit for bit on
+    one CPU.
 
     Raises:
         Diverged: at the first step whose objective is not finite, or before an
@@ -104,17 +111,27 @@ def fit(
     with randomness.seeded("init"):
         method.attach(ranks.spread(task.encoder()), task.head(), pairing=pairing)
     outcome.start_digest = _start_digest(task, method)
+    if reference:  # After the digest: it shares the others' splits and data.
+        require(
+            reference in task.references,
+            f"`reference` must be one of {task.references or 'none'} of this task: got "
+            f"{reference!r}.",
+        )
+        method.encoder, method.head = task.reference(reference), nn.Identity()
     method.to(device)
+    loss = None if loss is None else loss.to(device)
+    diagnose = Diagnosis(task, method, loss, randomness, device)
     if loss is not None:
         keep = Checkpoints() if checkpoints is None else checkpoints
         try:
             train(
-                task, method, loss.to(device), randomness, outcome, device, report, report_probe,
-                probes, keep,
+                task, method, loss, randomness, outcome, device, report, report_probe, probes,
+                keep, diagnose,
             )  # fmt: skip
         finally:
             keep.training = False
     started = time.perf_counter()
+    outcome.diagnostics.append((outcome.steps, diagnose()))
     for split in splits:
         outcome.scores[split] = evaluate(task, method, split, randomness)
     outcome.evaluate_seconds += time.perf_counter() - started
@@ -132,6 +149,7 @@ def train(
     report_probe: ReportProbe,
     probes: int,
     checkpoints: Checkpoints,
+    diagnose: Diagnosis,
 ) -> None:
     """Take the task's number of steps, and write down what happened in ``outcome``."""
     steps = task.total_steps()
@@ -144,6 +162,10 @@ def train(
     start = [outcome.start_digest, device.type, torch.__version__, ranks.size()]
     _go_on(checkpoints, start, stateful, outcome)
     ranks.require_same(outcome.steps, outcome.seen_digest)
+    if not outcome.diagnostics:
+        started = time.perf_counter()
+        outcome.diagnostics.append((0, diagnose()))
+        outcome.evaluate_seconds += time.perf_counter() - started
     stride = math.ceil(steps / CURVE_POINTS)
     method.train()
     loss.train()
@@ -185,6 +207,7 @@ def train(
             _require_finite(method, loss, outcome.steps, steps)
             scores = evaluate(task, method, "validation", randomness)
             outcome.probed.append((outcome.steps, scores))
+            outcome.diagnostics.append((outcome.steps, diagnose()))
             report_probe(outcome.steps, scores)
             outcome.evaluate_seconds += time.perf_counter() - started
         if checkpoints.due():

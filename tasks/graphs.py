@@ -19,6 +19,8 @@ PROBES = {"accuracy": svc_probe, "logistic_accuracy": logistic_cv_probe}
 
 EVALUATED = 256
 """Graphs that are encoded at a time in the evaluation."""
+HELD_OUT = 128
+"""Graphs that diagnostics are of, at most."""
 
 
 class Graphs(Task):
@@ -179,6 +181,12 @@ class Graphs(Task):
             for name in (self.view_1, self.view_2)
         )
         return first, second
+
+    def held_out(self) -> Batch:
+        """Return the first division's validation graphs, with their classes."""
+        index = torch.from_numpy(np.sort(self._divisions[0]["validation"])[:HELD_OUT])
+        labels = torch.from_numpy(self._classes[index.numpy()])
+        return Batch(pyg_graphs.take(self._graphs, index), index, labels)
 
     def encoder(self) -> nn.Module:
         """Return a GIN, whose representation is a sum over nodes, layer by layer."""

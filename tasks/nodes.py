@@ -21,6 +21,8 @@ from tasks.node_divisions import SPLITS, divide
 from tasks.node_probe import one_vs_rest_probe
 
 VIEWS = ("grace", "gca", "diffusion")
+HELD_OUT = 256
+"""Nodes that diagnostics are of, at most."""
 PROBES = {"multinomial": logistic_probe, "one_vs_rest": one_vs_rest_probe}
 
 View = Graph | Part | Sample
@@ -282,6 +284,12 @@ class Nodes(Task):
         if device != self._device:
             self._prepared, self._device = to_device(self._prepared, device), device
         return self._prepared
+
+    def held_out(self) -> Batch:
+        """Return the first division's validation nodes, with their classes: some, of many."""
+        nodes = torch.from_numpy(np.sort(self._divisions[0]["validation"]))
+        nodes = nodes[:: -(-len(nodes) // HELD_OUT)]
+        return Batch(nodes, nodes, torch.from_numpy(self._classes[nodes.numpy()]))
 
     def encoder(self) -> nn.Module:
         """Return a fresh network of the kind that ``network`` names."""

@@ -43,6 +43,8 @@ from tasks.transfer import FOLDS, cross_validated, draw_folds, given_parts, pair
 
 EVALUATION_LENGTH = 128
 MOST_LAYERS = 6
+HELD_OUT = 48
+"""Sentences that diagnostics are of, at most."""
 """MiniLM's."""
 
 QUICK_LAYERS = 2
@@ -247,6 +249,16 @@ class Sentences(Task):
             accuracies = mean | accuracies
         main = {name: scores[name] for name in ("sts_spearman",) if name in scores}
         return main | accuracies | scores
+
+    def held_out(self) -> Batch | None:
+        """Return sentences of validation's pairs, as short as training's, without labels."""
+        short = [
+            row
+            for row in _scored_tokens(self._words, "validation").values()
+            if len(row) <= self.length
+        ]
+        chosen = short[:: -(-len(short) // HELD_OUT)] if short else []
+        return Batch(pad(chosen, self._padding), torch.arange(len(chosen))) if chosen else None
 
     def save(self, encoder: nn.Module, folder: Path) -> None:
         """Write the encoder as a folder that ``SentenceTransformer`` loads.

@@ -36,6 +36,7 @@ class AlphaCL(SumLoss):
     """
 
     detached = True
+    inverse_temperature = None  # Its temperature is of the weights, and no score's.
 
     def __init__(self, *, temperature: float = 0.5, p: float = 2.0) -> None:
         super().__init__()

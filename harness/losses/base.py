@@ -42,6 +42,16 @@ class Loss(nn.Module, ABC):
     def __init__(self) -> None:
         super().__init__()
 
+    @property
+    def inverse_temperature(self) -> float | None:
+        """What scores are multiplied by before they are exponentiated, as they are now.
+
+        Diagnostics read it. One over ``temperature``, where the loss has such a number;
+        None where no one number is.
+        """
+        temperature = getattr(self, "temperature", None)
+        return 1 / temperature if isinstance(temperature, int | float) and temperature else None
+
     @abstractmethod
     def forward(self, contrast: Contrast) -> Float[Tensor, ""]:
         """Return the loss of ``contrast``, a scalar, in float32 at least."""

@@ -73,6 +73,11 @@ class KLDRO(SumLoss):
         """Return the dual of the worst case, less the positive's score."""
         return self._tau() * (self.radius + sums[0] - count.log()) - pos
 
+    @property
+    def inverse_temperature(self) -> float:
+        """Return one over tau, as learned so far."""
+        return 1 / self._tau().item()
+
     def _tau(self) -> Tensor:
         return self.log_tau.clamp(*LOG_TAU).exp()
 

@@ -59,5 +59,10 @@ class SigLIP(SumLoss):
         del count
         return softplus(-self._logits(pos)) + sums[0]
 
+    @property
+    def inverse_temperature(self) -> float:
+        """Return t, as learned so far."""
+        return self.log_scale.exp().item()
+
     def _logits(self, scores: Tensor) -> Tensor:
         return scores * self.log_scale.exp() + self.offset

@@ -214,6 +214,7 @@ class ISogCLR(_Remembering):
     """
 
     detached = True
+    inverse_temperature = None  # Each example has its own.
     _names = ("log_u", "tau", "step")
 
     def __init__(

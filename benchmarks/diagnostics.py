@@ -1,0 +1,52 @@
+"""What diagnostics cost: their share of a whole cell's processor time, per task.
+
+    python benchmarks/diagnostics.py images sentences nodes
+
+Each cell is trained and evaluated in this process with its default settings, diagnosed at
+the first step, at every probe and at the end as in any run, and timed whole and in its
+diagnoses, in one go: a ratio of processor times, which other processes do not move.
+"""
+
+import argparse
+import time
+
+import torch
+
+from harness import diagnostics, plugins
+from harness.attempt import fit_cell
+from harness.cells import Cell
+
+
+def main() -> None:
+    """Print each task's seconds, and the share that diagnostics took."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tasks", nargs="+", help="specs of tasks")
+    parser.add_argument("--loss", default="infonce")
+    parser.add_argument("--probes", type=int, default=0)
+    wanted = parser.parse_args()
+    torch.set_num_threads(1)
+    took = []
+    measured = diagnostics.Diagnosis.__call__
+
+    def timed(self):
+        started = time.process_time()
+        found = measured(self)
+        took.append(time.process_time() - started)
+        return found
+
+    diagnostics.Diagnosis.__call__ = timed
+    print(f"{'task':24}  cell s  diagnoses    each s   share")
+    for task in wanted.tasks:
+        took.clear()
+        spec, loss = plugins.canonical("tasks", task), plugins.canonical("losses", wanted.loss)
+        started = time.process_time()
+        fit_cell(Cell(spec, "siamese", loss, 0, probes=wanted.probes), device="cpu")
+        seconds = time.process_time() - started
+        print(
+            f"{task:24}  {seconds:6.2f}  {len(took):9}  {sum(took) / len(took):8.3f}  "
+            f"{100 * sum(took) / seconds:5.2f}%"
+        )
+
+
+if __name__ == "__main__":
+    main()

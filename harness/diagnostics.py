@@ -1,0 +1,374 @@
+r"""What a loss does to a held-out batch: geometry, weights on negatives, information.
+
+All but the last function are pure, of rows or of scores. ``scores`` are the scores of n
+anchors with m candidates, before the temperature, and ``keep`` says which candidates
+are negatives of which anchor. Means over an anchor's negatives come first, then the mean
+over the anchors that have some. A score divided by the temperature tau is the exponent;
+the worst case over distributions of an anchor's negatives is then :math:`q_j \propto
+e^{s_j/\tau}` (Wu et al., NeurIPS 2023, arXiv 2310.11048).
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from itertools import chain
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from harness import information, ranks
+from harness.losses.base import Loss, ScoreLoss, masked_logsumexp
+from harness.methods.base import Method
+from harness.randomness import Randomness
+from harness.task import Task, to_device
+
+HARD = 0.1
+"""The share of an anchor's negatives, those with the highest scores, that are hard."""
+EASY = 0.5
+"""The share of them, those with the lowest scores, that are easy."""
+
+
+def alignment(first: Float[Tensor, "n d"], second: Float[Tensor, "n d"]) -> Tensor:
+    r"""Return the mean squared distance of two views, as unit rows: 0 to 4.
+
+    .. math:: \operatorname{E} \lVert x - x^+ \rVert^2
+
+    >>> alignment(torch.eye(2), torch.eye(2).flip(0)).item()
+    2.0
+
+    References:
+        Wang & Isola, ICML 2020, arXiv 2005.10242.
+    """
+    distances: Tensor = (_unit(first) - _unit(second)).square().sum(dim=1)
+    return distances.mean()
+
+
+def uniformity(rows: Float[Tensor, "n d"]) -> Tensor:
+    r"""Return how evenly unit rows lie on the sphere: -8 to 0, the lower the more evenly.
+
+    .. math:: \log \operatorname{E}_{i \ne j} e^{-2 \lVert x_i - x_j \rVert^2}
+
+    >>> uniformity(torch.eye(2)).item()  # one distance, of squared length 2
+    -4.0
+
+    References:
+        Wang & Isola, ICML 2020, arXiv 2005.10242.
+    """
+    unit = _unit(rows)
+    squared = 2 - 2 * (unit @ unit.T)
+    others = ~torch.eye(len(rows), dtype=torch.bool, device=rows.device)
+    pairs = len(rows) * (len(rows) - 1)
+    return (-2 * squared)[others].logsumexp(dim=0) - math.log(pairs)
+
+
+def effective_rank(rows: Float[Tensor, "n d"]) -> Tensor:
+    r"""Return how many dimensions the rows use, 1 to min(n, d): RankMe.
+
+    .. math:: e^{H(p)}, \quad p_k = \sigma_k / \textstyle\sum_l \sigma_l
+
+    of the singular values sigma of the matrix, which is not centred.
+
+    >>> round(effective_rank(torch.eye(3)).item(), 6)
+    3.0
+
+    References:
+        Garrido et al., ICML 2023, arXiv 2210.02885.
+    """
+    values = torch.linalg.svdvals(rows)
+    rank: Tensor = torch.special.entr(values / values.sum()).sum().exp()
+    return rank
+
+
+def worst_case_weights(
+    scores: Float[Tensor, "n m"], keep: Bool[Tensor, "n m"], temperature: float
+) -> Float[Tensor, "n m"]:
+    r"""Return :math:`q_j \propto e^{s_j/\tau}` over each anchor's negatives, 0 elsewhere.
+
+    >>> worst_case_weights(torch.zeros(1, 3), torch.tensor([[True, True, False]]), 0.5)
+    tensor([[0.5000, 0.5000, 0.0000]])
+    """
+    scaled = torch.where(keep, scores / temperature, -torch.inf)
+    return scaled.softmax(dim=1).nan_to_num(0.0)
+
+
+def implied_radius(
+    scores: Float[Tensor, "n m"], keep: Bool[Tensor, "n m"], temperature: float
+) -> Tensor:
+    r"""Return the radius eta of the KL ball whose worst case the temperature stands for, in nats.
+
+    .. math::
+        \eta(\tau) = \operatorname{KL}(Q, Q_0)
+        = \operatorname{E}_Q s/\tau - \log \operatorname{E}_{Q_0} e^{s/\tau}
+
+    Q_0 is uniform on the anchor's negatives. It falls as tau rises: a low temperature
+    guards against more, and trusts the negatives less.
+
+    >>> scores = torch.tensor([[0.0, 1.0]], dtype=torch.float64)
+    >>> keep = torch.ones(1, 2, dtype=torch.bool)
+    >>> round(implied_radius(scores, keep, 1e-3).item(), 6)  # all on one of two: log 2
+    0.693147
+
+    References:
+        Wu et al., NeurIPS 2023, arXiv 2310.11048.
+    """
+    weights = worst_case_weights(scores, keep, temperature)
+    worst = torch.linalg.vecdot(weights, torch.where(keep, scores, 0.0)) / temperature
+    log_mean = masked_logsumexp(scores / temperature, keep) - _count(keep, scores).log()
+    return _mean(worst - log_mean, keep)
+
+
+def effective_sample_size(weights: Float[Tensor, "n m"]) -> Tensor:
+    r"""Return how many negatives carry the weight: 1 to m.
+
+    .. math:: 1 / \textstyle\sum_j q_j^2, \quad \sum_j q_j = 1
+
+    Args:
+        weights: 0 or above, and 0 where a candidate is no negative; rows are scaled to
+            sum to one, and rows of zeros left out.
+
+    >>> effective_sample_size(torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])).item()
+    2.0
+    """
+    total = weights.sum(dim=1)
+    some = total > 0
+    return (total[some].square() / weights[some].square().sum(dim=1)).mean()
+
+
+def mean_variance_gap(
+    scores: Float[Tensor, "n m"], keep: Bool[Tensor, "n m"], temperature: float
+) -> Tensor:
+    r"""Return how far the worst case's score is from its expansion to second order.
+
+    .. math::
+        \operatorname{E} \Big| \tau \log \operatorname{E} e^{s/\tau}
+        - \big(\operatorname{E} s + \operatorname{Var} s/2\tau\big) \Big|
+
+    >>> scores = torch.tensor([[0.0, 1.0]], dtype=torch.float64)
+    >>> keep = torch.ones(1, 2, dtype=torch.bool)
+    >>> round(mean_variance_gap(scores, keep, 1.0).item(), 6)  # log((1 + e)/2) - (1/2 + 1/8)
+    0.004885
+
+    References:
+        Wu et al., NeurIPS 2023, arXiv 2310.11048.
+    """
+    count = _count(keep, scores)
+    worst = temperature * (masked_logsumexp(scores / temperature, keep) - count.log())
+    mean = torch.where(keep, scores, 0.0).sum(dim=1) / count
+    variance = torch.where(keep, scores - mean[:, None], 0.0).square().sum(dim=1) / count
+    return _mean((worst - mean - variance / (2 * temperature)).abs(), keep)
+
+
+def slopes_on_negatives(
+    loss: ScoreLoss,
+    ids: Int[Tensor, " n"],
+    pos: Float[Tensor, " n"],
+    neg: Float[Tensor, "n m"],
+    keep: Bool[Tensor, "n m"],
+) -> Float[Tensor, "n m"]:
+    r"""Return :math:`|\partial \ell_i / \partial s_{ij}|`: how hard each negative is pushed.
+
+    The weights that the loss gives, whatever its formula: InfoNCE's are its softmax's.
+    """
+    scores = neg.detach().requires_grad_()
+    with torch.enable_grad():
+        values = loss.per_anchor_of(ids, pos.detach(), scores, keep)
+        (slopes,) = torch.autograd.grad(
+            values.sum(), scores, allow_unused=True, materialize_grads=True
+        )
+    return torch.where(keep, slopes.abs(), 0.0)
+
+
+def false_negative_mass(
+    weights: Float[Tensor, "n m"],
+    anchor_labels: Int[Tensor, " n"],
+    candidate_labels: Int[Tensor, " m"],
+) -> Tensor:
+    """Return the share of an anchor's weight on negatives of its own class: 0 to 1.
+
+    Weights are as those of :func:`effective_sample_size`; a label of -1 is of no class,
+    and its anchor is left out.
+
+    >>> labels = torch.tensor([0, 0, 1])
+    >>> false_negative_mass(torch.tensor([[0.0, 3.0, 1.0]]), labels[:1], labels).item()
+    0.75
+    """
+    total = weights.sum(dim=1)
+    some = (total > 0) & (anchor_labels >= 0)
+    own = anchor_labels[:, None] == candidate_labels
+    return (torch.where(own, weights, 0.0).sum(dim=1) / total)[some].mean()
+
+
+def chi2_information(
+    pos: Float[Tensor, " n"], neg: Float[Tensor, "n m"], keep: Bool[Tensor, "n m"]
+) -> Tensor:
+    r"""Return a lower bound of the chi-squared information that needs no temperature.
+
+    .. math:: (\operatorname{E}_P s - \operatorname{E}_Q s)^2 / 2 \operatorname{Var}_Q s
+
+    It is :func:`harness.information.chi2` of the critic a s at the scale a that is best.
+    P are the positives, Q all anchors' negatives together. Not in nats; 0 where the
+    positives score below the negatives, for which no scale above 0 is any better.
+
+    >>> keep = torch.ones(1, 2, dtype=torch.bool)
+    >>> chi2_information(torch.tensor([2.0]), torch.tensor([[-1.0, 1.0]]), keep).item()
+    1.0
+
+    References:
+        Wu et al., NeurIPS 2023, arXiv 2310.11048.
+    """
+    negatives = neg[keep]
+    better = (pos.mean() - negatives.mean()).clamp(min=0)
+    return better.square() / (2 * negatives.var())
+
+
+def hard_to_easy(
+    norms: Float[Tensor, "n m"], scores: Float[Tensor, "n m"], keep: Bool[Tensor, "n m"]
+) -> Tensor:
+    """Return by how much hard negatives pull harder than easy ones: a ratio of means.
+
+    Args:
+        norms: of the gradient that each negative gives its anchor.
+        scores: what says which are hard, the ``HARD`` share with the highest scores of an
+            anchor, and easy, the ``EASY`` share with the lowest.
+        keep: which candidates are negatives.
+
+    >>> scores, keep = torch.tensor([[0.0, 0.1, 0.2, 0.9]]), torch.ones(1, 4, dtype=torch.bool)
+    >>> hard_to_easy(torch.tensor([[1.0, 1.0, 2.0, 8.0]]), scores, keep).item()
+    8.0
+    """
+    ranks_of = torch.where(keep, scores, -torch.inf).argsort(dim=1, descending=True).argsort(dim=1)
+    count = keep.sum(dim=1, keepdim=True)
+    hard = ranks_of < (HARD * count).ceil()
+    easy = (ranks_of >= count - (EASY * count).floor().clamp(min=1)) & keep
+    return norms[hard & keep].mean() / norms[easy].mean()
+
+
+class Diagnosis:
+    """Measure a method and a loss on a task's held-out batch, and change nothing.
+
+    The batch and its two views are the same at every step and for every loss of one
+    (task, method, seed). Networks are in training mode, as the loss sees them, and their
+    buffers are put back. Each anchor is a first view; its negatives are the other
+    examples' second views, whatever the pairing in training, so that losses which pair
+    otherwise are measured on the same scores.
+
+    {name: value}, where each is defined and finite:
+
+    - ``alignment``, ``uniformity``: of the projections;
+    - ``effective_rank``: of the representations;
+    - ``effective_negatives``: the effective sample size of the loss's weights;
+    - ``false_negative_mass``: of the same weights, where there are labels;
+    - ``gradient_ratio``: :func:`hard_to_easy` of the gradients' norms;
+    - ``implied_radius``, ``mean_variance_gap``: at the loss's temperature;
+    - ``mi_infonce``, ``mi_dv``: bounds of :mod:`harness.information`, in nats, of the
+      critic that is the score over the temperature;
+    - ``mi_chi2``: :func:`chi2_information` of the scores;
+    - what the task's own :meth:`~harness.task.Task.diagnose` returns.
+
+    Losses that are no score losses have the first three alone. Views, dropout and what a
+    task draws come from the ``probe`` stream, and the run's own state is left as it was.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        method: Method,
+        loss: Loss | None,
+        randomness: Randomness,
+        device: torch.device,
+    ) -> None:
+        self.task, self.method, self.loss, self.randomness = task, method, loss, randomness
+        self.batch = to_device(task.held_out(), device)
+        if self.batch is not None:
+            with torch.no_grad(), randomness.seeded("probe"):
+                self.views = task.views(self.batch.data)
+
+    def __call__(self) -> dict[str, float]:
+        """Return {name: value} of the networks and the loss as they are now."""
+        modules = [*self.method.modules(), *(self.loss.modules() if self.loss else ())]
+        modes = [(module, module.training) for module in modules]
+        try:
+            with torch.no_grad(), self.randomness.seeded("probe", 1):
+                found = self._of_the_batch()
+            self.method.eval()
+            with torch.no_grad(), self.randomness.seeded("probe"):
+                encoder = ranks.alone(self.method.encoder)
+                found |= self.task.diagnose(encoder, self.method.head, self.loss)
+        finally:
+            for module, mode in modes:
+                module.training = mode
+        return {name: float(value) for name, value in found.items() if math.isfinite(value)}
+
+    def _of_the_batch(self) -> dict[str, float]:
+        if self.batch is None:
+            return {}
+        self.method.train()
+        encoder, head = ranks.alone(self.method.encoder), self.method.head
+        with _buffers_put_back(encoder, head):
+            rows = [encoder(view) for view in self.views]
+            first, second = (head(own).double() for own in rows)
+        found = {
+            "alignment": alignment(first, second).item(),
+            "uniformity": uniformity(first).item(),
+            "effective_rank": effective_rank(rows[0].double()).item(),
+        }
+        if isinstance(self.loss, ScoreLoss):
+            found |= of_loss(self.loss, first, second, self.batch.ids, self.batch.labels)
+        return found
+
+
+def of_loss(
+    loss: ScoreLoss, first: Tensor, second: Tensor, ids: Tensor, labels: Tensor | None
+) -> dict[str, float]:
+    """Return what a score loss makes of two views' projections: see :class:`Diagnosis`."""
+    inverse = loss.inverse_temperature
+    loss = deepcopy(loss).double().eval()  # Some keep state, by example.
+    a, b = loss.embed(first), loss.embed(second)
+    pos, neg, keep = (a * b).sum(dim=1), a @ b.T, ids[:, None] != ids
+    if not keep.any():
+        return {}
+    weights = slopes_on_negatives(loss, ids, loss.positive_scores(pos), neg, keep)
+    # The gradient of a cosine by its anchor has the length of what is at right angles to it.
+    along = neg.square() if type(loss).embed is ScoreLoss.embed else 0.0
+    norms = weights * (b.square().sum(dim=1) - along).clamp(min=0).sqrt()
+    found = {
+        "effective_negatives": effective_sample_size(weights),
+        "gradient_ratio": hard_to_easy(norms, neg, keep),
+        "mi_chi2": chi2_information(pos, neg, keep),
+    }
+    if labels is not None:
+        found["false_negative_mass"] = false_negative_mass(weights, labels, labels)
+    if inverse:
+        found |= {
+            "implied_radius": implied_radius(neg, keep, 1 / inverse),
+            "mean_variance_gap": mean_variance_gap(neg, keep, 1 / inverse),
+            "mi_infonce": information.infonce(pos * inverse, neg * inverse, keep),
+            "mi_dv": information.dv(pos * inverse, neg * inverse, keep),
+        }
+    return {name: value.item() for name, value in found.items()}
+
+
+@contextmanager
+def _buffers_put_back(*modules: nn.Module) -> Iterator[None]:
+    """Leave BatchNorm's running statistics, and any other buffer, as they were."""
+    buffers = list(chain.from_iterable(module.buffers() for module in modules))
+    before = [buffer.clone() for buffer in buffers]
+    try:
+        yield
+    finally:
+        for buffer, value in zip(buffers, before, strict=True):
+            buffer.copy_(value)
+
+
+def _unit(rows: Tensor) -> Tensor:
+    return nn.functional.normalize(rows, dim=1)
+
+
+def _count(keep: Tensor, like: Tensor) -> Tensor:
+    return keep.sum(dim=1).clamp(min=1).to(like)
+
+
+def _mean(values: Tensor, keep: Tensor) -> Tensor:
+    return values[keep.any(dim=1)].mean()

@@ -1,0 +1,254 @@
+"""Losses that are bounds of an information, of scores that are plain dot products."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import huber_loss, softplus
+
+from harness.contrast import Contrast
+from harness.losses.base import ScoreLoss, count_kept, masked_logsumexp
+from harness.losses.blocks import Kept, blocks
+from harness.losses.sums import SumLoss
+
+HIGHEST = 30.0
+"""From here NWJ's exponential goes on in a straight line: float32 holds e^30 times 1e24."""
+
+WIDEST = 1e9
+"""From this deviation on chi-squared's square goes on in a straight line."""
+
+
+class _DotProducts(ScoreLoss):
+    """A score loss whose critic is the dot product of two projections, of any length."""
+
+    inverse_temperature = 1.0
+
+    estimator = "infonce"
+    """Which of :data:`harness.information.ESTIMATORS` goes with such scores."""
+
+    def embed(self, rows: Tensor) -> Tensor:
+        """Return the rows as they are."""
+        return rows
+
+
+class KLInformation(_DotProducts, SumLoss):
+    r"""Maximise the mutual information, each anchor with a normaliser of its own.
+
+    .. math:: \ell = -s^+ + \log \operatorname{mean}_j e^{s_j}
+
+    Minus the mean over anchors is a lower bound of I(X, Y) where the candidates are the
+    whole distribution: the tight variational form of the KL divergence, the normaliser
+    chosen best for each anchor. It is SimCLR's objective in the limit of many negatives.
+    The best score is log p(y | x) / p(y) plus any function of the anchor.
+
+    Convention: the mean is over the anchor's negatives, then over anchors; the positive
+    is not among them. With few negatives the log is too low (Jensen): as an estimate of
+    information, in nats, minus the loss is then too high. The same as DCL with ``mean``
+    and temperature 1, on dot products. An anchor without a negative has the loss 0.
+
+    >>> from harness.contrast import cross_view
+    >>> a = torch.eye(2, dtype=torch.float64)
+    >>> KLInformation()(*cross_view(a, 3 * a)).item()  # -3 + log e^0
+    -3.0
+
+    References:
+        Lin & Mei 2025, arXiv 2503.17538.
+    """
+
+    estimator = "tight_kl"
+
+    def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
+        """Return the score."""
+        return (scores,)
+
+    def slopes(self) -> tuple[float, ...]:
+        """Return 1."""
+        return (1.0,)
+
+    def combine(self, pos: Tensor, sums: tuple[Tensor, ...], count: Tensor) -> Tensor:
+        """Return minus the positive's score plus the negatives' log mean exp."""
+        return sums[0] - count.log() - pos
+
+
+class Chi2Information(_DotProducts):
+    r"""Maximise the chi-squared information, each anchor with a normaliser of its own.
+
+    .. math::
+        \ell = -s^+ + \operatorname{mean}_j s_j + \tfrac{1}{2} \operatorname{Var}_j s_j
+
+    With the variance over m negatives divided by m - 1 the loss is an unbiased estimate
+    of -E_P S + E_{PxP}[(S - E_y S)^2 / 2 + S], whatever the batch. Minus its least value
+    is the f-information of f(x) = (x - 1)^2 / 2. The best score is the density ratio
+    p(y | x) / p(y) itself, not its log, plus any function of the anchor.
+
+    Convention: mean and variance are over the anchor's own negatives, then the mean over
+    anchors. Wu et al.'s tight form for f(x) = (x - 1)^2, E_P g - E_Q g - Var_Q g / 4, is
+    minus twice this objective with g = 2 s, save that its variance is over all anchors'
+    negatives together. A single negative has no variance: it counts as 0. Deviations
+    from the mean above 1e9 count in a straight line. An anchor without a negative has
+    the loss 0.
+
+    >>> from harness.contrast import Contrast
+    >>> one, rows = torch.ones(1, 1), torch.tensor([[1.0], [3.0]])
+    >>> batch = Contrast(one, one, rows, torch.tensor([0]), torch.tensor([1, 2]))
+    >>> Chi2Information()(batch).item()  # -1 + 2 + 2 / 2
+    2.0
+
+    References:
+        Lin & Mei 2025, arXiv 2503.17538; Wu et al. 2023, arXiv 2310.11048.
+    """
+
+    estimator = "chi2_per_anchor"
+
+    def per_anchor(self, pos: Tensor, neg: Tensor, keep: Tensor) -> Tensor:
+        """Return minus the positive's score plus the negatives' mean and half their variance."""
+        count = count_kept(keep)
+        mean = torch.where(keep, neg, 0.0).sum(dim=1) / count.clamp(min=1)
+        # Two passes: of s and s^2 alone, float32 loses the variance of scores far from 0.
+        deviation = torch.where(keep, neg - mean[:, None], 0.0)
+        half_squares = huber_loss(
+            deviation, torch.zeros_like(deviation), reduction="none", delta=WIDEST
+        )
+        half_variance = half_squares.sum(dim=1) / (count - 1).clamp(min=1)
+        return torch.where(count > 0, mean + half_variance - pos, 0.0)
+
+
+class NWJ(_DotProducts, SumLoss):
+    r"""Maximise Nguyen, Wainwright and Jordan's bound of the mutual information.
+
+    .. math:: \ell = -s^+ + e^{-1} \operatorname{mean}_j e^{s_j}
+
+    Minus the loss is an unbiased estimate of a lower bound of I(X, Y), in nats, also
+    known as f-GAN KL and MINE-f. The best score is 1 + log p(y | x) / p(y), with no
+    function of the anchor left free: the looser dual form, which :class:`DV` and
+    :class:`KLInformation` make tight. Its variance grows like e^I.
+
+    Convention: the mean is over the anchor's negatives, then over anchors. Where the
+    negatives' log mean exp is above 31, the exponential goes on as a straight line. An
+    anchor without a negative has the loss 0.
+
+    >>> from harness.contrast import cross_view
+    >>> a = torch.eye(2, dtype=torch.float64)
+    >>> round(NWJ()(*cross_view(a, a)).item(), 6)  # -1 + e^-1
+    -0.632121
+
+    References:
+        Nguyen et al., IEEE Trans. Inf. Theory 2010, arXiv 0809.0853; Poole et al. 2019,
+        arXiv 1905.06922.
+    """
+
+    estimator = "nwj"
+
+    def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
+        """Return the score."""
+        return (scores,)
+
+    def slopes(self) -> tuple[float, ...]:
+        """Return 1."""
+        return (1.0,)
+
+    def combine(self, pos: Tensor, sums: tuple[Tensor, ...], count: Tensor) -> Tensor:
+        """Return minus the positive's score plus the negatives' mean of e^(s - 1)."""
+        exponent = sums[0] - count.log() - 1
+        above = (exponent - HIGHEST).clamp(min=0)
+        return exponent.clamp(max=HIGHEST).exp() * (1 + above) - pos
+
+
+class DV(_DotProducts):
+    r"""Maximise Donsker and Varadhan's bound of the mutual information.
+
+    .. math:: L = -\operatorname{mean}_i s_i^+ + \log \operatorname{mean}_{ij} e^{s_{ij}}
+
+    One normaliser for the whole batch. Minus the loss is MINE's estimate of a lower bound
+    of I(X, Y), in nats; a batch's log is too low (Jensen), so that the estimate is biased
+    upwards. The best score is log p(y | x) / p(y) plus any constant.
+
+    Convention: the mean inside the log is over all pairs of an anchor and its negative;
+    MINE's correction of the gradient by a moving average is not part of it. Without any
+    negative the loss is 0. Memory is linear in the batch: scores are computed
+    twice, first for the largest.
+
+    >>> from harness.contrast import Contrast
+    >>> one, rows = torch.ones(1, 1), torch.tensor([[0.0], [3.0]]).log1p()
+    >>> batch = Contrast(one, one, rows, torch.tensor([0]), torch.tensor([1, 2]))
+    >>> round(DV()(batch).item(), 6)  # -1 + log((1 + 4) / 2)
+    -0.083709
+
+    References:
+        Donsker & Varadhan 1983; Belghazi et al. 2018 (MINE), arXiv 1801.04062.
+    """
+
+    estimator = "dv"
+
+    def per_anchor(self, pos: Tensor, neg: Tensor, keep: Tensor) -> Tensor:
+        """Return the bound of an anchor by itself; the loss is not the mean of these."""
+        count = count_kept(keep)
+        mean = masked_logsumexp(neg, keep) - count.clamp(min=1).log()
+        return torch.where(count > 0, mean - pos, 0.0)
+
+    def mean_over_anchors(
+        self, contrast: Contrast, pos: Tensor, anchors: Tensor, candidates: Tensor
+    ) -> Tensor:
+        """Return minus the mean of the positives plus the log mean exp of all negatives."""
+        kept = Kept(contrast.anchor_ids, contrast.candidate_ids, contrast.exclude)
+        pairs = kept.count(slice(None), pos.dtype).sum()
+        if not pairs:
+            return 0 * pos.sum()
+        with torch.no_grad():
+            tops = [
+                kept.fill_(anchors[rows] @ candidates.T, -torch.inf, rows, 0).amax()
+                for rows in blocks(self, anchors, candidates)
+            ]
+            top = torch.stack(tops).amax()
+        sums = _Exponentials()
+        sums.block_rows = self.block_rows
+        mean = sums.mean_over_anchors(contrast, top.expand_as(pos), anchors, candidates)
+        return (mean * len(pos) / pairs).log() + top - pos.mean()
+
+
+class _Exponentials(_DotProducts, SumLoss):
+    """Sum e^(s_j - t) over an anchor's negatives; t is in the positive's place."""
+
+    def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
+        """Return the score."""
+        return (scores,)
+
+    def slopes(self) -> tuple[float, ...]:
+        """Return 1."""
+        return (1.0,)
+
+    def combine(self, pos: Tensor, sums: tuple[Tensor, ...], count: Tensor) -> Tensor:
+        """Return the sum."""
+        del count
+        return (sums[0] - pos).exp()
+
+
+class SMILE(_DotProducts, SumLoss):
+    r"""Train the critic of SMILE: tell pairs of the joint from pairs of the marginals.
+
+    .. math:: \ell = \log(1 + e^{-s^+}) + \operatorname{mean}_j \log(1 + e^{s_j})
+
+    The Jensen-Shannon objective: a logistic regression whose best score is
+    log p(y | x) / p(y). The loss is no estimate of I(X, Y) itself; SMILE's is
+    :func:`harness.information.smile`, Donsker and Varadhan's with clipped ratios.
+
+    Convention: the mean is over the anchor's negatives, so that both kinds of pairs
+    weigh the same; then over anchors. An anchor without a negative has the loss 0.
+
+    >>> from harness.contrast import cross_view
+    >>> a = torch.eye(2, dtype=torch.float64)
+    >>> round(SMILE()(*cross_view(a, 0 * a)).item(), 6)  # 2 log 2
+    1.386294
+
+    References:
+        Song & Ermon, ICLR 2020, arXiv 1910.06222.
+    """
+
+    estimator = "smile"
+    in_logs = False
+
+    def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
+        """Return log(1 + e^s)."""
+        return (softplus(scores),)
+
+    def combine(self, pos: Tensor, sums: tuple[Tensor, ...], count: Tensor) -> Tensor:
+        """Return the positive's term plus the mean of the negatives'."""
+        return softplus(-pos) + sums[0] / count
