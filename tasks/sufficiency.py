@@ -1,0 +1,439 @@
+"""What the three sufficiency tasks share: known information, finite sums, linear fits.
+
+The papers' terms: for f convex, I_f(X, Y) = E_{PxP} f(r) with r = dP(x, y) / (dP(x) dP(y)).
+A critic S scores a pair of views; its risk is
+
+    R_f(S) = -E_P S + inf_{S_x} E_{PxP}[f*(S - S_x) + S_x],
+
+whose least value over all critics is -I_f(X, Y), and over critics that see x through a
+map T alone, -I_f(T(X), Y). The sufficiency of T, Suff_f(T), is the difference: 0 for a
+map that loses nothing, I_f for a constant. ``kl``: f(r) = r log r and
+R = -E S + E_x log E_y e^S. ``chi2``: f(r) = (r - 1)^2 / 2 and
+R = -E S + E_{PxP}[(S - E_y S)^2 / 2 + S].
+
+References:
+    Lin & Mei 2025, arXiv 2503.17538.
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.optimize import minimize_scalar
+from scipy.special import gammaln, ive, logsumexp, xlogy
+from torch import Tensor, nn
+
+from harness.errors import require_choice, require_number
+from harness.losses.base import ScoreLoss
+from harness.randomness import Randomness
+from harness.task import Batch, Task
+
+DIVERGENCES = ("kl", "chi2")
+
+LABELLED = (150, 500, 1000, 5000, 20000)
+"""How many labelled rows a linear fit gets: the paper's."""
+
+SCORED = 20000
+"""Rows without noise on which a fit's excess risk is measured."""
+
+DRAWS = 20
+"""How often labelled rows are drawn at most: the mean's spread is small beside a seed's."""
+
+PAIRS = 2048
+"""Pairs of views on which a critic's risk is measured."""
+
+SEARCHED = 512
+"""Those of them on which the best multiple of a critic is chosen."""
+
+MULTIPLES = (-25.0, 7.0)
+"""The least and the largest log of a multiple that is tried."""
+
+# Known information
+
+
+def gaussian_information(divergence: str, rho: float, dimensions: int) -> float:
+    r"""Return I_f of two Gaussian vectors whose coordinates correlate in pairs.
+
+    .. math::
+        I_{KL} = -\tfrac{s}{2} \log(1 - \rho^2), \qquad
+        I_{\chi^2} = \tfrac{1}{2} [(1 - \rho^2)^{-s} - 1]
+
+    Args:
+        divergence: ``kl``, in nats, or ``chi2``.
+        rho: the correlation, above -1 and below 1.
+        dimensions: s, how many coordinates correlate.
+
+    >>> round(gaussian_information("kl", 0.8, 10), 3), gaussian_information("chi2", 0.0, 3)
+    (5.108, 0.0)
+    """
+    require_choice("divergence", divergence, DIVERGENCES)
+    if divergence == "kl":
+        return -dimensions / 2 * float(np.log1p(-(rho**2)))
+    return ((1 - rho**2) ** -dimensions - 1) / 2
+
+
+def log_sphere_mean(p: int, kappa: float) -> float:
+    r"""Return log E e^{kappa u_1}, u uniform on the unit sphere of R^p.
+
+    .. math:: E_p(\kappa) = \Gamma(p/2)\, I_{p/2-1}(\kappa)\, (\kappa/2)^{1-p/2}
+
+    I is the modified Bessel function of the first kind. E_p is what the density ratio
+    of von Mises-Fisher pairs is divided by.
+
+    Args:
+        p: dimensions, 2 or more.
+        kappa: the concentration, above 0.
+
+    >>> import math
+    >>> math.isclose(log_sphere_mean(3, 2.0), math.log(math.sinh(2.0) / 2.0))
+    True
+    """
+    order = p / 2 - 1
+    # ive is e^-kappa I: no overflow for large kappa.
+    bessel = np.log(ive(order, kappa)) + kappa
+    return float(gammaln(p / 2) + bessel - order * np.log(kappa / 2))
+
+
+def sphere_information(divergence: str, p: int, kappa: float) -> float:
+    r"""Return I_f of u uniform on the sphere of R^p and v, von Mises-Fisher around u.
+
+    .. math::
+        r = e^{\kappa u \cdot v} / E_p(\kappa), \qquad
+        I_{KL} = \kappa A_p(\kappa) - \log E_p(\kappa), \qquad
+        I_{\chi^2} = \tfrac{1}{2} [E_p(2 \kappa) / E_p(\kappa)^2 - 1]
+
+    with A_p the mean of u . v, I_{p/2} / I_{p/2-1}.
+
+    >>> round(sphere_information("kl", 10, 10 / 3), 4)
+    0.4899
+    >>> round(sphere_information("chi2", 10, 10 / 3), 3)
+    0.683
+    """
+    require_choice("divergence", divergence, DIVERGENCES)
+    if divergence == "kl":
+        mean = ive(p / 2, kappa) / ive(p / 2 - 1, kappa)
+        return float(kappa * mean) - log_sphere_mean(p, kappa)
+    double = log_sphere_mean(p, 2 * kappa) - 2 * log_sphere_mean(p, kappa)
+    return float(np.expm1(double) / 2)
+
+
+# Finite joint distributions: exact
+
+
+def information(divergence: str, joint: Float[np.ndarray, "a b"]) -> float:
+    """Return I_f(X, Y) of a finite joint distribution.
+
+    Args:
+        divergence: ``kl``, in nats, or ``chi2``.
+        joint: P(x, y), which sums to 1.
+
+    >>> float(round(information("kl", np.eye(2) / 2), 4)), information("chi2", np.eye(2) / 2)
+    (0.6931, 0.5)
+    """
+    require_choice("divergence", divergence, DIVERGENCES)
+    product = _product(joint)
+    ratio = np.divide(joint, product, out=np.ones_like(joint), where=product > 0)
+    values = xlogy(ratio, ratio) if divergence == "kl" else (ratio - 1) ** 2 / 2
+    return float((product * values).sum())
+
+
+def sufficiency(
+    divergence: str, joint: Float[np.ndarray, "a b"], groups: Int[np.ndarray, " a"]
+) -> float:
+    """Return Suff_f(T) = I_f(X, Y) - I_f(T(X), Y) of a map of x, exactly.
+
+    Args:
+        divergence: ``kl``, in nats, or ``chi2``.
+        joint: P(x, y), which sums to 1.
+        groups: T(x), an integer for each x: equal ones are no longer told apart.
+
+    >>> sufficiency("chi2", np.eye(2) / 2, np.array([0, 0]))
+    0.5
+    """
+    _, merged = np.unique(groups, return_inverse=True)
+    seen = np.zeros((merged.max() + 1, joint.shape[1]))
+    np.add.at(seen, merged, joint)
+    return information(divergence, joint) - information(divergence, seen)
+
+
+def critic_risk(
+    divergence: str, scores: Float[np.ndarray, "a b"], joint: Float[np.ndarray, "a b"]
+) -> float:
+    """Return R_f(S) of a critic on a finite joint distribution, exactly: -I_f or above.
+
+    Args:
+        divergence: ``kl``, in nats, or ``chi2``.
+        scores: S(x, y).
+        joint: P(x, y), which sums to 1.
+
+    >>> joint = np.array([[0.4, 0.1], [0.1, 0.4]])
+    >>> bool(np.isclose(critic_risk("kl", np.log(4 * joint), joint), -information("kl", joint)))
+    True
+    """
+    require_choice("divergence", divergence, DIVERGENCES)
+    of_x, of_y = joint.sum(axis=1), joint.sum(axis=0)
+    matched = (joint * scores).sum()
+    if divergence == "kl":
+        return float(of_x @ logsumexp(scores, axis=1, b=of_y) - matched)
+    mean = scores @ of_y
+    variance = (scores - mean[:, None]) ** 2 @ of_y
+    return float(of_x @ (mean + variance / 2) - matched)
+
+
+def _product(joint: Float[np.ndarray, "a b"]) -> Float[np.ndarray, "a b"]:
+    product: np.ndarray = np.outer(joint.sum(axis=1), joint.sum(axis=0))
+    return product
+
+
+# The critic that a loss trains
+
+
+def critic_rows(loss: nn.Module | None, projections: Tensor) -> Tensor | None:
+    """Return rows, in float64, whose dot products are the critic's scores.
+
+    The critic is what the loss exponentiates: cosines over the temperature, or plain dot
+    products. None where a loss has no such thing; there is no risk to speak of then.
+    """
+    if not isinstance(loss, ScoreLoss) or loss.inverse_temperature is None:
+        return None
+    rows: Tensor = loss.embed(projections.double()) * loss.inverse_temperature**0.5
+    return rows
+
+
+def risks_of_critic(
+    informations: Mapping[str, float],
+    risk: Callable[[str, float], float],
+    search: Callable[[str, float], float] | None = None,
+) -> dict[str, float]:
+    """Return each divergence's ``*_risk``, ``*_gap`` and ``*_bound`` of a critic S.
+
+    The gap is the risk's excess over the least one, R_f(S) + I_f. It bounds Suff_f of the
+    encoder, loosely where S has the wrong scale: no temperature changes what a
+    representation holds. So the bound is the gap of a S, a > 0 being the best number.
+
+    Args:
+        informations: {divergence: I_f}.
+        risk: R_f(a S) of a divergence and a.
+        search: the same, less exactly, to choose a with.
+    """
+    found: dict[str, float] = {}
+    for name, known in informations.items():
+        own = risk(name, 1.0)
+        multiple = best_multiple(partial(search or risk, name))
+        found |= {
+            f"{name}_risk": own,
+            f"{name}_gap": own + known,
+            f"{name}_bound": risk(name, multiple) + known,
+        }
+    return found
+
+
+def best_multiple(risk: Callable[[float], float]) -> float:
+    """Return the a > 0 with the least ``risk(a)``, which is convex in a.
+
+    >>> round(best_multiple(lambda a: (a - 2) ** 2), 2)
+    2.0
+    """
+    least, most = MULTIPLES
+    chosen = minimize_scalar(lambda log: risk(float(np.exp(log))), bounds=(least, most))
+    return float(np.exp(chosen.x))
+
+
+def estimated_risk(
+    divergence: str, first: Float[Tensor, "n d"], second: Float[Tensor, "n d"]
+) -> float:
+    """Return R_f of the dot product as critic, estimated on n pairs.
+
+    The negatives of a row are the n - 1 others. chi2's estimate is unbiased; the log of
+    kl's is too low by about the variance of e^S / E e^S over 2 n, so its gap is too small.
+    """
+    require_choice("divergence", divergence, DIVERGENCES)
+    scores, others = first @ second.T, len(first) - 1
+    matched, own = scores.diagonal(), torch.eye(len(first), dtype=torch.bool, device=first.device)
+    if divergence == "kl":
+        log_mean = scores.masked_fill(own, -torch.inf).logsumexp(dim=1) - math.log(others)
+        return float((log_mean - matched).mean())
+    mean = scores.masked_fill(own, 0).sum(dim=1) / others
+    squares = (scores - mean[:, None]).masked_fill(own, 0).square().sum(dim=1)
+    return float((mean + squares / (2 * (others - 1)) - matched).mean())
+
+
+# Linear regression on frozen representations
+
+
+def least_squares(
+    rows: Float[np.ndarray, "m k"], targets: Float[np.ndarray, " m"]
+) -> Float[np.ndarray, " k"]:
+    """Return the coefficients of the least-squares fit, the shortest where several are best.
+
+    Without an intercept: the targets have mean 0, and so have the rows of x itself, whose
+    excess risk is then d / (m - d - 1) for Gaussian x.
+
+    >>> least_squares(np.array([[1.0], [2.0]]), np.array([2.0, 4.0])).round(6).tolist()
+    [2.0]
+    """
+    fitted: np.ndarray = np.linalg.lstsq(rows, targets, rcond=None)[0]
+    return fitted
+
+
+class RegressionTask(Task):
+    """Learn from views; predict y = <x, theta> + N(0, 1) by a linear fit on few labelled rows.
+
+    The first ``relevant`` coordinates of x are all that two views share, and all that y
+    depends on; <x, theta> has variance 1. A fit's excess risk is the mean square of its
+    prediction minus <x, theta>, on ``SCORED`` fresh rows; the score ``explained_m``
+    is 100 (1 - excess risk) of fits on m labelled rows, the share of the signal's variance
+    that is predicted, below 0 where predicting nothing is better. It is the mean over as
+    many disjoint draws as ``LABELLED[-1]`` rows hold, at most ``DRAWS``. Validation and
+    test have rows of their own.
+
+    Rows of ``direct`` are x itself, of ``oracle`` its relevant coordinates.
+    """
+
+    modality = "vector"
+    pairing = "cross_view"
+    references = ("direct", "oracle")
+
+    dimension: int
+    relevant: int
+    samples: int
+    width: int
+    representation: int
+
+    @abstractmethod
+    def draw(self, count: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
+        """Return ``count`` rows of x."""
+
+    @abstractmethod
+    def signal(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """Return <x, theta> of each row."""
+
+    @abstractmethod
+    def informations(self) -> dict[str, float]:
+        """Return {divergence: I_f of two views}."""
+
+    def check_sizes(self) -> None:
+        """Raise where a setting that both tasks have breaks its rule."""
+        require_number("dimension", self.dimension, at_least=2, whole=True)
+        require_number("samples", self.samples, at_least=2, whole=True)
+        require_number("width", self.width, at_least=0, whole=True)
+        require_number("representation", self.representation, at_least=1, whole=True)
+
+    def load(self, randomness: Randomness) -> None:
+        """Draw the training rows; labelled rows and rows to score for both splits."""
+        self._rows = self.draw(self.samples, randomness.torch("split", 0))
+        self._labelled: dict[str, tuple[Tensor, np.ndarray]] = {}
+        self._scored: dict[str, tuple[Tensor, np.ndarray]] = {}
+        for number, split in enumerate(("validation", "test"), start=1):
+            generator = randomness.torch("split", number)
+            rows = self.draw(LABELLED[-1], generator)
+            labels = self.signal(rows) + torch.randn(len(rows), generator=generator)
+            self._labelled[split] = rows, labels.double().numpy()
+            scored = self.draw(SCORED, generator)
+            self._scored[split] = scored, self.signal(scored).double().numpy()
+
+    def splits(self) -> Sequence[Mapping[str, Iterable[int]]]:
+        """Return one division, by the rows' numbers."""
+        ends = np.cumsum([0, self.samples, *[LABELLED[-1] + SCORED] * 2]).tolist()
+        parts = ("train", "validation", "test")
+        return [{name: range(*ends[k : k + 2]) for k, name in enumerate(parts)}]
+
+    def train_size(self) -> int:
+        """Return the number of training rows."""
+        return self.samples
+
+    def batch(self, index: Tensor) -> Batch:
+        """Return the rows with their numbers as ids."""
+        return Batch(self._rows[index], index)
+
+    def held_out(self) -> Batch:
+        """Return validation rows that are scored, without labels."""
+        rows = self._scored["validation"][0][:512]
+        return Batch(rows, torch.arange(len(rows)))
+
+    def encoder(self) -> nn.Module:
+        """Return Linear - ReLU - Linear, or with ``width`` 0 a linear map."""
+        if not self.width:
+            return nn.Linear(self.dimension, self.representation, bias=False)
+        return nn.Sequential(
+            nn.Linear(self.dimension, self.width),
+            nn.ReLU(),
+            nn.Linear(self.width, self.representation),
+        )
+
+    def head(self) -> nn.Module:
+        """Return the identity: the representation is what is trained on."""
+        return nn.Identity()
+
+    def reference(self, name: str) -> nn.Module:
+        """Return what hands on x (``direct``), or its relevant coordinates (``oracle``)."""
+        return _Columns(self.relevant if name == "oracle" else self.dimension)
+
+    def evaluate(self, encoder: nn.Module, split: str) -> dict[str, float]:
+        """Return the share of the signal's variance that fits on m rows predict, in points."""
+        return {
+            f"explained_{m}": 100 * (1 - excess)
+            for m, excess in self.excess_risks(encoder, split).items()
+        }
+
+    def excess_risks(self, encoder: nn.Module, split: str) -> dict[int, float]:
+        """Return {m: mean excess risk of linear fits on m labelled rows of ``split``}."""
+        (rows, labels), (scored, signal) = self._labelled[split], self._scored[split]
+        known, asked = _represent(encoder, rows), _represent(encoder, scored)
+        excess: dict[int, float] = {}
+        for m in LABELLED:
+            starts = range(0, min(DRAWS, len(known) // m) * m, m)
+            fits = [least_squares(known[i : i + m], labels[i : i + m]) for i in starts]
+            errors = asked @ np.stack(fits, axis=1) - signal[:, None]
+            excess[m] = float(np.mean(errors**2))
+        return excess
+
+    def diagnose(
+        self, encoder: nn.Module, head: nn.Module, loss: nn.Module | None
+    ) -> dict[str, float]:
+        """Return the excess risks, and the critic's risks with their gaps to -I_f.
+
+        All on validation rows. The risks are of the critic that the loss trains, where it
+        has one: :func:`critic_rows`.
+        """
+        found = {
+            f"excess_risk_{m}": excess
+            for m, excess in self.excess_risks(encoder, "validation").items()
+        }
+        pairs = self.views(self._scored["validation"][0][:PAIRS])
+        device = _device(encoder)
+        first, second = (critic_rows(loss, head(encoder(view.to(device)))) for view in pairs)
+        if first is None or second is None:
+            return found
+
+        def risk(name: str, multiple: float, count: int = PAIRS) -> float:
+            return estimated_risk(name, multiple * first[:count], second[:count])
+
+        search = partial(risk, count=SEARCHED)
+        return found | risks_of_critic(self.informations(), risk, search)
+
+
+class _Columns(nn.Module):
+    """Hand on the first columns of what comes in."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        return rows[:, : self.count]
+
+
+def _represent(encoder: nn.Module, rows: Tensor) -> np.ndarray:
+    represented: np.ndarray = encoder(rows.to(_device(encoder))).double().cpu().numpy()
+    return represented
+
+
+def _device(encoder: nn.Module) -> torch.device:
+    """Return where an encoder's weights are; a reference may have none."""
+    weights = next(encoder.parameters(), None)
+    return torch.device("cpu") if weights is None else weights.device

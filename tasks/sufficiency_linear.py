@@ -1,0 +1,114 @@
+"""Linear regression from Gaussian views: a contrastive task whose information is known."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from harness.errors import require_number
+from tasks.sufficiency import DIVERGENCES, RegressionTask, gaussian_information
+
+
+class SufficiencyLinear(RegressionTask):
+    r"""Learn which s of d Gaussian coordinates matter; regress on what was learned.
+
+    x ~ N(0, I_d). A view adds N(0, sigma^2) to the first s coordinates and draws the others
+    anew, so that two views share the first s alone, each with the correlation
+    :math:`\rho = 1 / (1 + \sigma^2)`:
+
+    .. math::
+        I_{KL} = -\tfrac{s}{2} \log(1 - \rho^2), \qquad
+        I_{\chi^2} = \tfrac{1}{2} [(1 - \rho^2)^{-s} - 1]
+
+    Then y = <x, theta> + N(0, 1), theta = (1, ..., 1, 0, ..., 0) / sqrt(s). Least squares
+    on x itself, ``direct``, has the excess risk d / (m - d - 1) for m labelled rows,
+    ``oracle`` s / (m - s - 1).
+
+    Scores are ``explained_m``, in points: :class:`~tasks.sufficiency.RegressionTask`.
+    The head is the identity, so that the scores of ``kl_information`` and
+    ``chi2_information`` are dot products of representations. The paper trains 1000 epochs,
+    which is 7000 steps; the default is short.
+
+    Args:
+        dimension: d.
+        relevant: s, at most d.
+        samples: training rows.
+        noise: sigma, of the views' noise on the relevant coordinates.
+        width: hidden units of the ReLU encoder; 0: a linear encoder.
+        representation: its outputs.
+        steps: optimizer steps.
+        epochs: passes over the training rows; 0: ``steps`` counts.
+        batch_size: rows a step.
+        learning_rate: the optimizer's, at its highest.
+        weight_decay: the optimizer's.
+        optimizer: ``adamw``, ``adam`` or ``sgd``.
+        schedule: of the learning rate: ``constant``, ``cosine`` or ``linear``.
+        warmup: share of the steps in which the rate rises.
+
+    Raises:
+        InputError: where a setting breaks its rule.
+
+    References:
+        Lin & Mei 2025, arXiv 2503.17538.
+    """
+
+    def __init__(
+        self,
+        *,
+        dimension: int = 100,
+        relevant: int = 10,
+        samples: int = 500,
+        noise: float = 0.5,
+        width: int = 64,
+        representation: int = 10,
+        steps: int = 350,
+        epochs: float = 0.0,
+        batch_size: int = 64,
+        learning_rate: float = 0.001,
+        weight_decay: float = 0.0,
+        optimizer: str = "adam",
+        schedule: str = "constant",
+        warmup: float = 0.0,
+    ) -> None:
+        super().__init__(
+            steps=steps,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            optimizer=optimizer,
+            schedule=schedule,
+            warmup=warmup,
+        )
+        self.dimension = dimension
+        self.relevant = relevant
+        self.samples = samples
+        self.noise = noise
+        self.width = width
+        self.representation = representation
+        self.check_sizes()
+        require_number("relevant", relevant, at_least=1, at_most=dimension, whole=True)
+        require_number("noise", noise, above=0)
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Return rows of N(0, I)."""
+        return torch.randn(count, self.dimension, generator=generator)
+
+    def signal(self, rows: Tensor) -> Tensor:
+        """Return the sum of the relevant coordinates over sqrt(s)."""
+        return rows[:, : self.relevant].sum(dim=1) / math.sqrt(self.relevant)
+
+    def informations(self) -> dict[str, float]:
+        """Return {divergence: I_f of two views}."""
+        rho = 1 / (1 + self.noise**2)
+        return {name: gaussian_information(name, rho, self.relevant) for name in DIVERGENCES}
+
+    def views(self, data: Tensor) -> tuple[Tensor, Tensor]:
+        """Return two copies, with noise on what is relevant and all else drawn anew."""
+        return self._view(data), self._view(data)
+
+    def _view(self, rows: Tensor) -> Tensor:
+        view: Tensor = torch.randn_like(rows)
+        view[:, : self.relevant] *= self.noise
+        view[:, : self.relevant] += rows[:, : self.relevant]
+        return view

@@ -1,0 +1,301 @@
+"""Topics of two-word documents: a contrastive task in which every sum is finite."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from harness.errors import require_number
+from harness.randomness import Randomness
+from harness.task import Batch, Task
+from tasks.sufficiency import (
+    DIVERGENCES,
+    DRAWS,
+    critic_risk,
+    critic_rows,
+    information,
+    risks_of_critic,
+    sufficiency,
+)
+
+LABELLED = (50, 200, 1000)
+"""How many labelled documents a fit gets."""
+
+HELD_OUT = 512
+CLOSE = 1e-12
+"""Sinkhorn's iterations end when no word's share is further from its due, or after so many:"""
+ITERATIONS = 10000
+
+
+class SufficiencyTopics(Task):
+    r"""Learn words' topics from which words share a document.
+
+    A document has one of M topics y, uniform, and two words drawn from P(. | y), which
+    each seed draws anew; every word is as common as any other. A view is one of the two
+    words, so that two views are the same word half of the time and otherwise two of one
+    topic. Their density ratio is
+
+    .. math::
+        r(z, z') = \tfrac{1}{2} \sum_y \frac{P(y|z) P(y|z')}{P(y)}
+                   + \tfrac{S}{2} 1\{z = z'\}
+
+    The encoder is a table, one row a word, beside the word's one-hot vector times a number
+    w that is learned: representations (W_z, w e_z), whose dot product is r itself for
+    :math:`W_z = P(\cdot|z) / \sqrt{2 P(\cdot)}` and :math:`w = \sqrt{S/2}`. So the class
+    holds the best critic of ``chi2_information``, and not that of ``kl_information``, log r.
+
+    ``accuracy_m``: a linear fit from the topic part W on m labelled documents, each read as
+    one of its words, names topics; its accuracy is summed over all words, and averaged over
+    draws of the labels. Least squares on the topics' indicators, after the features are
+    centred and scaled to a mean square length of 1, with a penalty of 1/m, so that the best
+    fit from the posterior is the posterior. No fit from words can be above the
+    ``bayes_accuracy`` that is among the diagnostics. Rows of ``oracle`` are the posterior
+    P(y|z), of ``direct`` the words, one-hot.
+
+    Diagnostics, all exact: the risks of the critic that the loss trains, their gaps to
+    -I_f, the least of all critics, and the gaps of its best multiple; ``*_sufficiency``,
+    the information that is lost when a word is replaced by the topic that the fit on most
+    documents names. (The table itself loses none: no two words have the same row.)
+
+    Args:
+        topics: M, at least 2.
+        words: S, at least 4 M.
+        spread: deviation of the words' log weights in a topic, before they are scaled to be
+            equally common: the larger, the more a word tells.
+        documents: how many are trained on.
+        steps: optimizer steps.
+        epochs: passes over the documents; 0: ``steps`` counts.
+        batch_size: documents a step.
+        learning_rate: the optimizer's, at its highest.
+        weight_decay: the optimizer's.
+        optimizer: ``adamw``, ``adam`` or ``sgd``.
+        schedule: of the learning rate: ``constant``, ``cosine`` or ``linear``.
+        warmup: share of the steps in which the rate rises.
+
+    Raises:
+        InputError: where a setting breaks its rule.
+
+    References:
+        Lin & Mei 2025, arXiv 2503.17538.
+    """
+
+    modality = "text"
+    pairing = "cross_view"
+    references = ("direct", "oracle")
+
+    def __init__(
+        self,
+        *,
+        topics: int = 10,
+        words: int = 100,
+        spread: float = 2.0,
+        documents: int = 5000,
+        steps: int = 300,
+        epochs: float = 0.0,
+        batch_size: int = 64,
+        learning_rate: float = 0.02,
+        weight_decay: float = 0.0,
+        optimizer: str = "adam",
+        schedule: str = "constant",
+        warmup: float = 0.0,
+    ) -> None:
+        super().__init__(
+            steps=steps,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            optimizer=optimizer,
+            schedule=schedule,
+            warmup=warmup,
+        )
+        require_number("topics", topics, at_least=2, whole=True)
+        require_number("words", words, at_least=4 * topics, whole=True)
+        require_number("spread", spread, above=0, at_most=5)
+        require_number("documents", documents, at_least=2, whole=True)
+        self.topics = topics
+        self.words = words
+        self.spread = spread
+        self.documents = documents
+
+    def load(self, randomness: Randomness) -> None:
+        """Draw the topics' words, the documents, and labelled words for both splits."""
+        generator = randomness.numpy("split", 0)
+        weights = np.exp(self.spread * generator.standard_normal((self.topics, self.words)))
+        self.of_topic = equally_common(weights)
+        self.posterior = self.of_topic.T * (self.words / self.topics)
+        self.joint = joint_of_views(self.of_topic)
+        self._documents, _ = self._draw_documents(self.documents, generator)
+        self._held_out = self._draw_documents(HELD_OUT, randomness.numpy("split", 3))
+        cells = (self.of_topic / self.topics).ravel()
+        self._counts = {
+            split: {
+                m: labelling.multinomial(m, cells / cells.sum(), size=DRAWS).reshape(
+                    DRAWS, self.topics, self.words
+                )
+                for m in LABELLED
+            }
+            for split, labelling in (
+                ("validation", randomness.numpy("split", 1)),
+                ("test", randomness.numpy("split", 2)),
+            )
+        }
+
+    def _draw_documents(self, count: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Return two words a document, and its topic."""
+        topics = generator.integers(self.topics, size=count)
+        ends = self.of_topic.cumsum(axis=1)
+        places = generator.random((count, 2, 1)) * ends[topics][:, None, -1:]
+        words = (places >= ends[topics][:, None]).sum(axis=2)
+        return torch.from_numpy(words), torch.from_numpy(topics)
+
+    def splits(self) -> Sequence[Mapping[str, Iterable[int]]]:
+        """Return one division, by the documents' numbers."""
+        ends = np.cumsum([0, self.documents, *[DRAWS * sum(LABELLED)] * 2]).tolist()
+        parts = ("train", "validation", "test")
+        return [{name: range(*ends[k : k + 2]) for k, name in enumerate(parts)}]
+
+    def train_size(self) -> int:
+        """Return the number of documents that are trained on."""
+        return self.documents
+
+    def batch(self, index: Tensor) -> Batch:
+        """Return documents, two words a row, with their numbers as ids."""
+        return Batch(self._documents[index], index)
+
+    def held_out(self) -> Batch:
+        """Return further documents with their topics."""
+        words, topics = self._held_out
+        return Batch(words, torch.arange(len(words)), topics)
+
+    def views(self, data: Tensor) -> tuple[Tensor, Tensor]:
+        """Return one word of each document, and again one of both."""
+        rows = torch.arange(len(data), device=data.device)
+        first, second = torch.randint(2, (2, len(data)), device=data.device)
+        return data[rows, first], data[rows, second]
+
+    def encoder(self) -> nn.Module:
+        """Return a table of random topic parts beside one-hot words."""
+        return WordTable(torch.randn(self.words, self.topics) / self.topics**0.5, 1.0)
+
+    def head(self) -> nn.Module:
+        """Return the identity: the representation is what is trained on."""
+        return nn.Identity()
+
+    def reference(self, name: str) -> nn.Module:
+        """Return a fixed table: the posterior (``oracle``), or one-hot words (``direct``)."""
+        table = nn.Embedding(self.words, self.topics if name == "oracle" else self.words)
+        rows = self.posterior if name == "oracle" else np.eye(self.words)
+        table.weight.data = torch.from_numpy(rows).float()
+        return table
+
+    def best_encoder(self) -> "WordTable":
+        """Return the table whose dot products are the density ratio."""
+        rows = torch.from_numpy(self.posterior) * (self.topics / 2) ** 0.5
+        return WordTable(rows, (self.words / 2) ** 0.5)
+
+    def evaluate(self, encoder: nn.Module, split: str) -> dict[str, float]:
+        """Return the mean accuracy of fits on m labelled documents, in points."""
+        accuracies: dict[str, float] = {}
+        for m, counts in self._counts[split].items():
+            named = self._named_topics(encoder, counts)
+            right = self.posterior[np.arange(self.words), named]
+            accuracies[f"accuracy_{m}"] = 100 * float(right.mean())
+        return accuracies
+
+    def diagnose(
+        self, encoder: nn.Module, head: nn.Module, loss: nn.Module | None
+    ) -> dict[str, float]:
+        """Return the Bayes accuracy, exact sufficiency, and the critic's exact risks."""
+        named = self._named_topics(encoder, self._counts["validation"][LABELLED[-1]][:1])[0]
+        found = {"bayes_accuracy": 100 * float(self.posterior.max(axis=1).mean())}
+        found |= {f"{n}_sufficiency": sufficiency(n, self.joint, named) for n in DIVERGENCES}
+        rows = critic_rows(loss, head(self._encoded(encoder)))
+        if rows is None:
+            return found
+        scores = (rows @ rows.T).cpu().numpy()
+        return found | risks_of_critic(
+            self.informations(), lambda name, a: critic_risk(name, a * scores, self.joint)
+        )
+
+    def informations(self) -> dict[str, float]:
+        """Return {divergence: I_f of two views}."""
+        return {name: information(name, self.joint) for name in DIVERGENCES}
+
+    def _encoded(self, encoder: nn.Module) -> Tensor:
+        device = next(encoder.parameters()).device
+        rows: Tensor = encoder(torch.arange(self.words, device=device))
+        return rows
+
+    def _named_topics(
+        self, encoder: nn.Module, counts: Int[np.ndarray, "draws topics words"]
+    ) -> Int[np.ndarray, "draws words"]:
+        """Return the topic that the fit on each draw's labelled words names for every word."""
+        rows = self._encoded(encoder).double().cpu().numpy()
+        if isinstance(encoder, WordTable):
+            rows = rows[:, : self.topics]
+        rows = rows - rows.mean(axis=0)
+        rows /= max(float(np.mean((rows**2).sum(axis=1))) ** 0.5, 1e-12)
+        m = counts[0].sum()
+        drawn = counts.sum(axis=1)  # How often each word was.
+        gram = np.einsum("jk,dj,jl->dkl", rows, drawn, rows, optimize=True)
+        moments = (counts - drawn[:, None] / self.topics) @ rows  # [draws, topics, k]
+        fits = np.linalg.solve(gram / m + np.eye(rows.shape[1]) / m, moments.mT / m)
+        named: np.ndarray = (rows @ fits).argmax(axis=2)
+        return named
+
+
+class WordTable(nn.Module):
+    """Represent a word by its topic part beside its one-hot vector times a number.
+
+    Args:
+        topic_parts: one row a word.
+        scale: the number.
+    """
+
+    def __init__(self, topic_parts: Float[Tensor, "s m"], scale: float) -> None:
+        super().__init__()
+        self.topic_parts = nn.Parameter(topic_parts)
+        self.scale = nn.Parameter(torch.tensor(scale, dtype=topic_parts.dtype))
+
+    def forward(self, words: Int[Tensor, " n"]) -> Float[Tensor, "n k"]:
+        """Return topic parts and scaled one-hot vectors, side by side."""
+        one_hots = one_hot(words, len(self.topic_parts)).to(self.topic_parts)
+        return torch.cat([self.topic_parts[words], self.scale * one_hots], dim=1)
+
+
+def equally_common(weights: Float[np.ndarray, "m s"]) -> Float[np.ndarray, "m s"]:
+    """Scale topics and words until rows sum to 1 and all columns to the same: Sinkhorn.
+
+    Args:
+        weights: above 0; row y holds the weights of the words in topic y.
+
+    Returns:
+        P(word | topic), under which all words are equally common, topics being uniform.
+
+    >>> equally_common(np.array([[3.0, 1.0], [3.0, 1.0]])).tolist()
+    [[0.5, 0.5], [0.5, 0.5]]
+    """
+    topics, words = weights.shape
+    shares: np.ndarray = weights / weights.sum(axis=1, keepdims=True)
+    for _ in range(ITERATIONS):
+        shares = shares * (topics / words / shares.sum(axis=0))
+        shares = shares / shares.sum(axis=1, keepdims=True)
+        if np.abs(shares.sum(axis=0) - topics / words).max() < CLOSE:
+            break
+    return shares
+
+
+def joint_of_views(of_topic: Float[np.ndarray, "m s"]) -> Float[np.ndarray, "s s"]:
+    """Return P(z, z') of two views: half of the time one word twice, else two of a topic.
+
+    Args:
+        of_topic: P(word | topic), topics being uniform.
+    """
+    topics = len(of_topic)
+    marginal = of_topic.mean(axis=0)
+    joint: np.ndarray = np.diag(marginal) / 2 + of_topic.T @ of_topic / (2 * topics)
+    return joint
