@@ -77,9 +77,9 @@ def tight_kl(
     .. math:: \operatorname{mean}_i \big( s_i^+ - \log \operatorname{mean}_j e^{s_{ij}} \big)
 
     What the KL-robust view of InfoNCE derives; the tightest for a given critic, and minus
-    the loss ``kl_information``. m negatives underestimate the log (Jensen), so that the
-    estimate is too high on average, by about Var(ratio) / 2m: unlike InfoNCE's it has no
-    cap, and it is no lower bound where I is near log m.
+    the loss ``kl_information(positive=False)``. m negatives underestimate the log (Jensen),
+    so that the estimate is too high on average, by about Var(ratio) / 2m: unlike InfoNCE's
+    it has no cap, and it is no lower bound where I is near log m.
 
     >>> pos, neg, keep = torch.ones(1), torch.zeros(1, 2), torch.ones(1, 2, dtype=torch.bool)
     >>> tight_kl(pos, neg, keep).item()  # 1 - log e^0

@@ -134,6 +134,10 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     table["step"] = table["step"].astype("Int64")
     table["steps"] = table["steps"].astype("Int64")
     table.attrs["notes"] = notes
+    # The task column leaves defaults out; curves against a setting need its value.
+    table.attrs["task_settings"] = {
+        found.place.task: found.record.settings["task"] for found in chosen.values()
+    }
     return table
 
 

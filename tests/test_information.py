@@ -94,7 +94,8 @@ def test_the_bounds_keep_their_order(seed: int, n: int, m: int, spread: float) -
 
 
 LOSSES: list[tuple[ScoreLoss, str]] = [
-    (KLInformation(), "tight_kl"),
+    (KLInformation(), "infonce"),
+    (KLInformation(positive=False), "tight_kl"),
     (Chi2Information(), "chi2_per_anchor"),
     (NWJ(), "nwj"),
     (DV(), "dv"),

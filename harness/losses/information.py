@@ -32,28 +32,40 @@ class _DotProducts(ScoreLoss):
 class KLInformation(_DotProducts, SumLoss):
     r"""Maximise the mutual information, each anchor with a normaliser of its own.
 
-    .. math:: \ell = -s^+ + \log \operatorname{mean}_j e^{s_j}
+    .. math::
+        \ell = -s^+ + \log \frac{e^{s^+} + \sum_{j=1}^m e^{s_j}}{m + 1}
 
-    Minus the mean over anchors is a lower bound of I(X, Y) where the candidates are the
-    whole distribution: the tight variational form of the KL divergence, the normaliser
-    chosen best for each anchor. It is SimCLR's objective in the limit of many negatives.
-    The best score is log p(y | x) / p(y) plus any function of the anchor.
+    SimCLR's objective on dot products: InfoNCE's bound of I(X, Y), in nats, is minus the
+    loss, at most log(m + 1). For many negatives it tends to -E_P S + E_x log E_y e^S, the
+    tight variational form of the KL divergence, the normaliser chosen best for each
+    anchor. The best score is log p(y | x) / p(y) plus any function of the anchor.
 
-    Convention: the mean is over the anchor's negatives, then over anchors; the positive
-    is not among them. With few negatives the log is too low (Jensen): as an estimate of
-    information, in nats, minus the loss is then too high. The same as DCL with ``mean``
-    and temperature 1, on dot products. An anchor without a negative has the loss 0.
+    With ``positive=False`` the log mean is over the negatives alone, as in DCL:
+    :math:`-s^+ + \log \operatorname{mean}_j e^{s_j}`. From a batch its log is too low
+    (Jensen), and it is no bound: wherever E s+ is above E max_j s_j the loss falls without
+    end as scores grow.
+
+    Convention: the mean is over the anchor's negatives, then over anchors. An anchor
+    without a negative has the loss 0.
+
+    Args:
+        positive: whether the positive is in the log mean.
 
     >>> from harness.contrast import cross_view
     >>> a = torch.eye(2, dtype=torch.float64)
-    >>> KLInformation()(*cross_view(a, 3 * a)).item()  # -3 + log e^0
+    >>> round(KLInformation()(*cross_view(a, a)).item(), 6)  # -1 + log((e + 1) / 2)
+    -0.379885
+    >>> KLInformation(positive=False)(*cross_view(a, 3 * a)).item()  # -3 + log e^0
     -3.0
 
     References:
-        Lin & Mei 2025, arXiv 2503.17538.
+        Lin & Mei 2025, arXiv 2503.17538; Chen et al. 2020 (SimCLR), arXiv 2002.05709.
     """
 
-    estimator = "tight_kl"
+    def __init__(self, *, positive: bool = True) -> None:
+        super().__init__()
+        self.positive = positive
+        self.estimator = "infonce" if positive else "tight_kl"
 
     def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
         """Return the score."""
@@ -64,7 +76,9 @@ class KLInformation(_DotProducts, SumLoss):
         return (1.0,)
 
     def combine(self, pos: Tensor, sums: tuple[Tensor, ...], count: Tensor) -> Tensor:
-        """Return minus the positive's score plus the negatives' log mean exp."""
+        """Return minus the positive's score plus the log mean exp."""
+        if self.positive:
+            return torch.logaddexp(sums[0], pos) - (count + 1).log() - pos
         return sums[0] - count.log() - pos
 
 

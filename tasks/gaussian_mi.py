@@ -1,0 +1,384 @@
+"""Mutual information: correlated Gaussians, whose information is known."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from scipy.optimize import minimize_scalar
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from harness.errors import require, require_number
+from harness.information import ESTIMATORS
+from harness.losses.base import ScoreLoss
+from harness.randomness import Randomness
+from harness.task import Batch, Task, to_device
+
+SCALES = (-6.0, 6.0)
+"""Powers of 2 between which the evaluation looks for the critic's scale, over its deviation."""
+
+BATCHES = 32
+"""At most so many batches a diagnosis; fewer of large ones."""
+
+SCORES = 2**22
+"""At most about so many scores a diagnosis."""
+
+
+class Pairs(NamedTuple):
+    """Draws of x and y, row by row from their joint distribution."""
+
+    x: Float[Tensor, "n d"]
+    y: Float[Tensor, "n d"]
+
+
+class Side(NamedTuple):
+    """Draws of x alone, or of y alone: what the encoder takes."""
+
+    rows: Float[Tensor, "n d"]
+    side: int
+    """0 for x, 1 for y."""
+
+
+class GaussianMI(Task):
+    r"""Two views that share a known mutual information, and how much of it is learned.
+
+    Each of the d coordinates of x and y is standard normal, with correlation rho:
+
+    .. math:: I(X, Y) = -\frac{d}{2} \log(1 - \rho^2) = \texttt{information}
+
+    in nats. Views are x and y themselves; the encoder is a tower for each, and the head
+    hands on what it gets, so that a loss's critic is the dot product, or the cosine over
+    a temperature, of two representations. The log density ratio is such a dot product,
+    of d + 2 columns: the ``oracle``'s. With the default settings a step sees pairs that
+    none before it has seen, so that what is minimised is the population's objective.
+
+    The score ``information`` is 100 times the share of I that the representations show,
+    on ``scored`` pairs that nothing was trained on, by InfoNCE's bound of all of them,
+    with the dot product or the cosine as the critic, whichever is better on validation,
+    times the scale that is best there: the same for every loss. Its cap, log ``scored``,
+    and its bias stand in the row of the ``oracle``, which is the best critic there is.
+
+    Diagnostics, of up to 32 fresh batches of ``batch_size`` pairs, with the loss's critic:
+
+    - ``mi_infonce``, ``mi_dv``, ``mi_nwj``, ``mi_smile``, ``mi_tight_kl``, ``mi_chi2`` and
+      ``mi_chi2_per_anchor``: means of the estimators of :mod:`harness.information`;
+    - ``mi_estimate``, ``mi_bias``, ``mi_std``: of the loss's own estimator the mean, the mean
+      less I, and the deviation over batches. A loss that names none has InfoNCE's. The
+      chi-squared information, (e^{2I} - 1) / 2 here, is turned into nats by that formula;
+    - ``mi_true``, ``mi_cap``: I, and log ``batch_size``.
+
+    Untrained networks and the oracle have no loss: their dot product stands for the log
+    density ratio, from which each estimator gets the critic that is best for it (one
+    more for NWJ, the exponential for chi-squared), and there is each one's deviation over
+    batches too, as ``mi_dv_std``.
+
+    Args:
+        information: I, in nats, above 0 to 4 ``dimension``.
+        dimension: d.
+        cubic: whether y is cubed, coordinate by coordinate, which leaves I as it is.
+        width: of the representation, at least ``dimension`` + 2.
+        hidden: of both hidden layers of a tower.
+        pairs: to train on.
+        scored: pairs of validation, and of test.
+        steps: optimizer steps.
+        epochs: passes over the pairs; 0: ``steps`` counts.
+        batch_size: pairs a step, 2 or more.
+        learning_rate: the optimizer's, at its highest.
+        weight_decay: the optimizer's.
+        optimizer: ``adamw``, ``adam`` or ``sgd``.
+        schedule: of the learning rate: ``constant``, ``cosine`` or ``linear``.
+        warmup: share of the steps in which the rate rises.
+        precision: of the training step, ``float32`` or ``bfloat16``.
+        accumulate: batches a step.
+
+    Raises:
+        InputError: where a setting breaks its rule.
+
+    References:
+        Poole et al. 2019, arXiv 1905.06922; Song & Ermon, ICLR 2020, arXiv 1910.06222;
+        Wu et al. 2023, arXiv 2310.11048.
+    """
+
+    modality = "gaussian"
+    pairing = "cross_view"
+    references = ("oracle",)
+
+    def __init__(
+        self,
+        *,
+        information: float = 2.0,
+        dimension: int = 4,
+        cubic: bool = False,
+        width: int = 32,
+        hidden: int = 64,
+        pairs: int = 65536,
+        scored: int = 2048,
+        steps: int = 400,
+        epochs: float = 0.0,
+        batch_size: int = 128,
+        learning_rate: float = 0.003,
+        weight_decay: float = 0.0,
+        optimizer: str = "adam",
+        schedule: str = "cosine",
+        warmup: float = 0.0,
+        precision: str = "float32",
+        accumulate: int = 1,
+    ) -> None:
+        super().__init__(
+            steps=steps,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            optimizer=optimizer,
+            schedule=schedule,
+            warmup=warmup,
+            precision=precision,
+            accumulate=accumulate,
+        )
+        require_number("dimension", dimension, at_least=1, whole=True)
+        # Beyond, float32 tells y from x by its last digits.
+        require_number("information", information, above=0, at_most=4 * dimension)
+        require_number("width", width, at_least=1, whole=True)
+        require(
+            width >= dimension + 2,
+            "`width` must be at least `dimension` + 2, which the log density ratio needs: "
+            f"got {width} for {dimension}. Raise `width`.",
+        )
+        require_number("hidden", hidden, at_least=1, whole=True)
+        require_number("pairs", pairs, at_least=2, whole=True)
+        require_number("scored", scored, at_least=2, at_most=2**14, whole=True)
+        require_number("batch_size", batch_size, at_least=2, at_most=2**13, whole=True)
+        self.information = information
+        self.dimension = dimension
+        self.cubic = cubic
+        self.width = width
+        self.hidden = hidden
+        self.pairs = pairs
+        self.scored = scored
+
+    def load(self, randomness: Randomness) -> None:
+        """Draw the pairs: those to train on first, then validation's and test's."""
+        generator = randomness.torch("split")
+        self._train, self._validation, self._test = (
+            draw(count, self.dimension, self.information, cubic=self.cubic, generator=generator)
+            for count in (self.pairs, self.scored, self.scored)
+        )
+
+    def splits(self) -> Sequence[Mapping[str, Iterable[int]]]:
+        """Return the one division, by the pairs' numbers in the order they were drawn."""
+        train, known = self.pairs, self.pairs + self.scored
+        return [
+            {
+                "train": range(train),
+                "validation": range(train, known),
+                "test": range(known, known + self.scored),
+            }
+        ]
+
+    def train_size(self) -> int:
+        """Return the number of pairs to train on."""
+        return self.pairs
+
+    def batch(self, index: Tensor) -> Batch:
+        """Return pairs, with their numbers as ids."""
+        return Batch(Pairs(self._train.x[index], self._train.y[index]), index)
+
+    def views(self, data: Pairs) -> tuple[Side, Side]:
+        """Return x and y."""
+        return Side(data.x, 0), Side(data.y, 1)
+
+    def encoder(self) -> nn.Module:
+        """Return two towers of two hidden layers, one for x and one for y."""
+        return Towers(self.dimension, self.hidden, self.width)
+
+    def head(self) -> nn.Module:
+        """Return what hands on representations as they are."""
+        return nn.Identity()
+
+    def reference(self, name: str) -> nn.Module:
+        """Return the oracle, whose dot product is the log density ratio."""
+        require(name == "oracle", f"There is no reference {name!r} of this task, only 'oracle'.")
+        return Oracle(self.dimension, self.information, cubic=self.cubic)
+
+    def evaluate(self, encoder: nn.Module, split: str) -> dict[str, float]:
+        """Return the share of the information that ``split`` shows, in points."""
+        known, scored = (
+            self._critics(encoder, pairs)
+            for pairs in (self._validation, self._test if split == "test" else self._validation)
+        )
+        chosen = {name: _best_scale(scores) for name, scores in known.items()}
+        name = max(chosen, key=lambda name: chosen[name][1])
+        shown = _bound(scored[name] * chosen[name][0])
+        return {"information": 100 * shown / self.information}
+
+    def held_out(self) -> Batch:
+        """Return the first pairs of validation, ``batch_size`` of them where there are so many."""
+        index = torch.arange(min(self.batch_size, self.scored))
+        pairs = Pairs(self._validation.x[index], self._validation.y[index])
+        return Batch(pairs, index)
+
+    def diagnose(
+        self, encoder: nn.Module, head: nn.Module, loss: nn.Module | None
+    ) -> dict[str, float]:
+        """Return what the estimators make of fresh batches of ``batch_size`` pairs."""
+        size = min(self.batch_size, self.pairs)
+        found = {"mi_true": self.information, "mi_cap": math.log(size)}
+        inverse = loss.inverse_temperature if isinstance(loss, ScoreLoss) else None
+        if loss is not None and not inverse:
+            return found
+        batches = max(2, min(BATCHES, SCORES // size**2))
+        pairs = draw(batches * size, self.dimension, self.information, cubic=self.cubic)
+        sides = [head(encoder(side)) for side in self._sides(encoder, pairs)]
+        if isinstance(loss, ScoreLoss) and inverse:
+            sides = [loss.embed(rows.float()) * math.sqrt(inverse) for rows in sides]
+        x, y = (rows.double().reshape(batches, size, -1) for rows in sides)
+        estimates = [
+            _estimates(a @ b.T, calibrated=loss is None) for a, b in zip(x, y, strict=True)
+        ]
+        table = {name: torch.stack([row[name] for row in estimates]) for name in estimates[0]}
+        found |= {f"mi_{name}": values.mean().item() for name, values in table.items()}
+        if loss is None:
+            return found | {f"mi_{name}_std": v.std().item() for name, v in table.items()}
+        name = getattr(loss, "estimator", "infonce")
+        own = nats_of_chi2(table[name]) if name.startswith("chi2") else table[name]
+        estimate = own.mean().item()
+        return found | {
+            "mi_estimate": estimate,
+            "mi_bias": estimate - self.information,
+            "mi_std": own.std().item(),
+        }
+
+    def _sides(self, encoder: nn.Module, pairs: Pairs) -> tuple[Side, Side]:
+        device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
+        moved: Pairs = to_device(pairs, device)
+        return self.views(moved)
+
+    def _critics(self, encoder: nn.Module, pairs: Pairs) -> dict[str, Tensor]:
+        """Return all scores of x with y, a critic a name, less the mean of each row.
+
+        InfoNCE's bound does not see a row's mean, and float32 sees the rest better.
+        """
+        x, y = (encoder(side) for side in self._sides(encoder, pairs))
+        critics = {"dot": (x, y), "cosine": (normalize(x), normalize(y))}
+        return {name: (a @ (b - b.mean(dim=0)).T).float() for name, (a, b) in critics.items()}
+
+
+class Towers(nn.Module):
+    """A network for x and one for y: two hidden layers, no weight shared."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+        super().__init__()
+        self.towers = nn.ModuleList(
+            nn.Sequential(
+                nn.Linear(inputs, hidden),
+                nn.ReLU(),
+                nn.Linear(hidden, hidden),
+                nn.ReLU(),
+                nn.Linear(hidden, outputs),
+            )
+            for _ in range(2)
+        )
+
+    def forward(self, side: Side) -> Tensor:
+        """Return a representation a row, of the tower of its side."""
+        rows: Tensor = self.towers[side.side](side.rows)
+        return rows
+
+
+class Oracle(nn.Module):
+    r"""Return representations whose dot product is the log density ratio of x and y.
+
+    .. math::
+        \log \frac{p(y \mid x)}{p(y)} = \frac{\rho}{1 - \rho^2} x \cdot y
+        - \frac{\rho^2}{2 (1 - \rho^2)} (\lVert x \rVert^2 + \lVert y \rVert^2) + I
+
+    A side's own terms are a column that meets a one of the other side.
+
+    >>> oracle = Oracle(1, 0.5 * math.log(2), cubic=False)  # rho^2 = 1/2
+    >>> one = torch.ones(1, 1)
+    >>> x, y = oracle(Side(one, 0)), oracle(Side(one, 1))
+    >>> round((x * y).sum().item(), 6)  # 2^.5 - 1 + log(2) / 2
+    0.760787
+    """
+
+    def __init__(self, dimension: int, information: float, *, cubic: bool) -> None:
+        super().__init__()
+        self.information = information
+        self.cubic = cubic
+        rest = math.exp(-2 * information / dimension)
+        self.slope = math.sqrt(1 - rest) / rest
+        self.curvature = (1 - rest) / (2 * rest)
+
+    def forward(self, side: Side) -> Tensor:
+        """Return [n, d + 2] in float64: the slope is large where rho is near one."""
+        rows = side.rows.double()
+        if side.side == 1 and self.cubic:
+            rows = rows.sign() * rows.abs() ** (1 / 3)
+        own = self.information / 2 - self.curvature * rows.square().sum(dim=1, keepdim=True)
+        ones = torch.ones_like(own)
+        last = [own, ones] if side.side == 0 else [ones, own]
+        return torch.cat([math.sqrt(self.slope) * rows, *last], dim=1)
+
+
+def draw(
+    count: int,
+    dimension: int,
+    information: float,
+    *,
+    cubic: bool,
+    generator: torch.Generator | None = None,
+) -> Pairs:
+    """Return pairs of the task, in float32; without a generator, torch's global one draws."""
+    x, noise = torch.randn(2, count, dimension, generator=generator, dtype=torch.float64)
+    rest = math.exp(-2 * information / dimension)
+    y = math.sqrt(1 - rest) * x + math.sqrt(rest) * noise
+    return Pairs(x.float(), (y**3 if cubic else y).float())
+
+
+def nats_of_chi2(chi2: Tensor) -> Tensor:
+    """Return the I whose (e^{2 I} - 1) / 2 is ``chi2``; 0 for what is below 0.
+
+    >>> nats_of_chi2(torch.tensor([0.0, -1.0])).tolist()
+    [0.0, 0.0]
+    """
+    return torch.log1p(2 * chi2.clamp(min=0)) / 2
+
+
+def _estimates(scores: Tensor, *, calibrated: bool) -> dict[str, Tensor]:
+    """Return every estimator's value of a batch's scores, x's in rows; pairs on the diagonal.
+
+    Where scores are ``calibrated``, log density ratios, each gets its best critic of them.
+    """
+    keep = ~torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    found = {}
+    for name, estimator in ESTIMATORS.items():
+        critic = scores
+        if calibrated and name == "nwj":
+            critic = scores + 1
+        elif calibrated and name.startswith("chi2"):
+            critic = scores.exp()
+        found[name] = estimator(critic.diagonal(), critic, keep)
+    return found
+
+
+def _best_scale(scores: Tensor) -> tuple[float, float]:
+    """Return the factor that makes the bound of ``scores`` highest, and the bound; 0 is one."""
+    unit = 1 / scores.std().clamp(min=1e-12).item()
+    # The bound is concave in the factor, and so has one top.
+    found = minimize_scalar(
+        lambda power: -_bound(scores * (unit * 2**power)),
+        bounds=SCALES,
+        method="bounded",
+        options={"xatol": 0.02},
+    )
+    bound = -float(found.fun)
+    return (unit * 2 ** float(found.x), bound) if bound > 0 else (0.0, 0.0)
+
+
+def _bound(scores: Tensor) -> float:
+    """Return InfoNCE's bound with every row's pair on the diagonal."""
+    own = scores.diagonal() - scores.logsumexp(dim=1)
+    return own.mean().item() + math.log(len(scores))
