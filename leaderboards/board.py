@@ -1,15 +1,21 @@
 """From a table of scores to the leaderboard."""
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from leaderboards.curves import curve_rows, curves_of, steps_to_baseline
+from leaderboards.diagnostics import chosen as chosen_diagnostics
+from leaderboards.diagnostics import diagnostic_rows
 from leaderboards.overall import friedman_over_tasks, overall_rows
-from leaderboards.panel import BASELINE, CANNOT_TELL, panel_rows
+from leaderboards.panel import BASELINE, CANNOT_TELL, is_reference, is_trained, panel_rows
+from leaderboards.series import response_rows, series_of
 from leaderboards.statistics import FEWEST, ROPE
 from leaderboards.tables import (
     CELL_COLUMNS,
+    DIAGNOSTICS,
     PUBLISHED_COLUMNS,
     RECORD_COLUMNS,
     ROW_COLUMNS,
@@ -33,6 +39,7 @@ def leaderboard(
     *,
     rope: float = ROPE,
     published: pd.DataFrame | None = None,
+    diagnostics: Sequence[str] = (),
 ) -> Leaderboard:
     """Return the leaderboard of ``records``: every loss on every task against the baseline.
 
@@ -41,7 +48,8 @@ def leaderboard(
     count that started from the same weights, splits, data and code and, where both were
     trained, saw the same batches and views. ``rank`` is the rank in the task of the mean
     over the baseline's seeds, 1 the highest, ties averaged; a row that lacks one of
-    those seeds has none.
+    those seeds has none. ``untrained`` is ranked, and no rival: it costs the others no
+    correction. References, such as ``fixed:oracle``, are neither.
 
     Args:
         records: one row a score, with the columns ``RECORD_COLUMNS``.
@@ -49,10 +57,12 @@ def leaderboard(
             study's, else ``infonce``, else the first one.
         rope: half the width of the region of practical equivalence, in points.
         published: rows from papers, with the columns ``PUBLISHED_COLUMNS``; shown apart.
+        diagnostics: names of those that are to be columns of the board.
 
     Raises:
-        ValueError: where a column, the scores or the baseline are not in ``records``, a
-            score is there twice with different values, or ``rope`` is not positive.
+        ValueError: where a column, the scores, the baseline or a diagnostic are not in
+            ``records``, a score is there twice with different values, or ``rope`` is not
+            positive.
     """
     missing = [column for column in RECORD_COLUMNS if column not in records]
     if missing:
@@ -60,7 +70,8 @@ def leaderboard(
     if not 0 < rope < math.inf:
         raise ValueError(f"`rope` must be a positive number of points, such as .5: got {rope}.")
     records = _without_repeats(records)
-    final = records.loc[records["stage"] == "final", list(JUDGED)]
+    judged = records.loc[records["split"] != DIAGNOSTICS, [*JUDGED, "trial", "settings", "space"]]
+    final = judged.loc[judged["stage"] == "final", list(JUDGED)]
     lost = final[final["status"] != "done"]
     scores = scored(final, JUDGED)
     losses = list(final["loss"].unique())
@@ -79,13 +90,15 @@ def leaderboard(
                 row["steps_to_baseline"] = reached.get(key, math.nan)
                 rows.append(row | {"metric": metric, "main": metric == metrics[0]})
     table = _ordered(pd.DataFrame(rows, columns=list(ROW_COLUMNS)))
-    trials = trial_rows(records)
+    trials = trial_rows(judged)
+    measured = diagnostic_rows(records)
+    asked = chosen_diagnostics(diagnostics, measured)
     return Leaderboard(
         rows=table,
         overall=overall_rows(table, scores, chosen),
         friedman=friedman_over_tasks(table),
         cells=records[records["status"] != "done"][list(CELL_COLUMNS)].reset_index(drop=True),
-        tuned=tuned_rows(records, trials),
+        tuned=tuned_rows(judged, trials),
         trials=trials,
         curves=curve_rows(curves),
         records=records,
@@ -93,12 +106,34 @@ def leaderboard(
         rope=rope,
         published=pd.DataFrame(columns=list(PUBLISHED_COLUMNS)) if published is None else published,
         notes=(*records.attrs.get("notes", ()), *_notes(table)),
+        diagnostics=measured,
+        asked=asked,
+        responses=_responses(records, scores, table, asked, chosen),
     )
+
+
+def _responses(
+    records: pd.DataFrame,
+    scores: pd.DataFrame,
+    rows: pd.DataFrame,
+    asked: tuple[str, ...],
+    baseline: str,
+) -> pd.DataFrame:
+    """Return scores, and the diagnostics asked for, against settings in which tasks differ."""
+    every: Mapping[str, Mapping[str, Any]] = records.attrs.get("task_settings", {})
+    last = (records["stage"] == "final") & (records["step"] == records["steps"])
+    wanted = last & (records["split"] == DIAGNOSTICS) & records["metric"].isin(asked)
+    values = pd.concat([scores, records.loc[wanted, list(JUDGED)]])
+    on_main = rows[rows["main"].astype(bool)]
+    main = dict(zip(on_main["task"], on_main["metric"], strict=True))
+    return response_rows(values, series_of(rows["task"], every), baseline, main)
 
 
 def _without_repeats(records: pd.DataFrame) -> pd.DataFrame:
     """Return ``records`` with each score once: tables that were put together may overlap."""
     score = ["task", "method", "loss", "stage", "trial", "seed", "split", "metric", "step"]
+    if not records.duplicated([*score, "status"]).any():
+        return records.reset_index(drop=True)
     kept = records[~records.duplicated([*score, "status", "value"])].reset_index(drop=True)
     twice = kept[kept.duplicated([*score, "status"]) & (kept["status"] == "done")]
     if len(twice):
@@ -113,7 +148,7 @@ def _without_repeats(records: pd.DataFrame) -> pd.DataFrame:
 
 def _baseline(given: str | None, final: pd.DataFrame, losses: list[str]) -> str:
     studys = final.loc[final["baseline"].astype(bool), "loss"]
-    wanted = [*studys.head(1), "infonce", *losses]
+    wanted = [*studys.head(1), "infonce", *sorted(losses, key=lambda loss: not is_trained(loss))]
     if given is not None:
         wanted = [given, f"{given}[tuned]"]
     found = next((loss for loss in wanted if loss in losses), None)
@@ -137,6 +172,7 @@ def _ordered(rows: pd.DataFrame) -> pd.DataFrame:
 def _notes(rows: pd.DataFrame) -> list[str]:
     """Return what a reader has to know of the rows before believing them."""
     notes = []
+    rows = rows[~rows["loss"].map(is_reference).astype(bool)]
     compared = rows[rows["main"] & (rows["verdict"] != BASELINE)]
     if (compared["verdict"] == CANNOT_TELL).any():
         few = compared[compared["verdict"] == CANNOT_TELL]

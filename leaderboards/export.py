@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from leaderboards.diagnostics import Final, finals, written
 from leaderboards.pairing import pairing_table
 from leaderboards.panel import (
     BASELINE,
@@ -18,7 +19,7 @@ from leaderboards.panel import (
     NOT_RESOLVED,
     WORSE,
 )
-from leaderboards.tables import OVERALL_COLUMNS, ROW_COLUMNS, Leaderboard
+from leaderboards.tables import OVERALL_COLUMNS, ROW_COLUMNS, Leaderboard, each_row
 
 FIGURES = frozenset({
     "mean ± std", "seeds", "difference [95%]", "p", "rank", "mean rank [95%]", "won/tied/lost",
@@ -32,20 +33,34 @@ LATEX = {
 
 
 class Section(NamedTuple):
-    """A table for the eye: all texts."""
+    """A table for the eye: all texts; ``diagnostics`` are headings of columns of them."""
 
     title: str
     table: pd.DataFrame
+    diagnostics: tuple[str, ...] = ()
 
     @property
     def numbers(self) -> list[str]:
         """Return its columns of figures, which are set flush right."""
-        return [column for column in self.table if column in FIGURES]
+        return [column for column in self.table if column in {*FIGURES, *self.diagnostics}]
 
 
 def to_csv(board: Leaderboard) -> str:
-    """Return the rows of ``board`` as CSV, numbers in full, missing ones empty."""
-    return _csv(board.rows[list(ROW_COLUMNS)])
+    """Return the rows of ``board`` as CSV, numbers in full, missing ones empty.
+
+    A diagnostic that was asked for has two further columns, ``diagnostic_alignment_mean``
+    and ``diagnostic_alignment_std``: the same in all metrics of a task.
+    """
+    rows = board.rows[list(ROW_COLUMNS)]
+    measured = finals(board)
+    more: dict[str, list[float | None]] = {}
+    for key in each_row(rows[["task", "method", "loss"]]):
+        own = measured.get(tuple(key), {})
+        for name in board.asked:
+            for figure in ("mean", "std"):
+                value = getattr(own[name], figure) if name in own else None
+                more.setdefault(f"diagnostic_{name}_{figure}", []).append(value)
+    return _csv(pd.concat([rows, pd.DataFrame(more, index=rows.index)], axis=1))
 
 
 def overall_csv(board: Leaderboard) -> str:
@@ -56,19 +71,21 @@ def overall_csv(board: Leaderboard) -> str:
 def records_csv(board: Leaderboard) -> str:
     """Return one row a record, and one a cell that has none, as tidy CSV.
 
-    Scores have a column each, ``validation_accuracy`` or ``test_accuracy``: those of the
-    last step, empty where a task has no such metric.
+    Scores have a column each, ``validation_accuracy`` or ``test_accuracy``, and so have
+    diagnostics, ``diagnostics_alignment``: those of the last step, empty where a task has
+    no such metric.
     """
     records = board.records
     cell = ["task", "method", "loss", "spec", "stage", "trial", "seed"]
-    last = records[(records["step"] == records["steps"]) | (records["status"] != "done")]
+    rest = ["modality", "status", "reason", "steps", "seconds", "commit", "device", "finished",
+            "start", "seen", "data", "versions", "source"]  # fmt: skip
+    shown = (records["step"] == records["steps"]) | (records["status"] != "done")
+    last = records.loc[shown, ["key", *cell, *rest, "split", "metric", "value"]]
     scores = last[last["status"] == "done"].assign(
         name=lambda t: t["split"].astype(str) + "_" + t["metric"].astype(str)
     )
     names = list(dict.fromkeys(scores["name"]))
     wide = scores.pivot(index=["key", *cell], columns="name", values="value").reset_index()
-    rest = ["modality", "status", "reason", "steps", "seconds", "commit", "device", "finished",
-            "start", "seen", "data", "versions", "source"]  # fmt: skip
     first = last.drop_duplicates(["key", *cell])[["key", *cell, *rest]]
     table = first.merge(wide, on=["key", *cell], how="left")
     order = [*cell, "modality", "status", "reason", *names, *rest[3:], "key"]
@@ -91,6 +108,10 @@ def files(
     yield "overall.csv", lambda: overall_csv(board)
     yield "records.csv", lambda: records_csv(board)
     yield "pairing.csv", lambda: _csv(pairing_table(board))
+    if len(board.diagnostics):
+        yield "diagnostics.csv", lambda: _csv(board.diagnostics)
+    if len(board.responses):
+        yield "settings.csv", lambda: _csv(board.responses)
     yield "leaderboard.md", lambda: to_markdown(board)
     yield "leaderboard.tex", lambda: to_latex(board)
     yield "board.html", lambda: to_html(board, title=title)
@@ -101,8 +122,10 @@ def files(
 def to_markdown(board: Leaderboard) -> str:
     """Return the board as Markdown tables; nothing in it acts as markup."""
     parts = [f"Baseline: {_escape(board.baseline)}. Test scores in points: mean ± deviation."]
-    for section in sections(board):
-        text = section.table.map(_escape).to_markdown(index=False, disable_numparse=True)
+    for section in sections(board, wide=True):
+        texts = section.table.map(_escape)
+        texts = texts.rename(columns={name: _escape(name) for name in section.diagnostics})
+        text = texts.to_markdown(index=False, disable_numparse=True)
         parts.append(f"**{_escape(section.title)}**\n\n{text}")
     parts.append("\n".join(f"- {_escape(line)}" for line in (*sentences(board), *board.notes)))
     return "\n\n".join(parts) + "\n"
@@ -113,40 +136,58 @@ def to_latex(board: Leaderboard) -> str:
 
     In each column the best is bold, and what is not told from it underlined: what a
     paired t-test, corrected by Holm over the losses of its method, leaves at p >= .05.
+    Diagnostics that were asked for follow a task's metrics, unmarked.
     Needs ``\usepackage{booktabs}``.
     """
     rows = board.rows
-    columns = list(dict.fromkeys(zip(rows["task"], rows["metric"], strict=True)))
     several = rows["method"].nunique() > 1
-    cells = {
-        (row["method"], row["loss"], row["task"], row["metric"]): _latex_cell(row)
-        for row in rows.to_dict("records")
-    }
+    # {(task, where among its columns, name): {(method, loss): text}}
+    cells: dict[tuple[str, int, str], dict[tuple[str, str], str]] = {}
+    for row in rows.to_dict("records"):
+        column = cells.setdefault((row["task"], 0, row["metric"]), {})
+        column[row["method"], row["loss"]] = _latex_cell(row)
+    for (task, method, loss), own in finals(board).items():
+        for name in board.asked:
+            if name in own:
+                column = cells.setdefault((task, 1 + board.asked.index(name), name), {})
+                column[method, loss] = written(own[name], r" $\pm$ ")
+    tasks = list(dict.fromkeys(rows["task"]))
+    columns = sorted(cells, key=lambda column: (tasks.index(column[0]), column[1]))
     lines = [
         r"% needs \usepackage{booktabs}; bold: best; underlined: not told from the best (p >= .05)",
         r"\begin{tabular}{l" + "r" * len(columns) + "}",
         r"\toprule",
-        " & ".join(["Loss", *(_latex(task) for task, _ in columns)]) + r" \\",
-        " & ".join(["", *(_latex(metric.replace("_", " ")) for _, metric in columns)]) + r" \\",
+        " & ".join(["Loss", *(_latex(task) for task, _, _ in columns)]) + r" \\",
+        " & ".join(["", *(_latex(name.replace("_", " ")) for _, _, name in columns)]) + r" \\",
         r"\midrule",
     ]
     for method, loss in dict.fromkeys(zip(rows["method"], rows["loss"], strict=True)):
         name = f"{loss} ({method})" if several else loss
-        values = [cells.get((method, loss, task, metric), "--") for task, metric in columns]
+        values = [cells[column].get((method, loss), "--") for column in columns]
         lines.append(" & ".join([_latex(name), *values]) + r" \\")
     notes = [f"% {_latex(_visible(note))}" for note in board.notes]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *notes, ""])
 
 
-def sections(board: Leaderboard) -> Iterator[Section]:
-    """Yield the board's tables as texts, rounded: for the terminal and Markdown."""
+def sections(board: Leaderboard, *, wide: bool = False) -> Iterator[Section]:
+    """Yield the board's tables as texts, rounded: for the terminal and Markdown.
+
+    Diagnostics that were asked for have a table a task, or ``wide``, for what is no
+    narrower than a page, are columns beside its main metric.
+    """
     several = board.rows["method"].nunique() > 1
+    measured = finals(board)
     for (task, metric), panel in board.rows.groupby(["task", "metric"], sort=False):
         title = f"{task}: {metric}" if metric else str(task)
         text = _panel(panel, several=several)
+        narrow = text[[name for name in ("method", "loss") if name in text]].copy()
+        asked = board.asked if panel["main"].iloc[0] else ()
+        headings = _add_diagnostics(text if wide else narrow, panel, asked, measured)
         if text["seeds"].nunique() == 1:  # Said once, it leaves the table 80 columns wide.
             title += f" (seeds: {text.pop('seeds').iloc[0]})"
-        yield Section(title, text)
+        yield Section(title, text, headings if wide else ())
+        if headings and not wide:
+            yield Section(f"{task}: diagnostics", narrow, headings)
     for scope, part in board.overall.groupby("scope", sort=False):
         if scope == "all":
             title = "over all tasks, each modality the same weight"
@@ -210,6 +251,21 @@ def _panel(panel: pd.DataFrame, *, several: bool) -> pd.DataFrame:
         }
     )
     return table if several else table.drop(columns="method")
+
+
+def _add_diagnostics(
+    text: pd.DataFrame,
+    panel: pd.DataFrame,
+    asked: tuple[str, ...],
+    measured: Mapping[tuple[str, str, str], Mapping[str, Final]],
+) -> tuple[str, ...]:
+    """Add a column a diagnostic to the ``text`` of a ``panel``, and return their headings."""
+    rows = [tuple(row) for row in each_row(panel[["task", "method", "loss"]])]
+    there = [name for name in asked if any(name in measured.get(row, {}) for row in rows)]
+    headings = tuple(name if name not in text else f"{name} (diagnostic)" for name in there)
+    for name, heading in zip(there, headings, strict=True):
+        text[heading] = [written(measured.get(row, {}).get(name)) for row in rows]
+    return headings
 
 
 def _overall(part: pd.DataFrame, *, several: bool) -> pd.DataFrame:

@@ -5,75 +5,39 @@ Plotly reads texts as a small HTML (``<b>``, ``<a>``), so every name goes throug
 templates. Colours of the page (ink, paper, grid) are left to its template.
 """
 
-import html
 import json
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
-from itertools import chain, count
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
-from leaderboards.panel import BETTER, EQUIVALENT, UNTRAINED, WORSE
+from leaderboards.drawing import (
+    NEUTRAL,
+    ROW,
+    Panel,
+    Plot,
+    Style,
+    decades,
+    faint,
+    heading,
+    hover,
+    look_of,
+    marker,
+    numbers,
+    plain,
+    rounded,
+    short_names,
+    span,
+    styles,
+)
+from leaderboards.panel import BETTER, EQUIVALENT, WORSE, is_trained
 from leaderboards.ranking import Friedman
 from leaderboards.statistics import ALPHA
 from leaderboards.tables import Leaderboard, each_row
 
-Plot = dict[str, Any]
 RESOLVED = (BETTER, EQUIVALENT, WORSE)
-NEUTRAL = "#808080"
-"""The baseline's colour: grey, readable on white and on black."""
-
-# Okabe and Ito's palette, https://jfly.uni-koeln.de/color/: without black, which a dark
-# page swallows, and yellow, which a light one does. The three lists have no common
-# factor, so that 210 losses go by before one looks like another.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "star", "triangle-down", "cross")
-DASHES = ("solid", "dash", "dashdot", "longdash", "longdashdot")
-GLYPHS = dict(zip((*SYMBOLS, "hexagon"), "●■◆▲★▼✚⬢", strict=True))
-
-LABEL = 24
-HOVER = 48
-ROW = 26
-
-
-class Style(NamedTuple):
-    """How a loss looks in every figure."""
-
-    colour: str
-    symbol: str
-    dash: str
-
-
-class Panel(NamedTuple):
-    """One figure, and what is said about it.
-
-    Attributes:
-        title: its heading.
-        caption: what it shows, in words.
-        plot: plotly's ``data`` and ``layout``; a trace's ``meta`` is the loss it is of.
-        width: the pixels that it needs, more than a phone may have.
-        facts: (name, value) pairs to print below it.
-    """
-
-    title: str
-    caption: str
-    plot: Plot
-    width: int = 0
-    facts: tuple[tuple[str, str], ...] = ()
-
-
-def styles(board: Leaderboard) -> dict[str, Style]:
-    """Return how each loss looks: the same in every figure of this board."""
-    tables = (board.rows, board.curves, board.trials)
-    names = dict.fromkeys(loss for table in tables for loss in table["loss"])
-    others = [loss for loss in names if loss != board.baseline]
-    looks = {
-        loss: Style(COLOURS[i % len(COLOURS)], SYMBOLS[i % len(SYMBOLS)], DASHES[i % len(DASHES)])
-        for i, loss in enumerate(others)
-    }
-    return {board.baseline: Style(NEUTRAL, "hexagon", "solid"), **looks}
 
 
 def forest_plots(board: Leaderboard, *, untrained: bool = False) -> list[Panel]:
@@ -81,28 +45,14 @@ def forest_plots(board: Leaderboard, *, untrained: bool = False) -> list[Panel]:
 
     Args:
         board: the leaderboard.
-        untrained: whether to show the untrained encoder, which dwarfs the others.
+        untrained: whether to show what was not trained, which dwarfs the others.
     """
     rows = board.rows[(board.rows["loss"] != board.baseline) & board.rows["difference"].notna()]
     if not untrained:
-        rows = rows[rows["loss"] != UNTRAINED]
+        rows = rows[rows["loss"].map(is_trained).astype(bool)]
     looks = styles(board)
     return [
         _forest_plot(board, rows, looks) for _, rows in rows.groupby(["task", "method"], sort=False)
-    ]
-
-
-def convergence_curves(board: Leaderboard) -> list[Panel]:
-    """Return validation scores during training, a figure a task, main metric and method."""
-    main = board.rows[board.rows["main"].astype(bool)]
-    panels = set(zip(main["task"], main["metric"], strict=True))
-    looks = styles(board)
-    return [
-        _curves(board, curves, looks)
-        for (task, metric, _), curves in board.curves.groupby(
-            ["task", "metric", "method"], sort=False
-        )
-        if (task, metric) in panels
     ]
 
 
@@ -122,7 +72,7 @@ def tuning_landscapes(board: Leaderboard) -> list[Panel]:
     # A trial without a score has no metric: the task's others say which.
     for (task, method), trials in board.trials.groupby(["task", "method"], sort=False):
         metric = next((name for name in trials["metric"] if name), "")
-        where = _where(board, task, metric, method)
+        where = heading(board, task, metric, method)
         points = _trial_points(trials)
         panels += [
             _landscape(where, setting, points[setting], setting in logarithmic, looks)
@@ -134,8 +84,8 @@ def tuning_landscapes(board: Leaderboard) -> list[Panel]:
 def heat_map(board: Leaderboard) -> Panel | None:
     """Return the difference to the baseline by loss and task, on the main metrics.
 
-    The colours reach as far as the trained losses do: the untrained encoder, far
-    below them, would leave the others white. None where nothing is compared.
+    The colours reach as far as the trained losses do: the untrained encoder, far below
+    them, and an oracle would leave the others white. None where nothing is compared.
     """
     rows = board.rows[board.rows["main"].astype(bool) & (board.rows["loss"] != board.baseline)]
     if rows["difference"].isna().all():
@@ -154,21 +104,21 @@ def heat_map(board: Leaderboard) -> Panel | None:
         abs(value)
         for loss, line in zip(losses, values, strict=True)
         for value in line
-        if loss != UNTRAINED and math.isfinite(value)
+        if is_trained(loss) and math.isfinite(value)
     ]
     reach = max([*trained, board.rope])
     names = short_names(losses)
-    titles = [_where(board, *column) for column in columns]
+    titles = [heading(board, *column) for column in columns]
     data = {
         "type": "heatmap",
         "x": list(range(len(columns))),
         "y": list(range(len(losses))),
-        "z": [[_round(value) for value in line] for line in values],
+        "z": [[rounded(value) for value in line] for line in values],
         "text": [["" if math.isnan(v) else f"{v:+.2f}" for v in line] for line in values],
         "texttemplate": "%{text}",
         "hovertext": [
             [
-                _hover(loss, title, f"difference: {value:+.3f}")
+                hover(loss, title, f"difference: {value:+.3f}")
                 for title, value in zip(titles, line, strict=True)
             ]
             for loss, line in zip(losses, values, strict=True)
@@ -260,7 +210,7 @@ def critical_difference(board: Leaderboard) -> Panel | None:
             "x": [min(ranks[n] for n in group) - 0.04, max(ranks[n] for n in group) + 0.04],
             "y": [height, height],
             "line": {"width": 6, "color": NEUTRAL},
-            "hovertext": _hover("not told apart", *(f"{n}: {ranks[n]:.2f}" for n in group)),
+            "hovertext": hover("not told apart", *(f"{n}: {ranks[n]:.2f}" for n in group)),
             "hoverinfo": "text",
         }
         for group, height in zip(groups, bars, strict=True)
@@ -271,8 +221,8 @@ def critical_difference(board: Leaderboard) -> Panel | None:
             "mode": "markers",
             "x": [ranks[name]],
             "y": [place],
-            "marker": _marker(_look(looks, name), 11),
-            "hovertext": _hover(name, f"mean rank: {ranks[name]:.2f}"),
+            "marker": marker(look_of(looks, name), 11),
+            "hovertext": hover(name, f"mean rank: {ranks[name]:.2f}"),
             "hoverinfo": "text",
         }
         for place, name in enumerate(order)
@@ -324,28 +274,6 @@ def critical_difference(board: Leaderboard) -> Panel | None:
     return Panel("Critical difference", caption, plot)
 
 
-def plain(text: object) -> str:
-    """Return ``text`` so that plotly shows it as it is: nothing in it acts as markup."""
-    return html.escape(str(text), quote=False)
-
-
-def short_names(names: Iterable[str], length: int = LABEL) -> dict[str, str]:
-    """Return {name: name cut in its middle}; names that would look alike get a number.
-
-    >>> short_names(["adnce", "adnce(temperature=0.4, mu=0.7)"], 15)
-    {'adnce': 'adnce', 'adnce(temperature=0.4, mu=0.7)': 'adnce(t…mu=0.7)'}
-    """
-    short: dict[str, str] = {}
-    taken: set[str] = set()
-    for name in names:
-        half = (length - 1) // 2
-        cut = name if len(name) <= length else f"{name[:half]}…{name[-half:]}"
-        numbered = (f"{cut} #{number}" for number in count(2))
-        short[name] = next(text for text in chain([cut], numbered) if text not in taken)
-        taken.add(short[name])
-    return short
-
-
 def _forest_plot(board: Leaderboard, rows: pd.DataFrame, looks: dict[str, Style]) -> Panel:
     """Return the differences of one task and method, main metric first."""
     first = rows.iloc[0]
@@ -361,7 +289,7 @@ def _forest_plot(board: Leaderboard, rows: pd.DataFrame, looks: dict[str, Style]
             ticks.append(plain(names[row.loss]))
     data: list[Plot] = []
     for loss, points in by_loss.items():
-        look = _look(looks, loss)
+        look = look_of(looks, loss)
         own = [row for _, row in points]
         hollow = [row.verdict not in RESOLVED for row in own]
         data.append(
@@ -370,19 +298,19 @@ def _forest_plot(board: Leaderboard, rows: pd.DataFrame, looks: dict[str, Style]
                 "mode": "markers",
                 "meta": plain(loss),
                 "name": plain(loss),
-                "x": _numbers(row.difference for row in own),
+                "x": numbers(row.difference for row in own),
                 "y": [place for place, _ in points],
                 "error_x": {
                     "type": "data",
                     "symmetric": False,
-                    "array": _numbers(row.difference_high - row.difference for row in own),
-                    "arrayminus": _numbers(row.difference - row.difference_low for row in own),
+                    "array": numbers(row.difference_high - row.difference for row in own),
+                    "arrayminus": numbers(row.difference - row.difference_low for row in own),
                     "thickness": 4,
                     "width": 0,
-                    "color": _faint(look.colour, 0.7),
+                    "color": faint(look.colour, 0.7),
                 },
                 "marker": {
-                    **_marker(look, 11),
+                    **marker(look, 11),
                     "symbol": [look.symbol + ("-open" if open_ else "") for open_ in hollow],
                     "line": {"width": [2 if open_ else 0 for open_ in hollow]},
                 },
@@ -400,7 +328,7 @@ def _forest_plot(board: Leaderboard, rows: pd.DataFrame, looks: dict[str, Style]
         "hovermode": "closest",
         "showlegend": False,
         "xaxis": {
-            "range": [_round(low - room), _round(high + room)],
+            "range": [rounded(low - room), rounded(high + room)],
             "title": {"text": "points above the baseline"},
             "zeroline": True,
             "zerolinewidth": 2,
@@ -414,7 +342,7 @@ def _forest_plot(board: Leaderboard, rows: pd.DataFrame, looks: dict[str, Style]
                 "yref": "paper",
                 "y0": 0,
                 "y1": 1,
-                "fillcolor": _faint(NEUTRAL, 0.2),
+                "fillcolor": faint(NEUTRAL, 0.2),
                 "line": {"width": 0},
                 "layer": "below",
             }
@@ -430,9 +358,9 @@ def _forest_plot(board: Leaderboard, rows: pd.DataFrame, looks: dict[str, Style]
 
 
 def _difference_hover(row: Any) -> str:
-    interval = _span(row.difference_low, row.difference_high)
-    bootstrap = _span(row.bootstrap_low, row.bootstrap_high)
-    return _hover(
+    interval = span(row.difference_low, row.difference_high)
+    bootstrap = span(row.bootstrap_low, row.bootstrap_high)
+    return hover(
         row.loss,
         f"{row.task} · {row.metric}",
         f"difference: {row.difference:+.3f} over {row.pairs:.0f} pairs",
@@ -445,95 +373,6 @@ def _difference_hover(row: Any) -> str:
         f"{row.better:.2f} / {row.equivalent:.2f} / {row.worse:.2f}",
         f"verdict: {row.verdict}",
     )
-
-
-def _curves(board: Leaderboard, curves: pd.DataFrame, looks: dict[str, Style]) -> Panel:
-    first = curves.iloc[0]
-    task, metric, method = first["task"], first["metric"], first["method"]
-    by_loss: dict[str, list[Any]] = {}
-    for point in each_row(curves.sort_values("step", kind="stable")):
-        by_loss.setdefault(point.loss, []).append(point)
-    bands, lines = [], []
-    for loss, curve in by_loss.items():
-        look = _look(looks, loss)
-        banded = [point for point in curve if not math.isnan(point.low)]
-        if len(banded) > 1:
-            ahead = [int(point.step) for point in banded]
-            behind = banded[::-1]
-            bands.append(
-                {
-                    "type": "scatter",
-                    "mode": "lines",
-                    "meta": plain(loss),
-                    "x": ahead + ahead[::-1],
-                    "y": _numbers([*(p.high for p in banded), *(p.low for p in behind)]),
-                    "fill": "toself",
-                    "fillcolor": _faint(look.colour, 0.13),
-                    "line": {"width": 0},
-                    "hoverinfo": "skip",
-                }
-            )
-        lines.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "meta": plain(loss),
-                "name": plain(loss),
-                "x": [int(point.step) for point in curve],
-                "y": _numbers(point.mean for point in curve),
-                "line": {"width": 2, "color": look.colour, "dash": look.dash},
-                "marker": _marker(look, 7),
-                "hovertext": [_curve_hover(point) for point in curve],
-                "hoverinfo": "text",
-            }
-        )
-    layout: Plot = {
-        "height": 360,
-        "margin": {"l": 10, "r": 16, "t": 10, "b": 50},
-        "hovermode": "closest",
-        "showlegend": False,
-        "xaxis": {"title": {"text": "optimizer steps"}, "zeroline": False},
-        "yaxis": {
-            "title": {"text": plain(f"validation {metric}")},
-            "automargin": True,
-            "zeroline": False,
-        },
-    }
-    if board.baseline in by_loss:
-        final = _round(by_loss[board.baseline][-1].mean)
-        layout["shapes"] = [
-            {
-                "type": "line",
-                "xref": "paper",
-                "x0": 0,
-                "x1": 1,
-                "y0": final,
-                "y1": final,
-                "line": {"color": NEUTRAL, "width": 2, "dash": "dot"},
-            }
-        ]
-    rows = board.rows[
-        (board.rows["task"] == task)
-        & (board.rows["metric"] == metric)
-        & (board.rows["method"] == method)
-        & (board.rows["loss"] != UNTRAINED)
-    ]
-    facts = tuple(
-        (str(loss), "not within the budget" if math.isinf(steps) else f"{steps:.0f}")
-        for loss, steps in zip(rows["loss"], rows["steps_to_baseline"], strict=True)
-        if not pd.isna(steps)
-    )
-    caption = (
-        "Validation score during training: mean over seeds and its band. "
-        f"The dotted line is what {board.baseline} ends with; below, the steps to reach it."
-    )
-    plot = {"data": [*bands, *lines], "layout": layout}
-    return Panel(_where(board, task, metric, method), caption, plot, facts=facts)
-
-
-def _curve_hover(row: Any) -> str:
-    score = f"step {row.step:.0f}: {row.mean:.2f} {_span(row.low, row.high, '')}"
-    return _hover(row.loss, score, f"{row.seeds:.0f} seeds")
 
 
 def _trial_points(trials: pd.DataFrame) -> dict[str, list[tuple[Any, float]]]:
@@ -566,7 +405,7 @@ def _landscape(
         by_loss.setdefault(trial.loss, []).append((trial, value))
     data: list[Plot] = []
     for loss, pairs in by_loss.items():
-        look = _look(looks, loss)
+        look = look_of(looks, loss)
         scored = [(trial, value) for trial, value in pairs if math.isfinite(trial.validation)]
         lost = [(trial, value) for trial, value in pairs if not math.isfinite(trial.validation)]
         chosen = [bool(trial.chosen) for trial, _ in scored]
@@ -579,10 +418,10 @@ def _landscape(
         data.append(
             {
                 **trace,
-                "x": _numbers(value for _, value in scored),
-                "y": _numbers(trial.validation for trial, _ in scored),
+                "x": numbers(value for _, value in scored),
+                "y": numbers(trial.validation for trial, _ in scored),
                 "marker": {
-                    **_marker(look, 8),
+                    **marker(look, 8),
                     # The baseline's stays in sight where another loss chose alike.
                     "size": [
                         8 if not best else 20 if look.colour == NEUTRAL else 15 for best in chosen
@@ -597,8 +436,8 @@ def _landscape(
             data.append(
                 {
                     **trace,
-                    "x": _numbers(value for _, value in lost),
-                    "y": [_round(bottom)] * len(lost),
+                    "x": numbers(value for _, value in lost),
+                    "y": [rounded(bottom)] * len(lost),
                     "marker": {"symbol": "x", "size": 9, "color": look.colour},
                     "hovertext": [_trial_hover(trial, setting, value) for trial, value in lost],
                 }
@@ -621,7 +460,7 @@ def _landscape(
         },
     }
     if logarithmic and positive:
-        layout["xaxis"] |= _decades([value for _, value in points])
+        layout["xaxis"] |= decades([value for _, value in points])
     failed = sum(not math.isfinite(trial.validation) for trial, _ in points)
     caption = f"One marker a trial, the chosen one large and outlined, against {setting}" + (
         f"; crosses at the bottom: {failed} without a score." if failed else "."
@@ -631,7 +470,7 @@ def _landscape(
 
 def _trial_hover(trial: Any, setting: str, value: float) -> str:
     scored = math.isfinite(trial.validation)
-    return _hover(
+    return hover(
         trial.loss,
         f"trial {trial.trial:.0f}{', chosen' if trial.chosen else ''}",
         f"{setting} = {value:.4g}",
@@ -650,23 +489,6 @@ def _settings(text: object) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _where(board: Leaderboard, task: object, metric: object, method: object) -> str:
-    """Return a heading: the method is named where there are several."""
-    several = board.rows["method"].nunique() > 1
-    return " · ".join(str(part) for part in (task, metric, method if several else "") if part)
-
-
-def _decades(values: Sequence[float]) -> Plot:
-    """Return the ticks of a logarithmic axis as whole numbers: 0.05, 0.1, 0.2.
-
-    Plotly's own say 5 for 0.05. Over many decades, each has one tick alone.
-    """
-    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
-    steps = (1, 2, 5) if high - low <= 3 else (1,)
-    ticks = [float(f"{step}e{power}") for power in range(low, high + 1) for step in steps]
-    return {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
-
-
 def _named_axis(names: Sequence[str], *, escaped: bool = False, lowest: float = -0.5) -> Plot:
     """Return a y axis with a name a row, the first on top."""
     return {
@@ -679,49 +501,3 @@ def _named_axis(names: Sequence[str], *, escaped: bool = False, lowest: float = 
         "ticks": "",
         "fixedrange": True,
     }
-
-
-def _look(looks: dict[str, Style], name: object) -> Style:
-    """Return how a loss looks, or a row over tasks, named ``method / loss``."""
-    if name in looks:
-        return looks[str(name)]
-    return next(
-        (look for loss, look in looks.items() if str(name).endswith(f" / {loss}")),
-        Style(NEUTRAL, "circle", "solid"),
-    )
-
-
-def _marker(look: Style, size: int) -> Plot:
-    return {"color": look.colour, "symbol": look.symbol, "size": size}
-
-
-def _faint(colour: str, opacity: float) -> str:
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{opacity})"
-
-
-def _hover(title: object, *lines: str) -> str:
-    """Return a hover label: a bold title and lines, none too wide for a phone."""
-    first, *rest = (_folded(line) for line in (str(title), *lines) if line)
-    return "<br>".join([f"<b>{first}</b>", *rest])
-
-
-def _folded(line: str) -> str:
-    return (
-        "<br>".join(plain(part) for part in textwrap.wrap(line, HOVER))
-        if len(line) > HOVER
-        else plain(line)
-    )
-
-
-def _span(low: float, high: float, sign: str = "+") -> str:
-    return "" if pd.isna(low) else f"[{low:{sign}.2f}, {high:{sign}.2f}]"
-
-
-def _numbers(values: Iterable[float]) -> list[float | None]:
-    return [_round(value) for value in values]
-
-
-def _round(value: float) -> float | None:
-    """Return six digits of ``value``, enough for a screen; None, JSON's null, for NaN."""
-    return float(f"{value:.6g}") if math.isfinite(value) else None

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from leaderboards.panel import BASELINE, BETTER, EQUIVALENT, NOT_RESOLVED, WORSE
+from leaderboards.panel import BASELINE, BETTER, EQUIVALENT, NOT_RESOLVED, WORSE, is_reference
 from leaderboards.ranking import MIN_TASKS, Friedman, friedman, mean_rank_intervals
 from leaderboards.tables import OVERALL_COLUMNS
 
@@ -20,13 +20,14 @@ def overall_rows(rows: pd.DataFrame, scores: pd.DataFrame, baseline: str) -> pd.
     A task counts once, by its main metric. Mean ranks are among the rows that have a
     rank in every task of the scope: another has none, and no average leaves a task
     out. In ``all`` every modality weighs the same, however many tasks it has.
+    References, which have no rank, do not take part.
 
     Args:
         rows: of every panel.
         scores: final test scores, one a row.
         baseline: whose seeds the ranks are over.
     """
-    main = rows[rows["main"]]
+    main = rows[rows["main"].astype(bool) & ~rows["loss"].map(is_reference).astype(bool)]
     modalities = list(dict.fromkeys(main["modality"]))
     scopes = [(ALL, main), *((m, main[main["modality"] == m]) for m in modalities)]
     found = [_scope(name, part, scores, baseline) for name, part in scopes]

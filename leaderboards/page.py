@@ -10,7 +10,7 @@ import json
 import math
 from base64 import b64encode
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -19,18 +19,12 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
-from leaderboards.figures import (
-    GLYPHS,
-    Panel,
-    convergence_curves,
-    critical_difference,
-    forest_plots,
-    heat_map,
-    plain,
-    styles,
-    tuning_landscapes,
-)
-from leaderboards.panel import UNTRAINED
+from leaderboards.diagnostics import KNOWN, Final, finals, in_order, written
+from leaderboards.drawing import GLYPHS, Panel, plain, styles
+from leaderboards.figures import critical_difference, forest_plots, heat_map, tuning_landscapes
+from leaderboards.lines import convergence_curves, diagnostic_curves, response_curves
+from leaderboards.panel import is_trained
+from leaderboards.series import SCORE
 from leaderboards.tables import ROW, Leaderboard, each_row, scored
 
 PROVENANCE = (
@@ -38,7 +32,7 @@ PROVENANCE = (
     "device", "commit", "versions", "data", "source",
 )  # fmt: skip
 DASHES = {"solid": "", "dash": "7 4", "dashdot": "8 3 2 3", "longdash": "12 4",
-          "longdashdot": "12 3 2 3"}  # fmt: skip
+          "longdashdot": "12 3 2 3", "dot": "2 4"}  # fmt: skip
 NONE = "\N{EN DASH}"
 
 
@@ -82,6 +76,15 @@ class Table(NamedTuple):
     rows: list[Row]
 
 
+class Group(NamedTuple):
+    """Figures, by their places among all, that a reader folds and unfolds."""
+
+    title: str
+    places: Sequence[int]
+    open: bool = False
+    small: bool = False
+
+
 class Section(NamedTuple):
     """A heading with a table, figures (their places among all), or both."""
 
@@ -90,6 +93,7 @@ class Section(NamedTuple):
     text: str
     table: Table | None = None
     places: Sequence[int] = ()
+    groups: Sequence[Group] = ()
 
 
 class Line(NamedTuple):
@@ -167,6 +171,17 @@ TUNED = (
     Column("trial", "Trial", "Which trial was chosen, of how many."),
     Column("spec", "Spec", "The loss with the chosen settings."),
 )  # fmt: skip
+RESPONSES = (
+    Column("loss", "Loss", ""),
+    Column("series", "Tasks", "What the tasks have in common."),
+    Column("setting", "Setting", "What they differ in."),
+    Column("at", "Value", "The setting's value; as is where the task's name does not say it."),
+    Column("metric", "Measured", "A metric, in points, or a diagnostic that was asked for."),
+    Column("mean", "Mean [95%]", "Mean over seeds and its Student t interval."),
+    Column("response", "Difference [95%]", ""),
+    Column("seeds", "Seeds", ""),
+    Column("method", "Method", ""),
+)
 CELLS = (
     Column("loss", "Loss", ""),
     Column("task", "Task", ""),
@@ -219,7 +234,7 @@ def to_html(board: Leaderboard, *, title: str = "Triptych") -> str:
         verdicts=_verdicts(board),
         filters=_filters(board),
         board=_board_table(board),
-        looks=_looks(board),
+        looks=_looks(board, panels),
         panels=panels,
         sections=sections,
         help=_help(sections),
@@ -272,7 +287,7 @@ def _verdicts(board: Leaderboard) -> list[Card]:
     cards = []
     for (task, metric, method), rows in main.groupby(["task", "metric", "method"], sort=False):
         others = rows[rows["loss"] != board.baseline]
-        order = sorted(each_row(others), key=lambda row: row.loss == UNTRAINED)
+        order = sorted(each_row(others), key=lambda row: not is_trained(row.loss))
         lines = [
             Line(str(row.loss), str(row.verdict), _slug(row.verdict), _difference(row, " by "))
             for row in order
@@ -286,6 +301,7 @@ def _verdicts(board: Leaderboard) -> list[Card]:
 
 def _board_table(board: Leaderboard) -> Table:
     rows = []
+    measured = finals(board)
     before = None
     for row in each_row(board.rows):
         panel = (row.task, row.metric)
@@ -302,6 +318,7 @@ def _board_table(board: Leaderboard) -> Table:
             if compared
             else Item("baseline", "number", "0"),
             Item(verdict, "verdict", extra=_slug(verdict)),
+            *_diagnostic_items(measured.get((row.task, row.method, row.loss), {}), board.asked),
             _p_value(row.p_holm),
             _p_value(row.p),
             _number(
@@ -320,7 +337,9 @@ def _board_table(board: Leaderboard) -> Table:
         rows.append(Row(cells, first=before is not None and panel != before))
         before = panel
     caption = f"Test scores in points, and paired differences to {board.baseline}"
-    return Table("leaderboard", caption, COLUMNS, rows)
+    at = next(i for i, column in enumerate(COLUMNS) if column.key == "p_holm")
+    columns = (*COLUMNS[:at], *_diagnostic_columns(board.asked), *COLUMNS[at:])
+    return Table("leaderboard", caption, columns, rows)
 
 
 def _filters(board: Leaderboard) -> dict[str, list[str]]:
@@ -338,6 +357,12 @@ def _sections(board: Leaderboard, panels: list[Panel]) -> list[Section]:
         start = len(panels)
         panels.extend(panel for panel in figures if panel)
         return range(start, len(panels))
+
+    def groups(figures: dict[str, list[Panel]]) -> list[Group]:
+        return [
+            Group(title, drawn(panels), open=number == 0, small=True)
+            for number, (title, panels) in enumerate(figures.items())
+        ]
 
     untested = f"No test over tasks: {board.friedman}" if isinstance(board.friedman, str) else ""
     sections = [
@@ -361,6 +386,23 @@ def _sections(board: Leaderboard, panels: list[Panel]) -> list[Section]:
             places=drawn(convergence_curves(board)),
         ),
         Section(
+            "settings",
+            "Against a setting",
+            "Tasks of this board that differ in one setting alone.",
+            _responses_table(board),
+            drawn(response_curves(board, main=True)),
+            [Group("Other metrics", drawn(response_curves(board, main=False)))],
+        ),
+        Section(
+            "diagnostics",
+            "Diagnostics",
+            "What was measured beside the scores, on held-out examples: mean over seeds and its "
+            "95% t band against the step, in the table the final values. None has a better "
+            "direction, and none is ranked; a dotted line was not trained.",
+            _diagnostics_table(board),
+            groups=groups(diagnostic_curves(board)),
+        ),
+        Section(
             "tuning",
             "Tuning",
             "Trials are compared on the validation split; the best is run again with fresh seeds.",
@@ -375,7 +417,11 @@ def _sections(board: Leaderboard, panels: list[Panel]) -> list[Section]:
             _published_table(board),
         ),
     ]
-    return [section for section in sections if section.table or section.places]
+    sections = [
+        section._replace(groups=[group for group in section.groups if group.places])
+        for section in sections
+    ]
+    return [each for each in sections if each.table or each.places or each.groups]
 
 
 def _overall_table(board: Leaderboard) -> Table | None:
@@ -395,6 +441,78 @@ def _overall_table(board: Leaderboard) -> Table | None:
         before = row.scope
     caption = "Mean ranks, and verdicts counted"
     return Table("overall-table", caption, OVERALL, rows) if rows else None
+
+
+def _responses_table(board: Leaderboard) -> Table | None:
+    rows = []
+    before = None
+    for row in each_row(board.responses):
+        panel = (row.series, row.setting, row.metric)
+        form = ".2f" if row.kind == SCORE else ".4g"
+        baseline = row.loss == board.baseline
+        cells = [
+            Item(str(row.loss), "name"),
+            Item(str(row.series)),
+            Item(str(row.setting), "short"),
+            Item("as is", "number") if pd.isna(row.at) else _number(row.at, "g"),
+            Item(str(row.metric)),
+            _number(row.mean, form, after=_ends(row.low, row.high, form)),
+            Item("baseline", "number", "0")
+            if baseline
+            else _number(
+                row.difference,
+                f"+{form}",
+                after=_ends(row.difference_low, row.difference_high, f"+{form}"),
+            ),
+            _number(row.seeds, ".0f"),
+            Item(str(row.method), "short"),
+        ]
+        rows.append(Row(cells, first=before is not None and panel != before))
+        before = panel
+    caption = f"Scores by setting, and paired differences to {board.baseline}"
+    return Table("responses-table", caption, RESPONSES, rows) if rows else None
+
+
+def _diagnostics_table(board: Leaderboard) -> Table | None:
+    measured = finals(board)
+    of_board = each_row(board.rows[["task", "method", "loss"]])
+    order = dict.fromkeys([*map(tuple, of_board), *measured])
+    names = in_order(name for own in measured.values() for name in own)
+    rows = []
+    before = None
+    for task, method, loss in order:
+        own = measured.get((task, method, loss))
+        if own is None:
+            continue
+        cells = [
+            Item(str(loss), "name"),
+            Item(str(task)),
+            *_diagnostic_items(own, names),
+            Item(str(method), "short"),
+        ]
+        rows.append(Row(cells, first=before is not None and before != task))
+        before = task
+    columns = (
+        Column("loss", "Loss", ""),
+        Column("task", "Task", ""),
+        *_diagnostic_columns(names),
+        Column("method", "Method", ""),
+    )
+    caption = "At the end of training: mean ± deviation over seeds"
+    return Table("diagnostics-table", caption, columns, rows) if rows else None
+
+
+def _diagnostic_columns(names: Iterable[str]) -> list[Column]:
+    return [Column(f"diagnostic {name}", name, KNOWN.get(name, "")) for name in names]
+
+
+def _diagnostic_items(own: Mapping[str, Final], names: Iterable[str]) -> list[Item]:
+    return [
+        Item(written(own[name]), "number", _sortable(own[name].mean))
+        if name in own
+        else Item(NONE, "number")
+        for name in names
+    ]
 
 
 def _tuned_table(board: Leaderboard) -> Table | None:
@@ -469,7 +587,9 @@ def _help(sections: Iterable[Section]) -> list[Column]:
     return list(seen.values())
 
 
-def _looks(board: Leaderboard) -> list[dict[str, str]]:
+def _looks(board: Leaderboard, panels: Iterable[Panel]) -> list[dict[str, str]]:
+    """Return the look of each loss that was trained, or that is drawn."""
+    drawn = {trace.get("meta") for panel in panels for trace in panel.plot["data"]}
     return [
         {
             "loss": loss,
@@ -479,7 +599,7 @@ def _looks(board: Leaderboard) -> list[dict[str, str]]:
             "dashes": DASHES[look.dash],
         }
         for loss, look in styles(board).items()
-        if loss != UNTRAINED
+        if is_trained(loss) or plain(loss) in drawn
     ]
 
 
@@ -584,6 +704,10 @@ def _difference(row: Any, before: str) -> str:
 
 def _span(low: float, high: float, sign: str = "+") -> str:
     return "" if pd.isna(low) else f" [{low:{sign}.2f}, {high:{sign}.2f}]"
+
+
+def _ends(low: float, high: float, form: str) -> str:
+    return "" if pd.isna(low) else f" [{low:{form}}, {high:{form}}]"
 
 
 def _short(value: object) -> str:

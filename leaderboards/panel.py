@@ -24,6 +24,8 @@ from leaderboards.statistics import (
 )
 
 UNTRAINED = "untrained"
+REFERENCE = "fixed:"
+"""How the label begins of an encoder that a task gives and nobody trains, such as an oracle."""
 BASELINE = "baseline"
 CANNOT_TELL = "cannot tell"
 INCOMPLETE = "incomplete"
@@ -53,6 +55,16 @@ Runs = Mapping[int, Cell]
 """A row's cells that have a score, by seed."""
 
 
+def is_reference(loss: object) -> bool:
+    """Return whether a row is of an encoder that its task gives, such as ``fixed:oracle``."""
+    return str(loss).startswith(REFERENCE)
+
+
+def is_trained(loss: object) -> bool:
+    """Return whether a row was trained: ``untrained`` and references were not."""
+    return loss != UNTRAINED and not is_reference(loss)
+
+
 def panel_rows(panel: pd.DataFrame, baseline: str, rope: float) -> list[Row]:
     """Return the rows of one task and metric.
 
@@ -80,7 +92,7 @@ def panel_rows(panel: pd.DataFrame, baseline: str, rope: float) -> list[Row]:
     for (method, loss), own in cells.items():
         scored = runs[method, loss]
         differences = paired_differences(scored, runs.get((method, baseline), {}))
-        complete = bool(block) and block <= scored.keys()
+        complete = bool(block) and block <= scored.keys() and not is_reference(loss)
         rows.append(
             {
                 "task": own[0].task,
@@ -94,7 +106,7 @@ def panel_rows(panel: pd.DataFrame, baseline: str, rope: float) -> list[Row]:
                 "block_mean": float(np.mean([scored[seed].value for seed in block]))
                 if complete
                 else math.nan,
-                "trained": loss != UNTRAINED,
+                "trained": is_trained(loss),
                 "scores": [run.value for run in scored.values()],
                 "failed": len({c.seed for c in own if c.status in ("failed", "diverged")}),
                 "differences": differences,
@@ -173,7 +185,8 @@ def _compare(rows: list[Row], baseline: str, rope: float) -> None:
 def _correct(rows: list[Row], baseline: str) -> None:
     """Add Holm's p-values and the verdicts: a family is the losses trained by one method.
 
-    ``untrained`` is the floor and no rival: it is not in the family, and not corrected.
+    ``untrained`` is the floor, a reference a mark, and neither a rival: they are not in the
+    family, and not corrected.
     Seeds needed are at the level of Holm's first step, .05 over the number of losses.
     """
     for row in rows:
@@ -203,6 +216,7 @@ def _learn(rows: list[Row]) -> None:
 def _rank(rows: list[Row], runs: Mapping[tuple[str, str], Runs]) -> None:
     """Add ranks over the baseline's seeds, the best row, and those not told from it.
 
+    A reference has no rank: what it shows is how far the others could get.
     Told apart are only rows that were tested: of the same method, with three pairs.
     """
     means = pd.Series([row["block_mean"] for row in rows], dtype=float)
@@ -212,7 +226,7 @@ def _rank(rows: list[Row], runs: Mapping[tuple[str, str], Runs]) -> None:
     for best in [row for row in rows if row["best"]][:1]:
         top = runs[best["method"], best["loss"]]
         rivals = [r for r in rows if r["method"] == best["method"] and r is not best]
-        rivals = [r for r in rivals if r["trained"] or not best["trained"]]
+        rivals = [r for r in rivals if r["trained"]]
         differences = [paired_differences(runs[r["method"], r["loss"]], top) for r in rivals]
         tested = [d if len(d) >= FEWEST else [] for d in differences]
         for rival, p in zip(rivals, holm(of_samples(paired_p, tested)[0]), strict=True):

@@ -21,8 +21,14 @@ this cell had, ``baseline`` whether the label is the study's baseline. ``stage``
 ``done``, ``missing``, ``failed`` or ``diverged``; the last three have no split,
 metric and value, and a ``reason``. ``value`` was measured after ``step`` optimizer
 steps of ``steps``: a score where they are equal, a point of the curve where not.
-``settings`` (of the loss), ``space``, ``data`` and ``versions`` are JSON texts.
+``settings`` (of the loss), ``space``, ``data`` and ``versions`` are JSON texts. Where
+``split`` is ``diagnostics``, ``metric`` names a diagnostic: no score, and never ranked.
+
+``attrs["notes"]`` are sentences that the board passes on, and ``attrs["task_settings"]``,
+where it is there, {task: {setting: value}}, those that the task's name leaves out included.
 """
+DIAGNOSTICS = "diagnostics"
+"""The split of the rows that hold diagnostics."""
 
 ROW_COLUMNS = (
     "task", "modality", "metric", "main", "method", "loss", "spec", "mean", "std", "seeds",
@@ -46,6 +52,14 @@ TRIAL_COLUMNS = (
 )  # fmt: skip
 CURVE_COLUMNS = (
     "task", "modality", "metric", "method", "loss", "step", "mean", "low", "high", "seeds",
+)  # fmt: skip
+DIAGNOSTIC_COLUMNS = (
+    "task", "modality", "method", "loss", "diagnostic", "step", "final", "mean", "std", "low",
+    "high", "seeds",
+)  # fmt: skip
+RESPONSE_COLUMNS = (
+    "series", "setting", "at", "task", "kind", "metric", "main", "method", "loss", "mean", "low",
+    "high", "seeds", "difference", "difference_low", "difference_high", "pairs",
 )  # fmt: skip
 PUBLISHED_COLUMNS = ("dataset", "modality", "metric", "loss", "setting", "value", "source", "url")
 
@@ -78,6 +92,11 @@ class Leaderboard:
         tuned: one row a tuned setting: what was chosen, and where in its space it lies.
         trials: one row a tuning trial: its validation score over the tuning seeds.
         curves: validation scores during training, mean and band over seeds.
+        diagnostics: what else was measured, a row a diagnostic and step: mean, deviation
+            and 95% t interval over seeds; ``final`` says which step is the last.
+        asked: the diagnostics that are columns of the board.
+        responses: scores, and the diagnostics asked for, of tasks that differ in one
+            setting: ``setting`` has the value ``at``, missing where it is not known.
         records: the table that all of it was made from: ``RECORD_COLUMNS``.
         published: rows from papers, never ranked.
         baseline: the label of the loss that others are compared with.
@@ -99,6 +118,13 @@ class Leaderboard:
         default_factory=lambda: pd.DataFrame(columns=list(PUBLISHED_COLUMNS))
     )
     notes: tuple[str, ...] = ()
+    diagnostics: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=list(DIAGNOSTIC_COLUMNS))
+    )
+    asked: tuple[str, ...] = ()
+    responses: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=list(RESPONSE_COLUMNS))
+    )
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the rows and the notes, without a script."""

@@ -30,13 +30,16 @@ from leaderboards import (
 )
 from leaderboards.panel import panel_rows
 from leaderboards.ranking import Friedman
+from leaderboards.series import series_of
 from leaderboards.statistics import seeds_needed
 from leaderboards.tables import (
     CELL_COLUMNS,
     CURVE_COLUMNS,
+    DIAGNOSTIC_COLUMNS,
     OVERALL_COLUMNS,
     PUBLISHED_COLUMNS,
     RECORD_COLUMNS,
+    RESPONSE_COLUMNS,
     ROW_COLUMNS,
     TRIAL_COLUMNS,
     TUNED_COLUMNS,
@@ -715,3 +718,241 @@ def test_with_no_true_difference_the_board_seldom_finds_one() -> None:
         uncorrected += any(row["p"] < 0.05 for row in rows)
     bound = 0.05 + 3 * math.sqrt(0.05 * 0.95 / panels)
     assert claimed / panels <= bound < uncorrected / panels
+
+
+ORACLE = "fixed:oracle"
+ALIGNMENT = {"infonce": [0.40, 0.44, 0.42, 0.46], "adnce": [0.50, 0.55, 0.51, 0.57]}
+MINE = "<script>alert(1)</script>|`*_[a](b)&%$"
+
+
+def measured(name: str = "alignment", task: str = "images", **more: Any) -> pd.DataFrame:
+    """Return a diagnostic at steps 0, 50 and 100: 1, .5 and nothing above its last value."""
+    rows = [
+        cell_row(
+            task, "image", loss, seed, split="diagnostics", metric=name, step=step,
+            value=value + above, **more,
+        )
+        for loss, values in ALIGNMENT.items()
+        for seed, value in enumerate(values)
+        for step, above in ((0, 1.0), (50, 0.5), (STEPS, 0.0))
+    ] + [
+        cell_row(task, "image", loss, seed, split="diagnostics", metric=name, value=3.0)
+        for loss in ("untrained", ORACLE)
+        for seed in range(4)
+    ]  # fmt: skip
+    found = pd.DataFrame(rows)
+    found.loc[found["loss"] == ORACLE, ["step", "steps"]] = 0
+    return found
+
+
+def with_oracle() -> pd.DataFrame:
+    """Return the table with an oracle on images, above all that were trained."""
+    rows = [
+        cell_row("images", "image", ORACLE, seed, steps=0, step=0, seen="", split=split,
+                 value=95.0 + seed)
+        for seed in range(4)
+        for split in ("validation", "test")
+    ]  # fmt: skip
+    return pd.concat([table(), pd.DataFrame(rows)])
+
+
+def test_diagnostics_are_means_and_intervals_over_seeds() -> None:
+    board = leaderboard(pd.concat([table(), measured("mine"), measured()]))
+    assert list(board.diagnostics) == list(DIAGNOSTIC_COLUMNS)
+    found = board.diagnostics
+    assert list(dict.fromkeys(found["diagnostic"])) == ["alignment", "mine"], "the known first"
+    own = found[(found["loss"] == "adnce") & (found["diagnostic"] == "alignment")]
+    assert own["step"].tolist() == [0, 50, STEPS]
+    assert own["final"].tolist() == [False, False, True]
+    values = ALIGNMENT["adnce"]
+    assert own["mean"].tolist() == pytest.approx([np.mean(values) + up for up in (1, 0.5, 0)])
+    last = own.iloc[-1]
+    low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
+    assert (last["low"], last["high"]) == pytest.approx((low, high))
+    assert (last["std"], last["seeds"]) == (pytest.approx(np.std(values, ddof=1)), 4)
+    still = found[found["loss"].isin(["untrained", ORACLE])]
+    assert still["final"].all()
+    assert len(still) == 4
+
+
+def test_diagnostics_reach_no_figure_of_scores() -> None:
+    """They come first in the table, under a metric's own name, and in tuning trials too."""
+    tuning = tuned().query("loss != 'adnce'")
+    plain = leaderboard(pd.concat([table(), tuning, curves().query("step < steps")]))
+    trials = measured("accuracy", stage="tuning", trial=1).query("loss == 'infonce'")
+    more = pd.concat([measured("accuracy"), measured("loss"), trials])
+    extra = pd.concat([more.query(f"loss != '{ORACLE}'"), plain.records])
+    board = leaderboard(extra)
+    for name in ("rows", "overall", "cells", "tuned", "trials", "curves"):
+        pd.testing.assert_frame_equal(getattr(board, name), getattr(plain, name))
+    assert (to_csv(board), to_markdown(board)) == (to_csv(plain), to_markdown(plain))
+    assert to_latex(board) == to_latex(plain)
+    assert dict(files(board)).keys() - dict(files(plain)).keys() == {"diagnostics.csv"}
+
+
+def test_the_tidy_csv_has_the_final_diagnostics() -> None:
+    board = leaderboard(pd.concat([table(), measured()]))
+    found = pd.read_csv(StringIO(records_csv(board)))
+    own = found[(found["loss"] == "adnce") & (found["task"] == "images")]
+    assert own["diagnostics_alignment"].tolist() == ALIGNMENT["adnce"]
+    assert found.loc[found["task"] == "nodes", "diagnostics_alignment"].isna().all()
+
+
+def test_diagnostics_that_are_asked_for_are_columns() -> None:
+    records = pd.concat([table(), measured(), measured("p"), measured(MINE)])
+    board = leaderboard(records, diagnostics=["alignment", "p", MINE])
+    wide = pd.read_csv(StringIO(to_csv(board)))
+    own = wide[(wide["task"] == "images") & (wide["loss"] == "adnce")].iloc[0]
+    assert own["diagnostic_alignment_mean"] == pytest.approx(np.mean(ALIGNMENT["adnce"]))
+    assert own["diagnostic_p_std"] == pytest.approx(np.std(ALIGNMENT["adnce"], ddof=1))
+    assert wide.loc[wide["task"] == "nodes", "diagnostic_alignment_mean"].isna().all()
+    shown = {section.title: section for section in sections(board, wide=True)}
+    first = shown["images: accuracy (seeds: 4)"]
+    assert list(first.table)[-3:] == ["alignment", "p (diagnostic)", MINE]
+    assert first.numbers[-3:] == list(first.table)[-3:]
+    assert first.table.set_index("loss")["alignment"].to_dict() == {
+        "adnce": "0.5325 ± 0.033", "infonce": "0.43 ± 0.026", "hcl": "", "untrained": "3 ± 0",
+    }  # fmt: skip
+    assert "alignment" not in shown["nodes: accuracy (seeds: 4)"].table
+    narrow = {section.title: section.table for section in sections(board)}
+    assert list(narrow["images: diagnostics"]) == ["loss", "alignment", "p", MINE]
+    assert list(narrow["images: accuracy (seeds: 4)"]) == list(first.table)[:-3]
+    assert "nodes: diagnostics" not in narrow
+    text = to_markdown(board)
+    assert "<script>" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;\\|" in text
+    latex = to_latex(board)
+    assert r"& accuracy & alignment & p & \textless{}script" in latex
+    assert r"0.5325 $\pm$ 0.033" in latex
+    assert "<script>" not in board._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["aligment"], "`diagnostics` must each be one of alignment, mine: got 'aligment'. "
+                       "Did you mean 'alignment'?"),
+        ("zzz", "must each be one of alignment, mine: got 'zzz'.$"),
+    ],
+)  # fmt: skip
+def test_an_unknown_diagnostic_is_told_the_nearest(names: Any, message: str) -> None:
+    records = pd.concat([table(), measured(), measured("mine")])
+    with pytest.raises(ValueError, match=message.replace("?", r"\?")):
+        leaderboard(records, diagnostics=names)
+    assert leaderboard(records, diagnostics=["mine", "mine"]).asked == ("mine",)
+    with pytest.raises(ValueError, match="as no record has any: got 'alignment'"):
+        leaderboard(table(), diagnostics=["alignment"])
+
+
+def test_a_reference_is_a_row_and_no_rival() -> None:
+    plain, board = leaderboard(table()), leaderboard(with_oracle())
+    kept = board.rows[board.rows["loss"] != ORACLE].reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept, plain.rows)
+    pd.testing.assert_frame_equal(board.overall, plain.overall)
+    assert board.notes == plain.notes
+    assert sentences(board) == sentences(plain)
+    pd.testing.assert_frame_equal(pairing_table(board), pairing_table(plain))
+    found = row(board, "images", "accuracy", ORACLE)
+    assert (found["mean"], found["difference"], found["pairs"]) == (96.5, 15.0, 4)
+    assert math.isnan(found["rank"])
+    assert not any(found[name] for name in ("best", "near_best", "trained"))
+    assert found["p_holm"] == found["p"]
+    assert r"96.50 $\pm$ 1.29" in to_latex(board)
+
+
+def test_a_reference_takes_no_part_in_friedmans_test_and_may_be_the_baseline() -> None:
+    losses = {**SCORES["images", "image", "accuracy"], ORACLE: [99.0] * 4}
+    records = table({(f"task {i}", "image", "accuracy"): losses for i in range(5)})
+    board = leaderboard(records)
+    assert isinstance(board.friedman, Friedman)
+    assert set(board.friedman.names) == {"infonce", "adnce", "hcl"}
+    assert row(leaderboard(records, ORACLE), "task 0", "accuracy", "adnce")["difference"] < -16
+    only = records[records["loss"].isin([ORACLE, "hcl"])].sort_values("loss").assign(baseline=False)
+    assert leaderboard(only).baseline == "hcl", "it stands first, and is no loss to compare with"
+
+
+def test_a_reference_is_no_start_of_a_curve() -> None:
+    """It too has its score at step 0 of 0."""
+    more = [
+        cell_row("images", "image", ORACLE, seed, steps=0, step=0, split="validation", value=99.0)
+        for seed in range(3)
+    ]
+    board = leaderboard(pd.concat([curves(), pd.DataFrame(more)]))
+    pd.testing.assert_frame_equal(board.curves, leaderboard(curves()).curves)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "a(x=1", "a(**{'x': 1})", "a(x=open('y'))", "a(x=1)(y=2)", "a(1)", "a" * 10_001, "", "a\0",
+        "a(" + "(" * 5000 + ")", "a(x=" + "-" * 9000 + "1)", "a(x=" + "9" * 5000 + ")",
+        "a(x={[]: 1})", "a(x=\ud800)", "a(x=__import__('os').getcwd())",
+    ],
+)  # fmt: skip
+def test_an_odd_spec_is_in_no_series(spec: str) -> None:
+    assert series_of([spec, "a(x=2)"]) == []
+
+
+def test_series_are_tasks_that_differ_in_one_number() -> None:
+    tasks = [
+        "a", "a(x=0.3)", "a(x=0.1)", "a(y=2)", "a(y=4)", "a(x=0.1, y=2)", "a(y=2, x=0.3)",
+        "a(z='p')", "a(z='q')", "a(b=True)", "b(x=0.1)", "c(x=1e999)", "c(x='\\d')", "c(x=1)",
+    ]  # fmt: skip
+    found = {(each.name, each.setting): each.points for each in series_of(tasks)}
+    assert {key: list(points.values()) for key, points in found.items()} == {
+        ("a", "x"): ["a", "a(x=0.1)", "a(x=0.3)"],
+        ("a", "y"): ["a", "a(y=2)", "a(y=4)"],
+        ("a(y=2)", "x"): ["a(y=2)", "a(x=0.1, y=2)", "a(y=2, x=0.3)"],
+        ("a(x=0.1)", "y"): ["a(x=0.1)", "a(x=0.1, y=2)"],
+        ("a(x=0.3)", "y"): ["a(x=0.3)", "a(y=2, x=0.3)"],
+    }
+    assert math.isnan(next(iter(found["a", "x"])))
+    known = series_of(tasks, {"a": {"x": 0.2, "y": None}})
+    assert list(known[0].points) == [0.1, 0.2, 0.3]
+
+
+def dosed() -> pd.DataFrame:
+    """Return scores and a diagnostic of three tasks that differ in one setting."""
+    parts = []
+    for task, less in (("images", 0), ("images(noise=0.1)", 3), ("images(noise=0.4)", 9)):
+        own = table({(task, "image", "accuracy"): SCORES["images", "image", "accuracy"]})
+        own.loc[own["loss"] != "adnce", "value"] -= less
+        parts += [own, measured(task=task)]
+    return pd.concat(parts)
+
+
+def test_scores_against_a_setting() -> None:
+    board = leaderboard(dosed())
+    found = board.responses
+    assert list(found) == list(RESPONSE_COLUMNS)
+    assert set(found["kind"]) == {"score"}, "diagnostics only where they are asked for"
+    own = found[found["loss"] == "adnce"]
+    assert own[["series", "setting"]].drop_duplicates().to_numpy().tolist() == [["images", "noise"]]
+    assert own["at"].tolist()[1:] == [0.1, 0.4] and math.isnan(own["at"].iloc[0])
+    rows = board.rows[board.rows["loss"] == "adnce"].set_index("task").loc[own["task"].tolist()]
+    for name in ("mean", "difference", "difference_low", "difference_high", "seeds", "pairs"):
+        assert own[name].tolist() == pytest.approx(rows[name].tolist()), name
+    values = SCORES["images", "image", "accuracy"]["adnce"]
+    low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
+    assert (own["low"].iloc[1], own["high"].iloc[1]) == pytest.approx((low, high))
+    text = dict(files(board))["settings.csv"]()
+    assert len(pd.read_csv(StringIO(text))) == len(found) == 3 * 4
+    assert not len(leaderboard(table()).responses)
+
+
+def test_diagnostics_against_a_setting_are_paired_like_scores() -> None:
+    records = dosed()
+    odd = (records["loss"] == "adnce") & (records["seed"] == 1)
+    records.loc[odd & (records["task"] == "images(noise=0.4)"), "seen"] = "other batches"
+    records.attrs["task_settings"] = {"images": {"noise": 0.0, "name": "x"}}
+    found = leaderboard(records, diagnostics=["alignment"]).responses
+    own = found[(found["loss"] == "adnce") & (found["metric"] == "alignment")]
+    assert own["at"].tolist() == [0.0, 0.1, 0.4], "the default is known"
+    assert own["pairs"].tolist() == [4, 4, 3]
+    gaps = np.subtract(ALIGNMENT["adnce"], ALIGNMENT["infonce"])
+    low, high = stats.t.interval(0.95, 3, gaps.mean(), stats.sem(gaps))
+    first = own.iloc[0]
+    assert first[["difference", "difference_low", "difference_high"]].tolist() == pytest.approx(
+        [gaps.mean(), low, high]
+    )
+    assert own["difference"].iloc[2] == pytest.approx(np.delete(gaps, 1).mean())

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from harness.runner import run
 from harness.study import Study
 from harness.table import load_records
-from leaderboards import figures, leaderboard
+from leaderboards import drawing, figures, leaderboard, lines
 from leaderboards.page import to_html, to_notebook
 from leaderboards.ranking import friedman
 from leaderboards.tables import (
@@ -293,6 +293,30 @@ def without_tuning(board: Leaderboard) -> Leaderboard:
     return replace(board, trials=board.trials.iloc[:0], tuned=board.tuned.iloc[:0])
 
 
+NAMED = "<img src=x onerror=alert(2)>"
+"""A diagnostic's name, from a hostile task."""
+
+
+def diagnosed_board() -> Leaderboard:
+    """A computed board with diagnostics, an oracle, and one task at three noises."""
+    losses = {"infonce": 0.0, "adnce": 1.1, "untrained": -20, "fixed:oracle": 6}
+    scores = make_records(losses=losses)
+    still = scores["loss"].isin(["untrained", "fixed:oracle"])
+    scores.loc[still, ["steps", "step"]] = 0
+    scores = scores[scores["task"] == "images"]
+    tables = []
+    for task in ("images", "images(noise=0.1)", "images(noise=0.4)"):
+        own = scores.assign(task=task, key=scores["key"] + task)
+        once = own[own["metric"] == "accuracy"]
+        tables.append(own)
+        for name, step in product(("alignment", NAMED), (0, 100, 200)):
+            here = once[(step == once["steps"]) | (once["steps"] > 0)]
+            values = here["value"] / 100 - step / 1000
+            at = {"step": step, "metric": name, "split": "diagnostics", "value": values}
+            tables.append(here.assign(**at))
+    return leaderboard(pd.concat(tables), diagnostics=["alignment", NAMED])
+
+
 def ranked_board() -> Leaderboard:
     """A board whose ranks over six tasks were tested."""
     names = list(LOSSES)
@@ -392,7 +416,7 @@ def test_a_hostile_name_is_text_everywhere(visit: Visit) -> None:
     assert page.locator(".card").get_by_text(HOSTILE).count() == len(TASKS)
     assert page.get_by_label("Loss").get_by_text(HOSTILE, exact=True).count() == 1
     ticks = page.locator(".plot").first.locator(".ytick").all_text_contents()
-    assert figures.short_names([HOSTILE])[HOSTILE] in ticks
+    assert drawing.short_names([HOSTILE])[HOSTILE] in ticks
 
 
 def test_no_text_of_a_figure_is_markup() -> None:
@@ -408,18 +432,24 @@ def test_no_text_of_a_figure_is_markup() -> None:
             for part in value:
                 yield from texts(part)
 
-    found = [text for panel in all_panels(ranked_board()) for text in texts(panel.plot)]
+    boards = (ranked_board(), diagnosed_board())
+    panels = [panel for board in boards for panel in all_panels(board)]
+    found = [text for panel in panels for text in texts(panel.plot)]
     assert any("&lt;img" in text for text in found)
+    assert any("onerror=alert(2)" in text for text in found)
     for text in found:
         assert "<" not in re.sub(r"</?b>|<br>", "", text)
 
 
-def all_panels(board: Leaderboard) -> list[figures.Panel]:
+def all_panels(board: Leaderboard) -> list[drawing.Panel]:
     one = [figures.heat_map(board), figures.critical_difference(board)]
     return [
         *figures.forest_plots(board),
-        *figures.convergence_curves(board),
+        *lines.convergence_curves(board),
         *figures.tuning_landscapes(board),
+        *chain(*lines.diagnostic_curves(board).values()),
+        *lines.response_curves(board, main=True),
+        *lines.response_curves(board, main=False),
         *(panel for panel in one if panel),
     ]
 
@@ -427,27 +457,30 @@ def all_panels(board: Leaderboard) -> list[figures.Panel]:
 def test_plotly_knows_every_attribute_of_the_figures() -> None:
     panels = all_panels(ranked_board())
     assert len(panels) == 3 + 3 + 6 + 2
-    for panel in panels:
+    diagnosed = all_panels(diagnosed_board())
+    # Forests and a heat map; two diagnostics a task; four responses and their differences.
+    assert len(diagnosed) == 3 + 1 + 3 * 2 + 2 * 4
+    for panel in (*panels, *diagnosed):
         json.dumps(panel.plot, allow_nan=False)
         go.Figure(panel.plot)
 
 
 def test_a_loss_looks_the_same_in_every_figure() -> None:
     board = make_board()
-    looks = figures.styles(board)
-    assert looks["infonce"].colour == figures.NEUTRAL
+    looks = drawing.styles(board)
+    assert looks["infonce"].colour == drawing.NEUTRAL
     assert len(set(looks.values())) == len(looks)
-    for panel in (*figures.convergence_curves(board), *figures.tuning_landscapes(board)):
+    for panel in (*lines.convergence_curves(board), *figures.tuning_landscapes(board)):
         for trace in panel.plot["data"]:
             if "marker" in trace:
-                name = next(loss for loss in looks if figures.plain(loss) == trace["meta"])
+                name = next(loss for loss in looks if drawing.plain(loss) == trace["meta"])
                 assert trace["marker"]["color"] == looks[name].colour
 
 
 def test_short_names_tell_all_names_apart() -> None:
     names = ["x" * 40 + str(i) + "y" * 40 for i in range(3)]
     literal = "x" * 11 + "…" + "y" * 11
-    short = figures.short_names([*names, f"{literal} #4", literal])
+    short = drawing.short_names([*names, f"{literal} #4", literal])
     numbers = [short[name] for name in names]
     assert numbers == [literal, f"{literal} #2", f"{literal} #3"]
     assert len(set(short.values())) == 5
@@ -468,12 +501,68 @@ def test_the_landscape_marks_the_chosen_and_the_failed() -> None:
     assert panel.plot["layout"]["xaxis"]["type"] == "log"
     assert panels["images · accuracy · mu"].plot["layout"]["xaxis"]["type"] == "linear"
     crosses = [t for t in panel.plot["data"] if t["marker"]["symbol"] == "x"]
-    assert {t["meta"] for t in crosses} == {figures.plain(HOSTILE)}
+    assert {t["meta"] for t in crosses} == {drawing.plain(HOSTILE)}
     assert "1 without a score." in panel.caption
     scores = [y for t in panel.plot["data"] if t not in crosses for y in t["y"]]
     assert all(y < min(scores) for t in crosses for y in t["y"])
     chosen = [t["marker"]["size"] for t in panel.plot["data"] if t not in crosses]
     assert all(len(sizes) - sizes.count(8) == 1 for sizes in chosen)
+
+
+def test_an_oracle_is_a_dotted_line_and_sets_no_colours() -> None:
+    board = diagnosed_board()
+    panel = lines.diagnostic_curves(board)["images"][0]
+    assert panel.title == "alignment" and panel.caption.startswith("Mean squared distance")
+    (oracle,) = [t for t in panel.plot["data"] if t["meta"] == "fixed:oracle"]
+    assert (oracle["x"], oracle["mode"], oracle["line"]["dash"]) == ([0, 200], "lines", "dot")
+    assert "untrained" not in {t["meta"] for t in panel.plot["data"]}
+    heat = figures.heat_map(board)
+    assert heat is not None and heat.plot["layout"]["coloraxis"]["cmax"] < 5
+    for forest in figures.forest_plots(board):
+        assert {t["meta"] for t in forest.plot["data"]} == {"adnce"}
+
+
+def test_what_does_not_say_its_setting_stands_apart() -> None:
+    board = diagnosed_board()
+    score, difference = lines.response_curves(board, main=True)[:2]
+    assert score.plot["layout"]["xaxis"]["ticktext"] == ["as is", "0.1", "0.4"]
+    by_loss = [t for t in score.plot["data"] if t["meta"] == "adnce"]
+    assert [len(t["x"]) for t in by_loss] == [4, 2, 1], "a band, a line, and one alone"
+    assert by_loss[2]["x"][0] < 0.1 and "error_y" in by_loss[2]
+    assert {t["meta"] for t in difference.plot["data"]} == {"adnce"}
+    known = board.responses.assign(at=board.responses["at"].fillna(0.001))
+    panel = lines.response_curves(replace(board, responses=known), main=True)[0]
+    assert panel.plot["layout"]["xaxis"]["type"] == "log"
+    assert panel.plot["layout"]["xaxis"]["ticktext"] == ["0.001", "0.1", "0.4"]
+
+
+def test_diagnostics_and_settings_in_a_browser(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "diagnosed.html"
+    path.write_text(to_html(diagnosed_board()), encoding="utf-8")
+    visit = Visit(browser, path, viewport={"width": 390, "height": 844})
+    page = visit.page
+    groups = page.locator("#diagnostics details")
+    expect(groups).to_have_count(3)
+    assert groups.nth(1).locator(".plot.drawn").count() == 0
+    groups.nth(1).locator("summary").click()
+    groups.nth(1).locator(".plot").first.scroll_into_view_if_needed()
+    expect(groups.nth(1).locator(".plot").first).to_have_class(re.compile("drawn"))
+    page.locator("#settings .plot").first.scroll_into_view_if_needed()
+    expect(page.locator("#settings .plot").first).to_have_class(re.compile("drawn"))
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator("img").count() == 0
+    assert page.locator("#diagnostics-table thead").get_by_text(NAMED).count() == 1
+    assert page.locator("#leaderboard thead").get_by_text(NAMED).count() == 1
+    page.get_by_role("button", name="alignment").last.click()
+    values = page.locator("#diagnostics-table td:nth-child(3)").all_inner_texts()
+    assert values == sorted(values, key=lambda text: float(text.split()[0]))
+    assert visit.complaints == []
+    visit.context.close()
+    bare = Visit(browser, path, java_script_enabled=False)
+    expect(bare.page.locator("#responses-table tbody tr").first).to_be_visible()
+    expect(bare.page.locator("#diagnostics-table tbody tr").first).to_be_visible()
+    assert not bare.page.locator(".plot").first.is_visible()
+    bare.context.close()
 
 
 def test_the_heat_map_leaves_a_missing_score_blank() -> None:
@@ -498,7 +587,7 @@ def test_ranks_of_several_methods_keep_their_losses_looks() -> None:
     panel = figures.critical_difference(replace(board, friedman=test))
     assert panel is not None
     colours = {t["marker"]["color"] for t in panel.plot["data"] if t["mode"] == "markers"}
-    assert colours == {look.colour for look in figures.styles(board).values()}
+    assert colours == {look.colour for look in drawing.styles(board).values()}
 
 
 @pytest.mark.parametrize(("by", "key"), [("mouse", "mean"), ("keyboard", "p_holm")])
