@@ -1,6 +1,7 @@
 """Images: a data set by name, kornia's views, an encoder by name, linear probe and k-NN."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from harness.errors import require, require_choice, require_number, unknown
 from harness.probes import LinearProbe, knn_probe, logistic_probe
 from harness.randomness import Randomness
 from harness.task import MOMENTUM, OPTIMIZERS, Batch, Task, projection_head
+from tasks.image_noise import class_counts, compose, require_enough, shuffled_pixels, some_rows
 
 NETWORKS = ("conv", *vision.NAMES)
 AUGMENTATIONS = ("auto", "digits", "simclr", "simclr-strong")
@@ -25,10 +27,19 @@ DIGITS = ("mnist-5k", "digits")
 EVALUATED = 500 * 48 * 48
 """Pixels that are encoded at a time in the evaluation, 500 images at most."""
 
+HELD_OUT = 256
+"""Validation images that diagnostics are of, where there are as many."""
+
 Numbers = NDArray[np.int64]
 Features = NDArray[np.float32]
 Predictions = tuple[list[Numbers], Numbers | None]
 """One array of classes a draw of the linear probe, and one of the vote of neighbours."""
+
+
+class Clean(NamedTuple):
+    """Images whose views get no noise: those that diagnostics are of."""
+
+    images: Tensor
 
 
 class Images(Task):
@@ -46,6 +57,16 @@ class Images(Task):
     training images, C chosen on validation, averaged over draws where few are labelled;
     ``knn_accuracy`` is that of the vote of the nearest training images, whose
     temperature is .07, no loss's (:func:`harness.probes.knn_probe`).
+
+    Training can be given faults, to see which loss bears them; evaluation, and the images
+    that diagnostics are of, stay as they are. Where a share of false negatives is chosen,
+    each step draws a batch of few classes: an anchor has as many negatives as ever, but
+    fewer of other classes, and BatchNorm sees fewer classes at a time. With none
+    (``false_negatives=0``), images of one class share an id and never repel: these pairs
+    are left out and not replaced, so that an anchor has about 1/classes fewer negatives,
+    and a loss with a state for each example has one for each class. Both are of the batch:
+    a queue's negatives are of any class. A noisy view is another image's own second view:
+    the views of the batch stay the same, the pairs do not, and some of them are of one class.
 
     Args:
         data: a data set's name (`triptych data list`), ``folder`` with ``root``, a
@@ -65,6 +86,13 @@ class Images(Task):
         knn: neighbours that vote, 200 being usual for CIFAR; 0: not scored.
         validation: validation images; 0: a tenth of the labelled training images, 1000 at
             least and a quarter at most.
+        false_negatives: mean share of an anchor's negatives that are of its own class, by
+            the training images' labels: 0, or at least 1/classes and below 1, met to
+            2/``batch_size``; None: as the data come, about 1/classes.
+        outliers: share of each batch's images that lose their content, their pixels
+            shuffled before the views are drawn, 0 to 1.
+        noisy_views: share of each batch's images that are paired with the second view of
+            another one, 0 to 1: false positives (arXiv 2201.04309).
         steps: optimizer steps.
         epochs: passes over the training images; 0: ``steps`` counts.
         batch_size: images a step.
@@ -75,6 +103,9 @@ class Images(Task):
         warmup: share of the steps in which the rate rises.
         precision: of the training step, ``float32`` or ``bfloat16``.
         accumulate: batches a step.
+
+    Raises:
+        InputError: where a setting breaks its rule.
     """
 
     modality = "image"
@@ -96,6 +127,9 @@ class Images(Task):
         draws: int = 5,
         knn: int = 0,
         validation: int = 0,
+        false_negatives: float | None = None,
+        outliers: float = 0.0,
+        noisy_views: float = 0.0,
         steps: int = 100,
         epochs: float = 0.0,
         batch_size: int = 256,
@@ -130,6 +164,15 @@ class Images(Task):
         require_number("draws", draws, at_least=1, whole=True)
         require_number("knn", knn, at_least=0, whole=True)
         require_number("validation", validation, at_least=0, whole=True)
+        if false_negatives is not None:
+            require_number("false_negatives", false_negatives, at_least=0)
+            require(
+                false_negatives < 1,
+                f"`false_negatives` must be below 1: got {false_negatives!r}. An anchor needs "
+                "negatives of other classes.",
+            )
+        require_number("outliers", outliers, at_least=0, at_most=1)
+        require_number("noisy_views", noisy_views, at_least=0, at_most=1)
         self.data = data
         self.root = root
         self.size = size
@@ -141,6 +184,9 @@ class Images(Task):
         self.draws = draws
         self.knn = knn
         self.validation = validation
+        self.false_negatives = false_negatives
+        self.outliers = outliers
+        self.noisy_views = noisy_views
 
     def fetch(self) -> Mapping[str, str]:
         """Download and decode what is missing; return the data's checksum."""
@@ -170,6 +216,8 @@ class Images(Task):
             "test": np.sort(self._pictures.test),
         }
         self._known = np.sort(np.concatenate(by_class))
+        self._held_out = _evenly(validation, HELD_OUT)
+        self._plan_noise(by_class)
         self._labelled = self._draw(by_class, randomness.numpy("probe"))
         require(
             self.knn <= len(self._known),
@@ -186,16 +234,50 @@ class Images(Task):
         return len(self._division["train"])
 
     def batch(self, index: Tensor) -> Batch:
-        """Return images of uint8, [B, C, H, W], with their numbers as ids."""
+        """Return images of uint8, [B, C, H, W], with their numbers as ids, or their classes."""
         numbers = self._division["train"][index.numpy()]
         labels = torch.from_numpy(self._pictures.labels[numbers])
         images = torch.from_numpy(self._pictures.images[numbers])
-        return Batch(images, torch.from_numpy(numbers), labels)
+        ids = labels if self.false_negatives == 0 else torch.from_numpy(numbers)
+        return Batch(images, ids, labels)
 
-    def views(self, data: Tensor) -> tuple[Tensor, Tensor]:
-        """Return two random views of each image, standardised."""
-        images = _as_float(data)
-        return self._standardised(self._views(images)), self._standardised(self._views(images))
+    def batch_index(self, randomness: Randomness, step: int) -> Tensor:
+        """Return which training images batch number ``step`` holds.
+
+        Where a share of false negatives is chosen, a batch of its own for each step, drawn
+        from the ``order`` stream; else as :meth:`harness.task.Task.batch_index`.
+        """
+        if not self._counts:
+            return super().batch_index(randomness, step)
+        drawn = randomness.numpy("order", step)
+        return torch.from_numpy(compose(self._members, self._counts, drawn))
+
+    def views(self, data: Tensor | Clean) -> tuple[Tensor, Tensor]:
+        """Return two random views of each image, standardised.
+
+        Noise is drawn after all else: what it does not touch is as it is without noise.
+        """
+        images = _as_float(data.images if isinstance(data, Clean) else data)
+        first, second = (self._standardised(self._views(images)) for _ in range(2))
+        if isinstance(data, Clean):
+            return first, second
+        if self.outliers:
+            rows = some_rows(self.outliers, len(images)).to(images.device)
+            noise = shuffled_pixels(images[rows])
+            for view in (first, second):
+                view[rows] = self._standardised(self._views(noise))
+        if self.noisy_views:
+            rows = some_rows(self.noisy_views, len(images)).to(images.device)
+            second[rows] = second[rows.roll(1)]
+        return first, second
+
+    def held_out(self) -> Batch:
+        """Return 256 validation images, or all, evenly over the classes; their views are clean."""
+        images, labels = (
+            torch.from_numpy(part[self._held_out])
+            for part in (self._pictures.images, self._pictures.labels)
+        )
+        return Batch(Clean(images), torch.from_numpy(self._held_out), labels)
 
     def encoder(self) -> nn.Module:
         """Return a fresh encoder, as ``network`` names it."""
@@ -315,6 +397,24 @@ class Images(Task):
             kept.append(members[share:])
         return kept, validation
 
+    def _plan_noise(self, by_class: Sequence[Numbers]) -> None:
+        """Plan what batches hold of each class, and see that the noise has enough images."""
+        size = min(self.batch_size or self.train_size(), self.train_size())
+        self._members = [np.searchsorted(self._division["train"], part) for part in by_class]
+        share = self.false_negatives
+        self._counts = class_counts(share, size) if share and size > 2 else []
+        if share is not None:
+            require_enough(share, self._counts, self._members, len(self._pictures.unlabelled))
+        for name, fewest, given in (
+            ("outliers", 1, self.outliers),
+            ("noisy_views", 2, self.noisy_views),
+        ):
+            require(
+                not given or round(given * size) >= fewest,
+                f"`{name}` must be 0, or {fewest} of a batch's {size} images at least: got "
+                f"{given!r}. Raise it, or `batch_size`.",
+            )
+
     def _draw(self, by_class: Sequence[Numbers], drawn: np.random.Generator) -> list[Numbers]:
         """Draw the labelled images, ``labels`` a class."""
         if not self.labels:
@@ -356,6 +456,17 @@ def _shares(count: int, sizes: Sequence[int]) -> list[int]:
     for i in order[: count - sum(shares)]:
         shares[i] += 1
     return shares
+
+
+def _evenly(classes: Sequence[Numbers], most: int) -> Numbers:
+    """Return the first images of each class, ``most`` in all, or all that there are.
+
+    >>> _evenly([np.array([1, 2, 3]), np.array([4, 5, 6])], 4).tolist()
+    [1, 2, 4, 5]
+    """
+    sizes = [len(members) for members in classes]
+    shares = _shares(min(most, sum(sizes)), sizes)
+    return np.concatenate([members[:share] for members, share in zip(classes, shares, strict=True)])
 
 
 def _conv(channels: int, size: int) -> nn.Module:
