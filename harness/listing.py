@@ -75,8 +75,10 @@ def study_line(study: Study) -> str:
         f"{count} {one if count == 1 else one + 's'}"
         for count, one in ((len(study.tasks), "task"), (rows, "row"), (len(study.seeds), "seed"))
     ]
+    others = finals - len(study.tasks) * rows * len(study.seeds)
+    references = f" and {others} of references" if others else ""
     budget = f", after {trials} cells of tuning" if trials else ""
-    return f"{finals} cells: {' x '.join(parts)}{budget}"
+    return f"{finals} cells: {' x '.join(parts)}{references}{budget}"
 
 
 def sources() -> dict[str, Source]:
