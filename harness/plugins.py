@@ -210,6 +210,9 @@ def _typed(group: str, name: str, known: Mapping[str, Any], key: str, value: Any
         nearest = str(unknown("setting", key, known)).split(" Known:")[0]
         raise InputError(f"{nearest} Settings of the {_singular(group)} {name!r}: {listed}.")
     default = known[key]
+    if default is None and type(value) is int:  # One number, and so one spec and one record.
+        asked = inspect.signature(load(group, name)).parameters[key].annotation
+        return float(value) if asked == float | None else value
     if default is None or type(value) is type(default):
         return value
     if isinstance(default, float) and type(value) is int and abs(value) < 2**1023:

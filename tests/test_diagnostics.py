@@ -288,6 +288,7 @@ def test_references_are_rows_of_every_study(told: None, tmp_path: Path) -> None:
     assert (scores > floor).all(), "the signal alone is better than untrained weights"
     # The same splits and data: it can be compared seed by seed.
     assert set(rows["start"]) == set(untrained["start"])
+    assert table.attrs["task_settings"]["told"] == {"steps": 3}, "defaults, for curves"
     own = table[(table["task"] == "told") & (table["split"] == "diagnostics")]
     assert set(own["metric"]) == {"width"}
     assert own.groupby("loss")["step"].unique().map(list).to_dict() == {

@@ -436,3 +436,10 @@ def test_adnce_as_published_is_a_temperature_and_narrow_it_is_not() -> None:
         loss = ADNCE(temperature=temperature, mu=mu, sigma=sigma)
         assert abs(mass_less_infonces(loss)) < 0.005, data
     assert mass_less_infonces(ADNCE(mu=0.2, sigma=0.2)) < -0.015
+
+
+def test_a_share_is_one_setting_however_it_is_written() -> None:
+    specs = {
+        plugins.canonical("tasks", f"images(false_negatives={share})") for share in ("0", "0.0")
+    }
+    assert specs == {"images(false_negatives=0.0)"}
