@@ -1,8 +1,10 @@
 """What the tests share: a third party's distribution, installed like anybody's."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,9 +25,14 @@ def pytest_configure(config: pytest.Config) -> None:
     if number and hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[int(number) % len(cores)]})
-    folder = Path(config.rootpath) / ".pytest_cache" / f"thirdparty-{os.getpid()}"
-    install(THIRD_PARTY, folder)
-    sys.path.append(str(folder))
+    # The process that starts the others has installed them already.
+    folder = os.environ.get("TRIPTYCH_TEST_PLUGINS") if number else None
+    if folder is None:
+        folder = str(Path(config.rootpath) / ".pytest_cache" / f"thirdparty-{os.getpid()}")
+        install(THIRD_PARTY, Path(folder))
+        os.environ["TRIPTYCH_TEST_PLUGINS"] = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    sys.path.append(folder)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,19 +41,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in long)
 
 
-def pytest_unconfigure() -> None:
-    """Remove what pytest_configure installed."""
-    import shutil
-
-    for path in [p for p in sys.path if "thirdparty-" in p]:
-        shutil.rmtree(path, ignore_errors=True)
-
-
 def install(project: Path, folder: Path) -> None:
     """Build and install a distribution into ``folder``, without its dependencies."""
-    import shutil
-    import tempfile
-
     with tempfile.TemporaryDirectory() as copy:
         source = Path(copy) / "source"  # setuptools writes into the tree it builds
         ignored = shutil.ignore_patterns(".venv", ".git", "runs", "build", "*.egg-info", ".*_cache")
@@ -109,5 +105,53 @@ def triptych(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             timeout=timeout,
             check=False,
         )
+
+    return call
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> str:
+    """A study of six cells, on the third party's task: `quickstart` imports for seconds more."""
+    path = tmp_path / "small.toml"
+    path.write_text(
+        'tasks = ["blobs(steps=3)"]\n'
+        'losses = ["infonce", "adnce(mu=0.5, sigma=2)"]\n'
+        "seeds = 2\n"
+        "probes = 4\n"
+    )
+    return str(path)
+
+
+@pytest.fixture
+def here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_a_user: None
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command line in this process: a fresh one imports torch and plugins for seconds.
+
+    What a cell does is done by a worker process all the same.
+    """
+    import gc
+    import signal
+
+    from typer.testing import CliRunner
+
+    from harness import cli
+
+    home = tmp_path / "here"
+    home.mkdir()
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        handlers = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGHUP)}
+        with monkeypatch.context() as patch:
+            patch.chdir(home)
+            patch.setenv("COLUMNS", "100")
+            patch.setattr(sys, "argv", ["triptych", *arguments])
+            done = CliRunner().invoke(cli.app, list(arguments))
+        gc.enable()
+        for name, handler in handlers.items():
+            signal.signal(name, handler)
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
 
     return call

@@ -1,4 +1,4 @@
-"""The command line, as a user's shell runs it."""
+"""The command line, as a user's shell runs it; `here` where a fresh process shows no more."""
 
 import csv
 import json
@@ -48,9 +48,9 @@ def test_list(kind: str, words: list[str]) -> None:
         assert word in done.stdout
 
 
-def test_run_and_board(triptych: Call, tmp_path: Path) -> None:
+def test_run_and_board(triptych: Call, here: Call, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    done = triptych("run", "quickstart", "--out", str(folder), *SMALL, "--jobs", "2")
+    done = triptych("run", "quickstart", "--out", str(folder), *SMALL, "--jobs", "1")
     assert done.returncode == 0, done.stderr
     assert "[6/6]" in done.stdout
     assert re.search(
@@ -61,7 +61,7 @@ def test_run_and_board(triptych: Call, tmp_path: Path) -> None:
     assert "cannot be told from 2 paired seeds" in done.stdout
     assert "\x1b" not in done.stdout, "escape codes where there is no terminal"
 
-    again = triptych("run", "quickstart", "--out", str(folder), *SMALL)
+    again = here("run", "quickstart", "--out", str(folder), *SMALL)
     assert again.returncode == 0
     assert "0 cells run in 0:" in again.stdout
     assert "6 had a record already" in again.stdout
@@ -83,7 +83,7 @@ def test_run_and_board(triptych: Call, tmp_path: Path) -> None:
     assert "| loss " in files["md"].read_text()
     assert not (folder / "board").exists(), "only what was asked for is written"
 
-    every = triptych("board", str(folder), "--published")
+    every = here("board", str(folder), "--published")
     assert every.returncode == 0, every.stderr
     assert sorted(path.name for path in (folder / "board").iterdir()) == [
         "board.html", "leaderboard.csv", "leaderboard.md", "leaderboard.tex", "overall.csv",
@@ -106,44 +106,42 @@ seeds = 1
 """
 
 
-def test_plan_run_and_board_a_tuned_study_in_two_folders(triptych: Call, tmp_path: Path) -> None:
+def test_plan_run_and_board_a_tuned_study_in_two_folders(here: Call, tmp_path: Path) -> None:
     study = tmp_path / "mine.toml"
     study.write_text(TUNED)
-    plan = triptych("plan", str(study))
+    plan = here("plan", str(study))
     assert plan.returncode == 0, plan.stderr
     assert "11 cells, 2 of them tuning trials." in plan.stdout
     assert re.search(r"tuning .* infonce\[tuned\] +2 +1 +2 ", plan.stdout)
     assert "from a few steps of each task here" in plan.stdout
-    done = triptych("run", str(study), "--out", str(tmp_path / "one"))
+    done = here("run", str(study), "--out", str(tmp_path / "one"))
     assert done.returncode == 0, done.stderr
     assert "11 cells run in" in done.stdout
     assert "chosen on validation" in done.stdout
     # The other machine's folder: that two runs give the same bytes is tested elsewhere.
     shutil.copytree(tmp_path / "one", tmp_path / "two")
-    again = triptych("plan", str(study), "--out", str(tmp_path / "one"))
+    again = here("plan", str(study), "--out", str(tmp_path / "one"))
     assert re.search(r"About 0:00 .* for the 0 that have no record, from 8 records", again.stdout)
-    every = triptych("plan", str(study), "--cells", "--no-time")
+    every = here("plan", str(study), "--cells", "--no-time")
     assert "blobs(steps=3) / siamese / untrained / seed 2 (test)" in every.stdout
     assert "About" not in every.stdout
-    both = triptych("board", str(tmp_path / "one"), str(tmp_path / "two"), "--to", str(tmp_path))
+    both = here("board", str(tmp_path / "one"), str(tmp_path / "two"), "--to", str(tmp_path))
     assert both.returncode == 0, both.stderr
     assert "different scores" not in both.stderr
-    alone = triptych("board", str(tmp_path / "one"), "--to", str(tmp_path / "alone"))
+    alone = here("board", str(tmp_path / "one"), "--to", str(tmp_path / "alone"))
     assert alone.returncode == 0, alone.stderr
     assert (tmp_path / "leaderboard.csv").read_text() == (
         tmp_path / "alone" / "leaderboard.csv"
     ).read_text()
-    pairing = triptych("board", str(tmp_path / "one"), "--pairing")
+    pairing = here("board", str(tmp_path / "one"), "--pairing")
     assert pairing.returncode == 0, pairing.stderr
     assert re.search(r"all points tasks .* \d+\.\dx", pairing.stdout)
 
 
-def test_a_log_in_json_with_event_files_and_a_record_in_full(
-    triptych: Call, tmp_path: Path
-) -> None:
+def test_a_log_in_json_with_event_files_and_a_record_in_full(here: Call, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     arguments = [*SMALL, "--jobs", "1", "--log", "json", "--tensorboard", "--shard", "1/2"]
-    done = triptych("run", "quickstart", "--out", str(folder), *arguments)
+    done = here("run", "quickstart", "--out", str(folder), *arguments)
     assert done.returncode == 0, done.stderr
     *events, last = map(json.loads, done.stdout.splitlines())
     assert last["kind"] == "summary"
@@ -159,11 +157,11 @@ def test_a_log_in_json_with_event_files_and_a_record_in_full(
         assert [event.step for event in found.Scalars("loss")] == [1, 2, 3]
         assert [event.step for event in found.Scalars("validation/accuracy")] == [1, 2]
 
-    status = triptych("status", str(folder), "--cells")
+    status = here("status", str(folder), "--cells")
     assert "6 cells: 3 done, 0 running, 0 failed, 0 diverged, 0 damaged, 3 to do" in status.stdout
     assert len(status.stdout.splitlines()) == 1 + 6 + 1
     key = next(line.split()[1] for line in status.stdout.splitlines() if "  done" in line)
-    shown = triptych("show", str(folder), key[:8])
+    shown = here("show", str(folder), key[:8])
     assert json.loads(shown.stdout)["key"] == key
     (log,) = re.findall(r"log: (.*)", shown.stderr)
     assert key in Path(log).read_text()
@@ -176,15 +174,13 @@ def test_tensorboard_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> N
         cli._require_tensorboard()
 
 
-def test_a_study_from_a_file_adds_seeds_and_losses(triptych: Call, tmp_path: Path) -> None:
+def test_a_study_from_a_file_adds_seeds_and_losses(here: Call, tmp_path: Path) -> None:
     study = tmp_path / "mine.toml"
     study.write_text('tasks = ["blobs(steps=3)"]\nlosses = ["infonce"]\nseeds = 1\n')
     folder = str(tmp_path / "run")
-    first = triptych("run", str(study), "--out", folder)
+    first = here("run", str(study), "--out", folder)
     assert "2 cells run" in first.stdout, first.stderr
-    second = triptych(
-        "run", str(study), "--out", folder, "--losses", "infonce,margin", "--seeds", "2"
-    )
+    second = here("run", str(study), "--out", folder, "--losses", "infonce,margin", "--seeds", "2")
     assert "4 cells run" in second.stdout, second.stderr
     assert "2 had a record already" in second.stdout
 
@@ -219,10 +215,10 @@ def test_wrong_input_is_no_traceback(triptych: Call) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_failed_cells_exit_with_1_and_keep_the_others(triptych: Call, tmp_path: Path) -> None:
+def test_failed_cells_exit_with_1_and_keep_the_others(here: Call, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     tasks = "blobs(steps=3),blobs(steps=3, noise=1e38)"
-    done = triptych(
+    done = here(
         "run", "quickstart", "--out", str(folder), "--tasks", tasks, "--losses", "infonce",
         "--seeds", "1",
     )  # fmt: skip
@@ -235,31 +231,31 @@ def test_failed_cells_exit_with_1_and_keep_the_others(triptych: Call, tmp_path: 
     assert f"This tries them again: {command}" in done.stderr
     assert len(list((folder / "records").iterdir())) >= 2
 
-    status = triptych("status", str(folder))
+    status = here("status", str(folder))
     assert status.returncode == 0, status.stderr
     assert status.stdout.startswith(
         "4 cells: 2 done, 0 running, 1 failed, 1 diverged, 0 damaged, 0 to do"
     )
     assert re.search(r"diverged +[0-9a-f]{16}  blobs\(noise=1e\+38.* at step 1 of 3", status.stdout)
     assert f"What is left is done by: {command}" in status.stdout
-    assert "Every file in it is whole." in triptych("status", str(folder), "--verify").stdout
+    assert "Every file in it is whole." in here("status", str(folder), "--verify").stdout
     record = min((folder / "records").iterdir())
     record.write_text(record.read_text()[:-40])
-    damaged = triptych("status", str(folder), "--verify")
+    damaged = here("status", str(folder), "--verify")
     assert damaged.returncode == 1
     assert "1 damaged" in damaged.stdout
     assert f"{record}: is cut short or was changed" in damaged.stderr
 
-    failed = triptych("show", str(folder), "untrained noise=1e+38")
+    failed = here("show", str(folder), "untrained noise=1e+38")
     assert "Traceback" in failed.stdout
     assert "failed" in failed.stderr
 
 
-def test_a_reader_that_goes_away_does_not_stop_the_run(tmp_path: Path) -> None:
-    arguments = [*SMALL, "--jobs", "1", "--out", str(tmp_path / "run")]
+def test_a_reader_that_goes_away_does_not_stop_the_run(small: str, tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [TRIPTYCH, "run", "quickstart", *arguments], stdout=subprocess.PIPE, env=environment()
-    )
+        [TRIPTYCH, "run", small, "--jobs", "1", "--out", str(tmp_path / "run")],
+        stdout=subprocess.PIPE, env=environment(),
+    )  # fmt: skip
     assert process.stdout is not None
     process.stdout.readline()
     process.stdout.close()
@@ -267,10 +263,10 @@ def test_a_reader_that_goes_away_does_not_stop_the_run(tmp_path: Path) -> None:
     assert len(list((tmp_path / "run" / "records").glob("*.json"))) == 6
 
 
-def test_sigterm_stops_the_workers_too(tmp_path: Path) -> None:
+def test_sigterm_stops_the_workers_too(small: str, tmp_path: Path) -> None:
     arguments = ["--tasks", "blobs(steps=1000000)", "--losses", "infonce", "--seeds", "1"]
     process = subprocess.Popen(
-        [TRIPTYCH, "run", "quickstart", *arguments, "--jobs", "1", "--out", str(tmp_path)],
+        [TRIPTYCH, "run", small, *arguments, "--jobs", "1", "--out", str(tmp_path)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
     )  # fmt: skip
     assert process.stdout is not None
@@ -288,10 +284,10 @@ def test_sigterm_stops_the_workers_too(tmp_path: Path) -> None:
     assert not any(Path(f"/proc/{child}").exists() for child in children)
 
 
-def test_damaged_records_are_named(triptych: Call, tmp_path: Path) -> None:
+def test_damaged_records_are_named(here: Call, tmp_path: Path) -> None:
     (tmp_path / "records").mkdir()
     (tmp_path / "records" / "a.json").write_text("x")
-    done = triptych("board", str(tmp_path))
+    done = here("board", str(tmp_path))
     assert done.returncode == 2
     assert "Not a good record, left out: " in done.stderr
     assert "a.json" in done.stderr
@@ -302,6 +298,7 @@ def in_terminal(arguments: list[str], cwd: Path, interrupt_at: str = "") -> tupl
     pid, handle = pty.fork()
     if pid == 0:
         os.chdir(cwd)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ignored where the tests were started by `&`.
         terminal = environment(COLUMNS="80", LINES="24", TERM="xterm-256color")
         os.execve(TRIPTYCH, ["triptych", *arguments], terminal)
     text, deadline, sent = "", time.monotonic() + 120, False
@@ -321,17 +318,19 @@ def in_terminal(arguments: list[str], cwd: Path, interrupt_at: str = "") -> tupl
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_terminal_gets_bars_and_ctrl_c_goes_on_later(triptych: Call, tmp_path: Path) -> None:
+def test_a_terminal_gets_bars_and_ctrl_c_goes_on_later(
+    here: Call, small: str, tmp_path: Path
+) -> None:
     arguments = [
-        "run", "quickstart", "--out", str(tmp_path / "run"), "--losses", "infonce",
-        "--tasks", "blobs(steps=3),blobs(steps=3000)", "--seeds", "1", "--jobs", "1",
+        "run", small, "--out", str(tmp_path / "run"), "--losses", "infonce",
+        "--tasks", "blobs(steps=3),blobs(steps=1000)", "--seeds", "1", "--jobs", "1",
     ]  # fmt: skip
-    text, status = in_terminal(arguments, tmp_path, interrupt_at="/3000")
+    text, status = in_terminal(arguments, tmp_path, interrupt_at="/1000")
     assert status == 130, text[-500:]
-    for words in ("Stopped. 2 of 4 cells are on disk", "/3000 loss ", " left"):
+    for words in ("Stopped. 2 of 4 cells are on disk", "/1000 loss ", " left"):
         assert words in text, text[-500:]
     assert len(list((tmp_path / "run" / "records").glob("*.json"))) == 2
-    done = triptych(*arguments)
+    done = here(*arguments)
     assert done.returncode == 0, done.stderr
     assert "2 cells run" in done.stdout
     assert "2 had a record already" in done.stdout

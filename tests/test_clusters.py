@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +252,7 @@ def test_jobs_of_a_queueing_system(
         worker = dask_worker_of(tmp_path / "run", event.cell)
         os.killpg(os.getpgid(worker.pid), signal.SIGKILL)
 
+    import_module("dask_jobqueue")  # Its defaults come first, and what is set on top of them.
     settings = {"jobqueue.slurm": slurm, "distributed.deploy.lost-worker-timeout": "1s"}
     with dask.config.set(settings):
         engine = Dask(cluster="slurm", jobs=1)

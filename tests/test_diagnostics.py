@@ -161,7 +161,7 @@ def test_the_chi2_bound_is_the_estimators_best_scale() -> None:
 
 def test_temperatures_are_those_of_now() -> None:
     scales = {
-        spec: plugins.build("losses", spec).inverse_temperature
+        spec: plugins.build("losses", spec).score_scale()
         for spec in ("infonce(temperature=0.25)", "kl_dro(temperature=0.5)", "siglip(scale=3.0)",
                      "alpha_cl", "fmicl", "isogclr", "vicreg")
     }  # fmt: skip
@@ -172,7 +172,7 @@ def test_temperatures_are_those_of_now() -> None:
     learned = plugins.build("losses", "kl_dro(temperature=0.5)")
     with torch.no_grad():
         learned.log_tau.fill_(math.log(0.2))
-    assert learned.inverse_temperature == pytest.approx(5)
+    assert learned.score_scale() == pytest.approx(5)
 
 
 def test_a_loss_that_remembers_is_left_as_it_was() -> None:
@@ -191,7 +191,7 @@ def test_every_loss_is_diagnosed(spec: str) -> None:
     found = diagnostics.of_loss(loss, drawn(16, 6), drawn(16, 6, seed=1), torch.arange(16), labels)
     assert 0 <= found["false_negative_mass"] <= 1
     assert 1 <= found["effective_negatives"] <= 15
-    assert ("implied_radius" in found) == (loss.inverse_temperature is not None)
+    assert ("implied_radius" in found) == (loss.score_scale() is not None)
 
 
 def test_without_negatives_there_is_nothing_to_say() -> None:
@@ -304,7 +304,7 @@ def test_a_reference_by_the_command_line(told: None, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     wrong = CliRunner().invoke(app, [*arguments, "fixed:orakel"])
     assert wrong.exit_code == 1
-    assert "must be one of ('oracle',) of this task: got 'orakel'" in " ".join(wrong.output.split())
+    assert "must be one of Told's, which has oracle: got 'orakel'" in " ".join(wrong.output.split())
 
 
 def test_a_record_of_before_has_none(tmp_path: Path) -> None:
@@ -323,5 +323,147 @@ def test_a_record_of_before_has_none(tmp_path: Path) -> None:
 
 
 def test_a_task_without_the_reference_says_so() -> None:
-    with pytest.raises(InputError, match="`reference` must be one of none of this task"):
+    with pytest.raises(InputError, match="one of Blobs's, which has none: got 'oracle'"):
         fit_cell(Cell("blobs", "siamese", "fixed:oracle", 0), device="cpu")
+
+
+# What plugins may do
+
+
+class Fickle(nn.Module):
+    """An encoder that assigns its buffer anew in each step, and makes one in the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(32, 8)
+        self.register_buffer("mean", torch.zeros(8))
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.layer(rows)
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * out.detach().mean(dim=0)
+            if "steps" not in self._buffers:
+                self.register_buffer("steps", torch.zeros(()))
+            self.steps += 1
+        return out - self.mean
+
+
+def held(task: Any) -> Any:
+    """Return ``blobs`` with a held-out batch."""
+    task.held_out = lambda: Batch(
+        task.points[300:340], torch.arange(300, 340), task.labels[300:340]
+    )
+    return task
+
+
+def of_blobs(**changes: Any) -> tuple[Outcome, dict[str, torch.Tensor]]:
+    task = held(plugins.build("tasks", "blobs(steps=3)"))
+    for name, value in changes.items():
+        setattr(task, name, value)
+    method = plugins.build("methods", "siamese")
+    outcome = fit(
+        task, method, plugins.build("losses", "infonce"), Randomness("t", "m", 0), probes=1
+    )
+    return outcome, method.state_dict()
+
+
+def test_buffers_that_are_assigned_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_it, state = of_blobs(encoder=Fickle)
+    assert with_it.diagnostics[-1][1]["alignment"] > 0
+    monkeypatch.setattr(Diagnosis, "__call__", lambda self: {})
+    without, other = of_blobs(encoder=Fickle)
+    assert state["encoder.steps"] == 6, "two views a step, and no diagnosis"
+    assert state.keys() == other.keys()
+    assert all(torch.equal(value, other[name]) for name, value in state.items())
+    assert with_it.scores == without.scores
+
+
+def broken(*_: Any) -> dict[str, float]:
+    raise RuntimeError("broken")
+
+
+def test_a_diagnostic_that_breaks_costs_no_cell(caplog: pytest.LogCaptureFixture) -> None:
+    blobs = type(plugins.build("tasks", "blobs"))
+    outcome, _ = of_blobs(__class__=type("Broken", (blobs,), {"diagnose": broken}))
+    assert outcome.scores["test"] and outcome.diagnostics[-1][1]["alignment"] > 0
+    assert "no diagnostics of the task's own" in caplog.text
+    outcome, _ = of_blobs(held_out=broken)
+    assert [values for _, values in outcome.diagnostics] == [{}] * 3
+    assert "no diagnostics of the held-out batch" in caplog.text
+
+
+def test_one_held_out_row_has_what_can_be_said_of_it() -> None:
+    one = Batch(torch.ones(1, 32), torch.tensor([9]))
+    outcome, _ = of_blobs(held_out=lambda: one)
+    assert outcome.diagnostics[0][1].keys() == {"alignment", "effective_rank"}
+
+
+class Indifferent(ScoreLoss):
+    """A loss that does not look at negatives."""
+
+    def per_anchor(self, pos: torch.Tensor, neg: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        return -pos
+
+
+def test_a_loss_without_weights_has_no_weights() -> None:
+    found = diagnostics.of_loss(
+        Indifferent(), drawn(6, 4), drawn(6, 4, seed=1), torch.arange(6), None
+    )
+    assert math.isnan(found["effective_negatives"])
+
+
+def test_weights_are_of_the_loss_as_a_whole() -> None:
+    """DV has one normaliser for all anchors: a pair's weight is its share of the batch."""
+    pos, neg, keep = scored(8)
+    slopes = diagnostics.slopes_on_negatives(
+        plugins.build("losses", "dv"), torch.arange(8), pos, 3 * neg, keep
+    )
+    shares = (3 * neg).masked_fill(~keep, -torch.inf).flatten().softmax(dim=0).view(8, 8)
+    assert torch.allclose(slopes, 8 * shares)
+
+
+def test_tiny_weights_do_not_vanish() -> None:
+    weights = torch.tensor([[1e-200, 1e-200, 0.0]], dtype=torch.float64)
+    labels = torch.tensor([0, 0, 1])
+    assert diagnostics.effective_sample_size(weights).item() == 2
+    assert diagnostics.false_negative_mass(weights, labels[:1], labels).item() == 1
+
+
+class Learned(ScoreLoss):
+    """A loss that learns its temperature, and does not say what it is by now."""
+
+    def __init__(self, *, temperature: float = 0.5) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.log_t = nn.Parameter(torch.tensor(temperature).log())
+
+    def per_anchor(self, pos: torch.Tensor, neg: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        return (neg / self.log_t.exp()).logsumexp(dim=1) - pos / self.log_t.exp()
+
+
+def test_a_temperature_that_is_learned_is_not_taken_for_the_first_one() -> None:
+    assert Learned().score_scale() is None
+
+
+def test_names_of_a_task_are_its_own() -> None:
+    task = held(plugins.build("tasks", "blobs"))
+    with Randomness("t", "m", 0).seeded("split"):
+        task.load(Randomness("t", "m", 0))
+    method = plugins.build("methods", "siamese")
+    method.attach(task.encoder(), task.head(), pairing="both_views")
+    type(task).diagnose, before = (lambda *_: {"alignment": 1.0}), type(task).diagnose
+    try:
+        diagnose = Diagnosis(task, method, None, Randomness("t", "m", 0), CPU, strict=True)
+        with pytest.raises(InputError, match=r"must give names of its own: got \['alignment'\]"):
+            diagnose()
+    finally:
+        type(task).diagnose = before
+
+
+def test_references_may_be_named_where_untrained_may(told: None) -> None:
+    study = Study("s", tasks=["told"], losses=["infonce", "fixed:oracle", "untrained"],
+                  baseline="fixed:oracle", seeds=1)  # fmt: skip
+    assert study.baseline == "fixed:oracle"
+    assert [cell.loss for cell in study.cells()] == ["infonce", "untrained", "fixed:oracle"]
+    with pytest.raises(InputError, match="must be one of"):
+        fit_cell(Cell("told", "siamese", "fixed:", 0), device="cpu")

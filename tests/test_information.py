@@ -113,7 +113,7 @@ def test_minus_the_loss_is_its_estimator(
     loss.block_rows = block_rows
     expected = ESTIMATORS[name]((a * b).sum(1), a @ b.T, keep).item()
     assert -loss(contrast).item() == pytest.approx(expected, abs=1e-12)
-    assert loss.estimator == name and loss.inverse_temperature == 1
+    assert loss.estimator == name and loss.score_scale() == 1
 
 
 def test_infonce_is_log_n_less_its_loss() -> None:
@@ -362,9 +362,9 @@ def test_a_bound_without_information_is_zero(task: GaussianMI) -> None:
     assert task.evaluate(Nothing(), "test")["information"] == pytest.approx(0, abs=0.5)
 
 
-NAMES = {"mi_true", "mi_cap", *(f"mi_{name}" for name in ESTIMATORS)}
+NAMES = {"mi_true", "mi_cap", *(f"estimate_{name}" for name in ESTIMATORS)}
 OWN = {"mi_estimate", "mi_bias", "mi_std"}
-EACH = {f"mi_{name}_std" for name in ESTIMATORS}
+EACH = {f"estimate_{name}_std" for name in ESTIMATORS}
 
 
 @pytest.mark.parametrize(
@@ -387,21 +387,21 @@ def test_diagnostics_are_the_losses_own(
         found = task.diagnose(encoder, task.head(), loss)
     assert found.keys() == NAMES | more
     assert found["mi_true"] == 2.0 and found["mi_cap"] == math.log(128)
-    assert found["mi_infonce"] <= found["mi_cap"]
+    assert found["estimate_infonce"] <= found["mi_cap"]
     if loss is not None:
         own = getattr(loss, "estimator", "infonce")
         assert found["mi_bias"] == pytest.approx(found["mi_estimate"] - 2.0)
         if own != "chi2_per_anchor":
-            assert found["mi_estimate"] == pytest.approx(found[f"mi_{own}"])
+            assert found["mi_estimate"] == pytest.approx(found[f"estimate_{own}"])
 
 
 def test_diagnostics_of_the_oracle_are_unbiased_but_for_infonce(task: GaussianMI) -> None:
     with torch.no_grad(), RANDOMNESS.seeded("probe"):
         found = task.diagnose(task.reference("oracle"), task.head(), None)
     for name in ("dv", "nwj", "smile"):
-        assert found[f"mi_{name}"] == pytest.approx(2.0, abs=0.1)
-    assert found["mi_infonce"] < 2.0 < found["mi_tight_kl"]
-    assert found["mi_infonce_std"] < found["mi_tight_kl_std"]
+        assert found[f"estimate_{name}"] == pytest.approx(2.0, abs=0.1)
+    assert found["estimate_infonce"] < 2.0 < found["estimate_tight_kl"]
+    assert found["estimate_infonce_std"] < found["estimate_tight_kl_std"]
 
 
 def test_a_loss_without_scores_has_the_truth_alone(task: GaussianMI) -> None:

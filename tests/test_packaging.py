@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, THIRD_PARTY, install, pip_install
+from conftest import ROOT, THIRD_PARTY, environment, pip_install
 
 
 @pytest.fixture(scope="module")
@@ -37,39 +37,39 @@ def test_the_wheel_holds_our_packages_and_nothing_else(wheel: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
+COMMANDS = """
+from harness.cli import app
+
+run = ["run", "quickstart", "--out", "run", "--tasks", "blobs(steps=3)"]
+run += ["--losses", "infonce,margin", "--seeds", "1"]
+for command in (["list", "tasks"], ["list", "studies"], run):
+    app(command, standalone_mode=False)
+    print("---", flush=True)
+
+import adapters, harness, leaderboards, tasks
+print(adapters.__path__, harness.__path__, leaderboards.__path__, tasks.__path__)
+"""
+
+
 def test_the_installed_wheel_runs(wheel: Path, tmp_path: Path) -> None:
     """In another folder, without the checkout on the path."""
     site, home = tmp_path / "site", tmp_path / "home"
     home.mkdir()
     pip_install(wheel, site)
-    install(THIRD_PARTY, site)
-
-    def call(*arguments: str) -> str:
-        # The editable install of this environment comes after PYTHONPATH.
-        environment = os.environ | {"PYTHONPATH": str(site)}
-        script = [sys.executable, "-P", "-c", "from harness.cli import app; app()"]
-        done = subprocess.run(
-            [*script, *arguments], capture_output=True, text=True, cwd=home, env=environment,
-            check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    show = "import harness, tasks; print(harness.__path__, tasks.__path__)"
-    where = subprocess.run(
-        [sys.executable, "-P", "-c", show],
-        env=os.environ | {"PYTHONPATH": str(site)}, cwd=home, capture_output=True, text=True,
-        check=True,
-    ).stdout  # fmt: skip
-    assert where.count(str(site)) == 2
-    assert "images" in call("list", "tasks")
-    assert "quickstart" in call("list", "studies")
-    out = call(
-        "run", "quickstart", "--out", "run", "--tasks", "blobs(steps=3)", "--losses",
-        "infonce,margin", "--seeds", "1",
+    # The editable install of this environment comes after PYTHONPATH.
+    path = os.pathsep.join([str(site), environment()["PYTHONPATH"]])
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", COMMANDS],
+        capture_output=True, text=True, cwd=home, env=os.environ | {"PYTHONPATH": path},
+        check=False,
     )  # fmt: skip
-    assert "3 cells run" in out
-    assert "margin" in out
+    assert done.returncode == 0, done.stderr
+    tasks, studies, run, where = done.stdout.split("\n---\n")
+    assert where.count(str(site)) == 4
+    assert "images" in tasks
+    assert "quickstart" in studies
+    assert "3 cells run" in run
+    assert "margin" in run
 
 
 def test_the_third_partys_plugins_are_as_short_as_promised() -> None:

@@ -10,17 +10,13 @@ from conftest import TRIPTYCH, environment
 from torch import nn
 
 from harness import ranks
+from harness.attempt import run_cell
+from harness.cells import Cell
 from harness.errors import InputError
+from harness.identity import identify
 from harness.records import Store
 
-CELL = ["blobs(steps=6, batch_size=33)", "--loss", "kl_dro"]
-
-
-def run(folder: Path, *launcher: str) -> "subprocess.CompletedProcess[str]":
-    command = [*launcher, TRIPTYCH, "cell", *CELL, "--out", str(folder), "--device", "cpu"]
-    return subprocess.run(
-        command, capture_output=True, text=True, env=environment(COLUMNS="100"), check=False
-    )
+CELL = Cell("blobs(steps=6, batch_size=33)", "siamese", "kl_dro", 0)
 
 
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
@@ -28,9 +24,15 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
     launcher += ["--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
     launcher += ["--dynamo_backend", "no", "--main_process_port", "0"]
-    done = [run(tmp_path / "one"), run(tmp_path / "two", *launcher)]
-    assert [d.returncode for d in done] == [0, 0], done[1].stderr
-    (one,), (two,) = (list(Store(tmp_path / name).records()) for name in ("one", "two"))
+    command = [TRIPTYCH, "cell", CELL.task, "--loss", CELL.loss, "--device", "cpu"]
+    done = subprocess.run(
+        [*launcher, *command, "--out", str(tmp_path / "two")],
+        capture_output=True, text=True, env=environment(COLUMNS="100"), check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    one = run_cell(CELL, identify(CELL).key, tmp_path / "one")
+    (two,) = Store(tmp_path / "two").records()
+    assert two.key == one.key
     assert two.steps == one.steps == 6
     assert two.device == f"{one.device}, one of 2 processes"
     assert two.digests["seen"] == one.digests["seen"]

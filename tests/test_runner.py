@@ -1,4 +1,8 @@
-"""Whole runs in real worker processes, on the third party's task."""
+"""Whole runs on the third party's task: in real worker processes, or in this one.
+
+A worker imports for seconds, so ``Inside`` does its work where no process is what is
+tested; that both give the same scores is.
+"""
 
 import json
 import os
@@ -35,6 +39,27 @@ def scores(folder: Path) -> list[list[Any]]:
     return rows
 
 
+class Inside(Engine):
+    """An engine that does what a worker does in this process."""
+
+    def open(self, folder: Path) -> "Inside":
+        self.jobs: list[Job] = []
+        super().open(folder)
+        return self
+
+    def submit(self, job: Job, resources: Resources) -> None:
+        self.jobs.append(job)
+
+    def events(self) -> Iterator[Event]:
+        for job in self.jobs:
+            yield Event("started", job.cell, 1)
+            values: dict[str, Any] = attempt.attempt(job)
+            yield Event(cell=job.cell, worker=1, **values)
+
+    def close(self) -> None:
+        pass
+
+
 def process_of(engine: Local, event: Event) -> Any:
     return engine.workers[event.worker - 1].process
 
@@ -46,21 +71,21 @@ def running(engine: Local) -> list[bool]:
 
 
 def test_scores_do_not_depend_on_jobs_or_on_other_cells(tmp_path: Path) -> None:
-    """To the last bit: with one worker, with two, and for a cell that ran alone."""
+    """To the last bit: with one worker, with two, and for a cell that ran alone and here."""
     for jobs in (1, 2):
         summary = run(STUDY, tmp_path / str(jobs), engine=f"local(jobs={jobs})")
         assert len(summary.done) == 6
         assert not summary.failed
     assert scores(tmp_path / "1") == scores(tmp_path / "2")
     alone = Study("s", tasks=STUDY.tasks, losses=["adnce"], seeds=[1])
-    run(alone, tmp_path / "alone")
+    run(alone, tmp_path / "alone", engine=Inside())
     rows = scores(tmp_path / "alone")
     assert rows
     assert all(row in scores(tmp_path / "1") for row in rows)
 
 
 def test_cells_of_one_seed_are_paired(tmp_path: Path) -> None:
-    run(STUDY, tmp_path)
+    run(STUDY, tmp_path, engine=Inside())
     table = load_records(tmp_path)
     trained = table[table["steps"] > 0]
     assert table.groupby("seed")["start"].nunique().tolist() == [1, 1]
@@ -69,11 +94,12 @@ def test_cells_of_one_seed_are_paired(tmp_path: Path) -> None:
 
 
 def test_a_run_does_what_is_missing_and_no_more(tmp_path: Path) -> None:
-    first = run(STUDY, tmp_path)
+    first = run(STUDY, tmp_path, engine=Inside())
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "records").iterdir()}
-    again = run(STUDY, tmp_path)
+    again = run(STUDY, tmp_path, engine=Inside())
     assert (len(again.done), len(again.skipped)) == (0, len(first.done))
-    more = run(STUDY.but(seeds=3, losses=["infonce", "adnce", "margin"]), tmp_path)
+    study = STUDY.but(seeds=3, losses=["infonce", "adnce", "margin"])
+    more = run(study, tmp_path, engine=Inside())
     assert {(cell.loss, cell.seed) for cell in more.done} == {
         ("infonce", 2), ("adnce", 2), ("margin", 0), ("margin", 1), ("margin", 2), ("untrained", 2),
     }  # fmt: skip
@@ -81,11 +107,11 @@ def test_a_run_does_what_is_missing_and_no_more(tmp_path: Path) -> None:
 
 
 def test_a_damaged_record_is_made_again(tmp_path: Path) -> None:
-    run(STUDY, tmp_path)
+    run(STUDY, tmp_path, engine=Inside())
     before = scores(tmp_path)
     path = sorted((tmp_path / "records").iterdir())[0]
     path.write_text(path.read_text()[:200])
-    summary = run(STUDY, tmp_path)
+    summary = run(STUDY, tmp_path, engine=Inside())
     assert len(summary.done) == 1
     assert scores(tmp_path) == before
 
@@ -379,7 +405,7 @@ def test_data_that_is_not_to_be_had_fails_its_cells_only(
 
     monkeypatch.setattr(identity, "_data", data)
     study = Study("s", tasks=["blobs(steps=4)", "blobs(steps=5)"], losses=["infonce"], seeds=1)
-    summary = run(study, tmp_path)
+    summary = run(study, tmp_path, engine=Inside())
     assert {cell.task for cell in summary.done} == {"blobs(steps=4)"}
     assert set(summary.failed.values()) == {"Could not download the data."}
 
@@ -399,7 +425,7 @@ def test_a_download_that_fails_is_tried_once(
     assert len(summary.failed) == 6
     assert "ConnectionError: no route to host" in next(iter(summary.failed.values()))
     monkeypatch.undo()
-    assert len(run(STUDY, tmp_path).done) == 6
+    assert len(run(STUDY, tmp_path, engine=Inside()).done) == 6
 
 
 def test_wrong_jobs() -> None:
@@ -426,7 +452,7 @@ TUNED = Study(
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete run of the tuned study: not to be written to."""
     folder = tmp_path_factory.mktemp("tuned")
-    summary = run(TUNED, folder)
+    summary = run(TUNED, folder, engine=Inside())
     assert len(summary.done) == summary.expected == 12 + 8
     return folder
 
@@ -480,7 +506,7 @@ def test_no_test_score_is_read_before_the_settings_are_chosen(
         return choose(*given)
 
     monkeypatch.setattr(runner, "choose", watched)
-    run(TUNED.but(tasks=["spy(steps=3)"]), tmp_path / "run", engine="local(jobs=2)")
+    run(TUNED.but(tasks=["spy(steps=3)"]), tmp_path / "run", engine="local(jobs=1)")
     asked = log.read_text().splitlines()
     assert chosen_at == [0, 12], "what an earlier run chose; then with all trials"
     assert set(asked[:12]) == {"validation"}
@@ -503,7 +529,7 @@ def test_tuning_resumes(whole: Path, tmp_path: Path) -> None:
     assert found.attrs["notes"] == []
     waiting = found[(found["status"] == "missing") & (found["stage"] == "final")]
     assert "infonce[tuned]" in set(waiting["loss"])
-    run(TUNED, tmp_path / "stopped")
+    run(TUNED, tmp_path / "stopped", engine=Inside())
     assert scores(tmp_path / "stopped") == scores(whole)
 
 
@@ -532,14 +558,14 @@ def test_nothing_is_chosen_while_a_trial_is_missing(tmp_path: Path) -> None:
     found = load_records(tmp_path)
     margin = found[(found["loss"] == "margin[tuned]") & (found["stage"] == "final")]
     assert set(margin["reason"]) == {"waits for 3 of 6 tuning cells"}
-    assert run(TUNED, tmp_path).complete
+    assert run(TUNED, tmp_path, engine=Inside()).complete
 
 
 def test_the_default_folder_has_the_studys_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run(Study("mine", tasks=["blobs(steps=3)"], losses=["infonce"], seeds=1))
+    run(Study("mine", tasks=["blobs(steps=3)"], losses=["infonce"], seeds=1), engine=Inside())
     assert len(list(Path("runs/mine/records").iterdir())) == 2
 
 
@@ -555,7 +581,7 @@ def test_what_is_done_stays_on_the_board_while_trials_are_added(
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     more = TUNED.but(tuning={"trials": 4, "seeds": 2})
     with pytest.raises(Interrupted):
-        run(more, tmp_path, listen=interrupt)
+        run(more, tmp_path, engine=Inside(), listen=interrupt)
     found = load_records(tmp_path)
     final = found[(found["stage"] == "final") & (found["split"] != "validation")]
     states = final.groupby("loss")["status"].agg(set).to_dict()
