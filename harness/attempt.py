@@ -185,7 +185,7 @@ def fit_cell(
         splits=("validation",) if cell.scored == "validation" else SPLITS,
         probes=cell.probes,
         checkpoints=checkpoints,
-        reference=cell.loss.removeprefix(FIXED) if cell.loss.startswith(FIXED) else "",
+        reference=cell.loss.removeprefix(FIXED) if cell.loss.startswith(FIXED) else None,
     )
     return task, method, outcome
 

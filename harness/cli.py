@@ -418,9 +418,11 @@ def _board(
 def _label(loss: str, labels: set[str]) -> str:
     """Return the label that ``loss`` is, or its spec in canonical form."""
     from harness import plugins
-    from harness.cells import TUNED
+    from harness.cells import TUNED, is_trained
 
-    return loss if loss in labels else plugins.canonical("losses", loss.removesuffix(TUNED))
+    if loss in labels or not is_trained(loss):
+        return loss
+    return plugins.canonical("losses", loss.removesuffix(TUNED))
 
 
 def _show(board: "Leaderboard") -> None:

@@ -8,22 +8,29 @@ the worst case over distributions of an anchor's negatives is then :math:`q_j \p
 e^{s_j/\tau}` (Wu et al., NeurIPS 2023, arXiv 2310.11048).
 """
 
+import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
-from itertools import chain
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from harness import information, ranks
+from harness.contrast import Contrast
+from harness.errors import require
 from harness.losses.base import Loss, ScoreLoss, masked_logsumexp
 from harness.methods.base import Method
 from harness.randomness import Randomness
 from harness.task import Task, to_device
 
+log = logging.getLogger("harness")
+
+LARGEST = 1e30
+"""A diagnostic beyond it, or none at all, is left out: its square would be no number."""
 HARD = 0.1
 """The share of an anchor's negatives, those with the highest scores, that are hard."""
 EASY = 0.5
@@ -56,6 +63,8 @@ def uniformity(rows: Float[Tensor, "n d"]) -> Tensor:
     References:
         Wang & Isola, ICML 2020, arXiv 2005.10242.
     """
+    if len(rows) < 2:
+        return rows.new_tensor(math.nan)
     unit = _unit(rows)
     squared = 2 - 2 * (unit @ unit.T)
     others = ~torch.eye(len(rows), dtype=torch.bool, device=rows.device)
@@ -76,6 +85,8 @@ def effective_rank(rows: Float[Tensor, "n d"]) -> Tensor:
     References:
         Garrido et al., ICML 2023, arXiv 2210.02885.
     """
+    if not rows.isfinite().all():
+        return rows.new_tensor(math.nan)
     values = torch.linalg.svdvals(rows)
     rank: Tensor = torch.special.entr(values / values.sum()).sum().exp()
     return rank
@@ -131,6 +142,7 @@ def effective_sample_size(weights: Float[Tensor, "n m"]) -> Tensor:
     >>> effective_sample_size(torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])).item()
     2.0
     """
+    weights = _largest_one(weights)
     total = weights.sum(dim=1)
     some = total > 0
     return (total[some].square() / weights[some].square().sum(dim=1)).mean()
@@ -169,15 +181,27 @@ def slopes_on_negatives(
 ) -> Float[Tensor, "n m"]:
     r"""Return :math:`|\partial \ell_i / \partial s_{ij}|`: how hard each negative is pushed.
 
-    The weights that the loss gives, whatever its formula: InfoNCE's are its softmax's.
+    The weights that the loss gives, whatever its formula: InfoNCE's are its softmax's. A
+    loss that is no mean over anchors is taken as a whole, n times its derivative. Zero
+    where the loss has no gradient.
+
+    Args:
+        loss: whose weights.
+        ids: of anchors and candidates alike: equal ones are no negatives of each other.
+        pos: scores of the positives.
+        neg: scores of each anchor with every candidate.
+        keep: which candidates are negatives.
     """
-    scores = neg.detach().requires_grad_()
+    # Anchors along the axes: the candidates' columns are then the scores themselves.
+    axes = torch.eye(len(neg), dtype=neg.dtype, device=neg.device)
+    columns = neg.detach().T.clone().requires_grad_()
+    contrast = Contrast(axes, axes, columns, ids, ids)
     with torch.enable_grad():
-        values = loss.per_anchor_of(ids, pos.detach(), scores, keep)
-        (slopes,) = torch.autograd.grad(
-            values.sum(), scores, allow_unused=True, materialize_grads=True
-        )
-    return torch.where(keep, slopes.abs(), 0.0)
+        value = loss.mean_over_anchors(contrast, pos.detach(), axes, columns) * len(neg)
+    if not value.requires_grad:
+        return torch.zeros_like(neg)
+    (slopes,) = torch.autograd.grad(value, columns, allow_unused=True, materialize_grads=True)
+    return torch.where(keep, slopes.T.abs(), 0.0)
 
 
 def false_negative_mass(
@@ -194,6 +218,7 @@ def false_negative_mass(
     >>> false_negative_mass(torch.tensor([[0.0, 3.0, 1.0]]), labels[:1], labels).item()
     0.75
     """
+    weights = _largest_one(weights)
     total = weights.sum(dim=1)
     some = (total > 0) & (anchor_labels >= 0)
     own = anchor_labels[:, None] == candidate_labels
@@ -262,13 +287,22 @@ class Diagnosis:
     - ``false_negative_mass``: of the same weights, where there are labels;
     - ``gradient_ratio``: :func:`hard_to_easy` of the gradients' norms;
     - ``implied_radius``, ``mean_variance_gap``: at the loss's temperature;
-    - ``mi_infonce``, ``mi_dv``: bounds of :mod:`harness.information`, in nats, of the
+    - ``mi_infonce``, ``mi_dv``: estimates of :mod:`harness.information`, in nats, of the
       critic that is the score over the temperature;
     - ``mi_chi2``: :func:`chi2_information` of the scores;
-    - what the task's own :meth:`~harness.task.Task.diagnose` returns.
+    - what the task's own :meth:`~harness.task.Task.diagnose` returns, under other names.
 
     Losses that are no score losses have the first three alone. Views, dropout and what a
     task draws come from the ``probe`` stream, and the run's own state is left as it was.
+    What goes wrong is said in the log: no diagnostic is worth a cell.
+
+    Args:
+        task: loaded.
+        method: attached, on ``device``.
+        loss: None for ``untrained`` and references.
+        randomness: the cell's.
+        device: where the method is.
+        strict: raise what goes wrong, as the contract tests do.
     """
 
     def __init__(
@@ -278,52 +312,78 @@ class Diagnosis:
         loss: Loss | None,
         randomness: Randomness,
         device: torch.device,
+        *,
+        strict: bool = False,
     ) -> None:
         self.task, self.method, self.loss, self.randomness = task, method, loss, randomness
-        self.batch = to_device(task.held_out(), device)
-        if self.batch is not None:
-            with torch.no_grad(), randomness.seeded("probe"):
+        self.strict = strict
+        self.views: tuple[Any, Any] | None = None
+        with torch.no_grad(), randomness.seeded("probe"), self._said("the held-out batch"):
+            self.batch = to_device(task.held_out(), device)
+            if self.batch is not None:
                 self.views = task.views(self.batch.data)
 
     def __call__(self) -> dict[str, float]:
         """Return {name: value} of the networks and the loss as they are now."""
         modules = [*self.method.modules(), *(self.loss.modules() if self.loss else ())]
         modes = [(module, module.training) for module in modules]
+        found: dict[str, float] = {}
         try:
             with torch.no_grad(), self.randomness.seeded("probe", 1):
-                found = self._of_the_batch()
-            self.method.eval()
-            with torch.no_grad(), self.randomness.seeded("probe"):
-                encoder = ranks.alone(self.method.encoder)
-                found |= self.task.diagnose(encoder, self.method.head, self.loss)
+                if self.views is not None:
+                    with self._said("the held-out batch"):
+                        self._of_the_batch(*self.views, found)
+            for module in modules:
+                module.eval()
+            with torch.no_grad(), self.randomness.seeded("probe"), self._said("the task's own"):
+                found |= self._of_the_task(found)
         finally:
             for module, mode in modes:
                 module.training = mode
-        return {name: float(value) for name, value in found.items() if math.isfinite(value)}
+        return {name: float(value) for name, value in found.items() if abs(value) < LARGEST}
 
-    def _of_the_batch(self) -> dict[str, float]:
-        if self.batch is None:
-            return {}
+    def _of_the_batch(self, first: Any, second: Any, found: dict[str, float]) -> None:
+        """Add to ``found`` what is of the held-out batch."""
         self.method.train()
         encoder, head = ranks.alone(self.method.encoder), self.method.head
         with _buffers_put_back(encoder, head):
-            rows = [encoder(view) for view in self.views]
-            first, second = (head(own).double() for own in rows)
-        found = {
-            "alignment": alignment(first, second).item(),
-            "uniformity": uniformity(first).item(),
-            "effective_rank": effective_rank(rows[0].double()).item(),
-        }
+            rows = [encoder(view) for view in (first, second)]
+            a, b = (head(own).double() for own in rows)
+        found["alignment"] = alignment(a, b).item()
+        found["uniformity"] = uniformity(a).item()
+        found["effective_rank"] = effective_rank(rows[0].double()).item()
         if isinstance(self.loss, ScoreLoss):
-            found |= of_loss(self.loss, first, second, self.batch.ids, self.batch.labels)
-        return found
+            with self._said("the loss"):
+                found |= of_loss(self.loss, a, b, self.batch.ids, self.batch.labels)
+
+    def _of_the_task(self, found: Mapping[str, float]) -> Mapping[str, float]:
+        if type(self.task).diagnose is Task.diagnose:
+            return {}
+        own = self.task.diagnose(ranks.alone(self.method.encoder), self.method.head, self.loss)
+        twice = sorted(own.keys() & found.keys())
+        require(
+            not twice,
+            f"`diagnose` of {type(self.task).__name__} must give names of its own: got {twice}, "
+            "which every task has. Rename them.",
+        )
+        return own
+
+    @contextmanager
+    def _said(self, part: str) -> Iterator[None]:
+        """Say in the log what went wrong with ``part``, and go on."""
+        try:
+            yield
+        except Exception:
+            if self.strict:
+                raise
+            log.warning("no diagnostics of %s", part, exc_info=True)
 
 
 def of_loss(
     loss: ScoreLoss, first: Tensor, second: Tensor, ids: Tensor, labels: Tensor | None
 ) -> dict[str, float]:
     """Return what a score loss makes of two views' projections: see :class:`Diagnosis`."""
-    inverse = loss.inverse_temperature
+    scale = loss.score_scale()
     loss = deepcopy(loss).double().eval()  # Some keep state, by example.
     a, b = loss.embed(first), loss.embed(second)
     pos, neg, keep = (a * b).sum(dim=1), a @ b.T, ids[:, None] != ids
@@ -340,26 +400,45 @@ def of_loss(
     }
     if labels is not None:
         found["false_negative_mass"] = false_negative_mass(weights, labels, labels)
-    if inverse:
+    if scale:
         found |= {
-            "implied_radius": implied_radius(neg, keep, 1 / inverse),
-            "mean_variance_gap": mean_variance_gap(neg, keep, 1 / inverse),
-            "mi_infonce": information.infonce(pos * inverse, neg * inverse, keep),
-            "mi_dv": information.dv(pos * inverse, neg * inverse, keep),
+            "implied_radius": implied_radius(neg, keep, 1 / scale),
+            "mean_variance_gap": mean_variance_gap(neg, keep, 1 / scale),
+            "mi_infonce": information.infonce(pos * scale, neg * scale, keep),
+            "mi_dv": information.dv(pos * scale, neg * scale, keep),
         }
     return {name: value.item() for name, value in found.items()}
 
 
 @contextmanager
 def _buffers_put_back(*modules: nn.Module) -> Iterator[None]:
-    """Leave BatchNorm's running statistics, and any other buffer, as they were."""
-    buffers = list(chain.from_iterable(module.buffers() for module in modules))
-    before = [buffer.clone() for buffer in buffers]
+    """Leave BatchNorm's running statistics, and any other buffer, as they were.
+
+    Those that a module assigns anew, or makes in its first step, too.
+    """
+    own = [inner for module in modules for inner in module.modules()]
+    held = [(inner, dict(inner._buffers)) for inner in own]
+    before = [{name: _copy(buffer) for name, buffer in named.items()} for _, named in held]
     try:
         yield
     finally:
-        for buffer, value in zip(buffers, before, strict=True):
-            buffer.copy_(value)
+        for (inner, named), values in zip(held, before, strict=True):
+            inner._buffers.clear()
+            inner._buffers.update(named)
+            for name, value in values.items():
+                buffer = named[name]
+                if buffer is not None and value is not None and not torch.equal(buffer, value):
+                    buffer.copy_(value)
+
+
+def _copy(buffer: Tensor | None) -> Tensor | None:
+    return None if buffer is None else buffer.clone()
+
+
+def _largest_one(weights: Tensor) -> Tensor:
+    """Return each row times a number, so that squares of tiny weights do not vanish."""
+    top = weights.amax(dim=1, keepdim=True)
+    return weights / torch.where(top > 0, top, 1.0)
 
 
 def _unit(rows: Tensor) -> Tensor:

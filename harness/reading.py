@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from harness import search
-from harness.cells import UNTRAINED, Spec
+from harness.cells import UNTRAINED, Spec, is_trained
 from harness.errors import InputError, require_number, unknown
 
 EXAMPLES = {
@@ -72,8 +72,10 @@ def table_of(group: str, value: Any, wrong: Mistakes) -> dict[Spec, Mapping[str,
         )
         return {}
     found = dict(value) if tabled else {spec: {} for spec in value}
-    if group == "losses" and found.pop(UNTRAINED, None):
-        wrong.add(f"`losses.{UNTRAINED}` has no settings: it is the encoder before any step.")
+    # References are included too, of each task its own.
+    for name in [name for name in found if group == "losses" and not is_trained(name)]:
+        if found.pop(name):
+            wrong.add(f"`losses.{name}` has no settings: it is an encoder as it is.")
     if not found:
         extra = f" ({UNTRAINED!r} is always included)" if group == "losses" else ""
         wrong.add(f"`{group}` must name at least one of the {group}{extra}: got none.")

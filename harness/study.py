@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from harness import search
 from harness.cells import FIXED, TUNED, UNTRAINED, Cell, Planned, Spec
-from harness.errors import InputError, require_number, unknown
+from harness.errors import InputError, require, require_number, unknown
 from harness.methods.base import misfit
 from harness.plugins import build, canonical, parse, settings, with_settings
 from harness.reading import Mistakes, Tuning, seeds_of, table_of, tuning_of
@@ -280,7 +280,7 @@ class Study:
             chosen.setdefault("tuning", None)
         kept = replace(self, **({"baseline": None, "steps": None} | chosen))
         labels = [entry.label for entry in kept.entries]
-        if kept.baseline is None and self.baseline in (*labels, UNTRAINED):
+        if kept.baseline is None and self.baseline in (*labels, *kept._all_as_they_are()):
             kept = replace(kept, baseline=self.baseline, steps=None)
         return kept
 
@@ -301,7 +301,7 @@ class Study:
             InputError: where there is none.
         """
         labels = [entry.label for entry in self.entries]
-        if loss in (*labels, UNTRAINED):
+        if loss in (*labels, *self._all_as_they_are()):
             return loss
         spec = canonical("losses", str(loss).removesuffix(TUNED))
         for label in (spec, spec + TUNED):
@@ -357,6 +357,9 @@ class Study:
             for method, name in product(self.all_methods, _as_they_are(task)):
                 found.append(Planned(Cell(task, method, name, seed), name))
         return found
+
+    def _all_as_they_are(self) -> set[str]:
+        return {name for task in self.tasks for name in _as_they_are(task)}
 
     def _seeds(self) -> tuple[int, ...]:
         assert isinstance(self.seeds, tuple)
@@ -415,7 +418,13 @@ def _entry(spec: Spec, table: Table, methods: tuple[Spec, ...]) -> Entry:
 @cache
 def _as_they_are(task: Spec) -> tuple[str, ...]:
     """Return what stands in place of a loss in the rows of encoders that are not trained."""
-    return UNTRAINED, *(FIXED + name for name in build("tasks", task).references)
+    references = build("tasks", task).references
+    require(
+        isinstance(references, tuple)
+        and all(isinstance(name, str) and name for name in references),
+        f"`references` of {task} must be a tuple of names: got {references!r}.",
+    )
+    return UNTRAINED, *(FIXED + name for name in references)
 
 
 def _without_steps(task: Spec) -> Spec:

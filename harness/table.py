@@ -136,7 +136,7 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     table.attrs["notes"] = notes
     # The task column leaves defaults out; curves against a setting need its value.
     table.attrs["task_settings"] = {
-        found.place.task: found.record.settings["task"] for found in chosen.values()
+        found.place.task: found.record.settings.get("task", {}) for found in chosen.values()
     }
     return table
 

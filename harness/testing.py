@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from harness import plugins
 from harness.checkpoints import Checkpoints, Stopped
 from harness.contrast import PAIRINGS, Contrast, both_views
-from harness.diagnostics import Diagnosis
+from harness.diagnostics import Diagnosis, of_loss
 from harness.digests import Digest
 from harness.errors import InputError
 from harness.losses.base import Loss, ScoreLoss
@@ -262,6 +262,19 @@ def check_score_loss_ignores_rotation_and_scale(spec: str) -> None:
     _assert_close(first, second, "rotation or scale changed the value")
 
 
+def check_loss_is_diagnosed(spec: str) -> None:
+    """Its weights on negatives are numbers, and being asked for them changes nothing."""
+    loss = _loss(spec)
+    if not isinstance(loss, ScoreLoss):
+        return
+    first, second = (rows.detach() for rows in _projections(12))
+    before = _digest(dict(loss.state_dict()))
+    found = of_loss(loss, first, second, torch.arange(12), torch.arange(12) % 3)
+    assert 1 <= found["effective_negatives"] <= 11, found
+    assert 0 <= found["false_negative_mass"] <= 1, found
+    assert before == _digest(dict(loss.state_dict())), "the loss's state was changed"
+
+
 LOSS_CHECKS = (
     check_loss_spec_round_trips,
     check_loss_needs_are_known,
@@ -278,6 +291,7 @@ LOSS_CHECKS = (
     check_sum_loss_is_its_per_anchor,
     check_score_loss_ignores_blocks,
     check_score_loss_ignores_rotation_and_scale,
+    check_loss_is_diagnosed,
 )
 
 
@@ -428,7 +442,8 @@ def check_task_diagnosis_changes_nothing(spec: str) -> None:
     task, loss = _loaded_task(spec), plugins.build("losses", "infonce")
     method = _task_method(task).train()
     before = _digest((dict(method.state_dict()), torch.get_rng_state()))
-    found = [Diagnosis(task, method, loss, _RANDOMNESS, torch.device("cpu"))() for _ in range(2)]
+    cpu = torch.device("cpu")
+    found = [Diagnosis(task, method, loss, _RANDOMNESS, cpu, strict=True)() for _ in range(2)]
     assert found[0] == found[1], f"two diagnoses of the same weights differ: {found}"
     assert all(module.training for module in method.modules()), "the mode was changed"
     after = _digest((dict(method.state_dict()), torch.get_rng_state()))
@@ -443,13 +458,18 @@ def check_task_diagnosis_changes_nothing(spec: str) -> None:
 def check_task_references_are_scored(spec: str) -> None:
     """Each of the references is an encoder that has the metrics that others have."""
     task = _loaded_task(spec)
+    assert isinstance(task.references, tuple), "`references` must be a tuple of names"
     method = _task_method(task)
     for split in SPLITS if task.references else ():
         metrics = list(evaluate(task, method, split, _RANDOMNESS))
         for name in task.references:
-            method.encoder = task.reference(name)
-            scores = evaluate(task, method, split, _RANDOMNESS)
-            assert list(scores) == metrics, f"{name!r} has the metrics {list(scores)}"
+            twice = []
+            for _ in range(2):
+                with _RANDOMNESS.seeded("init"):
+                    method.encoder = task.reference(name)
+                twice.append(evaluate(task, method, split, _RANDOMNESS))
+            assert list(twice[0]) == metrics, f"{name!r} has the metrics {list(twice[0])}"
+            assert twice[0] == twice[1], f"{name!r} made anew has other scores"
         method = _task_method(task)
 
 
@@ -458,7 +478,8 @@ def check_task_training_beats_untrained(spec: str) -> None:
     main = []
     for loss in (None, plugins.build("losses", "infonce")):
         task: Task = plugins.build("tasks", spec)
-        outcome = fit(task, plugins.build("methods", "siamese"), loss, _RANDOMNESS)
+        method = plugins.build("methods", "siamese")
+        outcome = fit(task, method, loss, _RANDOMNESS, splits=("validation",))
         main.append(next(iter(outcome.scores["validation"].values())))
     assert main[1] > main[0], f"trained {main[1]:.2f}, untrained {main[0]:.2f}"
 

@@ -80,7 +80,7 @@ def fit(
     splits: Sequence[str] = SPLITS,
     probes: int = 0,
     checkpoints: Checkpoints | None = None,
-    reference: str = "",
+    reference: str | None = None,
 ) -> Outcome:
     """Train ``method`` on ``task`` with ``loss``, then evaluate its encoder on ``splits``.
 
@@ -111,13 +111,15 @@ def fit(
     with randomness.seeded("init"):
         method.attach(ranks.spread(task.encoder()), task.head(), pairing=pairing)
     outcome.start_digest = _start_digest(task, method)
-    if reference:  # After the digest: it shares the others' splits and data.
+    if reference is not None:  # After the digest: it shares the others' splits and data.
+        known = ", ".join(task.references) or "none"
         require(
             reference in task.references,
-            f"`reference` must be one of {task.references or 'none'} of this task: got "
-            f"{reference!r}.",
+            f"A reference must be one of {type(task).__name__}'s, which has {known}: got "
+            f"{reference!r}. Name a loss, `untrained`, or one of these behind `fixed:`.",
         )
-        method.encoder, method.head = task.reference(reference), nn.Identity()
+        with randomness.seeded("init"):
+            method.encoder, method.head = task.reference(reference), nn.Identity()
     method.to(device)
     loss = None if loss is None else loss.to(device)
     diagnose = Diagnosis(task, method, loss, randomness, device)
@@ -164,7 +166,7 @@ def train(
     ranks.require_same(outcome.steps, outcome.seen_digest)
     if not outcome.diagnostics:
         started = time.perf_counter()
-        outcome.diagnostics.append((0, diagnose()))
+        outcome.diagnostics.append((outcome.steps, diagnose()))
         outcome.evaluate_seconds += time.perf_counter() - started
     stride = math.ceil(steps / CURVE_POINTS)
     method.train()

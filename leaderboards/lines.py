@@ -288,24 +288,26 @@ def _line(loss: str, look: Style, x: Sequence[float], y: Iterable[float]) -> Plo
 def _band(
     loss: str, look: Style, x: Sequence[float], low: Sequence[float], high: Sequence[float]
 ) -> list[Plot]:
-    """Return the band of a line; none where fewer than two points have an interval."""
-    ends = [each for each in zip(x, low, high, strict=True) if not math.isnan(each[1])]
-    if len(ends) < 2:
-        return []
+    """Return the band of a line, broken where a point has no interval."""
+    known: list[list[tuple[float, float, float]]] = [[]]
+    for each in zip(x, low, high, strict=True):
+        known = [*known, []] if math.isnan(each[1]) else [*known[:-1], [*known[-1], each]]
+    return [_filled(loss, look, ends) for ends in known if len(ends) > 1]
+
+
+def _filled(loss: str, look: Style, ends: list[tuple[float, float, float]]) -> Plot:
     back = ends[::-1]
-    return [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "meta": plain(loss),
-            "x": [at for at, _, _ in (*ends, *back)],
-            "y": numbers([*(high for _, _, high in ends), *(low for _, low, _ in back)]),
-            "fill": "toself",
-            "fillcolor": faint(look.colour, 0.13),
-            "line": {"width": 0},
-            "hoverinfo": "skip",
-        }
-    ]
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "meta": plain(loss),
+        "x": [at for at, _, _ in (*ends, *back)],
+        "y": numbers([*(high for _, _, high in ends), *(low for _, low, _ in back)]),
+        "fill": "toself",
+        "fillcolor": faint(look.colour, 0.13),
+        "line": {"width": 0},
+        "hoverinfo": "skip",
+    }
 
 
 def _layout(height: int, x: str, y: str = "") -> Plot:

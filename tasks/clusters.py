@@ -149,7 +149,11 @@ class Clusters(Task):
         require_choice("network", network, NETWORKS)
         require_number("width", width, at_least=1, whole=True)
         require_number("imbalance", imbalance, at_least=1, at_most=1000)
-        require_number("examples", examples, at_least=1, whole=True)
+        require_number("examples", examples, at_least=1, at_most=10_000, whole=True)
+        require(
+            batch_size != 1,
+            "`batch_size` must be 0, for all, or 2 at least, for a negative: got 1.",
+        )
         require_number("jitter", jitter, above=0, at_most=0.9)
         require_number("beta", beta, above=0, at_most=100)
         self.dimension = dimension

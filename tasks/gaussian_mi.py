@@ -62,8 +62,9 @@ class GaussianMI(Task):
 
     Diagnostics, of up to 32 fresh batches of ``batch_size`` pairs, with the loss's critic:
 
-    - ``mi_infonce``, ``mi_dv``, ``mi_nwj``, ``mi_smile``, ``mi_tight_kl``, ``mi_chi2`` and
-      ``mi_chi2_per_anchor``: means of the estimators of :mod:`harness.information`;
+    - ``estimate_infonce``, ``estimate_dv``, ``estimate_nwj``, ``estimate_smile``,
+      ``estimate_tight_kl``, ``estimate_chi2`` and ``estimate_chi2_per_anchor``: means of the
+      estimators of :mod:`harness.information`;
     - ``mi_estimate``, ``mi_bias``, ``mi_std``: of the loss's own estimator the mean, the mean
       less I, and the deviation over batches. A loss that names none has InfoNCE's. The
       chi-squared information, (e^{2I} - 1) / 2 here, is turned into nats by that formula;
@@ -72,10 +73,10 @@ class GaussianMI(Task):
     Untrained networks and the oracle have no loss: their dot product stands for the log
     density ratio, from which each estimator gets the critic that is best for it (one
     more for NWJ, the exponential for chi-squared), and there is each one's deviation over
-    batches too, as ``mi_dv_std``.
+    batches too, as ``estimate_dv_std``.
 
     Args:
-        information: I, in nats, above 0 to 4 ``dimension``.
+        information: I, in nats, .01 to 4 ``dimension``.
         dimension: d.
         cubic: whether y is cubed, coordinate by coordinate, which leaves I as it is.
         width: of the representation, at least ``dimension`` + 2.
@@ -140,7 +141,7 @@ class GaussianMI(Task):
         )
         require_number("dimension", dimension, at_least=1, whole=True)
         # Beyond, float32 tells y from x by its last digits.
-        require_number("information", information, above=0, at_most=4 * dimension)
+        require_number("information", information, at_least=0.01, at_most=4 * dimension)
         require_number("width", width, at_least=1, whole=True)
         require(
             width >= dimension + 2,
@@ -148,7 +149,7 @@ class GaussianMI(Task):
             f"got {width} for {dimension}. Raise `width`.",
         )
         require_number("hidden", hidden, at_least=1, whole=True)
-        require_number("pairs", pairs, at_least=2, whole=True)
+        require_number("pairs", pairs, at_least=2, at_most=2**24, whole=True)
         require_number("scored", scored, at_least=2, at_most=2**14, whole=True)
         require_number("batch_size", batch_size, at_least=2, at_most=2**13, whole=True)
         self.information = information
@@ -218,7 +219,7 @@ class GaussianMI(Task):
         """Return the first pairs of validation, ``batch_size`` of them where there are so many."""
         index = torch.arange(min(self.batch_size, self.scored))
         pairs = Pairs(self._validation.x[index], self._validation.y[index])
-        return Batch(pairs, index)
+        return Batch(pairs, index + self.pairs)
 
     def diagnose(
         self, encoder: nn.Module, head: nn.Module, loss: nn.Module | None
@@ -226,22 +227,22 @@ class GaussianMI(Task):
         """Return what the estimators make of fresh batches of ``batch_size`` pairs."""
         size = min(self.batch_size, self.pairs)
         found = {"mi_true": self.information, "mi_cap": math.log(size)}
-        inverse = loss.inverse_temperature if isinstance(loss, ScoreLoss) else None
-        if loss is not None and not inverse:
+        scale = loss.score_scale() if isinstance(loss, ScoreLoss) else None
+        if loss is not None and not scale:
             return found
         batches = max(2, min(BATCHES, SCORES // size**2))
         pairs = draw(batches * size, self.dimension, self.information, cubic=self.cubic)
         sides = [head(encoder(side)) for side in self._sides(encoder, pairs)]
-        if isinstance(loss, ScoreLoss) and inverse:
-            sides = [loss.embed(rows.float()) * math.sqrt(inverse) for rows in sides]
+        if isinstance(loss, ScoreLoss) and scale:
+            sides = [loss.embed(rows.float()) * math.sqrt(scale) for rows in sides]
         x, y = (rows.double().reshape(batches, size, -1) for rows in sides)
         estimates = [
             _estimates(a @ b.T, calibrated=loss is None) for a, b in zip(x, y, strict=True)
         ]
         table = {name: torch.stack([row[name] for row in estimates]) for name in estimates[0]}
-        found |= {f"mi_{name}": values.mean().item() for name, values in table.items()}
+        found |= {f"estimate_{name}": values.mean().item() for name, values in table.items()}
         if loss is None:
-            return found | {f"mi_{name}_std": v.std().item() for name, v in table.items()}
+            return found | {f"estimate_{name}_std": v.std().item() for name, v in table.items()}
         name = getattr(loss, "estimator", "infonce")
         own = nats_of_chi2(table[name]) if name.startswith("chi2") else table[name]
         estimate = own.mean().item()

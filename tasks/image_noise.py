@@ -100,6 +100,10 @@ def require_enough(
         f"{1 / len(members):.4g}, and below 1: got {share!r}. Leave it out for the data's own "
         "share.",
     )
+    require(
+        not share or sum(counts) >= 3,
+        f"`batch_size` must be 3 at least for `false_negatives={share!r}`. Raise it.",
+    )
     fewest, most = min(len(part) for part in members), max(counts, default=0)
     require(
         most <= fewest,

@@ -288,7 +288,7 @@ class Nodes(Task):
     def held_out(self) -> Batch:
         """Return the first division's validation nodes, with their classes: some, of many."""
         nodes = torch.from_numpy(np.sort(self._divisions[0]["validation"]))
-        nodes = nodes[:: -(-len(nodes) // HELD_OUT)]
+        nodes = nodes[:: -(-len(nodes) // HELD_OUT)].contiguous()
         return Batch(nodes, nodes, torch.from_numpy(self._classes[nodes.numpy()]))
 
     def encoder(self) -> nn.Module:

@@ -258,7 +258,8 @@ class Sentences(Task):
             if len(row) <= self.length
         ]
         chosen = short[:: -(-len(short) // HELD_OUT)] if short else []
-        return Batch(pad(chosen, self._padding), torch.arange(len(chosen))) if chosen else None
+        ids = torch.arange(len(chosen)) + self.train_size()
+        return Batch(pad(chosen, self._padding), ids) if chosen else None
 
     def save(self, encoder: nn.Module, folder: Path) -> None:
         """Write the encoder as a folder that ``SentenceTransformer`` loads.

@@ -198,9 +198,10 @@ def critic_rows(loss: nn.Module | None, projections: Tensor) -> Tensor | None:
     The critic is what the loss exponentiates: cosines over the temperature, or plain dot
     products. None where a loss has no such thing; there is no risk to speak of then.
     """
-    if not isinstance(loss, ScoreLoss) or loss.inverse_temperature is None:
+    scale = loss.score_scale() if isinstance(loss, ScoreLoss) else None
+    if not isinstance(loss, ScoreLoss) or scale is None:
         return None
-    rows: Tensor = loss.embed(projections.double()) * loss.inverse_temperature**0.5
+    rows: Tensor = loss.embed(projections.double()) * scale**0.5
     return rows
 
 
@@ -319,7 +320,7 @@ class RegressionTask(Task):
     def check_sizes(self) -> None:
         """Raise where a setting that both tasks have breaks its rule."""
         require_number("dimension", self.dimension, at_least=2, whole=True)
-        require_number("samples", self.samples, at_least=2, whole=True)
+        require_number("samples", self.samples, at_least=2, at_most=10**6, whole=True)
         require_number("width", self.width, at_least=0, whole=True)
         require_number("representation", self.representation, at_least=1, whole=True)
 
@@ -353,7 +354,7 @@ class RegressionTask(Task):
     def held_out(self) -> Batch:
         """Return validation rows that are scored, without labels."""
         rows = self._scored["validation"][0][:512]
-        return Batch(rows, torch.arange(len(rows)))
+        return Batch(rows, torch.arange(len(rows)) + self.train_size())
 
     def encoder(self) -> nn.Module:
         """Return Linear - ReLU - Linear, or with ``width`` 0 a linear map."""

@@ -113,7 +113,7 @@ class SufficiencyTopics(Task):
             warmup=warmup,
         )
         require_number("topics", topics, at_least=2, whole=True)
-        require_number("words", words, at_least=4 * topics, whole=True)
+        require_number("words", words, at_least=4 * topics, at_most=4000, whole=True)
         require_number("spread", spread, above=0, at_most=5)
         require_number("documents", documents, at_least=2, whole=True)
         self.topics = topics
@@ -169,7 +169,7 @@ class SufficiencyTopics(Task):
     def held_out(self) -> Batch:
         """Return further documents with their topics."""
         words, topics = self._held_out
-        return Batch(words, torch.arange(len(words)), topics)
+        return Batch(words, torch.arange(len(words)) + self.train_size(), topics)
 
     def views(self, data: Tensor) -> tuple[Tensor, Tensor]:
         """Return one word of each document, and again one of both."""

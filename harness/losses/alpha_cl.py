@@ -36,7 +36,6 @@ class AlphaCL(SumLoss):
     """
 
     detached = True
-    inverse_temperature = None  # Its temperature is of the weights, and no score's.
 
     def __init__(self, *, temperature: float = 0.5, p: float = 2.0) -> None:
         super().__init__()
@@ -44,6 +43,9 @@ class AlphaCL(SumLoss):
         require_number("p", p, above=0, at_most=16)
         self.temperature = temperature
         self.p = p
+
+    def score_scale(self) -> None:
+        """Return None: the temperature is of the weights, and no score's."""
 
     def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
         """Return the log of the weight times (s + 2), and that of the weight."""

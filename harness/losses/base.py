@@ -1,5 +1,6 @@
 """What every loss is, and score losses."""
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
@@ -42,15 +43,16 @@ class Loss(nn.Module, ABC):
     def __init__(self) -> None:
         super().__init__()
 
-    @property
-    def inverse_temperature(self) -> float | None:
-        """What scores are multiplied by before they are exponentiated, as they are now.
+    def score_scale(self) -> float | None:
+        """Return what scores are multiplied by before they are exponentiated, as it is now.
 
-        Diagnostics read it. One over ``temperature``, where the loss has such a number;
-        None where no one number is.
+        Diagnostics ask. One over ``temperature``, where the loss has such a number and
+        learns nothing; None where no one number is. Override it where one is learned.
         """
-        temperature = getattr(self, "temperature", None)
-        return 1 / temperature if isinstance(temperature, int | float) and temperature else None
+        temperature: Any = getattr(self, "temperature", None)
+        if type(temperature) not in (int, float) or list(self.parameters()):
+            return None
+        return 1 / float(temperature) if 0 < float(temperature) < math.inf else None
 
     @abstractmethod
     def forward(self, contrast: Contrast) -> Float[Tensor, ""]:

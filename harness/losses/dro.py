@@ -73,8 +73,7 @@ class KLDRO(SumLoss):
         """Return the dual of the worst case, less the positive's score."""
         return self._tau() * (self.radius + sums[0] - count.log()) - pos
 
-    @property
-    def inverse_temperature(self) -> float:
+    def score_scale(self) -> float:
         """Return one over tau, as learned so far."""
         return 1 / self._tau().item()
 

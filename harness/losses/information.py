@@ -19,14 +19,16 @@ WIDEST = 1e9
 class _DotProducts(ScoreLoss):
     """A score loss whose critic is the dot product of two projections, of any length."""
 
-    inverse_temperature = 1.0
-
     estimator = "infonce"
     """Which of :data:`harness.information.ESTIMATORS` goes with such scores."""
 
     def embed(self, rows: Tensor) -> Tensor:
         """Return the rows as they are."""
         return rows
+
+    def score_scale(self) -> float:
+        """Return 1: dot products are exponentiated as they are."""
+        return 1.0
 
 
 class KLInformation(_DotProducts, SumLoss):

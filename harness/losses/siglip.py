@@ -59,8 +59,7 @@ class SigLIP(SumLoss):
         del count
         return softplus(-self._logits(pos)) + sums[0]
 
-    @property
-    def inverse_temperature(self) -> float:
+    def score_scale(self) -> float:
         """Return t, as learned so far."""
         return self.log_scale.exp().item()
 

@@ -214,7 +214,6 @@ class ISogCLR(_Remembering):
     """
 
     detached = True
-    inverse_temperature = None  # Each example has its own.
     _names = ("log_u", "tau", "step")
 
     def __init__(
@@ -243,6 +242,9 @@ class ISogCLR(_Remembering):
         self.momentum = momentum
         self.low = low
         self.high = high
+
+    def score_scale(self) -> None:
+        """Return None: each example has a temperature of its own."""
 
     def _fresh(self, name: str) -> float:
         return {"log_u": torch.nan, "tau": self.temperature, "step": 0.0}[name]
