@@ -187,7 +187,7 @@ def slopes_on_negatives(
 
     Args:
         loss: whose weights.
-        ids: of anchors and candidates alike: equal ones are no negatives of each other.
+        ids: of the anchors.
         pos: scores of the positives.
         neg: scores of each anchor with every candidate.
         keep: which candidates are negatives.
@@ -195,7 +195,8 @@ def slopes_on_negatives(
     # Anchors along the axes: the candidates' columns are then the scores themselves.
     axes = torch.eye(len(neg), dtype=neg.dtype, device=neg.device)
     columns = neg.detach().T.clone().requires_grad_()
-    contrast = Contrast(axes, axes, columns, ids, ids)
+    others = ids.new_full((len(columns),), -1)
+    contrast = Contrast(axes, axes, columns, ids, others, exclude=~keep)
     with torch.enable_grad():
         value = loss.mean_over_anchors(contrast, pos.detach(), axes, columns) * len(neg)
     if not value.requires_grad:

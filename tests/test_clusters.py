@@ -245,7 +245,7 @@ def test_jobs_of_a_queueing_system(
     monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
     monkeypatch.setenv("JOBS", str(jobs))
     monkeypatch.setattr(dask_engine, "UPKEEP", 1.0)
-    slurm = {"cores": 1, "memory": "1GB", "interface": "lo", "walltime": "01:00:00"}
+    slurm: dict[str, Any] = {"cores": 1, "memory": "1GB", "interface": "lo", "walltime": "01:00:00"}
     slurm |= {"scheduler-options": {"dashboard_address": "127.0.0.1:0"}}
 
     def kill(event: Event) -> None:
@@ -253,7 +253,8 @@ def test_jobs_of_a_queueing_system(
         os.killpg(os.getpgid(worker.pid), signal.SIGKILL)
 
     import_module("dask_jobqueue")  # Its defaults come first, and what is set on top of them.
-    settings = {"jobqueue.slurm": slurm, "distributed.deploy.lost-worker-timeout": "1s"}
+    settings = {f"jobqueue.slurm.{name}": value for name, value in slurm.items()}
+    settings |= {"distributed.deploy.lost-worker-timeout": "1s"}
     with dask.config.set(settings):
         engine = Dask(cluster="slurm", jobs=1)
         summary = run(ONE, tmp_path / "run", engine=engine, listen=once("step", kill))
