@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -281,6 +282,16 @@ def rate_at(step: int, *, steps: int, warmup: float, schedule: str) -> float:
 def projection_head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     """Return SimCLR's head, Linear - ReLU - Linear (arXiv 2002.05709)."""
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+
+
+def device_of(encoder: nn.Module) -> torch.device:
+    """Return where an encoder's weights or buffers are: the CPU, where it has none.
+
+    >>> device_of(nn.Identity())
+    device(type='cpu')
+    """
+    held = next(chain(encoder.parameters(), encoder.buffers()), None)
+    return torch.device("cpu") if held is None else held.device
 
 
 def to_device(value: Any, device: torch.device) -> Any:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
@@ -289,10 +290,9 @@ def _band(
     loss: str, look: Style, x: Sequence[float], low: Sequence[float], high: Sequence[float]
 ) -> list[Plot]:
     """Return the band of a line, broken where a point has no interval."""
-    known: list[list[tuple[float, float, float]]] = [[]]
-    for each in zip(x, low, high, strict=True):
-        known = [*known, []] if math.isnan(each[1]) else [*known[:-1], [*known[-1], each]]
-    return [_filled(loss, look, ends) for ends in known if len(ends) > 1]
+    points = zip(x, low, high, strict=True)
+    runs = [(known, [*run]) for known, run in groupby(points, lambda p: not math.isnan(p[1]))]
+    return [_filled(loss, look, ends) for known, ends in runs if known and len(ends) > 1]
 
 
 def _filled(loss: str, look: Style, ends: list[tuple[float, float, float]]) -> Plot:

@@ -1,7 +1,6 @@
 """Clusters whose right map is known: does a contrastive loss keep them whole?"""
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
 
 import numpy as np
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from harness.errors import require, require_choice, require_number
 from harness.randomness import Randomness
-from harness.task import Batch, Task
+from harness.task import Batch, Task, device_of
 from tasks.cluster_enumeration import PAIRS, style_pairs
 from tasks.cluster_loss import (
     joint_masses,
@@ -263,7 +262,7 @@ class Clusters(Task):
 
     def _map(self, encoder: nn.Module, part: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the vertices of a split's natural images, and of their augmentations."""
-        device = next(chain(encoder.parameters(), encoder.buffers())).device
+        device = device_of(encoder)
         first, second = (
             vertex_numbers(encoder(view.to(device)).cpu().numpy())
             for view in self.views(self._images[part])

@@ -14,7 +14,7 @@ from harness.errors import require, require_number
 from harness.information import ESTIMATORS
 from harness.losses.base import ScoreLoss
 from harness.randomness import Randomness
-from harness.task import Batch, Task, to_device
+from harness.task import Batch, Task, device_of, to_device
 
 SCALES = (-6.0, 6.0)
 """Powers of 2 between which the evaluation looks for the critic's scale, over its deviation."""
@@ -253,8 +253,7 @@ class GaussianMI(Task):
         }
 
     def _sides(self, encoder: nn.Module, pairs: Pairs) -> tuple[Side, Side]:
-        device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
-        moved: Pairs = to_device(pairs, device)
+        moved: Pairs = to_device(pairs, device_of(encoder))
         return self.views(moved)
 
     def _critics(self, encoder: nn.Module, pairs: Pairs) -> dict[str, Tensor]:

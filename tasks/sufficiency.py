@@ -15,10 +15,10 @@ References:
     Lin & Mei 2025, arXiv 2503.17538.
 """
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,11 +28,14 @@ from scipy.special import gammaln, ive, logsumexp, xlogy
 from torch import Tensor, nn
 
 from harness.errors import require_choice, require_number
+from harness.information import ESTIMATORS
 from harness.losses.base import ScoreLoss
 from harness.randomness import Randomness
-from harness.task import Batch, Task
+from harness.task import Batch, Task, device_of
 
 DIVERGENCES = ("kl", "chi2")
+ESTIMATED = {"kl": "tight_kl", "chi2": "chi2_per_anchor"}
+"""Which estimator of :mod:`harness.information` is minus a divergence's risk."""
 
 LABELLED = (150, 500, 1000, 5000, 20000)
 """How many labelled rows a linear fit gets: the paper's."""
@@ -253,14 +256,10 @@ def estimated_risk(
     kl's is too low by about the variance of e^S / E e^S over 2 n, so its gap is too small.
     """
     require_choice("divergence", divergence, DIVERGENCES)
-    scores, others = first @ second.T, len(first) - 1
-    matched, own = scores.diagonal(), torch.eye(len(first), dtype=torch.bool, device=first.device)
-    if divergence == "kl":
-        log_mean = scores.masked_fill(own, -torch.inf).logsumexp(dim=1) - math.log(others)
-        return float((log_mean - matched).mean())
-    mean = scores.masked_fill(own, 0).sum(dim=1) / others
-    squares = (scores - mean[:, None]).masked_fill(own, 0).square().sum(dim=1)
-    return float((mean + squares / (2 * (others - 1)) - matched).mean())
+    scores = first @ second.T
+    others = ~torch.eye(len(first), dtype=torch.bool, device=first.device)
+    estimate = ESTIMATORS[ESTIMATED[divergence]]
+    return -float(estimate(scores.diagonal(), scores, others))
 
 
 # Linear regression on frozen representations
@@ -299,11 +298,29 @@ class RegressionTask(Task):
     pairing = "cross_view"
     references = ("direct", "oracle")
 
-    dimension: int
-    relevant: int
-    samples: int
-    width: int
-    representation: int
+    def __init__(
+        self,
+        *,
+        dimension: int,
+        relevant: int,
+        samples: int,
+        noise: float,
+        width: int,
+        representation: int,
+        **common: Any,
+    ) -> None:
+        super().__init__(**common)
+        require_number("dimension", dimension, at_least=2, whole=True)
+        require_number("samples", samples, at_least=2, at_most=10**6, whole=True)
+        require_number("width", width, at_least=0, whole=True)
+        require_number("representation", representation, at_least=1, whole=True)
+        require_number("noise", noise, above=0)
+        self.dimension = dimension
+        self.relevant = relevant
+        self.samples = samples
+        self.noise = noise
+        self.width = width
+        self.representation = representation
 
     @abstractmethod
     def draw(self, count: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
@@ -316,13 +333,6 @@ class RegressionTask(Task):
     @abstractmethod
     def informations(self) -> dict[str, float]:
         """Return {divergence: I_f of two views}."""
-
-    def check_sizes(self) -> None:
-        """Raise where a setting that both tasks have breaks its rule."""
-        require_number("dimension", self.dimension, at_least=2, whole=True)
-        require_number("samples", self.samples, at_least=2, at_most=10**6, whole=True)
-        require_number("width", self.width, at_least=0, whole=True)
-        require_number("representation", self.representation, at_least=1, whole=True)
 
     def load(self, randomness: Randomness) -> None:
         """Draw the training rows; labelled rows and rows to score for both splits."""
@@ -406,7 +416,7 @@ class RegressionTask(Task):
             for m, excess in self.excess_risks(encoder, "validation").items()
         }
         pairs = self.views(self._scored["validation"][0][:PAIRS])
-        device = _device(encoder)
+        device = device_of(encoder)
         first, second = (critic_rows(loss, head(encoder(view.to(device)))) for view in pairs)
         if first is None or second is None:
             return found
@@ -430,11 +440,5 @@ class _Columns(nn.Module):
 
 
 def _represent(encoder: nn.Module, rows: Tensor) -> np.ndarray:
-    represented: np.ndarray = encoder(rows.to(_device(encoder))).double().cpu().numpy()
+    represented: np.ndarray = encoder(rows.to(device_of(encoder))).double().cpu().numpy()
     return represented
-
-
-def _device(encoder: nn.Module) -> torch.device:
-    """Return where an encoder's weights are; a reference may have none."""
-    weights = next(encoder.parameters(), None)
-    return torch.device("cpu") if weights is None else weights.device

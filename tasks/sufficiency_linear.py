@@ -71,6 +71,12 @@ class SufficiencyLinear(RegressionTask):
         warmup: float = 0.0,
     ) -> None:
         super().__init__(
+            dimension=dimension,
+            relevant=relevant,
+            samples=samples,
+            noise=noise,
+            width=width,
+            representation=representation,
             steps=steps,
             epochs=epochs,
             batch_size=batch_size,
@@ -80,15 +86,7 @@ class SufficiencyLinear(RegressionTask):
             schedule=schedule,
             warmup=warmup,
         )
-        self.dimension = dimension
-        self.relevant = relevant
-        self.samples = samples
-        self.noise = noise
-        self.width = width
-        self.representation = representation
-        self.check_sizes()
         require_number("relevant", relevant, at_least=1, at_most=dimension, whole=True)
-        require_number("noise", noise, above=0)
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Return rows of N(0, I)."""

@@ -80,6 +80,12 @@ class SufficiencyVMF(RegressionTask):
         warmup: float = 0.0,
     ) -> None:
         super().__init__(
+            dimension=dimension,
+            relevant=relevant,
+            samples=samples,
+            noise=noise,
+            width=width,
+            representation=representation,
             steps=steps,
             epochs=epochs,
             batch_size=batch_size,
@@ -89,15 +95,7 @@ class SufficiencyVMF(RegressionTask):
             schedule=schedule,
             warmup=warmup,
         )
-        self.dimension = dimension
-        self.relevant = relevant
-        self.samples = samples
-        self.noise = noise
-        self.width = width
-        self.representation = representation
-        self.check_sizes()
         require_number("relevant", relevant, at_least=2, at_most=dimension - 2, whole=True)
-        require_number("noise", noise, above=0)
 
     @property
     def kappa(self) -> float:
