@@ -1,8 +1,9 @@
 """Reading what a study says: every part checked, every mistake gathered."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from numbers import Integral
 from typing import Any
 
 from harness import search
@@ -84,16 +85,23 @@ def table_of(group: str, value: Any, wrong: Mistakes) -> dict[Spec, Mapping[str,
 
 def seeds_of(name: str, value: Any, first: int, wrong: Mistakes) -> tuple[int, ...]:
     """Return seeds: a list as it is, a number n as n of them from ``first`` on."""
-    many = type(value) is int
-    seeds = list(range(first, first + min(value, MOST_SEEDS + 1))) if many else value
-    good = isinstance(seeds, list | tuple) and all(type(s) is int and s >= 0 for s in seeds)
-    if good and 1 <= len(seeds) <= MOST_SEEDS and len(set(seeds)) == len(seeds):
-        return tuple(seeds)
+    seeds: Any = value
+    if _is_whole(value):
+        seeds = range(first, first + min(int(value), MOST_SEEDS + 1))
+    good = isinstance(seeds, Sequence) and len(seeds) <= MOST_SEEDS
+    if good and all(_is_whole(seed) and seed >= 0 for seed in seeds):
+        found = tuple(int(seed) for seed in seeds)
+        if found and len(set(found)) == len(found):
+            return found
     wrong.add(
         f"`{name}` must be a number of seeds, 1 to {MOST_SEEDS}, or a list of different ones, "
         f"each 0 or above: got {value!r}."
     )
     return ()
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def tuning_of(value: Any, wrong: Mistakes) -> Tuning | None:
@@ -106,7 +114,9 @@ def tuning_of(value: Any, wrong: Mistakes) -> Tuning | None:
         wrong.add(f"`tuning` must be a table, such as {{trials = 8, seeds = 2}}: got {value!r}.")
         return None
     known = [field.name for field in fields(Tuning)]
-    wrong.lines += [str(unknown("key of tuning", key, known)) for key in value if key not in known]
+    wrong.lines += [
+        str(unknown("key of tuning", str(key), known)) for key in value if key not in known
+    ]
     wrong.lines += [f"`tuning.{key}` is missing." for key in known if key not in value]
     trials = value.get("trials", 1)
     with wrong.caught():

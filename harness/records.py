@@ -201,14 +201,24 @@ class Store:
         """Return the study that was last run here: nothing where it cannot be read."""
         try:
             found = json.loads(self.study_path.read_text("utf-8"))
-            good = isinstance(found["baseline"], str | None) and all(
-                isinstance(place["label"], str) and isinstance(place["key"], str)
-                and Cell(**place["cell"])
-                for place in found["plan"]
-            )  # fmt: skip
+            good = (
+                isinstance(found["baseline"], str | None)
+                and isinstance(found.get("spaces", {}), dict)
+                and all(map(_is_place, [*found["plan"], *found.get("earlier", [])]))
+            )
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return {}
         return found if good else {}
+
+
+def _is_place(place: Mapping[str, Any]) -> bool:
+    """Return whether this is a cell of a plan; wrong ones may raise a KeyError or TypeError."""
+    texts = (place["label"], place["key"])
+    return (
+        all(isinstance(text, str) for text in texts)
+        and isinstance(Cell(**place["cell"]).seed, int)
+        and isinstance(place.get("trial"), int | None)
+    )
 
 
 def read_record(path: Path) -> Record | None:

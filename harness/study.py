@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import InitVar, asdict, dataclass, field, fields, replace
 from functools import cache
 from importlib.resources.abc import Traversable
@@ -116,6 +117,7 @@ class Study:
         tasks = _specs("tasks", given, wrong, steps if not wrong.lines else None)
         methods = _specs("methods", table_of("methods", self.methods, wrong), wrong)
         entries: dict[Spec, Entry] = {}
+        before = len(wrong.lines)
         for spec, table in table_of("losses", self.losses, wrong).items():
             with wrong.caught():
                 entry = _entry(spec, table, methods)
@@ -125,19 +127,24 @@ class Study:
         self._set("methods", methods)
         self._set("entries", tuple(entries.values()))
         self._set("losses", {entry.spec: self._written(entry) for entry in self.entries})
+        losses_are_right = len(wrong.lines) == before
         self._set("seeds", seeds_of("seeds", self.seeds, 0, wrong))
+        before = len(wrong.lines)
         self._set("tuning", tuning_of(self.tuning, wrong))
-        wrong.stop(self.name)
-        if self.size() > MOST_CELLS:
+        tuning_is_right = len(wrong.lines) == before
+        is_a_grid = not wrong.lines
+        if losses_are_right and tuning_is_right:
+            wrong.lines += self._unaffordable()
+        if losses_are_right and self.baseline is not None:
+            with wrong.caught():
+                self._set("baseline", self.label_of(self.baseline))
+        if is_a_grid and self.size() > MOST_CELLS:
             wrong.add(
                 f"A study must have at most {MOST_CELLS} cells: got {self.size()}. Take fewer "
                 "seeds or trials, or make several studies."
             )
-            wrong.stop(self.name)
-        wrong.lines += self._untunable() + self._misfits()
-        if self.baseline is not None:
-            with wrong.caught():
-                self._set("baseline", self.label_of(self.baseline))
+        elif is_a_grid:
+            wrong.lines += self._untunable() + self._misfits()
         wrong.stop(self.name)
 
     def _set(self, name: str, value: Any) -> None:
@@ -153,8 +160,8 @@ class Study:
         """Return the methods of all losses: each has its ``untrained`` row."""
         return list(dict.fromkeys(m for entry in self.entries for m in entry.methods))
 
-    def _untunable(self) -> list[str]:
-        """Return what keeps the study from being tuned, its trials' specs included."""
+    def _unaffordable(self) -> list[str]:
+        """Return what is wrong between the budget and what is searched."""
         searched = [entry for entry in self.entries if entry.space]
         if self.tuning is None:
             return [
@@ -162,20 +169,28 @@ class Study:
                 "add [tuning] with trials and seeds."
                 for entry in searched
             ]
-        wrong = Mistakes()
         assert isinstance(self.tuning, Tuning)
+        lines = []
         if not searched:
-            wrong.add("`tuning` must have something to tune: no loss has a setting to search.")
+            lines.append("`tuning` must have something to tune: no loss has a setting to search.")
         both = sorted(set(self.tuning.seeds) & set(self._seeds()))
         if both:
-            wrong.add(
+            lines.append(
                 "`tuning.seeds` must not be among the study's seeds, which are to be fresh: "
                 f"{both} are. Leave a number there, such as 2."
             )
-        for entry in searched:
+        return lines
+
+    def _untunable(self) -> list[str]:
+        """Return what is wrong with the trials' specs."""
+        if self.tuning is None:
+            return []
+        assert isinstance(self.tuning, Tuning)
+        wrong = Mistakes()
+        for entry in self.entries:
             with wrong.caught():
                 search.require_settings(entry.space)
-            for point in search.points(self.tuning.trials):
+            for point in search.points(self.tuning.trials) if entry.space else ():
                 with wrong.caught():
                     build("losses", entry.trial(point))
         return list(dict.fromkeys(wrong.lines))[:MOST_LINES]
@@ -225,7 +240,7 @@ class Study:
                 raise unknown("study", str(source), known)
             file, name = known[str(source)], str(source)
         try:
-            values = tomllib.loads(file.read_text(encoding="utf-8"))
+            values = tomllib.loads(file.read_text(encoding="utf-8-sig"))  # Notepad's has a mark.
         except (ValueError, RecursionError) as error:  # Not TOML, not text, or nested too deep.
             raise InputError(f"The study {str(source)!r} is not valid TOML: {error}.") from error
         return cls.from_dict({"name": name} | values)
@@ -239,17 +254,20 @@ class Study:
         """
         known = [*(part.name for part in fields(cls) if part.init), "steps"]
         wrong = Mistakes()
-        wrong.lines += [str(unknown("study key", key, known)) for key in values if key not in known]
-        needed = ("tasks", "losses")
-        wrong.lines += [f"`{key}` is missing." for key in needed if key not in values]
+        wrong.lines += [
+            str(unknown("study key", str(key), known)) for key in values if key not in known
+        ]
+        missing = [key for key in ("name", "tasks", "losses") if key not in values]
+        wrong.lines += [f"`{key}` is missing." for key in missing]
         kept = {key: value for key, value in values.items() if key in known}
         if not wrong.lines:
             return cls(**kept)
-        if all(key in values for key in needed):
-            try:  # What else is wrong is said in the same breath.
-                cls(**kept)
-            except InputError as error:
-                wrong.lines += str(error).split("\n")[1:]
+        try:  # What else is wrong is said in the same breath.
+            cls(**{"name": "study", "tasks": (), "losses": (), **kept})
+        except InputError as error:
+            lines = str(error).split("\n")[1:]
+            none = tuple(f"`{key}` must name at least one" for key in missing)
+            wrong.lines += [line for line in lines if not line.startswith(none)]
         raise wrong.error(values.get("name"))
 
     def to_dict(self) -> dict[str, Any]:
@@ -303,10 +321,11 @@ class Study:
         labels = [entry.label for entry in self.entries]
         if loss in (*labels, *self._all_as_they_are()):
             return loss
-        spec = canonical("losses", str(loss).removesuffix(TUNED))
-        for label in (spec, spec + TUNED):
-            if label in labels:
-                return label
+        with suppress(InputError):  # No loss at all: then the rows are what helps.
+            spec = canonical("losses", str(loss).removesuffix(TUNED))
+            for label in (spec, spec + TUNED):
+                if label in labels:
+                    return label
         raise InputError(f"`baseline` must be one of {', '.join(labels)}: got {loss!r}.")
 
     def cells(self) -> list[Cell]:

@@ -122,6 +122,13 @@ def test_a_baseline_stays_where_another_loss_is_added(tmp_path: Path) -> None:
         '{"baseline": null, "plan": 1}',
         '{"baseline": null, "plan": [{"label": "a", "key": "k"}]}',
         '{"baseline": null, "plan": [{"label": "a", "key": "k", "cell": {"task": "t"}}]}',
+        '{"baseline": null, "plan": [], "spaces": []}',
+        '{"baseline": null, "plan": [], "earlier": null}',
+        '{"baseline": null, "plan": [], "earlier": [{}]}',
+        '{"baseline": null, "plan": [{"label": "a", "key": "k", "trial": "1", "cell": '
+        '{"task": "t", "method": "m", "loss": "l", "seed": 0}}]}',
+        '{"baseline": null, "plan": [{"label": "a", "key": "k", "cell": '
+        '{"task": "t", "method": "m", "loss": "l", "seed": "0"}}]}',
         "[" * 200_000,
     ],
 )

@@ -77,6 +77,51 @@ def test_wrong_files(tmp_path: Path, text: str, message: str) -> None:
         Study.load(path)
 
 
+def test_a_file_of_notepads(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('tasks = ["blobs"]\nlosses = ["infonce"]\nseeds = 2\n', encoding="utf-8-sig")
+    assert Study.load(path).seeds == (0, 1)
+
+
+def test_seeds_may_be_any_whole_numbers() -> None:
+    parts = {"name": "s", "tasks": ["blobs"], "losses": ["infonce"]}
+    for seeds in (range(3), 3, [0, 1, 2]):
+        assert Study.from_dict(parts | {"seeds": seeds}).seeds == (0, 1, 2)
+    for seeds in ([True], [-1, 2], range(0)):
+        with pytest.raises(InputError, match="`seeds` must be a number of seeds"):
+            Study.from_dict(parts | {"seeds": seeds})
+
+
+def test_all_that_is_wrong_is_said_whatever_else_is() -> None:
+    wrong = {
+        "name": "s",
+        "tasks": ["blobs"],
+        "losses": {"infonce": {"temperature": {"low": 0.1, "high": 1.0}}, "adnec": {}},
+        "methods": ["siamese"],
+        "seeds": [0, 1],
+        "tuning": {"trials": 2, "seeds": [1]},
+        "sedes": 3,
+    }
+    with pytest.raises(InputError) as caught:
+        Study.from_dict(wrong)
+    for words in ("no study key 'sedes'", "no loss 'adnec'"):
+        assert words in str(caught.value)
+    with pytest.raises(InputError) as caught:
+        Study.from_dict(wrong | {"losses": ["infonce"], "baseline": "infonec", "seeds": -1})
+    for words in (
+        "no study key 'sedes'",
+        "`seeds` must be",
+        "`baseline` must be one of infonce: got 'infonec'",
+        "`tuning` must have something to tune",
+    ):
+        assert words in str(caught.value)
+    with pytest.raises(InputError) as caught:
+        Study.from_dict({"task": ["blobs"], "losses": ["adnec"], 3: 4})  # type: ignore[dict-item]
+    for words in ("`name` is missing", "`tasks` is missing", "no study key 'task'", "'adnec'"):
+        assert words in str(caught.value)
+    assert "must name at least one of the tasks" not in str(caught.value)
+
+
 def test_a_file_that_is_not_text(tmp_path: Path) -> None:
     path = tmp_path / "wrong.toml"
     path.write_bytes(b"\xff")
