@@ -1,8 +1,8 @@
 """The table that boards are made from: a folder's records, and the cells without one."""
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from harness.records import Record, Store
 COLUMNS = (
     "task", "modality", "method", "loss", "spec", "baseline", "stage", "trial", "seed",
     "status", "reason", "split", "metric", "step", "value", "steps", "seconds", "start", "seen",
-    "key", "settings", "space", "data", "versions", "source", "commit", "device", "finished",
+    "key", "settings", "space", "data", "versions", "source", "commit", "device", "memory",
+    "finished",
 )  # fmt: skip
 
 DIAGNOSTICS = "diagnostics"
@@ -49,10 +50,23 @@ class _Found:
     record: Record
     place: Place
     planned: bool
+    folder: str
 
     @property
     def order(self) -> tuple[bool, str]:
         return self.planned, self.record.finished
+
+
+Scores = Mapping[str, Mapping[str, float]]
+"""{split: {metric: value}}."""
+Dropped = list[tuple[_Found, str]]
+"""Records that the board does not show, and why."""
+OTHER_CODE = "of other code than those shown"
+OTHER_DATA = "of other data than those shown"
+NOT_PLANNED = "of other code, data or settings than planned"
+OTHER_CHOICE = "of other chosen settings than the row shown"
+OTHERWISE = "of cells that were also run otherwise, and finished later"
+TUNED_ON = "at seeds that the study tunes with, and what a seed chose is not scored on it"
 
 
 @dataclass
@@ -87,28 +101,40 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     candidates: list[_Found] = []
     for store in stores:
         found = 0
+        bad = []
         for path, record in store.scan():
             if record is None:
-                notes.append(f"Not a good record, left out: {path}")
+                bad.append(path)
             else:
                 record.curve.clear()  # No board draws it: without, thousands fit into memory.
-                candidates += _placed(record, plan)
+                candidates += _placed(record, plan, str(store.given))
                 found += 1
+        if bad:
+            notes.append(
+                f"Not a good record, left out: {bad[0]}"
+                if len(bad) == 1
+                else f"{len(bad)} files are damaged, or records of another version of Triptych, "
+                f"and left out, such as {bad[0]}"
+            )
         if not found:
             damaged = "".join(f"\n{note}" for note in notes)
             raise InputError(
                 f"There is no record under {str(store.given)!r}. Run a study first: "
                 f"`triptych run quickstart --out {store.given}`.{damaged}"
             )
-    chosen = _one_version(_as_planned(candidates, plan, notes), notes)
+    dropped: Dropped = []
+    shown = _one_version(_as_planned(candidates, plan, dropped), dropped, notes)
+    chosen = _fresh(shown, plan, dropped)
+    notes += _said(dropped)
+    why = {found.place: f"a record {reason} was left out" for found, reason in dropped}
     cells, points = [], []
-    for shown in sorted(chosen.values(), key=lambda found: found.record.finished):
-        cells.append(_cell_row(shown, plan))
-        points.append(_points(shown.record))
+    for own in sorted(chosen.values(), key=lambda found: found.record.finished):
+        cells.append(_cell_row(own, plan))
+        points.append(_points(own.record))
     specs = {_row(found): found.record.cell["loss"] for found in chosen.values()}
     for place, planned in plan.planned.items():
         if place not in chosen:
-            lost = _lost_row(place, planned, plan)
+            lost = _lost_row(place, planned, plan, why.get(place, "not run yet"))
             key = (place.task, place.method, place.label, "")
             cells.append(lost if place.stage == "tuning" else lost | {
                 "spec": specs.get(key, lost["spec"])  # Of the choice that is shown.
@@ -177,70 +203,104 @@ def _read_plan(store: Store, plan: _Plan, notes: list[str]) -> None:
         plan.places.setdefault(planned["key"], []).append(Place.of(Planned.from_dict(planned)))
 
 
-def _placed(record: Record, plan: _Plan) -> list[_Found]:
+def _placed(record: Record, plan: _Plan, folder: str) -> list[_Found]:
     """Return the record in each of its places: one that no plan names is a row by its spec."""
     cell = Cell(**record.cell)
     places = plan.places.get(record.key)
     if places:
         planned = record.key in plan.current
-        return [_Found(record, place, planned) for place in dict.fromkeys(places)]
+        return [_Found(record, place, planned, folder) for place in dict.fromkeys(places)]
     if cell.stage == "tuning" or record.key in plan.left_out:
         return []  # Of a budget that is not, or no longer, the board's.
-    return [_Found(record, Place.of(Planned(cell, cell.loss)), planned=False)]
+    return [_Found(record, Place.of(Planned(cell, cell.loss)), planned=False, folder=folder)]
 
 
-def _as_planned(candidates: Iterable[_Found], plan: _Plan, notes: list[str]) -> Iterator[_Found]:
+def _as_planned(candidates: Iterable[_Found], plan: _Plan, dropped: Dropped) -> Iterator[_Found]:
     """Yield those that the plan asks for, where it asks for any.
 
     A cell that failed with today's code is not shown by a record of yesterday's.
     """
-    old: set[str] = set()
     for found in candidates:
         asked = plan.planned.get(found.place)
         if asked is None or found.record.key in {entry["key"] for _, entry in asked}:
             yield found
         else:
-            old.add(found.record.key)
-    if old:
-        notes.append(
-            f"{len(old)} records of other code, data or settings than planned left out; "
-            "the command of the run makes them anew."
-        )
+            dropped.append((found, NOT_PLANNED))
 
 
-def _one_version(candidates: Iterable[_Found], notes: list[str]) -> dict[Place, _Found]:
+def _one_version(
+    candidates: Iterable[_Found], dropped: Dropped, notes: list[str]
+) -> dict[Place, _Found]:
     """Return one record a place: on a task with a method, all of one code and data."""
     ordered = sorted(candidates, key=lambda found: found.order)
-    frames = {_panel(f): (f.record.frame, f.record.data) for f in ordered}
-    framed = [f for f in ordered if frames[_panel(f)] == (f.record.frame, f.record.data)]
-    sources = {(*_panel(f), f.record.cell["loss"]): f.record.source for f in framed}
-    kept = [f for f in framed if sources[(*_panel(f), f.record.cell["loss"])] == f.record.source]
-    specs = {_row(f): f.record.cell["loss"] for f in kept}
-    of_one_choice = [f for f in kept if specs[_row(f)] == f.record.cell["loss"]]
-    if len(of_one_choice) < len(kept):
-        notes.append(
-            f"{len(kept) - len(of_one_choice)} records of tuned losses left out: another study or "
-            "folder chose other settings for the same row."
-        )
+    ways: Sequence[tuple[Callable[[_Found], Any], Callable[[_Found], Any], str]] = (
+        (_panel, lambda found: found.record.data, OTHER_DATA),
+        (_panel, lambda found: found.record.frame, OTHER_CODE),
+        (_trained, lambda found: found.record.source, OTHER_CODE),
+        (_row, lambda found: found.record.cell["loss"], OTHER_CHOICE),
+    )
+    for part, value, reason in ways:
+        last = {part(found): value(found) for found in ordered}
+        dropped += [(found, reason) for found in ordered if value(found) != last[part(found)]]
+        ordered = [found for found in ordered if value(found) == last[part(found)]]
     chosen: dict[Place, _Found] = {}
-    different = 0
-    for found in of_one_choice:
+    differences = []
+    for found in ordered:
         rival = chosen.get(found.place)
-        if rival is not None and rival.record.key == found.record.key:
-            different += rival.record.scores != found.record.scores
+        if rival is not None and rival.record.key != found.record.key:
+            dropped.append((rival, OTHERWISE))
+        elif rival is not None and rival.record.scores != found.record.scores:
+            differences.append(_largest(rival.record.scores, found.record.scores))
         chosen[found.place] = found
-    left_out = len({id(f.record) for f in ordered}) - len({id(f.record) for f in kept})
-    if left_out:
+    if differences:
         notes.append(
-            f"{left_out} records of other code or data left out; "
-            "the command of the run makes them anew."
-        )
-    if different:
-        notes.append(
-            f"{different} cells have a record in several folders with different scores: "
-            "the one finished last is shown. Machines differ in the last digits."
+            f"{len(differences)} cells have two records of the same key whose scores differ, by up "
+            f"to {max(differences):.2g} points: the one finished last is shown. Machines differ "
+            "in the last digits; more has another cause."
         )
     return chosen
+
+
+def _fresh(chosen: dict[Place, _Found], plan: _Plan, dropped: Dropped) -> dict[Place, _Found]:
+    """Return ``chosen`` without the scores of a tuned row at a seed that now tunes it.
+
+    An earlier study may have had it among the seeds of its board.
+    """
+    tuning = {replace(place, trial=None) for place in plan.planned if place.stage == "tuning"}
+    both = {
+        place
+        for place in chosen
+        if place.stage == "final" and replace(place, stage="tuning") in tuning
+    }
+    dropped += [(chosen[place], TUNED_ON) for place in both]
+    return {place: found for place, found in chosen.items() if place not in both}
+
+
+def _said(dropped: Dropped) -> Iterator[str]:
+    """Yield which records were left out, a sentence a folder and reason."""
+    groups: dict[tuple[str, str], dict[str, str]] = {}
+    for found, reason in dropped:
+        groups.setdefault((found.folder, reason), {})[found.record.key] = found.place.task
+    for (folder, reason), tasks in groups.items():
+        again = reason in (OTHER_CODE, OTHER_DATA, NOT_PLANNED)
+        yield (
+            f"{folder}: {len(tasks)} {'record' if len(tasks) == 1 else 'records'} {reason}, left "
+            f"out ({', '.join(sorted(set(tasks.values())))})."
+            + (" The run's command makes them anew, with today's code and data." if again else "")
+        )
+
+
+def _largest(one: Scores, other: Scores) -> float:
+    """Return by how much any score differs that both have."""
+    return max(
+        (
+            abs(value - other[split][metric])
+            for split, scores in one.items()
+            for metric, value in scores.items()
+            if metric in other.get(split, {})
+        ),
+        default=0.0,
+    )
 
 
 def _cell_row(found: _Found, plan: _Plan) -> dict[str, Any]:
@@ -269,6 +329,7 @@ def _cell_row(found: _Found, plan: _Plan) -> dict[str, Any]:
         "source": record.source,
         "commit": record.commit,
         "device": record.device,
+        "memory": json.dumps(record.peak_memory),
         "finished": record.finished,
     }
 
@@ -286,10 +347,10 @@ def _points(record: Record) -> list[tuple[str | None, str | None, int | None, fl
 
 
 def _lost_row(
-    place: Place, planned: list[tuple[Store, dict[str, Any]]], plan: _Plan
+    place: Place, planned: list[tuple[Store, dict[str, Any]]], plan: _Plan, why: str
 ) -> dict[str, Any]:
     """Return the row of a cell without a record: what is known of it in any folder."""
-    status, reason = "missing", "not run yet"
+    status, reason = "missing", why
     for store, entry in planned:
         cell = Cell(**entry["cell"])
         failure = store.failure(cell, entry["key"])
@@ -313,6 +374,10 @@ def _lost_row(
         "space": plan.spaces.get(place.label, "{}"),
         "steps": None if is_trained(cell.loss) else 0,
     }
+
+
+def _trained(found: _Found) -> tuple[str, str, str]:
+    return (*_panel(found), found.record.cell["loss"])
 
 
 def _row(found: _Found) -> tuple[str, str, str, str]:

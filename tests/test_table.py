@@ -83,10 +83,11 @@ def test_versions_of_code_and_data_are_never_mixed_in_a_row(
     for cell in cells:
         store.write_record(cell, record(f"old{cell.seed}", cell=cell.to_dict()))
     newer = {"finished": "2026-02-01T00:00:00", "cell": cells[0].to_dict()}
+    what = "data" if "data" in change else "code"
     store.write_record(cells[0], record("new0", **newer, **change))
     found = load_records(tmp_path)
     assert set(found["key"]) == {"new0"}
-    assert "3 records of other code or data left out" in found.attrs["notes"][0]
+    assert f"{tmp_path}: 3 records of other {what} than those shown" in found.attrs["notes"][0]
     store.write_study(plan(*(place(cell, f"old{cell.seed}") for cell in cells)))
     assert set(load_records(tmp_path)["key"]) == {"old0", "old1", "old2"}
 
@@ -115,7 +116,10 @@ def test_folders_of_several_machines_are_put_together(tmp_path: Path) -> None:
         store.write_study(plan(*every))
     found = load_records(tmp_path / "0", tmp_path / "1")
     assert found.sort_values("seed")["value"].tolist() == [60.0, 61.01, 62.01]
-    assert "1 cells have a record in several folders with different" in found.attrs["notes"][0]
+    assert (
+        "1 cells have two records of the same key whose scores differ, by up to 0.01 points"
+        in (found.attrs["notes"][0])
+    )
     alone = load_records(tmp_path / "0")
     assert alone.loc[alone["status"] == "missing", "seed"].tolist() == [2]
 
@@ -194,8 +198,13 @@ def test_folders_that_chose_other_settings_are_not_mixed(tmp_path: Path) -> None
     done = found[found["status"] == "done"]
     assert set(done["spec"]) == {"adnce(mu=0.7)"}
     assert set(done["seed"]) == {2, 3}
-    assert any("2 records of tuned losses left out" in note for note in found.attrs["notes"])
-    assert found.loc[found["status"] == "missing", "seed"].tolist() == [0, 1]
+    (note,) = found.attrs["notes"]
+    assert note.startswith(f"{tmp_path / '0'}: 2 records of other chosen settings than the row")
+    missing = found[found["status"] == "missing"]
+    assert missing["seed"].tolist() == [0, 1]
+    assert set(missing["reason"]) == {
+        "a record of other chosen settings than the row shown was left out"
+    }
 
 
 def test_an_earlier_choice_does_not_stay_as_a_loss_of_its_own(tmp_path: Path) -> None:
@@ -212,11 +221,67 @@ def test_an_earlier_choice_does_not_stay_as_a_loss_of_its_own(tmp_path: Path) ->
     assert set(found["loss"]) == {label}
     assert set(found["key"]) == {"new"}
     one, other = found.attrs["notes"]
-    assert "1 records of other code, data or settings" in one, "the seed that is planned anew"
-    assert "1 records of tuned losses left out" in other, "the seed that no longer is"
+    assert "1 record of other code, data or settings" in one, "the seed that is planned anew"
+    assert "1 record of other chosen settings" in other, "the seed that no longer is"
     store.write_study(plan(place(old, "old", label)))
     found = load_records(tmp_path)
     assert set(found["key"]) == {"old", "more"}, "fewer seeds: the others keep their row"
+
+
+def test_what_a_seed_chose_is_not_scored_on_it(tmp_path: Path) -> None:
+    """An earlier study of the folder had among its board's seeds one that tunes today."""
+    store = Store(tmp_path)
+    label = "adnce[tuned]"
+    finals = [replace(CELL, seed=seed) for seed in (0, 1, 2)]
+    trial = replace(CELL, seed=0, scored="validation")
+    for cell in (*finals, trial):
+        key = f"{cell.scored}{cell.seed}"
+        store.write_record(cell, record(key, cell=cell.to_dict()))
+    store.write_study(plan(*(place(cell, f"test{cell.seed}", label) for cell in finals[:2])))
+    tuning = place(trial, "validation0", label) | {"trial": 0}
+    store.write_study(plan(tuning, place(finals[2], "test2", label)))
+    found = load_records(tmp_path)
+    assert sorted(found.loc[found["stage"] == "final", "seed"].unique()) == [1, 2]
+    assert any("1 record at seeds that the study tunes with" in n for n in found.attrs["notes"])
+
+
+def test_cells_that_were_run_otherwise_are_not_dropped_in_silence(tmp_path: Path) -> None:
+    """Another number of probes trains anew, and has a key of its own."""
+    for name, probes in (("one", 0), ("two", 4)):
+        cell = replace(CELL, probes=probes)
+        made = record(name, cell=cell.to_dict(), finished=f"2026-01-0{probes + 1}")
+        Store(tmp_path / name).write_record(cell, made)
+    found = load_records(tmp_path / "one", tmp_path / "two")
+    assert set(found["key"]) == {"two"}
+    (note,) = found.attrs["notes"]
+    assert note.startswith(f"{tmp_path / 'one'}: 1 record of cells that were also run otherwise")
+
+
+def test_what_was_left_out_is_not_called_not_run_yet(tmp_path: Path) -> None:
+    for number, name in enumerate(("one", "two")):
+        store = Store(tmp_path / name)
+        cell = replace(CELL, seed=number)
+        made = record(name, cell=cell.to_dict(), frame=name, finished=f"2026-01-0{number + 1}")
+        store.write_record(cell, made)
+        store.write_study(plan(place(cell, name), place(replace(CELL, seed=7), "never")))
+    found = load_records(tmp_path / "one", tmp_path / "two")
+    missing = found[found["status"] == "missing"].set_index("seed")["reason"]
+    assert missing.to_dict() == {
+        0: "a record of other code than those shown was left out",
+        7: "not run yet",
+    }
+
+
+def test_many_damaged_records_are_one_note(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    cells = [replace(CELL, seed=seed) for seed in range(4)]
+    paths = [
+        store.write_record(cell, record(f"k{cell.seed}", cell=cell.to_dict())) for cell in cells
+    ]
+    for path in paths[:3]:
+        path.write_text("{}")
+    (note,) = load_records(tmp_path).attrs["notes"]
+    assert note.startswith("3 files are damaged, or records of another version of Triptych")
 
 
 def test_what_failed_in_one_folder_is_not_missing_in_another(tmp_path: Path) -> None:
@@ -251,7 +316,7 @@ def test_a_cell_that_fails_today_is_not_shown_by_yesterdays_record(tmp_path: Pat
     store.write_failure(CELL, Failure("new", "diverged", "Diverged: nan"))
     found = load_records(tmp_path)
     assert found.loc[found["loss"] == CELL.loss, "status"].tolist() == ["diverged"]
-    assert any("1 records of other code, data or settings" in n for n in found.attrs["notes"])
+    assert any("1 record of other code, data or settings" in n for n in found.attrs["notes"])
 
 
 def test_folders_tuned_with_other_budgets_are_not_mixed(tmp_path: Path) -> None:
