@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from leaderboards.curves import curve_rows, curves_of, steps_to_baseline
@@ -20,6 +21,7 @@ from leaderboards.tables import (
     RECORD_COLUMNS,
     ROW_COLUMNS,
     Leaderboard,
+    each_row,
     scored,
 )
 from leaderboards.tuning import trial_rows, tuned_rows
@@ -61,12 +63,21 @@ def leaderboard(
 
     Raises:
         ValueError: where a column, the scores, the baseline or a diagnostic are not in
-            ``records``, a score is there twice with different values, or ``rope`` is not
-            positive.
+            ``records``, a score is no number or is there twice with different values, or
+            ``rope`` is not positive.
     """
     missing = [column for column in RECORD_COLUMNS if column not in records]
     if missing:
         raise ValueError(f"`records` must have the columns {missing}: got {list(records)}.")
+    done = (records["status"] == "done") & (records["split"] != DIAGNOSTICS)
+    wrong = records[done & ~np.isfinite(records["value"].astype(float))]
+    if len(wrong):
+        first = wrong.iloc[0]
+        raise ValueError(
+            f"`records` must hold numbers as scores: got {first['value']} as {first['metric']} of "
+            f"{first['loss']} on {first['task']}, seed {first['seed']}. Leave the row out, or give "
+            "it the status 'diverged'."
+        )
     if not 0 < rope < math.inf:
         raise ValueError(f"`rope` must be a positive number of points, such as .5: got {rope}.")
     records = _without_repeats(records)
@@ -89,8 +100,11 @@ def leaderboard(
                 key = (task, metric, row["method"], row["loss"])
                 row["steps_to_baseline"] = reached.get(key, math.nan)
                 rows.append(row | {"metric": metric, "main": metric == metrics[0]})
-    table = _ordered(pd.DataFrame(rows, columns=list(ROW_COLUMNS)))
-    trials = trial_rows(judged)
+    every = pd.DataFrame(rows, columns=list(ROW_COLUMNS)).assign(
+        minor=lambda t: ~t["main"].astype(bool)
+    )
+    table = _ordered(every, ["task", "minor", "metric", "rank", "loss"])[list(ROW_COLUMNS)]
+    trials = _ordered(trial_rows(judged), ["task", "method", "loss", "trial"])
     measured = diagnostic_rows(records)
     asked = chosen_diagnostics(diagnostics, measured)
     return Leaderboard(
@@ -105,7 +119,11 @@ def leaderboard(
         baseline=chosen,
         rope=rope,
         published=pd.DataFrame(columns=list(PUBLISHED_COLUMNS)) if published is None else published,
-        notes=(*records.attrs.get("notes", ()), *_notes(table)),
+        notes=(
+            *records.attrs.get("notes", ()),
+            *_budgets(table, trials, chosen),
+            *_notes(table),
+        ),
         diagnostics=measured,
         asked=asked,
         responses=_responses(records, scores, table, asked, chosen),
@@ -160,13 +178,25 @@ def _baseline(given: str | None, final: pd.DataFrame, losses: list[str]) -> str:
     return str(found)
 
 
-def _ordered(rows: pd.DataFrame) -> pd.DataFrame:
-    """Put modalities in their order, tasks by name, main metrics and best rows first."""
+def _ordered(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Put modalities in their order, and the rows of each ``by`` these columns."""
     others = sorted(set(rows["modality"]) - set(MODALITIES))
     order = {name: place for place, name in enumerate([*MODALITIES, *others])}
-    keys = rows.assign(place=rows["modality"].map(order), minor=~rows["main"].astype(bool))
-    ordered = keys.sort_values(["place", "task", "minor", "metric", "rank", "loss"], kind="stable")
-    return ordered[list(rows)].reset_index(drop=True)
+    places = rows.assign(place=rows["modality"].map(order))
+    return places.sort_values(["place", *by], kind="stable")[list(rows)].reset_index(drop=True)
+
+
+def _budgets(rows: pd.DataFrame, trials: pd.DataFrame, baseline: str) -> list[str]:
+    """Return which comparisons are of a tuned loss with one that is not."""
+    tuned = set(trials["loss"])
+    trained = list(dict.fromkeys(rows.loc[rows["trained"].astype(bool), "loss"]))
+    unlike = [loss for loss in trained if (loss in tuned) != (baseline in tuned)]
+    if not unlike or baseline not in trained:
+        return []
+    return [
+        f"{baseline} {'was' if baseline in tuned else 'was not'} tuned, unlike {_some(unlike)}: "
+        "that comparison is not one of equal budgets."
+    ]
 
 
 def _notes(rows: pd.DataFrame) -> list[str]:
@@ -174,19 +204,33 @@ def _notes(rows: pd.DataFrame) -> list[str]:
     notes = []
     rows = rows[~rows["loss"].map(is_reference).astype(bool)]
     compared = rows[rows["main"] & (rows["verdict"] != BASELINE)]
-    if (compared["verdict"] == CANNOT_TELL).any():
-        few = compared[compared["verdict"] == CANNOT_TELL]
+    scored_baselines = rows[rows["main"] & (rows["verdict"] == BASELINE) & (rows["seeds"] > 0)]
+    against = {(row.task, row.method) for row in each_row(scored_baselines[["task", "method"]])}
+    panels = [(row.task, row.method) for row in each_row(compared[["task", "method"]])]
+    alone = pd.Series([panel not in against for panel in panels], compared.index, dtype=bool)
+    for task in dict.fromkeys(compared.loc[alone & (compared["seeds"] > 0), "task"]):
         notes.append(
-            f"{len(few)} of {len(compared)} comparisons have fewer than {FEWEST} paired seeds: "
-            "the board cannot tell. Run more seeds."
+            f"The baseline has no score on {task} with some method: nothing there is compared "
+            "with it, and nothing has a rank. Run it there, or choose another with `--baseline`."
         )
-    loose = compared[(compared["pairs"] > 0) & (compared["pairs"] < compared["seeds"])]
+    loose = compared[~alone & (compared["pairs"] < compared["seeds"])]
     for row in loose.to_dict("records"):
         notes.append(
             f"{row['loss']} on {row['task']}: {row['pairs']} of {row['seeds']} seeds are paired "
             "with the baseline's. The others ran with other code, data, torch or device, or "
             "the baseline lacks them."
         )
+    few = (compared["verdict"] == CANNOT_TELL) & ~alone & (compared["pairs"] == compared["seeds"])
+    waiting = few & (compared["seeds"] < compared["planned"])
+    for which, words in (
+        (few & ~waiting, "the board cannot tell. Run more seeds."),
+        (waiting, "some of their cells have no score yet."),
+    ):
+        if which.any():
+            notes.append(
+                f"{which.sum()} of {len(compared)} comparisons have fewer than {FEWEST} paired "
+                f"seeds: {words}"
+            )
     for row in rows[rows["main"] & (rows["failed"] > 0)].to_dict("records"):
         notes.append(
             f"{row['loss']} on {row['task']} failed or diverged at {row['failed']} of "
@@ -201,7 +245,8 @@ def _notes(rows: pd.DataFrame) -> list[str]:
         )
     unranked = [
         f"{row['loss']} on {row['task']} ({row['seeds']} of {row['planned']} scores)"
-        for row in rows[rows["main"] & rows["rank"].isna()].to_dict("records")
+        for row in rows[rows["main"] & rows["rank"].isna() & (rows["seeds"] > 0)].to_dict("records")
+        if row["task"] in {task for task, _ in against}
     ]
     if unranked:
         notes.append(
@@ -212,4 +257,5 @@ def _notes(rows: pd.DataFrame) -> list[str]:
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:MOST_NAMED]) + (", ..." if len(names) > MOST_NAMED else "")
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -59,13 +59,14 @@ def _scope(name: str, main: pd.DataFrame, scores: pd.DataFrame, baseline: str) -
         tasks=1,
         ranked=main["rank"].notna(),
         won=main["verdict"] == BETTER,
-        tied=main["verdict"].isin([EQUIVALENT, NOT_RESOLVED]),
+        tied=main["verdict"] == EQUIVALENT,
         lost=main["verdict"] == WORSE,
+        not_resolved=main["verdict"] == NOT_RESOLVED,
         compared_with=main["verdict"] == BASELINE,
     )
-    counted = ["tasks", "ranked", "won", "tied", "lost", "compared_with"]
-    rows = told.groupby(KEY, sort=False)[counted].sum()
-    known = rows["won"] + rows["tied"] + rows["lost"] + rows["compared_with"]
+    verdicts = ["won", "tied", "lost", "not_resolved", "compared_with"]
+    rows = told.groupby(KEY, sort=False)[["tasks", "ranked", *verdicts]].sum()
+    known = rows[verdicts].sum(axis="columns")
     rows = rows.assign(
         scope=name,
         cannot_tell=len(modality) - known,

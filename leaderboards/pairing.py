@@ -20,18 +20,25 @@ def pairing_table(board: Leaderboard) -> pd.DataFrame:
 
     ``ratio`` is how many times more seeds the same precision would take if losses were
     compared over runs that share nothing. A modality's row pools its tasks' main metrics:
-    it is the ratio of the sums of the variances. Fewer than three pairs give no ratio.
+    it is the ratio of the sums of the variances, and says how many comparisons it lacks.
+    Fewer than three pairs, or a row with seeds that are not paired, give none.
     """
     single = _rows(board)
     rows = list(single)
+    rivals = board.rows[
+        board.rows["main"] & board.rows["trained"] & (board.rows["verdict"] != BASELINE)
+    ]
     for modality in dict.fromkeys(board.rows["modality"]):
         own = [r for r in single if r["modality"] == modality and r["main"]]
+        asked = int((rivals["modality"] == modality).sum())
         paired = sum(r["paired_variance"] for r in own)
         unpaired = sum(r["unpaired_variance"] for r in own)
         if own:
             rows.append(
                 {
-                    "scope": f"all {modality} tasks",
+                    "scope": f"all {modality} tasks"
+                    if len(own) == asked
+                    else f"{len(own)} of {asked} {modality} comparisons",
                     "metric": "main",
                     "method": "",
                     "loss": "all",

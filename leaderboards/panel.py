@@ -11,6 +11,7 @@ import pandas as pd
 
 from leaderboards.statistics import (
     ALPHA,
+    DIGITS,
     FEWEST,
     LEVEL,
     bayesian_t,
@@ -164,15 +165,20 @@ def _compare(rows: list[Row], baseline: str, rope: float) -> None:
     p = np.where(compared, of_samples(paired_p, differences)[0], math.nan)
     masses = of_samples(partial(bayesian_t, rope=rope), differences)
     better, equivalent, worse = np.where(compared, masses, math.nan)
-    unjudged = compared & np.isnan(p)  # Too few, or equal: nothing to judge them by.
+    unjudged = compared & np.isnan(better)  # One, or equal: no deviation to judge them by.
+    few = np.array([row["pairs"] < FEWEST for row in rows])
+    p, better, equivalent, worse, bootstrap_low, bootstrap_high = (
+        np.where(few | (compared & np.isnan(figure)), math.nan, figure)
+        for figure in (p, better, equivalent, worse, bootstrap_low, bootstrap_high)
+    )
     found = {
         "mean": score,
         "std": deviation,
         "difference": mean,
         "difference_low": np.where(unjudged, math.nan, low),
         "difference_high": np.where(unjudged, math.nan, high),
-        "bootstrap_low": bootstrap_low,
-        "bootstrap_high": bootstrap_high,
+        "bootstrap_low": np.where(unjudged, math.nan, bootstrap_low),
+        "bootstrap_high": np.where(unjudged, math.nan, bootstrap_high),
         "p": p,
         "better": better,
         "equivalent": equivalent,
@@ -208,7 +214,7 @@ def _learn(rows: list[Row]) -> None:
     differences = [row["to_untrained"] for row in rows]
     mean, *_ = of_samples(mean_interval, differences)
     (p,) = of_samples(paired_p, differences)
-    for row, above in zip(rows, (mean > 0) & ~(p >= ALPHA), strict=True):
+    for row, above in zip(rows, (mean > 0) & (p < ALPHA), strict=True):
         told = row["trained"] and len(row["to_untrained"]) >= FEWEST
         row["learned"] = bool(above) if told else None
 
@@ -216,24 +222,24 @@ def _learn(rows: list[Row]) -> None:
 def _rank(rows: list[Row], runs: Mapping[tuple[str, str], Runs]) -> None:
     """Add ranks over the baseline's seeds, the best row, and those not told from it.
 
-    A reference has no rank: what it shows is how far the others could get.
-    Told apart are only rows that were tested: of the same method, with three pairs.
+    A reference has no rank: what it shows is how far the others could get. Near the best
+    are trained rows of its method that are not told from it: by t-tests, which need three
+    pairs, corrected for all pairs of these rows, since the best is chosen by the scores
+    that are tested. Rows of other methods share no pairs with it, and have no mark.
     """
-    means = pd.Series([row["block_mean"] for row in rows], dtype=float)
+    means = pd.Series([row["block_mean"] for row in rows], dtype=float).round(DIGITS)
     ranks = means.rank(ascending=False, method="average")
     for row, rank in zip(rows, ranks, strict=True):
         row.update(rank=rank, best=rank == ranks.min(), near_best=False)
     for best in [row for row in rows if row["best"]][:1]:
         top = runs[best["method"], best["loss"]]
         rivals = [r for r in rows if r["method"] == best["method"] and r is not best]
-        rivals = [r for r in rivals if r["trained"]]
+        rivals = [r for r in rivals if r["trained"] and not math.isnan(r["rank"])]
         differences = [paired_differences(runs[r["method"], r["loss"]], top) for r in rivals]
         tested = [d if len(d) >= FEWEST else [] for d in differences]
-        for rival, p in zip(rivals, holm(of_samples(paired_p, tested)[0]), strict=True):
-            rival["told"] = p < ALPHA  # NaN, where too few pairs were tested, is not told.
-        for row in rows:
-            told = row.pop("told", False) or (best["trained"] and not row["trained"])
-            row["near_best"] = row is not best and not told and not math.isnan(row["rank"])
+        pairs = (len(rivals) + 1) * len(rivals) / 2
+        for rival, p in zip(rivals, of_samples(paired_p, tested)[0], strict=True):
+            rival["near_best"] = not pairs * p < ALPHA  # NaN, of too few pairs, tells nothing.
 
 
 def _by_method(rows: list[Row]) -> Iterator[list[Row]]:

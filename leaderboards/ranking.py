@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy  # Its stats is loaded where it is used: it takes longer than most boards do.
 
-from leaderboards.statistics import ALPHA, LEVEL, Array
+from leaderboards.statistics import ALPHA, DIGITS, FEWEST, LEVEL, Array
 
 MIN_TASKS = 5
 """Tasks below which Friedman's test is not made: its approximations are too rough."""
@@ -47,13 +47,14 @@ class Friedman:
 def rank_rows(scores: Array) -> Array:
     """Rank ``scores`` of shape [tasks, k] within each task: 1 is best, the highest.
 
-    Ties share the mean of their ranks. A task that lacks a score has no ranks: all NaN.
+    Ties, equal but for rounding, share the mean of their ranks. A task that lacks a score
+    has no ranks: all NaN.
 
     >>> rank_rows(np.array([[80.0, 82.0, 82.0], [70.0, 60.0, 50.0]]))
     array([[3. , 1.5, 1.5],
            [1. , 2. , 3. ]])
     """
-    table = pd.DataFrame(np.asarray(scores, dtype=np.float64))
+    table = pd.DataFrame(np.round(np.asarray(scores, dtype=np.float64), DIGITS))
     ranks: Array = table.rank(axis=1, ascending=False).to_numpy()
     return np.where(table.isna().any(axis=1).to_numpy()[:, None], math.nan, ranks)
 
@@ -79,13 +80,14 @@ def mean_rank_intervals(
         weights: the weight of each task.
 
     Returns:
-        The mean ranks, and the low and high ends: NaN where a task has one seed.
+        The mean ranks, and the low and high ends: NaN where a task has fewer than
+        ``FEWEST`` seeds.
 
     Raises:
         ValueError: there is no task, a shape or the number of weights is wrong, a score
             is missing, or the weights are negative or all 0.
 
-    >>> first, second = np.array([[2.0, 1.0], [4.0, 3.0]]), np.array([[1.0, 5.0], [2.0, 4.0]])
+    >>> first, second = np.array([[2.0, 1.0]] * 3), np.array([[1.0, 5.0], [2.0, 4.0], [3.0, 6.0]])
     >>> mean, low, high = mean_rank_intervals([first, second], [3.0, 1.0])
     >>> mean, low, high  # 1 and 2 in the first task, thrice; 2 and 1 in the second
     (array([1.25, 1.75]), array([1.25, 1.75]), array([1.25, 1.75]))
@@ -98,7 +100,7 @@ def mean_rank_intervals(
     mean = np.average(
         rank_rows(np.stack([block.mean(axis=0) for block in blocks])), axis=0, weights=weights
     )
-    if min(len(block) for block in blocks) < 2:
+    if min(len(block) for block in blocks) < FEWEST:
         return mean, np.full_like(mean, math.nan), np.full_like(mean, math.nan)
     generator = np.random.default_rng(0)
     ranks = []

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from leaderboards.panel import Cell, paired_differences
-from leaderboards.statistics import mean_interval, of_samples, paired_p
+from leaderboards.statistics import bayesian_t, mean_interval, of_samples
 from leaderboards.tables import DIAGNOSTICS, RESPONSE_COLUMNS
 
 LONGEST = 10_000
@@ -81,7 +81,7 @@ def series_of(tasks: Iterable[str], defaults: Mapping[str, Settings] | None = No
             at = _number(value)
             if at is not None:
                 rest = {key: own for key, own in settings.items() if key != setting}
-                names.setdefault(_key(name, rest), _written(name, rest))
+                names.setdefault(_key(name, rest), written(name, rest))
                 groups.setdefault((_key(name, rest), setting), {}).setdefault(at, task)
     every: list[Series] = []
     for (shared, setting), points in groups.items():
@@ -122,7 +122,7 @@ def response_rows(
     mean, low, high = of_samples(mean_interval, table["samples"].tolist())
     gap, gap_low, gap_high = of_samples(mean_interval, table["differences"].tolist())
     # As on the board: equal differences have no deviation to judge them by.
-    unjudged = np.isnan(of_samples(paired_p, table["differences"].tolist())[0])
+    unjudged = np.isnan(of_samples(bayesian_t, table["differences"].tolist())[0])
     unjudged &= (table["loss"] != baseline).to_numpy()
     figures = {
         "mean": mean, "low": low, "high": high, "difference": gap,
@@ -174,14 +174,15 @@ def _literal(node: ast.expr) -> Any:
     return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
 
 
-def _written(name: str, settings: Settings) -> str:
+def written(name: str, settings: Settings) -> str:
+    """Return a spec: what :func:`read` reads."""
     inside = ", ".join(f"{key}={value!r}" for key, value in settings.items())
     return f"{name}({inside})" if inside else name
 
 
 def _key(name: str, settings: Settings) -> str:
     """Return a text that tells a spec apart, however its settings were ordered."""
-    return _written(name, dict(sorted(settings.items())))
+    return written(name, dict(sorted(settings.items())))
 
 
 def _number(value: object) -> float | None:

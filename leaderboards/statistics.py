@@ -33,8 +33,9 @@ ROPE = 0.5
 FEWEST = 3
 """Seeds below which nothing is claimed."""
 RESAMPLES = 4999
-ROUNDING = 1e-9
-"""Points: what scores that differ by the same number of test items differ by in float64."""
+DIGITS = 9
+"""Decimals of a point: beyond, equal numbers of test items differ by rounding alone."""
+ROUNDING = 10.0**-DIGITS
 
 Array = NDArray[np.float64]
 
@@ -187,18 +188,19 @@ def paired_p(differences: ArrayLike) -> Array:
     .. math:: p = 2 \, P\left(T_{n-1} > \frac{|\bar d|}{s / \sqrt n}\right)
 
     Assumed: independent normal differences. It is below .05 exactly where the interval
-    of :func:`mean_interval` leaves out 0. NaN below two differences, where one is NaN,
-    or where all are equal and not 0: scores are counts of few test items, so three
-    equal differences are no rare chance, and there is no deviation to judge them by.
-    1 where all are 0.
+    of :func:`mean_interval` leaves out 0, but for equal differences, which scores that
+    count few test items do have: there is no deviation to judge them by, and theirs is the
+    sign test's, 2 / 2**n, or 1 where all are 0. NaN below two differences or where one is
+    NaN.
 
-    >>> np.round(paired_p([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]]), 4)  # 1 - t / sqrt(t**2 + 2)
-    array([0.0742, 1.    ])
+    >>> # 1 - t / sqrt(t**2 + 2); 1 in 4.
+    >>> np.round(paired_p([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]), 4)
+    array([0.0742, 1.    , 0.25  ])
     """
     n, mean, error = _summary(differences)
     with np.errstate(divide="ignore", invalid="ignore"):  # Where the error is 0.
         p = 2 * stdtr(n - 1, -np.abs(mean) / error)
-    return np.where(error == 0, np.where(mean == 0, 1.0, math.nan), p)
+    return np.where(error == 0, np.where(mean == 0, 1.0, 2.0 ** (1 - n)), p)
 
 
 def holm(p_values: ArrayLike) -> list[float]:
@@ -322,7 +324,8 @@ def pairing(scores: ArrayLike, baseline: ArrayLike) -> Pairing:
     .. math:: \mathrm{var}(a - b) \quad \text{and} \quad \mathrm{var}(a) + \mathrm{var}(b)
 
     both with n - 1. Their ratio is how many times more seeds the same precision would
-    take without pairing; where a seed moves both alike it is large. NaN below two seeds.
+    take without pairing; where a seed moves both alike it is large. Equal differences
+    have none, whatever rounding leaves. NaN below two seeds.
 
     Raises:
         ValueError: ``scores`` and ``baseline`` differ in length.
@@ -339,8 +342,8 @@ def pairing(scores: ArrayLike, baseline: ArrayLike) -> Pairing:
     if a.shape[-1] < 2:
         nothing = np.full(a.shape[:-1], math.nan)
         return Pairing(nothing, nothing)
-    paired, *alone = (np.var(values, axis=-1, ddof=1) for values in (a - b, a, b))
-    return Pairing(paired, alone[0] + alone[1])
+    paired, *alone = (spread(values)[1] ** 2 for values in (a - b, a, b))
+    return Pairing(np.where(_equal(a - b), 0.0, paired), alone[0] + alone[1])
 
 
 def _summary(values: ArrayLike) -> tuple[int, Array, Array]:
@@ -353,8 +356,12 @@ def _summary(values: ArrayLike) -> tuple[int, Array, Array]:
     mean, deviation = spread(samples)
     if n < 2:
         return n, mean, deviation
-    equal = np.ptp(samples, axis=-1) <= ROUNDING
-    return n, mean, np.where(equal, 0.0, deviation / math.sqrt(n))
+    return n, mean, np.where(_equal(samples), 0.0, deviation / math.sqrt(n))
+
+
+def _equal(samples: Array) -> Any:
+    """Return where all values of a sample are equal, but for rounding."""
+    return np.ptp(samples, axis=-1) <= ROUNDING
 
 
 def _samples(values: ArrayLike) -> Array:

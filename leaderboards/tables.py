@@ -11,7 +11,8 @@ from leaderboards.ranking import Friedman
 RECORD_COLUMNS = (
     "task", "modality", "method", "loss", "spec", "baseline", "stage", "trial", "seed",
     "status", "reason", "split", "metric", "step", "value", "steps", "seconds", "start", "seen",
-    "key", "settings", "space", "data", "versions", "source", "commit", "device", "finished",
+    "key", "settings", "space", "data", "versions", "source", "commit", "device", "memory",
+    "finished",
 )  # fmt: skip
 """What :func:`leaderboards.leaderboard` reads: one row a score, and one a cell without.
 
@@ -21,7 +22,8 @@ this cell had, ``baseline`` whether the label is the study's baseline. ``stage``
 ``done``, ``missing``, ``failed`` or ``diverged``; the last three have no split,
 metric and value, and a ``reason``. ``value`` was measured after ``step`` optimizer
 steps of ``steps``: a score where they are equal, a point of the curve where not.
-``settings`` (of the loss), ``space``, ``data`` and ``versions`` are JSON texts. Where
+``settings`` (of the loss), ``space``, ``data``, ``versions`` and ``memory`` (the peaks, in
+bytes) are JSON texts. Where
 ``split`` is ``diagnostics``, ``metric`` names a diagnostic: no score, and never ranked.
 
 ``attrs["notes"]`` are sentences that the board passes on, and ``attrs["task_settings"]``,
@@ -39,7 +41,7 @@ ROW_COLUMNS = (
 )  # fmt: skip
 OVERALL_COLUMNS = (
     "scope", "method", "loss", "tasks", "mean_rank", "rank_low", "rank_high",
-    "won", "tied", "lost", "cannot_tell", "rank",
+    "won", "tied", "lost", "not_resolved", "cannot_tell", "rank",
 )  # fmt: skip
 CELL_COLUMNS = ("task", "method", "loss", "spec", "stage", "trial", "seed", "status", "reason")
 TUNED_COLUMNS = (

@@ -56,7 +56,6 @@ def tuned_rows(records: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     """Return a row a chosen setting, with its place in the space: 0 the low end, 1 the high."""
     rows = []
     picked = trials[trials["chosen"].astype(bool)].drop_duplicates(["task", "method", "loss"])
-    picked = picked.sort_values(["task", "method", "loss"])
     spaces = records.drop_duplicates("loss").set_index("loss")["space"]
     for trial in picked.to_dict("records"):
         settings = json.loads(trial["settings"])

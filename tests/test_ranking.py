@@ -138,10 +138,18 @@ def test_mean_rank_intervals_cover_the_true_mean_rank() -> None:
     assert np.mean(covered) == pytest.approx(0.95, abs=0.05)
 
 
-def test_ties_and_single_seeds() -> None:
+def test_ties_are_no_matter_of_rounding() -> None:
+    """The same values in another order have other sums in float64."""
+    block = np.array([[0.1, 0.3, 0.2], [0.2, 0.2, 0.3], [0.3, 0.1, 0.1]])
+    assert len(set(block.mean(axis=0))) > 1
+    assert rank_rows(block.mean(axis=0)[None]).tolist() == [[2.0, 2.0, 2.0]]
+
+
+def test_ties_and_few_seeds() -> None:
     tied = np.ones((4, 3))
     assert np.stack(mean_rank_intervals([tied], [1.0])).tolist() == [[2.0, 2.0, 2.0]] * 3
-    mean, low, high = mean_rank_intervals([tied, np.array([[1.0, 2.0, 3.0]])], [1.0, 1.0])
+    two = np.array([[1.0, 2.0, 3.0]] * 2)
+    mean, low, high = mean_rank_intervals([tied, two], [1.0, 1.0])
     assert mean.tolist() == [2.5, 2.0, 1.5]
     assert np.isnan(low).all() and np.isnan(high).all()
 
