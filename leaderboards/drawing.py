@@ -9,12 +9,13 @@ import html
 import math
 import textwrap
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import chain, count
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from leaderboards.panel import is_reference
+from leaderboards.panel import is_reference, is_trained
 from leaderboards.tables import Leaderboard
 
 Plot = dict[str, Any]
@@ -22,15 +23,21 @@ NEUTRAL = "#808080"
 """The baseline's colour: grey, readable on white and on black."""
 
 # Okabe and Ito's palette, https://jfly.uni-koeln.de/color/: without black, which a dark
-# page swallows, and yellow, which a light one does. The three lists have no common
-# factor, so that 210 losses go by before one looks like another.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# page swallows, and yellow, which a light one does. The hues are theirs, the lightness is
+# not: their orange and sky blue have less than 3:1 on a light page, and their blue nearly so
+# on a dark one. These have 3:1 on both, in a region of the figures too. To a colour-blind
+# reader the two most alike, the grey among them, are no nearer than the two of theirs.
+# The three lists have no common factor, so that 210 losses go by before one looks like
+# another.
+COLOURS = ("#0090f6", "#ae5a1e", "#009c6c", "#ae7ea2", "#c67e00", "#606cb4")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "star", "triangle-down", "cross")
 DASHES = ("solid", "dash", "dashdot", "longdash", "longdashdot")
 REFERENCE = "dot"
 """The dash of what was not trained."""
 GLYPHS = dict(zip((*SYMBOLS, "hexagon"), "●■◆▲★▼✚⬢", strict=True))
 
+MOST = 40
+"""Trained losses in a figure: of more, nobody tells one from another, and a page is slow."""
 LABEL = 24
 HOVER = 48
 ROW = 26
@@ -60,6 +67,31 @@ class Panel(NamedTuple):
     plot: Plot
     width: int = 0
     facts: tuple[tuple[str, str], ...] = ()
+
+
+def of_the_best(board: Leaderboard) -> Leaderboard:
+    """Return ``board`` with no more losses than its figures can show.
+
+    Those are the :data:`MOST` with the best mean rank over the main metrics, the baseline and
+    what was not trained. Tuning trials stay: there are few tuned losses.
+    """
+    main = board.rows[board.rows["main"].astype(bool)]
+    ranks = main.groupby("loss", sort=False)["rank"].mean().sort_values(kind="stable")
+    trained = [loss for loss in ranks.index if is_trained(loss) and loss != board.baseline]
+    others = set(trained[MOST:])
+    if not others:
+        return board
+
+    def without(table: pd.DataFrame) -> pd.DataFrame:
+        return table[~table["loss"].isin(others)]
+
+    return replace(
+        board,
+        rows=without(board.rows),
+        curves=without(board.curves),
+        diagnostics=without(board.diagnostics),
+        responses=without(board.responses),
+    )
 
 
 def styles(board: Leaderboard) -> dict[str, Style]:
@@ -136,6 +168,32 @@ def faint(colour: str, opacity: float) -> str:
     """Return ``colour``, #rrggbb, so that what is behind shows through."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity})"
+
+
+def region(**ends: object) -> Plot:
+    """Return a grey region behind the data: so faint that the colours show on it."""
+    return {
+        **ends,
+        "type": "rect",
+        "fillcolor": faint(NEUTRAL, 0.08),
+        "line": {"width": 1, "color": faint(NEUTRAL, 0.5)},
+        "layer": "below",
+    }
+
+
+def whiskers(
+    look: Style, middle: Sequence[float], low: Sequence[float], high: Sequence[float]
+) -> Plot:
+    """Return intervals as bars in the colour of the loss."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": numbers(end - at for end, at in zip(high, middle, strict=True)),
+        "arrayminus": numbers(at - end for end, at in zip(low, middle, strict=True)),
+        "thickness": 3,
+        "width": 0,
+        "color": look.colour,
+    }
 
 
 def hover(title: object, *lines: str) -> str:

@@ -7,6 +7,7 @@ templates. Colours of the page (ink, paper, grid) are left to its template.
 
 import json
 import math
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -20,17 +21,18 @@ from leaderboards.drawing import (
     Plot,
     Style,
     decades,
-    faint,
     heading,
     hover,
     look_of,
     marker,
     numbers,
     plain,
+    region,
     rounded,
     short_names,
     span,
     styles,
+    whiskers,
 )
 from leaderboards.panel import BETTER, EQUIVALENT, WORSE, is_trained
 from leaderboards.ranking import Friedman
@@ -38,6 +40,13 @@ from leaderboards.statistics import ALPHA
 from leaderboards.tables import Leaderboard, each_row
 
 RESOLVED = (BETTER, EQUIVALENT, WORSE)
+COLUMN = 110
+"""Pixels of a column of the heat map: as wide as WIDEST characters of its headings."""
+WIDEST = 20
+HEADING = 10
+"""The headings' size in pixels."""
+BREAKS = re.compile(r"(?<=\()|(?<=, )|(?= · )")
+"""Where a heading may be broken."""
 
 
 def forest_plots(board: Leaderboard, *, untrained: bool = False) -> list[Panel]:
@@ -95,11 +104,9 @@ def heat_map(board: Leaderboard) -> Panel | None:
     shown = set(rows["loss"])
     losses = [loss for loss in dict.fromkeys(order) if loss in shown]
     columns = list(dict.fromkeys(zip(rows["task"], rows["metric"], rows["method"], strict=True)))
-    found = {
-        (row.loss, (row.task, row.metric, row.method)): float(row.difference)
-        for row in each_row(rows)
-    }
-    values = [[found.get((loss, column), math.nan) for column in columns] for loss in losses]
+    found = {(row.loss, (row.task, row.metric, row.method)): row for row in each_row(rows)}
+    cells = [[found.get((loss, column)) for column in columns] for loss in losses]
+    values = [[float(row.difference) if row else math.nan for row in line] for line in cells]
     trained = [
         abs(value)
         for loss, line in zip(losses, values, strict=True)
@@ -109,12 +116,13 @@ def heat_map(board: Leaderboard) -> Panel | None:
     reach = max([*trained, board.rope])
     names = short_names(losses)
     titles = [heading(board, *column) for column in columns]
+    ticks = [_broken(title) for title in titles]
     data = {
         "type": "heatmap",
         "x": list(range(len(columns))),
         "y": list(range(len(losses))),
         "z": [[rounded(value) for value in line] for line in values],
-        "text": [["" if math.isnan(v) else f"{v:+.2f}" for v in line] for line in values],
+        "text": [[_cell(row) for row in line] for line in cells],
         "texttemplate": "%{text}",
         "hovertext": [
             [
@@ -135,17 +143,17 @@ def heat_map(board: Leaderboard) -> Panel | None:
         for x, value in enumerate(line)
         if math.isnan(value)
     ]
-    height = ROW * 1.2 * len(losses)
+    deepest = max(tick.count("<br>") + 1 for tick in ticks)
+    height = ROW * 1.2 * len(losses) + 1.3 * HEADING * deepest
     layout = {
-        "height": round(height + 170),
+        "height": round(height + 110),
         "margin": {"l": 10, "r": 10, "t": 10, "b": 80},
         "hovermode": "closest",
         "xaxis": {
             "side": "top",
             "tickvals": list(range(len(columns))),
-            "ticktext": [
-                "<br>".join(plain(line) for line in textwrap.wrap(title, 13)) for title in titles
-            ],
+            "ticktext": ticks,
+            "tickfont": {"size": HEADING},
             "tickangle": 0,
             "automargin": True,
             "showgrid": False,
@@ -169,14 +177,38 @@ def heat_map(board: Leaderboard) -> Panel | None:
     }
     caption = (
         f"Difference to {board.baseline} in points, on each task's main metric. "
+        "Bold: the verdict is better or worse. "
         "The colours end where the trained losses do; a loss beyond has the last colour."
     )
     return Panel(
         "Differences at a glance",
         caption,
         {"data": [data], "layout": layout},
-        width=180 + 86 * len(columns),
+        width=190 + COLUMN * len(columns),
     )
+
+
+def _cell(row: Any) -> str:
+    """Return a difference as text, bold where it is resolved; none without a score."""
+    if row is None or math.isnan(row.difference):
+        return ""
+    text = f"{row.difference:+.2f}"
+    return f"<b>{text}</b>" if row.verdict in (BETTER, WORSE) else text
+
+
+def _broken(title: str) -> str:
+    """Return a heading in lines: a word is broken only where it is wider than a column.
+
+    >>> _broken("images(size=14, draws=3, false_negatives=0.3) · accuracy")
+    'images(size=14,<br>draws=3,<br>false_negatives=0.3)<br>· accuracy'
+    """
+    lines = [""]
+    for part in BREAKS.split(title):
+        if len((lines[-1] + part).strip()) > WIDEST:
+            lines.append("")
+        lines[-1] += part
+    pieces = [piece for line in lines for piece in textwrap.wrap(line.strip(), WIDEST)]
+    return "<br>".join(plain(piece) for piece in pieces)
 
 
 def critical_difference(board: Leaderboard) -> Panel | None:
@@ -268,7 +300,9 @@ def critical_difference(board: Leaderboard) -> Panel | None:
         f"p = {test.p:.3g}; Iman and Davenport's F {test.iman_davenport:.2f}, "
         f"p = {test.iman_davenport_p:.3g}: the losses {verdict} at the {ALPHA:.0%} level. "
         f"A bar joins losses whose mean ranks differ by less than the critical difference "
-        f"{test.critical_difference:.2f} (Nemenyi)."
+        f"{test.critical_difference:.2f} (Nemenyi). Here only what was trained is ranked, and "
+        "every task weighs the same; the tasks count as independent, which variants of one data "
+        "set are not."
     )
     plot = {"data": [*stems, *joins, *dots, ruler], "layout": layout}
     return Panel("Critical difference", caption, plot)
@@ -300,15 +334,12 @@ def _forest_plot(board: Leaderboard, rows: pd.DataFrame, looks: dict[str, Style]
                 "name": plain(loss),
                 "x": numbers(row.difference for row in own),
                 "y": [place for place, _ in points],
-                "error_x": {
-                    "type": "data",
-                    "symmetric": False,
-                    "array": numbers(row.difference_high - row.difference for row in own),
-                    "arrayminus": numbers(row.difference - row.difference_low for row in own),
-                    "thickness": 4,
-                    "width": 0,
-                    "color": faint(look.colour, 0.7),
-                },
+                "error_x": whiskers(
+                    look,
+                    [row.difference for row in own],
+                    [row.difference_low for row in own],
+                    [row.difference_high for row in own],
+                ),
                 "marker": {
                     **marker(look, 11),
                     "symbol": [look.symbol + ("-open" if open_ else "") for open_ in hollow],
@@ -334,37 +365,27 @@ def _forest_plot(board: Leaderboard, rows: pd.DataFrame, looks: dict[str, Style]
             "zerolinewidth": 2,
         },
         "yaxis": _named_axis(ticks, escaped=True),
-        "shapes": [
-            {
-                "type": "rect",
-                "x0": -board.rope,
-                "x1": board.rope,
-                "yref": "paper",
-                "y0": 0,
-                "y1": 1,
-                "fillcolor": faint(NEUTRAL, 0.2),
-                "line": {"width": 0},
-                "layer": "below",
-            }
-        ],
+        "shapes": [region(x0=-board.rope, x1=board.rope, yref="paper", y0=0, y1=1)],
     }
     method = first["method"] if board.rows["method"].nunique() > 1 else ""
     return Panel(
         " · ".join(filter(None, (str(first["task"]), method))),
         f"Paired differences to {board.baseline}, with the 95% t interval. The band is "
-        f"±{board.rope:g} points; the seeds do not decide where a marker is hollow.",
+        f"±{board.rope:g} points. Hollow is what is not resolved after Holm's correction, which "
+        "the intervals do not have.",
         {"data": data, "layout": layout},
     )
 
 
 def _difference_hover(row: Any) -> str:
     interval = span(row.difference_low, row.difference_high)
+    without = "one pair" if row.pairs < 2 else "all pairs differ by the same"
     bootstrap = span(row.bootstrap_low, row.bootstrap_high)
     return hover(
         row.loss,
         f"{row.task} · {row.metric}",
         f"difference: {row.difference:+.3f} over {row.pairs:.0f} pairs",
-        f"95% t interval: {interval}" if interval else "no interval: one pair",
+        f"95% t interval: {interval}" if interval else f"no interval: {without}",
         f"bootstrap: {bootstrap}" if bootstrap else "",
         "" if pd.isna(row.p_holm) else f"p (Holm): {row.p_holm:.3g}",
         ""
@@ -426,7 +447,7 @@ def _landscape(
                     "size": [
                         8 if not best else 20 if look.colour == NEUTRAL else 15 for best in chosen
                     ],
-                    "opacity": [1 if best else 0.8 for best in chosen],
+                    "opacity": 1,  # Plotly's own is less where the sizes differ.
                     "line": {"width": [2.5 if best else 0 for best in chosen]},
                 },
                 "hovertext": [_trial_hover(trial, setting, value) for trial, value in scored],

@@ -1,8 +1,8 @@
 """Figures of lines over seeds' means: scores and diagnostics against steps and settings."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from itertools import groupby, pairwise
 from typing import Any
 
 import pandas as pd
@@ -20,9 +20,11 @@ from leaderboards.drawing import (
     marker,
     numbers,
     plain,
+    region,
     rounded,
     span,
     styles,
+    whiskers,
 )
 from leaderboards.panel import UNTRAINED, is_reference, is_trained
 from leaderboards.series import SCORE
@@ -30,8 +32,8 @@ from leaderboards.tables import Leaderboard, each_row
 
 FOLDS = 10
 """A setting whose highest value is so many times its lowest has a logarithmic axis."""
-MOST_BANDS = 24
-"""Losses in a small figure: more bands than that hide the lines, and double the page."""
+MOST_BANDS = 5
+"""Losses in a figure: of more, the bands would hide the lines and one another."""
 NEAREST = 0.05
 """Of an axis: ticks that are nearer to one another would lie on one another."""
 
@@ -92,11 +94,13 @@ def _convergence(board: Leaderboard, curves: pd.DataFrame, looks: dict[str, Styl
     for loss, curve in by_loss.items():
         look = look_of(looks, loss)
         steps = [int(point.step) for point in curve]
-        bands += _band(loss, look, steps, [p.low for p in curve], [p.high for p in curve])
+        if len(by_loss) <= MOST_BANDS:
+            bands += _band(loss, look, steps, [p.low for p in curve], [p.high for p in curve])
         line = _line(loss, look, steps, [point.mean for point in curve])
         said = [_curve_hover(point) for point in curve]
         lines.append(line | {"hovertext": said, "hoverinfo": "text"})
     layout = _layout(360, "optimizer steps", f"validation {metric}")
+    caption = f"Validation score during training: {_mean_and('band', by_loss)}"
     if board.baseline in by_loss:
         final = rounded(by_loss[board.baseline][-1].mean)
         layout["shapes"] = [
@@ -110,6 +114,10 @@ def _convergence(board: Leaderboard, curves: pd.DataFrame, looks: dict[str, Styl
                 "line": {"color": NEUTRAL, "width": 2, "dash": "dot"},
             }
         ]
+        caption += (
+            f" The dotted line is what {board.baseline} ends with; below, the steps to reach it, "
+            f"interpolated between probes{_apart(curves['step'])}."
+        )
     rows = board.rows[
         (board.rows["task"] == task)
         & (board.rows["metric"] == metric)
@@ -117,16 +125,34 @@ def _convergence(board: Leaderboard, curves: pd.DataFrame, looks: dict[str, Styl
         & board.rows["loss"].map(is_trained).astype(bool)
     ]
     facts = tuple(
-        (str(loss), "not within the budget" if math.isinf(steps) else f"{steps:.0f}")
+        (str(loss), _reached(steps, by_loss.get(str(loss), [])))
         for loss, steps in zip(rows["loss"], rows["steps_to_baseline"], strict=True)
         if not pd.isna(steps)
     )
-    caption = (
-        "Validation score during training: mean over seeds and its band. "
-        f"The dotted line is what {board.baseline} ends with; below, the steps to reach it."
-    )
     plot = {"data": [*bands, *lines], "layout": layout}
     return Panel(heading(board, task, metric, method), caption, plot, facts=facts)
+
+
+def _mean_and(drawn: str, losses: Sized) -> str:
+    """Return the end of a sentence on what is drawn of each loss."""
+    if len(losses) <= MOST_BANDS:
+        return f"mean and 95% t {drawn} over seeds."
+    return "mean over seeds; the 95% t intervals are in the hover texts."
+
+
+def _apart(steps: Iterable[int]) -> str:
+    """Return how far apart probes are, where they are regular."""
+    probed = sorted(set(steps))
+    gaps = {after - before for before, after in pairwise(probed)}
+    return f", {gaps.pop()} steps apart" if len(gaps) == 1 else ""
+
+
+def _reached(steps: float, curve: Iterable[Any]) -> str:
+    """Return the steps to the baseline's end as text: "≈" where no probe was there."""
+    if math.isinf(steps):
+        return "not within the budget"
+    about = "" if steps in {point.step for point in curve} else "≈ "
+    return f"{about}{steps:.0f} steps"
 
 
 def _curve_hover(row: Any) -> str:
@@ -154,7 +180,9 @@ def _diagnostic(name: str, points: pd.DataFrame, looks: dict[str, Style]) -> Pan
             line = _line(loss, look, steps, [point.mean for point in curve])
         lines.append(line | {"hoverinfo": "name+x+y", "hoverlabel": {"namelength": -1}})
     layout = _layout(250, "optimizer steps")
-    return Panel(name, KNOWN.get(name, ""), {"data": [*bands, *lines], "layout": layout})
+    many = f"No bands: more than {MOST_BANDS} losses." if len(by_loss) > MOST_BANDS else ""
+    caption = " ".join(filter(None, (KNOWN.get(name, ""), many)))
+    return Panel(name, caption, {"data": [*bands, *lines], "layout": layout})
 
 
 def _responses(
@@ -167,13 +195,12 @@ def _responses(
     title = heading(board, f"{first.series} · {setting}", metric, first.method)
     axis = _Axis(sorted({point.at for point in points if not math.isnan(point.at)}))
     apart = any(math.isnan(point.at) for point in points)
-    where = f"against {setting}: mean over seeds and its 95% t interval."
-    if apart:
-        where += f" As is: {first.series}, which does not say its {setting}."
+    left = f" As is: {first.series}, which does not say its {setting}." if apart else ""
     layout = _layout(320, setting, metric)
     layout["xaxis"] |= axis.ticks(apart)
     data = _response_traces(points, axis, looks, ("mean", "low", "high"))
-    yield Panel(title, f"{metric} {where}", {"data": data, "layout": layout})
+    caption = f"{metric} against {setting}: {_mean_and('interval', _by_loss(points))}{left}"
+    yield Panel(title, caption, {"data": data, "layout": layout})
     compared = [
         point
         for point in points
@@ -185,11 +212,12 @@ def _responses(
     layout["xaxis"] |= axis.ticks(apart)
     layout["yaxis"] |= {"zeroline": True, "zerolinewidth": 2}
     if scores:
-        layout["shapes"] = [_across(-board.rope, board.rope)]
-        where += f" The band at 0 is ±{board.rope:g} points."
+        layout["shapes"] = [region(xref="paper", x0=0, x1=1, y0=-board.rope, y1=board.rope)]
+        left += f" The band at 0 is ±{board.rope:g} points."
     ends = ("difference", "difference_low", "difference_high")
     data = _response_traces(compared, axis, looks, ends)
-    caption = f"{metric} less {board.baseline}'s, seed by seed, {where}"
+    drawn = _mean_and("interval", _by_loss(compared))
+    caption = f"{metric} less {board.baseline}'s, seed by seed, against {setting}: {drawn}{left}"
     yield Panel(f"{title} · difference", caption, {"data": data, "layout": layout})
 
 
@@ -228,28 +256,25 @@ class _Axis:
 def _response_traces(
     points: Sequence[Any], axis: _Axis, looks: dict[str, Style], figures: tuple[str, str, str]
 ) -> list[Plot]:
-    """Return a line and a band a loss; what stands alone has its interval as a bar."""
+    """Return a line and a band a loss; what stands alone has its interval as a bar.
+
+    Of many losses there are neither bands nor bars.
+    """
     bands: list[Plot] = []
     lines: list[Plot] = []
-    for number, (loss, own) in enumerate(_by_loss(points).items()):
+    by_loss = _by_loss(points)
+    few = len(by_loss) <= MOST_BANDS
+    for number, (loss, own) in enumerate(by_loss.items()):
         look = look_of(looks, loss)
         joined = [point for point in own if not math.isnan(point.at)]
         for part in (joined, [point for point in own if math.isnan(point.at)]):
             x = [axis.place(point.at, number) for point in part]
             mean, low, high = ([getattr(p, name) for p in part] for name in figures)
             line = _line(loss, look, x, mean)
-            if len(part) == 1:
-                line["error_y"] = {
-                    "type": "data",
-                    "symmetric": False,
-                    "array": numbers([high[0] - mean[0]]),
-                    "arrayminus": numbers([mean[0] - low[0]]),
-                    "thickness": 3,
-                    "width": 0,
-                    "color": faint(look.colour, 0.7),
-                }
+            if few and len(part) == 1:
+                line["error_y"] = whiskers(look, mean, low, high)
             said = [_response_hover(point, *figures) for point in part]
-            bands += _band(loss, look, x, low, high)
+            bands += _band(loss, look, x, low, high) if few else []
             lines += [line | {"hovertext": said, "hoverinfo": "text"}] if part else []
     return [*bands, *lines]
 
@@ -318,19 +343,4 @@ def _layout(height: int, x: str, y: str = "") -> Plot:
         "showlegend": False,
         "xaxis": {"title": {"text": plain(x)}, "zeroline": False},
         "yaxis": {"title": {"text": plain(y)}, "automargin": True, "zeroline": False},
-    }
-
-
-def _across(low: float, high: float) -> Plot:
-    """Return a grey band over the whole width of a figure."""
-    return {
-        "type": "rect",
-        "xref": "paper",
-        "x0": 0,
-        "x1": 1,
-        "y0": low,
-        "y1": high,
-        "fillcolor": faint(NEUTRAL, 0.2),
-        "line": {"width": 0},
-        "layer": "below",
     }
