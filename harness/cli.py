@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness import terminal
-from harness.errors import InputError
+from harness.errors import InputError, unknown
 from harness.terminal import clock, err, escape, out
 
 if TYPE_CHECKING:
@@ -357,9 +357,9 @@ def board_command(
 
     Without options all of them go to FOLDER/board: leaderboard.csv, overall.csv,
     records.csv, pairing.csv, leaderboard.md, leaderboard.tex and board.html, and where there
-    is something to put there diagnostics.csv and settings.csv. With --csv, --markdown,
-    --latex, --html or --tidy only those are written, where you say; with --to as well, all
-    the others go there.
+    is something to put there curves.csv, trials.csv, diagnostics.csv, settings.csv and
+    published.csv. With --csv, --markdown, --latex, --html or --tidy only those are written,
+    where you say; with --to as well, all the others go there.
     """
     import leaderboards
     from harness.files import write_atomically
@@ -382,10 +382,14 @@ def board_command(
         }
         every = to is not None or not any(named.values())
         into = to or folders[0] / "board"
-        for name, text in leaderboards.files(board, title=title):
+        texts = dict(leaderboards.files(board, title=title))
+        for name, text in texts.items():
             path = named.get(name) or (into / name if every else None)
             if path is not None:
                 write_atomically(path, text())
+        if every and to is None:  # An earlier board's, of what this one has none.
+            for name in set(leaderboards.OPTIONAL) - texts.keys():
+                (into / name).unlink(missing_ok=True)
         if every:
             out.print(f"Written to {into}; open {into / 'board.html'}", markup=False)
 
@@ -422,13 +426,17 @@ def _label(loss: str, labels: set[str]) -> str:
 
     if loss in labels or not is_trained(loss):
         return loss
-    return plugins.canonical("losses", loss.removesuffix(TUNED))
+    try:
+        return plugins.canonical("losses", loss.removesuffix(TUNED))
+    except InputError as error:
+        raise unknown("row", loss, labels) from error
 
 
 def _show(board: "Leaderboard") -> None:
     """Print the board, a table a task and metric, and what it comes to."""
     import leaderboards
 
+    board = leaderboards.with_short_names(board)
     out.print("Test scores in points: mean and deviation over seeds", style="bold")
     for section in leaderboards.sections(board):
         rows = section.table
@@ -441,11 +449,11 @@ def _show(board: "Leaderboard") -> None:
             out.print(f"and {len(rows) - MOST_ROWS} more")
     out.print("\ndifference: to the baseline, mean over paired seeds with its 95% t interval;")
     out.print("p: paired t-test, Holm's correction over losses; rank: 1 is best.")
-    lines = leaderboards.sentences(board)
-    for line in lines[:MOST_SENTENCES]:
-        out.print(escape(line), soft_wrap=True)
-    if len(lines) > MOST_SENTENCES:
-        out.print(f"and {len(lines) - MOST_SENTENCES} more, all of them in leaderboard.md")
+    for lines in (leaderboards.summary(board), leaderboards.sentences(board)):
+        for line in lines[:MOST_SENTENCES]:
+            out.print(escape(line), soft_wrap=True)
+        if len(lines) > MOST_SENTENCES:
+            out.print(f"and {len(lines) - MOST_SENTENCES} more, all of them in leaderboard.md")
     for note in board.notes:
         err.print(escape(note), style="yellow", soft_wrap=True)
 
@@ -455,14 +463,16 @@ def _show_pairing(board: "Leaderboard") -> None:
     import leaderboards
 
     numbers = ("seeds", "paired", "unpaired", "ratio")
+    method = ["method"] if board.rows["method"].nunique() > 1 else []
+    names = ("scope", "metric", *method, "loss")
     title = f"Variance of the difference to {board.baseline}, in points squared"
-    table = terminal.table(("scope", "metric", "loss", *numbers), numbers=numbers, title=title)
+    table = terminal.table((*names, *numbers), numbers=numbers, title=title)
     for row in leaderboards.pairing_table(board).to_dict("records"):
         table.add_row(
-            *(escape(str(row[key])) for key in ("scope", "metric", "loss", "seeds")),
+            *(escape(str(row[key])) for key in (*names, "seeds")),
             f"{row['paired_variance']:.4g}",
             f"{row['unpaired_variance']:.4g}",
-            f"{row['ratio']:.1f}x",
+            f"{row['ratio']:.1f}x" if row["ratio"] == row["ratio"] else "",  # Of no variance, none.
         )
     terminal.show(table)
     out.print("unpaired: the sum of both variances over seeds, as of runs that share nothing;")

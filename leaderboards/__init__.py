@@ -2,21 +2,25 @@
 
 from leaderboards.board import leaderboard
 from leaderboards.export import (
+    OPTIONAL,
     files,
     overall_csv,
     records_csv,
     sections,
     sentences,
+    summary,
     to_csv,
     to_html,
     to_latex,
     to_markdown,
 )
+from leaderboards.naming import with_short_names
 from leaderboards.pairing import pairing_table
 from leaderboards.published import published_rows
 from leaderboards.tables import Leaderboard
 
 __all__ = [
+    "OPTIONAL",
     "Leaderboard",
     "files",
     "leaderboard",
@@ -26,8 +30,10 @@ __all__ = [
     "records_csv",
     "sections",
     "sentences",
+    "summary",
     "to_csv",
     "to_html",
     "to_latex",
     "to_markdown",
+    "with_short_names",
 ]

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from leaderboards.diagnostics import Final, finals, written
+from leaderboards.naming import with_short_names
+from leaderboards.overall import ALL
 from leaderboards.pairing import pairing_table
 from leaderboards.panel import (
     BASELINE,
@@ -21,9 +23,14 @@ from leaderboards.panel import (
 )
 from leaderboards.tables import OVERALL_COLUMNS, ROW_COLUMNS, Leaderboard, each_row
 
+VERDICTS = (BETTER, EQUIVALENT, NOT_RESOLVED, WORSE, INCOMPLETE, CANNOT_TELL)
+MANY_SEEDS = 1e5
+"""A number of seeds that it helps nobody to know."""
+MOST_TASKS = 4
+"""Tasks that a summary names; more are counted."""
 FIGURES = frozenset({
     "mean ± std", "seeds", "difference [95%]", "p", "rank", "mean rank [95%]", "won/tied/lost",
-    "cannot tell", "tasks", "chosen", "of", "place", "trial", "seed", "value",
+    "not resolved", "cannot tell", "tasks", "chosen", "of", "place", "trial", "value",
 })  # fmt: skip
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -108,6 +115,10 @@ def files(
     yield "overall.csv", lambda: overall_csv(board)
     yield "records.csv", lambda: records_csv(board)
     yield "pairing.csv", lambda: _csv(pairing_table(board))
+    if len(board.curves):
+        yield "curves.csv", lambda: _csv(board.curves)
+    if len(board.trials):
+        yield "trials.csv", lambda: _csv(board.trials)
     if len(board.diagnostics):
         yield "diagnostics.csv", lambda: _csv(board.diagnostics)
     if len(board.responses):
@@ -119,26 +130,34 @@ def files(
         yield "published.csv", lambda: _csv(board.published)
 
 
+OPTIONAL = ("curves.csv", "trials.csv", "diagnostics.csv", "settings.csv", "published.csv")
+"""Files that :func:`files` yields where there is something to put there."""
+
+
 def to_markdown(board: Leaderboard) -> str:
     """Return the board as Markdown tables; nothing in it acts as markup."""
+    board = with_short_names(board)
     parts = [f"Baseline: {_escape(board.baseline)}. Test scores in points: mean ± deviation."]
     for section in sections(board, wide=True):
         texts = section.table.map(_escape)
         texts = texts.rename(columns={name: _escape(name) for name in section.diagnostics})
         text = texts.to_markdown(index=False, disable_numparse=True)
         parts.append(f"**{_escape(section.title)}**\n\n{text}")
-    parts.append("\n".join(f"- {_escape(line)}" for line in (*sentences(board), *board.notes)))
+    said = (*summary(board), *sentences(board), *board.notes)
+    parts.append("\n".join(f"- {_escape(line)}" for line in said))
     return "\n\n".join(parts) + "\n"
 
 
 def to_latex(board: Leaderboard) -> str:
     r"""Return a booktabs table: losses down, tasks across, mean and deviation in points.
 
-    In each column the best is bold, and what is not told from it underlined: what a
-    paired t-test, corrected by Holm over the losses of its method, leaves at p >= .05.
+    In each column the best is bold, and underlined what is not told from it: losses of its
+    method with fewer than three pairs or with p >= .05 in a paired t-test, corrected for all
+    pairs of them.
     Diagnostics that were asked for follow a task's metrics, unmarked.
     Needs ``\usepackage{booktabs}``.
     """
+    board = with_short_names(board)
     rows = board.rows
     several = rows["method"].nunique() > 1
     # {(task, where among its columns, name): {(method, loss): text}}
@@ -154,7 +173,8 @@ def to_latex(board: Leaderboard) -> str:
     tasks = list(dict.fromkeys(rows["task"]))
     columns = sorted(cells, key=lambda column: (tasks.index(column[0]), column[1]))
     lines = [
-        r"% needs \usepackage{booktabs}; bold: best; underlined: not told from the best (p >= .05)",
+        r"% needs \usepackage{booktabs}; bold: best; underlined: of its method and not told "
+        r"from it (paired t-test, p >= .05 corrected for all pairs, or fewer than 3 seeds)",
         r"\begin{tabular}{l" + "r" * len(columns) + "}",
         r"\toprule",
         " & ".join(["Loss", *(_latex(task) for task, _, _ in columns)]) + r" \\",
@@ -165,7 +185,7 @@ def to_latex(board: Leaderboard) -> str:
         name = f"{loss} ({method})" if several else loss
         values = [cells[column].get((method, loss), "--") for column in columns]
         lines.append(" & ".join([_latex(name), *values]) + r" \\")
-    notes = [f"% {_latex(_visible(note))}" for note in board.notes]
+    notes = [f"% {_latex(note)}" for note in board.notes]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *notes, ""])
 
 
@@ -188,12 +208,11 @@ def sections(board: Leaderboard, *, wide: bool = False) -> Iterator[Section]:
         yield Section(title, text, headings if wide else ())
         if headings and not wide:
             yield Section(f"{task}: diagnostics", narrow, headings)
-    for scope, part in board.overall.groupby("scope", sort=False):
-        if scope == "all":
+    for scope, part in scopes(board):
+        title = f"over {scope} tasks"
+        if scope == ALL:
             title = "over all tasks, each modality the same weight"
-            yield Section(title, _overall(part, several=several))
-        elif part["tasks"].max() > 1:  # Else it repeats its one task.
-            yield Section(f"over {scope} tasks", _overall(part, several=several))
+        yield Section(title, _overall(part, several=several))
     if len(board.tuned):
         yield Section("chosen on validation", _tuned(board.tuned))
     if len(board.cells):
@@ -201,6 +220,40 @@ def sections(board: Leaderboard, *, wide: bool = False) -> Iterator[Section]:
     if len(board.published):
         shown = ["dataset", "metric", "loss", "value", "source"]
         yield Section("published, not run here", board.published[shown].astype(str))
+
+
+def scopes(board: Leaderboard) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield the parts of the table over tasks that say something new.
+
+    A modality of one task repeats its task, and one that is alone repeats ``all``.
+    """
+    alone = board.overall["scope"].nunique() <= 2
+    for scope, part in board.overall.groupby("scope", sort=False):
+        if scope == ALL or (part["tasks"].max() > 1 and not alone):
+            yield str(scope), part
+
+
+def summary(board: Leaderboard) -> list[str]:
+    """Return in a sentence a loss where it is better, worse and neither; for several tasks."""
+    main = board.rows[board.rows["main"].astype(bool)]
+    several = main["method"].nunique() > 1
+    rivals = main[main["trained"].astype(bool) & (main["verdict"] != BASELINE)]
+    found = []
+    for (method, loss), rows in rivals.groupby(["method", "loss"], sort=False):
+        by_verdict = {
+            verdict: list(rows.loc[rows["verdict"] == verdict, "task"]) for verdict in VERDICTS
+        }
+        parts = [f"{verdict} on {_listed(t)}" for verdict, t in by_verdict.items() if t]
+        name = f"{loss} ({method})" if several else loss
+        found.append(f"{name} against {board.baseline}: {'; '.join(parts)}.")
+    return found if main["task"].nunique() > 1 else []
+
+
+def _listed(tasks: list[str]) -> str:
+    if len(tasks) > MOST_TASKS:
+        return f"{len(tasks)} tasks"
+    *others, last = tasks
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def sentences(board: Leaderboard) -> list[str]:
@@ -212,18 +265,26 @@ def sentences(board: Leaderboard) -> list[str]:
         about = f"{row['task']}: {row['loss']} against {board.baseline}"
         needed = row["seeds_needed"]
         more = ""
-        if row["pairs"] < needed < 1e5:
+        if row["pairs"] < needed < MANY_SEEDS:
             more = f"; {needed:.0f} seeds would find one this large 4 times in 5"
         words = {
-            BETTER: f"is better, {gap}",
-            WORSE: f"is worse, {gap}",
+            BETTER: f"is better, {gap}{slight(row, board.rope)}",
+            WORSE: f"is worse, {gap}{slight(row, board.rope)}",
             EQUIVALENT: f"is equivalent within {board.rope:g} points, {gap}",
             NOT_RESOLVED: f"is not resolved with {row['pairs']} seeds, {gap}{more}",
             INCOMPLETE: "has no verdict: one of them failed or diverged at some seed",
-            CANNOT_TELL: f"cannot be told from {row['pairs']} paired seeds",
+            CANNOT_TELL: f"cannot be told from {row['pairs']} paired seeds"
+            if row["pairs"] or not row["seeds"]
+            else "has no run of the baseline to be paired with",
         }
         found.append(f"{about} {words[row['verdict']]}.")
     return found
+
+
+def slight(row: Mapping[Any, Any], rope: float) -> str:
+    """Return a few words where a difference that is there is smaller than what counts."""
+    small = row["verdict"] in (BETTER, WORSE) and abs(row["difference"]) < rope
+    return f"; surely not 0, but less than the {rope:g} points that count" if small else ""
 
 
 def difference(row: Mapping[Any, Any]) -> str:
@@ -281,6 +342,7 @@ def _overall(part: pd.DataFrame, *, several: bool) -> pd.DataFrame:
                 for row in rows
             ],
             "won/tied/lost": [f"{row['won']}/{row['tied']}/{row['lost']}" for row in rows],
+            "not resolved": [str(row["not_resolved"]) for row in rows],
             "cannot tell": [str(row["cannot_tell"]) for row in rows],
             "tasks": [str(row["tasks"]) for row in rows],
         }
@@ -309,16 +371,19 @@ def _tuned(tuned: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cells(cells: pd.DataFrame) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "task": cells["task"],
-            "loss": cells["spec"],
-            "seed": cells["seed"].astype(str),
-            "stage": cells["stage"],
-            "status": cells["status"],
-            "reason": cells["reason"],
-        }
-    )
+    """Return a row a cell; those that are missing are counted, as of a run there may be many."""
+    lost = cells[cells["status"] != "missing"]
+    rows = [
+        (cell.task, cell.spec, str(cell.seed), cell.stage, cell.status, cell.reason)
+        for cell in each_row(lost)
+    ]
+    missing: dict[tuple[str, str, str, str], list[int]] = {}
+    for cell in each_row(cells[cells["status"] == "missing"]):
+        missing.setdefault((cell.task, cell.loss, cell.stage, cell.reason), []).append(cell.seed)
+    for (task, loss, stage, reason), seeds in missing.items():
+        which = str(seeds[0]) if len(seeds) == 1 else f"{len(seeds)} cells"
+        rows.append((task, loss, which, stage, "missing", reason))
+    return pd.DataFrame(rows, columns=["task", "loss", "seed", "stage", "status", "reason"])
 
 
 def _latex_cell(row: Mapping[Any, Any]) -> str:
@@ -331,7 +396,8 @@ def _latex_cell(row: Mapping[Any, Any]) -> str:
 
 
 def _latex(text: str) -> str:
-    return "".join(LATEX.get(letter, letter) for letter in text)
+    escaped = "".join(LATEX.get(letter, letter) for letter in _visible(text))
+    return "{}" + escaped if escaped.startswith(("[", "*")) else escaped  # Else `\\\\` takes it.
 
 
 def _csv(table: pd.DataFrame) -> str:
@@ -342,8 +408,10 @@ def _csv(table: pd.DataFrame) -> str:
 
 
 def _no_formula(value: Any) -> Any:
-    starts = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
-    return f"'{value}" if starts else value
+    if not isinstance(value, str):
+        return value
+    text = _visible(value)  # A carriage return would begin another row.
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def _visible(text: str) -> str:

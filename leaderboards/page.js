@@ -15,8 +15,9 @@
 
   // Sorting: by the number in data-value, else by the text; what is missing comes last.
   const collator = new Intl.Collator("en", { numeric: true });
+  const textOf = (cell) => (cell.dataset.text ?? cell.textContent).trim();
   const keyOf = (cell) => {
-    if (!("value" in cell.dataset)) return cell.textContent.trim();
+    if (!("value" in cell.dataset)) return textOf(cell);
     return cell.dataset.value === "" ? null : Number(cell.dataset.value);
   };
   const compare = (a, b) => (typeof a === "number" ? a - b : collator.compare(a, b));
@@ -46,7 +47,7 @@
   if (board && form) {
     const heads = [...board.tHead.rows[0].cells];
     const column = (name) => heads.findIndex((head) => head.dataset.key === name);
-    const text = (row, name) => row.cells[column(name)].textContent.trim();
+    const text = (row, name) => textOf(row.cells[column(name)]);
     const selects = all("select", form);
     const search = form.querySelector("input");
     const filter = () => {
@@ -62,7 +63,13 @@
     };
     form.addEventListener("input", filter);
     form.addEventListener("submit", (event) => event.preventDefault());
-    form.addEventListener("reset", () => setTimeout(filter));
+    const original = [...board.tBodies[0].rows].map((row) => [row, row.className]);
+    form.addEventListener("reset", () => {
+      for (const head of heads) head.removeAttribute("aria-sort");
+      for (const [row, look] of original) row.className = look;
+      board.tBodies[0].append(...original.map(([row]) => row));
+      setTimeout(filter);
+    });
     filter(); // A browser keeps the choices when a page is loaded again.
   }
 
@@ -74,6 +81,7 @@
   };
   const readable = (raw) => {
     if (raw === null || raw === "") return "not recorded";
+    if (raw === "{}") return "none";
     if (typeof raw !== "string" || !"{[".includes(raw[0])) return String(raw);
     try {
       return Object.entries(JSON.parse(raw))
@@ -114,8 +122,7 @@
   function showProvenance(row) {
     const place = row.dataset.row;
     dialog.querySelector("h2").textContent =
-      [...row.cells].slice(0, 4).map((cell) => cell.textContent.trim()).filter(Boolean)
-        .join(" · ");
+      [...row.cells].slice(0, 4).map(textOf).filter(Boolean).join(" · ");
     const parts = recordsBehind(rows[place]);
     if (baselines[place] !== null) {
       parts.push(element("h3", "The baseline's, which the difference is to"),

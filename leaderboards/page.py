@@ -20,17 +20,20 @@ from jinja2 import Environment, StrictUndefined
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from leaderboards.diagnostics import KNOWN, Final, finals, in_order, written
-from leaderboards.drawing import GLYPHS, Panel, plain, styles
+from leaderboards.drawing import GLYPHS, MOST, Panel, of_the_best, plain, styles
+from leaderboards.export import MANY_SEEDS, scopes, slight, summary
 from leaderboards.figures import critical_difference, forest_plots, heat_map, tuning_landscapes
 from leaderboards.lines import convergence_curves, diagnostic_curves, response_curves
-from leaderboards.panel import is_trained
+from leaderboards.naming import with_short_names
+from leaderboards.panel import NOT_RESOLVED, is_trained
 from leaderboards.series import SCORE
 from leaderboards.tables import ROW, Leaderboard, each_row, scored
 
 PROVENANCE = (
-    "seed", "value", "key", "seconds", "finished", "start", "seen", "spec", "settings", "steps",
-    "device", "commit", "versions", "data", "source",
+    "seed", "value", "key", "seconds", "memory", "finished", "start", "seen", "spec", "settings",
+    "steps", "device", "commit", "versions", "data", "source",
 )  # fmt: skip
+TASK_SETTINGS = "task settings"
 DASHES = {"solid": "", "dash": "7 4", "dashdot": "8 3 2 3", "longdash": "12 4",
           "longdashdot": "12 3 2 3", "dot": "2 4"}  # fmt: skip
 NONE = "\N{EN DASH}"
@@ -86,12 +89,13 @@ class Group(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A heading with a table, figures (their places among all), or both."""
+    """A heading with tables and figures (their places among all); ``numbers`` is folded."""
 
     id: str
     title: str
     text: str
     table: Table | None = None
+    numbers: Table | None = None
     places: Sequence[int] = ()
     groups: Sequence[Group] = ()
 
@@ -154,9 +158,11 @@ OVERALL = (
            "resamples seeds, not tasks."),
     Column("rank", "Rank", "Order of the mean ranks."),
     Column("won", "Better", "Tasks on which the verdict is better."),
-    Column("tied", "Even", "Tasks on which the verdict is equivalent, or not resolved."),
+    Column("tied", "Equivalent", "Tasks on which the verdict is equivalent."),
     Column("lost", "Worse", "Tasks on which the verdict is worse."),
-    Column("cannot_tell", "Cannot tell", "Tasks with fewer than 3 pairs, or without a score."),
+    Column("not_resolved", "Not resolved", "Tasks on which the seeds do not decide."),
+    Column("cannot_tell", "Cannot tell", "Tasks with fewer than 3 pairs, with a seed that failed "
+           "or diverged, or without a score."),
     Column("tasks", "Tasks", ""),
 )  # fmt: skip
 TUNED = (
@@ -179,6 +185,25 @@ RESPONSES = (
     Column("metric", "Measured", "A metric, in points, or a diagnostic that was asked for."),
     Column("mean", "Mean [95%]", "Mean over seeds and its Student t interval."),
     Column("response", "Difference [95%]", ""),
+    Column("seeds", "Seeds", ""),
+    Column("method", "Method", ""),
+)
+CURVES = (
+    Column("loss", "Loss", ""),
+    Column("task", "Task", ""),
+    Column("metric", "Metric", ""),
+    Column("step", "Step", "Optimizer steps; at 0 the encoder is untrained."),
+    Column("mean", "Mean [95%]", "Mean over seeds and its Student t interval."),
+    Column("seeds", "Seeds", ""),
+    Column("method", "Method", ""),
+)
+TRIALS = (
+    Column("loss", "Loss", ""),
+    Column("task", "Task", ""),
+    Column("spec", "Spec", "The loss with the settings of the trial."),
+    Column("validation", "Validation", "Mean over the tuning seeds, and their deviation."),
+    Column("status", "Status", "What was chosen is run again with fresh seeds."),
+    Column("trial", "Trial", "The trial's number: the same for losses that were tried alike."),
     Column("seeds", "Seeds", ""),
     Column("method", "Method", ""),
 )
@@ -212,8 +237,12 @@ def to_html(board: Leaderboard, *, title: str = "Triptych") -> str:
         board: the leaderboard.
         title: the page's title and heading.
     """
+    board = with_short_names(board)
     panels: list[Panel] = []
     records = scored(board.records)
+    settings = board.records.attrs.get("task_settings", {})
+    of_task = {task: json.dumps(settings.get(task, {})) for task in records["task"].unique()}
+    records = records.assign(**{TASK_SETTINGS: records["task"].map(of_task)})
     sections = _sections(board, panels)
     scripts = [_script(code) for code in ([get_plotlyjs()] if panels else []) + [_read("page.js")]]
     digests = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
@@ -230,11 +259,13 @@ def to_html(board: Leaderboard, *, title: str = "Triptych") -> str:
         "img-src data: blob:; base-uri 'none'; form-action 'none'",
         css=_read("page.css"),
         lead=_lead(board),
+        summary=summary(board),
         notes=board.notes,
         verdicts=_verdicts(board),
         filters=_filters(board),
         board=_board_table(board),
-        looks=_looks(board, panels),
+        looks=_looks(of_the_best(board), panels),
+        left_out=_left_out(board),
         panels=panels,
         sections=sections,
         help=_help(sections),
@@ -245,6 +276,7 @@ def to_html(board: Leaderboard, *, title: str = "Triptych") -> str:
 
 def to_notebook(board: Leaderboard) -> str:
     """Return the leaderboard and its notes as an escaped HTML fragment without a script."""
+    board = with_short_names(board)
     return _render(NOTEBOOK, lead=_lead(board), notes=board.notes, board=_board_table(board))
 
 
@@ -276,8 +308,8 @@ def _lead(board: Leaderboard) -> str:
     records = board.records.loc[board.records["status"] == "done", "key"].nunique()
     return (
         f"Compared with {board.baseline}, seed by seed, from {records:,} "
-        f"{'record' if records == 1 else 'records'}. Differences of less than "
-        f"{board.rope:g} points either way count as practically equivalent."
+        f"{'record' if records == 1 else 'records'}; differences in points, with 95% intervals. "
+        f"Those of less than {board.rope:g} points either way count as practically equivalent."
     )
 
 
@@ -289,7 +321,7 @@ def _verdicts(board: Leaderboard) -> list[Card]:
         others = rows[rows["loss"] != board.baseline]
         order = sorted(each_row(others), key=lambda row: not is_trained(row.loss))
         lines = [
-            Line(str(row.loss), str(row.verdict), _slug(row.verdict), _difference(row, " by "))
+            Line(str(row.loss), str(row.verdict), _slug(row.verdict), _difference(row, board.rope))
             for row in order
         ]
         several = [method] if board.rows["method"].nunique() > 1 else []
@@ -306,14 +338,13 @@ def _board_table(board: Leaderboard) -> Table:
     for row in each_row(board.rows):
         panel = (row.task, row.metric)
         compared = row.loss != board.baseline
-        spread = "" if pd.isna(row.std) else f" ± {row.std:.2f}"
         near = " ≈" if _true(row.near_best) and not _true(row.best) else ""
         verdict = str(row.verdict) if compared else "baseline"
         cells = [
-            Item(str(row.loss), "name"),
+            Item(str(row.loss), "name", extra=f"{row.task} · {row.metric}"),
             Item(str(row.task)),
             Item(str(row.metric), "short"),
-            _number(row.mean, ".2f", kind="open", after=spread + near, extra=_true(row.best)),
+            _number(row.mean, ".2f", "open", after=_spread(row.std) + near, extra=_true(row.best)),
             _number(row.difference, "+.2f", after=_span(row.difference_low, row.difference_high))
             if compared
             else Item("baseline", "number", "0"),
@@ -364,58 +395,56 @@ def _sections(board: Leaderboard, panels: list[Panel]) -> list[Section]:
             for number, (title, panels) in enumerate(figures.items())
         ]
 
+    best = of_the_best(board)
     untested = f"No test over tasks: {board.friedman}" if isinstance(board.friedman, str) else ""
     sections = [
         Section(
             "differences",
             "Paired differences",
             f"Each loss less {board.baseline}, seed by seed.",
-            places=drawn([*forest_plots(board), heat_map(board)]),
+            places=drawn([*forest_plots(best), heat_map(best)]),
         ),
         Section(
             "overall",
             "Over tasks",
             untested,
             _overall_table(board),
-            drawn([critical_difference(board)]),
+            places=drawn([critical_difference(best)]),
         ),
         Section(
             "convergence",
             "Convergence",
             "Scores on the validation split while training.",
-            places=drawn(convergence_curves(board)),
+            numbers=_curves_table(best),
+            places=drawn(convergence_curves(best)),
         ),
         Section(
             "settings",
             "Against a setting",
             "Tasks of this board that differ in one setting alone.",
             _responses_table(board),
-            drawn(response_curves(board, main=True)),
-            [Group("Other metrics", drawn(response_curves(board, main=False)))],
+            places=drawn(response_curves(best, main=True)),
+            groups=[Group("Other metrics", drawn(response_curves(best, main=False)))],
         ),
         Section(
             "diagnostics",
             "Diagnostics",
-            "What was measured beside the scores, on held-out examples: mean over seeds and its "
-            "95% t band against the step, in the table the final values. None has a better "
+            "What was measured beside the scores, on held-out examples: mean over seeds and 95% t "
+            "band against the step, in the table the final values. None has a better "
             "direction, and none is ranked; a dotted line was not trained.",
             _diagnostics_table(board),
-            groups=groups(diagnostic_curves(board)),
+            groups=groups(diagnostic_curves(best)),
         ),
         Section(
             "tuning",
             "Tuning",
             "Trials are compared on the validation split; the best is run again with fresh seeds.",
             _tuned_table(board),
-            drawn(tuning_landscapes(board)),
+            _trials_table(board),
+            drawn(tuning_landscapes(best)),
         ),
         Section("without", "Cells without a score", "", _cells_table(board)),
-        Section(
-            "published",
-            "Published results",
-            "Published, not run here, never ranked.",
-            _published_table(board),
-        ),
+        Section("published", "Published results", "", _published_table(board)),
     ]
     sections = [
         section._replace(groups=[group for group in section.groups if group.places])
@@ -427,14 +456,16 @@ def _sections(board: Leaderboard, panels: list[Panel]) -> list[Section]:
 def _overall_table(board: Leaderboard) -> Table | None:
     rows = []
     before = None
-    for row in each_row(board.overall):
+    new = dict(scopes(board))
+    for row in each_row(board.overall[board.overall["scope"].isin(new)]):
         cells = [
             Item(str(row.loss), "name"),
             Item("all tasks" if row.scope == "all" else str(row.scope), "short"),
             Item(str(row.method), "short"),
             _number(row.mean_rank, ".2f", after=_span(row.rank_low, row.rank_high, "")),
             _number(row.rank, "g"),
-            *(_number(n, ".0f") for n in (row.won, row.tied, row.lost, row.cannot_tell)),
+            *(_number(n, ".0f") for n in (row.won, row.tied, row.lost)),
+            *(_number(n, ".0f") for n in (row.not_resolved, row.cannot_tell)),
             _number(row.tasks, ".0f"),
         ]
         rows.append(Row(cells, first=before is not None and before != row.scope))
@@ -538,6 +569,43 @@ def _tuned_table(board: Leaderboard) -> Table | None:
     return Table("tuned", "Chosen settings", TUNED, rows) if rows else None
 
 
+def _curves_table(board: Leaderboard) -> Table | None:
+    rows = [
+        Row(
+            [
+                Item(str(row.loss), "name"),
+                Item(str(row.task)),
+                Item(str(row.metric), "short"),
+                _number(row.step, ",.0f"),
+                _number(row.mean, ".2f", after=_span(row.low, row.high, "")),
+                _number(row.seeds, ".0f"),
+                Item(str(row.method), "short"),
+            ]
+        )
+        for row in each_row(board.curves)
+    ]
+    return Table("curves", "Validation scores during training", CURVES, rows) if rows else None
+
+
+def _trials_table(board: Leaderboard) -> Table | None:
+    rows = [
+        Row(
+            [
+                Item(str(row.loss), "name"),
+                Item(str(row.task)),
+                Item(str(row.spec)),
+                _number(row.validation, ".2f", after=_spread(row.std)),
+                Item("chosen" if _true(row.chosen) else str(row.status), "short"),
+                _number(row.trial + 1, ".0f"),
+                _number(row.seeds, ".0f"),
+                Item(str(row.method), "short"),
+            ]
+        )
+        for row in each_row(board.trials)
+    ]
+    return Table("trials", "Every trial, on validation", TRIALS, rows) if rows else None
+
+
 def _cells_table(board: Leaderboard) -> Table | None:
     rows = [
         Row(
@@ -603,6 +671,17 @@ def _looks(board: Leaderboard, panels: Iterable[Panel]) -> list[dict[str, str]]:
     ]
 
 
+def _left_out(board: Leaderboard) -> str:
+    """Return how many losses the figures leave out; empty where they show all."""
+    losses, shown = (each.rows["loss"].nunique() for each in (board, of_the_best(board)))
+    return (
+        f"The figures show {shown} of {losses} losses: the {MOST} with the best mean rank, the "
+        "baseline and what was not trained. The tables have all."
+        if shown < losses
+        else ""
+    )
+
+
 def _records_of_rows(board: Leaderboard, records: pd.DataFrame) -> list[list[int]]:
     """Return the places in ``records`` of those behind each row of the board."""
     found: dict[tuple[str, ...], list[int]] = defaultdict(list)
@@ -625,7 +704,7 @@ def _records_as_columns(records: pd.DataFrame) -> dict[str, dict[str, Any]]:
     A record's value is ``values[at[record]]``; where all differ there is no ``at``.
     """
     columns: dict[str, dict[str, Any]] = {}
-    for name in PROVENANCE:
+    for name in (*PROVENANCE, TASK_SETTINGS):
         found = records[name].tolist()
         jsonable = {value: _jsonable(value) for value in dict.fromkeys(found)}
         values = [jsonable[value] for value in found]
@@ -675,7 +754,7 @@ def _render(template: str, **values: Any) -> str:
 
 
 def _number(
-    value: float, form: str, *, kind: str = "number", after: str = "", extra: Any = None
+    value: float, form: str, kind: str = "number", *, after: str = "", extra: Any = None
 ) -> Item:
     if pd.isna(value):
         return Item(NONE, "number")
@@ -696,10 +775,18 @@ def _sortable(value: object) -> str:
     return repr(float(value)).replace("inf", "Infinity")  # type: ignore[arg-type]
 
 
-def _difference(row: Any, before: str) -> str:
+def _difference(row: Any, rope: float) -> str:
     if pd.isna(row.difference):
         return ", not compared"
-    return f",{before}{row.difference:+.2f}{_span(row.difference_low, row.difference_high)}"
+    about = slight(row._asdict(), rope)
+    if row.verdict == NOT_RESOLVED and row.pairs < row.seeds_needed < MANY_SEEDS:
+        about = f", about {row.seeds_needed:,.0f} needed to find one this large"
+    interval = _span(row.difference_low, row.difference_high)
+    return f", {row.difference:+.2f}{interval}, {row.pairs:.0f} seeds{about}"
+
+
+def _spread(std: float) -> str:
+    return "" if pd.isna(std) else f" ± {std:.2f}"
 
 
 def _span(low: float, high: float, sign: str = "+") -> str:

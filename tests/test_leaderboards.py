@@ -24,9 +24,11 @@ from leaderboards import (
     records_csv,
     sections,
     sentences,
+    summary,
     to_csv,
     to_latex,
     to_markdown,
+    with_short_names,
 )
 from leaderboards.panel import panel_rows
 from leaderboards.ranking import Friedman
@@ -78,7 +80,8 @@ def cell_row(task: str, modality: str, loss: str, seed: int, **more: Any) -> dic
         "value": 50.0, "steps": steps, "seconds": 3.5, "start": f"start {task} {seed}",
         "seen": "" if untrained else f"seen {task} {seed}", "key": f"{task}{loss}{seed}",
         "settings": "{}", "space": "{}", "data": '{"x": "1"}', "versions": '{"torch": "2"}',
-        "source": "s", "commit": None, "device": "cpu", "finished": "2026-01-01", **more,
+        "source": "s", "commit": None, "device": "cpu", "memory": "{}",
+        "finished": "2026-01-01", **more,
     }  # fmt: skip
 
 
@@ -192,7 +195,8 @@ def test_verdicts() -> None:
     )
     counts = overall(board, "up")
     assert counts[["won", "tied", "lost", "cannot_tell"]].tolist() == [1, 0, 0, 0]
-    assert overall(board, "noisy")["tied"] == overall(board, "same")["tied"] == 1
+    assert overall(board, "noisy")["not_resolved"] == overall(board, "same")["tied"] == 1
+    assert overall(board, "noisy")["tied"] == 0, "undecided is no tie"
     assert overall(board, "down")["lost"] == overall(board, "few")["cannot_tell"] == 1
     text = " ".join(sentences(board))
     for words in (
@@ -242,7 +246,14 @@ def test_equal_differences_are_not_resolved() -> None:
     found = row(leaderboard(table({("t", "image", "accuracy"): losses})), "t", "accuracy", "adnce")
     assert found["verdict"] == "not resolved"
     assert found["difference"] == pytest.approx(0.75)
-    assert math.isnan(found["difference_low"])
+    assert math.isnan(found["difference_low"]) and math.isnan(found["bootstrap_low"])
+    base = [80.0, 82.0, 81.0] * 3
+    losses = {"infonce": base, "adnce": [b + 0.25 for b in base]}
+    board = leaderboard(table({("t", "image", "accuracy"): losses}))
+    found = row(board, "t", "accuracy", "adnce")
+    assert (found["p"], found["verdict"]) == (2 / 2**9, "better"), "nine of nine are no accident"
+    (said,) = sentences(board)
+    assert "is better, +0.25; surely not 0, but less than the 0.5 points that count" in said
 
 
 def test_tables_that_overlap_are_counted_once_or_refused() -> None:
@@ -481,6 +492,108 @@ def test_friedman_needs_enough_tasks() -> None:
     assert found.p == pytest.approx(expected.pvalue)
 
 
+def test_what_has_nothing_to_pair_with_is_not_told_to_run_more_seeds() -> None:
+    unpaired = table()
+    other = unpaired["loss"].isin(["adnce", "hcl"])
+    unpaired.loc[other, "start"] += " on another device"
+    notes = leaderboard(unpaired).notes
+    assert any("adnce on images: 0 of 4 seeds are paired with the baseline" in n for n in notes)
+    assert not any("Run more seeds" in note for note in notes)
+    alone = table()
+    alone = alone[(alone["loss"] != "infonce") | (alone["task"] != "images")]
+    board = leaderboard(alone)
+    assert any("The baseline has no score on images" in note for note in board.notes)
+    assert not any("Run more" in n or "have no rank" in n for n in board.notes)
+    assert any("adnce against infonce has no run of the baseline" in s for s in sentences(board))
+
+
+def test_budgets_that_differ_are_said() -> None:
+    tuned = table().assign(loss=lambda t: t["loss"].replace("adnce", "adnce[tuned]"))
+    trials = tuned[tuned["loss"] == "adnce[tuned]"].assign(
+        stage="tuning", trial=0, split="validation", settings='{"mu": 0.5}', space='{"mu": [0, 1]}'
+    )
+    trials = trials.drop_duplicates(["task", "seed"])
+    notes = leaderboard(pd.concat([tuned, trials])).notes
+    assert "infonce was not tuned, unlike adnce[tuned]: that comparison" in " ".join(notes)
+    notes = leaderboard(pd.concat([tuned, trials]), baseline="adnce").notes
+    assert "adnce[tuned] was tuned, unlike hcl, infonce" in " ".join(notes)
+    assert not any("tuned" in note for note in leaderboard(table()).notes)
+
+
+def test_a_score_must_be_a_number() -> None:
+    for wrong in (math.nan, math.inf):
+        records = table()
+        records.loc[records["loss"] == "adnce", "value"] = wrong
+        with pytest.raises(
+            ValueError, match=r"`records` must hold numbers as scores: got (nan|inf)"
+        ):
+            leaderboard(records)
+
+
+def test_a_summary_says_where_each_loss_is_what() -> None:
+    scores = {
+        (f"t{i}", "image", "accuracy"): SCORES["images", "image", "accuracy"] for i in range(2)
+    }
+    assert summary(leaderboard(table(scores))) == [
+        "adnce against infonce: better on t0 and t1.",
+        "hcl against infonce: not resolved on t0 and t1.",
+    ]
+    scores = {
+        (f"t{i}", "image", "accuracy"): SCORES["images", "image", "accuracy"] for i in range(5)
+    }
+    assert summary(leaderboard(table(scores)))[0] == "adnce against infonce: better on 5 tasks."
+    assert summary(leaderboard(table(dict([*scores.items()][:1])))) == []
+
+
+def test_what_tasks_share_is_said_once() -> None:
+    panel = SCORES["images", "image", "accuracy"]
+    names = ("images(size=14, steps=80)", "images(size=14, labels=5, steps=80)", "other(size=14)")
+    board = leaderboard(table({(name, "image", "accuracy"): panel for name in names}))
+    short = with_short_names(board)
+    assert set(short.rows["task"]) == {"images", "images(labels=5)", "other(size=14)"}
+    assert short.notes[0] == "images is images(size=14, steps=80) here."
+    assert set(board.rows["task"]) == set(names)
+    text = to_markdown(board)
+    assert "**images(labels=5)\\: accuracy" in text and text.count("steps=80") == 1
+    for name in names:
+        assert name in to_csv(board), "files of numbers keep specs"
+    assert with_short_names(leaderboard(table())).notes == leaderboard(table()).notes
+
+
+def test_cells_that_are_missing_are_counted() -> None:
+    records = table()
+    more = [
+        lost("images", "image", "adnce", seed, "missing", "not run yet") for seed in range(4, 9)
+    ]
+    more.append(lost("images", "image", "hcl", 4, "diverged", "nan at step 3"))
+    board = leaderboard(pd.concat([records, pd.DataFrame(more)]))
+    (section,) = [s for s in sections(board) if s.title == "cells without a score"]
+    assert section.table[["loss", "seed", "status"]].to_numpy().tolist() == [
+        ["hcl", "4", "diverged"],
+        ["adnce", "5 cells", "missing"],
+    ]
+    assert records_csv(board).count("not run yet") == 5
+    (none_failed,) = [
+        s for s in sections(leaderboard(pd.concat([records, pd.DataFrame(more[:5])])))
+        if s.title == "cells without a score"
+    ]  # fmt: skip
+    assert none_failed.table.to_numpy().tolist() == [
+        ["images", "adnce", "5 cells", "final", "missing", "not run yet"]
+    ]
+
+
+def test_a_carriage_return_begins_no_row() -> None:
+    reason = "Downloading 10%\r=1+1 50%\x1b[31m"
+    records = pd.concat(
+        [table(), pd.DataFrame([lost("images", "image", "adnce", 9, "failed", reason)])]
+    )
+    board = leaderboard(records)
+    read = pd.read_csv(StringIO(records_csv(board)), keep_default_na=False)
+    assert (read["status"] == "failed").sum() == 1
+    assert len(read) == records["key"].nunique()
+    assert r"Downloading 10%\r=1+1 50%\x1b[31m" in read["reason"].tolist()
+
+
 def test_best_and_what_is_not_told_from_it() -> None:
     board = leaderboard(table())
     found = {loss: row(board, "images", "accuracy", loss) for loss in ("adnce", "hcl", "untrained")}
@@ -488,7 +601,7 @@ def test_best_and_what_is_not_told_from_it() -> None:
     assert not found["adnce"]["near_best"]
     values = SCORES["images", "image", "accuracy"]
     p = stats.ttest_rel(values["hcl"], values["adnce"]).pvalue
-    assert found["hcl"]["near_best"] == (2 * p >= 0.05)
+    assert found["hcl"]["near_best"] == (3 * p >= 0.05)
     assert not found["untrained"]["near_best"]
     text = to_latex(board)
     assert r"\textbf{82.17 $\pm$ 1.46}" in text
@@ -497,15 +610,28 @@ def test_best_and_what_is_not_told_from_it() -> None:
 
 
 def test_what_was_not_tested_is_not_told_apart() -> None:
-    """With two seeds, or for another method, nothing was: both are underlined."""
+    """With two seeds nothing was, and all are underlined; another method has no pairs to test."""
     few = leaderboard(table()[table()["seed"] < 2])
     assert row(few, "images", "accuracy", "hcl")["near_best"]
     assert not row(few, "images", "accuracy", "untrained")["near_best"]
     other = table(method="moco")
     other["value"] -= 5
     board = leaderboard(pd.concat([table(), other]))
-    others = board.rows[(board.rows["method"] == "moco") & board.rows["trained"]]
-    assert others["near_best"].all()
+    assert not board.rows.loc[board.rows["method"] == "moco", "near_best"].any()
+
+
+def test_the_best_is_chosen_by_the_scores_that_are_tested(monkeypatch: Any) -> None:
+    """Told from it are, with equal losses, some in no more boards than said."""
+    monkeypatch.setattr("leaderboards.statistics.RESAMPLES", 50)  # Not what is looked at here.
+    draw = np.random.default_rng(0)
+    apart = []
+    for _ in range(300):
+        scores = 80 + draw.normal(0, 1.3, size=(5, 1)) + draw.normal(0, 0.4, size=(5, 8))
+        losses = {f"infonce(temperature={i})": scores[:, i].tolist() for i in range(8)}
+        panel = table({("t", "image", "accuracy"): losses})
+        rows = panel_rows(panel[panel["split"] == "test"], "infonce(temperature=0)", 0.5)
+        apart.append(not all(row["best"] or row["near_best"] for row in rows))
+    assert np.mean(apart) < 0.06, "with Holm over the seven others: about .1"
 
 
 def curves() -> pd.DataFrame:
