@@ -10,7 +10,8 @@ difference, hence also ``losses``: the losses' noise is skewed and the baseline'
 
 Printed, as shares: differences with p < .05; tasks, and boards of three tasks, where any
 loss has; the same after Holm's correction within each task; differences whose posterior
-is above .95 of being better by more than the region of equivalence, and by more than 0.
+is above .95 of being better by more than the region of equivalence, and by more than 0;
+tasks where any loss is called equivalent that is truly better by the region's half-width.
 Then the intervals that hold the true difference, 0; and, over tasks, how often Friedman's
 test rejects, and how often Nemenyi's difference separates any two rows.
 """
@@ -26,6 +27,7 @@ from leaderboards.ranking import friedman
 from leaderboards.statistics import (
     ALPHA,
     LEVEL,
+    ROPE,
     Interval,
     bayesian_t,
     bootstrap_interval,
@@ -62,8 +64,8 @@ def main() -> None:
 def compare_on_tasks(boards: int) -> None:
     """Print the rates of the comparisons with the baseline, a line a kind of board."""
     print(f"{boards} boards a line, {TASKS} tasks each, no true difference; nominal {ALPHA}\n")
-    print("                       p <   any of a task  any of a board   better > .95")
-    print("noise  seeds losses    .05   plain   Holm   plain   Holm   rope      0")
+    print("                       p <   any of a task  any of a board   better > .95  equivalent")
+    print("noise  seeds losses    .05   plain   Holm   plain   Holm   rope      0    at border")
     generator = np.random.default_rng(0)
     for noise, skewed in SKEWED.items():
         for seeds in SEEDS:
@@ -90,9 +92,8 @@ def own(generator: np.random.Generator, size: tuple[int, ...], skewed: bool) -> 
 
 def summarise(differences: Array) -> list[float]:
     """Return the rates of one kind of board, in the order of the printed columns."""
-    boards, _, k, seeds = differences.shape
-    rows = differences.reshape(-1, seeds)
-    p = np.array([paired_p(row) for row in rows]).reshape(boards, TASKS, k)
+    p = paired_p(differences)
+    at_border = bayesian_t(differences + ROPE).equivalent >= LEVEL
     corrected = np.array([[holm(family) for family in board] for board in p])
     found, found_holm = p < ALPHA, corrected < ALPHA
     return [
@@ -103,8 +104,9 @@ def summarise(differences: Array) -> list[float]:
             found_holm.any(axis=2),
             found.any(axis=(1, 2)),
             found_holm.any(axis=(1, 2)),
-            [bayesian_t(row).better > 0.95 for row in rows],
-            [bayesian_t(row, rope=0).better > 0.95 for row in rows],
+            bayesian_t(differences).better > LEVEL,
+            bayesian_t(differences, rope=0).better > LEVEL,
+            at_border.any(axis=2),
         )
     ]
 

@@ -209,14 +209,15 @@
     });
   }
 
-  // Paper is white and as wide as it is: all figures are drawn for it.
-  const paper = 680;
+  // Paper is white and as wide as it is: all figures are drawn for it, wide ones as wide as fits.
+  const [paper, sheet] = [680, 1000];
+  const onPaper = (box) => Math.min(Math.max(paper, parseInt(box.style.minWidth) || 0), sheet);
   addEventListener("beforeprint", () => {
     root.dataset.before = root.dataset.theme || "";
     root.dataset.theme = "light";
     for (const box of boxes) {
       draw(box);
-      Plotly.relayout(box, { width: paper });
+      Plotly.relayout(box, { width: onPaper(box) });
     }
   });
   addEventListener("afterprint", () => {
