@@ -356,10 +356,10 @@ def board_command(
     """Show the leaderboard of one run or several, and write it to files.
 
     Without options all of them go to FOLDER/board: leaderboard.csv, overall.csv,
-    records.csv, pairing.csv, leaderboard.md, leaderboard.tex and board.html, and where there
-    is something to put there curves.csv, trials.csv, diagnostics.csv, settings.csv and
-    published.csv. With --csv, --markdown, --latex, --html or --tidy only those are written,
-    where you say; with --to as well, all the others go there.
+    records.csv, pairing.csv, curves.csv, trials.csv, diagnostics.csv, settings.csv,
+    published.csv, leaderboard.md, leaderboard.tex and board.html. With --csv, --markdown,
+    --latex, --html or --tidy only those are written, where you say; with --to as well, all
+    the others go there.
     """
     import leaderboards
     from harness.files import write_atomically
@@ -382,14 +382,10 @@ def board_command(
         }
         every = to is not None or not any(named.values())
         into = to or folders[0] / "board"
-        texts = dict(leaderboards.files(board, title=title))
-        for name, text in texts.items():
+        for name, text in leaderboards.files(board, title=title):
             path = named.get(name) or (into / name if every else None)
             if path is not None:
                 write_atomically(path, text())
-        if every and to is None:  # An earlier board's, of what this one has none.
-            for name in set(leaderboards.OPTIONAL) - texts.keys():
-                (into / name).unlink(missing_ok=True)
         if every:
             out.print(f"Written to {into}; open {into / 'board.html'}", markup=False)
 

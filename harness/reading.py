@@ -88,8 +88,8 @@ def seeds_of(name: str, value: Any, first: int, wrong: Mistakes) -> tuple[int, .
     seeds: Any = value
     if _is_whole(value):
         seeds = range(first, first + min(int(value), MOST_SEEDS + 1))
-    good = isinstance(seeds, Sequence) and len(seeds) <= MOST_SEEDS
-    if good and all(_is_whole(seed) and seed >= 0 for seed in seeds):
+    good = isinstance(seeds, Sequence) and not isinstance(seeds, str | bytes)
+    if good and len(seeds) <= MOST_SEEDS and all(_is_whole(seed) and seed >= 0 for seed in seeds):
         found = tuple(int(seed) for seed in seeds)
         if found and len(set(found)) == len(found):
             return found

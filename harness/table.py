@@ -25,6 +25,10 @@ DIAGNOSTICS = "diagnostics"
 """What stands in the column ``split`` of a diagnostic: no split's score."""
 
 
+MOST_NAMED = 6
+"""Tasks that a note names."""
+
+
 @dataclass(frozen=True)
 class Place:
     """What a cell is on the board: a seed of a row, or of a tuning trial."""
@@ -65,7 +69,8 @@ OTHER_CODE = "of other code than those shown"
 OTHER_DATA = "of other data than those shown"
 NOT_PLANNED = "of other code, data or settings than planned"
 OTHER_CHOICE = "of other chosen settings than the row shown"
-OTHERWISE = "of cells that were also run otherwise, and finished later"
+OTHERWISE = "of cells that have a later record, run otherwise"
+OTHER_BUDGET = "of tuning that is no longer planned"
 TUNED_ON = "at seeds that the study tunes with, and what a seed chose is not scored on it"
 
 
@@ -99,6 +104,7 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     for store in stores:
         _read_plan(store, plan, notes)
     candidates: list[_Found] = []
+    dropped: Dropped = []
     for store in stores:
         found = 0
         bad = []
@@ -107,7 +113,8 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
                 bad.append(path)
             else:
                 record.curve.clear()  # No board draws it: without, thousands fit into memory.
-                candidates += _placed(record, plan, str(store.given))
+                places = _placed(record, plan, str(store.given), dropped)
+                candidates += places
                 found += 1
         if bad:
             notes.append(
@@ -122,10 +129,9 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
                 f"There is no record under {str(store.given)!r}. Run a study first: "
                 f"`triptych run quickstart --out {store.given}`.{damaged}"
             )
-    dropped: Dropped = []
     shown = _one_version(_as_planned(candidates, plan, dropped), dropped, notes)
     chosen = _fresh(shown, plan, dropped)
-    notes += _said(dropped)
+    notes += _said(dropped, chosen)
     why = {found.place: f"a record {reason} was left out" for found, reason in dropped}
     cells, points = [], []
     for own in sorted(chosen.values(), key=lambda found: found.record.finished):
@@ -203,16 +209,20 @@ def _read_plan(store: Store, plan: _Plan, notes: list[str]) -> None:
         plan.places.setdefault(planned["key"], []).append(Place.of(Planned.from_dict(planned)))
 
 
-def _placed(record: Record, plan: _Plan, folder: str) -> list[_Found]:
+def _placed(record: Record, plan: _Plan, folder: str, dropped: Dropped) -> list[_Found]:
     """Return the record in each of its places: one that no plan names is a row by its spec."""
     cell = Cell(**record.cell)
     places = plan.places.get(record.key)
     if places:
         planned = record.key in plan.current
         return [_Found(record, place, planned, folder) for place in dict.fromkeys(places)]
-    if cell.stage == "tuning" or record.key in plan.left_out:
-        return []  # Of a budget that is not, or no longer, the board's.
-    return [_Found(record, Place.of(Planned(cell, cell.loss)), planned=False, folder=folder)]
+    if record.key in plan.left_out:
+        return []  # Of a budget that is not the board's: said with the plan.
+    alone = _Found(record, Place.of(Planned(cell, cell.loss)), planned=False, folder=folder)
+    if cell.stage == "tuning":
+        dropped.append((alone, OTHER_BUDGET))
+        return []
+    return [alone]
 
 
 def _as_planned(candidates: Iterable[_Found], plan: _Plan, dropped: Dropped) -> Iterator[_Found]:
@@ -267,25 +277,27 @@ def _fresh(chosen: dict[Place, _Found], plan: _Plan, dropped: Dropped) -> dict[P
     An earlier study may have had it among the seeds of its board.
     """
     tuning = {replace(place, trial=None) for place in plan.planned if place.stage == "tuning"}
-    both = {
+    both = [
         place
         for place in chosen
         if place.stage == "final" and replace(place, stage="tuning") in tuning
-    }
+    ]
     dropped += [(chosen[place], TUNED_ON) for place in both]
     return {place: found for place, found in chosen.items() if place not in both}
 
 
-def _said(dropped: Dropped) -> Iterator[str]:
+def _said(dropped: Dropped, chosen: Mapping[Place, _Found]) -> Iterator[str]:
     """Yield which records were left out, a sentence a folder and reason."""
-    groups: dict[tuple[str, str], dict[str, str]] = {}
+    groups: dict[tuple[str, str], dict[str, Place]] = {}
     for found, reason in dropped:
-        groups.setdefault((found.folder, reason), {})[found.record.key] = found.place.task
-    for (folder, reason), tasks in groups.items():
-        again = reason in (OTHER_CODE, OTHER_DATA, NOT_PLANNED)
+        groups.setdefault((found.folder, reason), {})[found.record.key] = found.place
+    for (folder, reason), places in groups.items():
+        tasks = sorted({place.task for place in places.values()})
+        lacking = any(place not in chosen for place in places.values())
+        again = lacking and reason in (OTHER_CODE, OTHER_DATA, NOT_PLANNED)
         yield (
-            f"{folder}: {len(tasks)} {'record' if len(tasks) == 1 else 'records'} {reason}, left "
-            f"out ({', '.join(sorted(set(tasks.values())))})."
+            f"{folder}: {len(places)} {'record' if len(places) == 1 else 'records'} {reason}, left "
+            f"out ({', '.join(tasks[:MOST_NAMED])}{', ...' if len(tasks) > MOST_NAMED else ''})."
             + (" The run's command makes them anew, with today's code and data." if again else "")
         )
 

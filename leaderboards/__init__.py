@@ -2,7 +2,6 @@
 
 from leaderboards.board import leaderboard
 from leaderboards.export import (
-    OPTIONAL,
     files,
     overall_csv,
     records_csv,
@@ -20,7 +19,6 @@ from leaderboards.published import published_rows
 from leaderboards.tables import Leaderboard
 
 __all__ = [
-    "OPTIONAL",
     "Leaderboard",
     "files",
     "leaderboard",

@@ -27,6 +27,9 @@ from leaderboards.tables import (
 from leaderboards.tuning import trial_rows, tuned_rows
 
 MOST_NAMED = 6
+TUNED = "[tuned]"
+"""How the label ends of a loss whose settings were chosen."""
+PANEL = ["task", "method"]
 MODALITIES = ("image", "sentence", "graph")
 JUDGED = (
     "task", "modality", "method", "loss", "spec", "baseline", "stage", "seed", "status", "split",
@@ -168,7 +171,7 @@ def _baseline(given: str | None, final: pd.DataFrame, losses: list[str]) -> str:
     studys = final.loc[final["baseline"].astype(bool), "loss"]
     wanted = [*studys.head(1), "infonce", *sorted(losses, key=lambda loss: not is_trained(loss))]
     if given is not None:
-        wanted = [given, f"{given}[tuned]"]
+        wanted = [given, given + TUNED]
     found = next((loss for loss in wanted if loss in losses), None)
     if not losses:
         raise ValueError("`records` must hold cells of the board: no cell is scored on test yet.")
@@ -187,16 +190,27 @@ def _ordered(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 
 def _budgets(rows: pd.DataFrame, trials: pd.DataFrame, baseline: str) -> list[str]:
-    """Return which comparisons are of a tuned loss with one that is not."""
-    tuned = set(trials["loss"])
+    """Return which comparisons are not of equal budgets: tuned with not, few trials with many."""
     trained = list(dict.fromkeys(rows.loc[rows["trained"].astype(bool), "loss"]))
-    unlike = [loss for loss in trained if (loss in tuned) != (baseline in tuned)]
-    if not unlike or baseline not in trained:
+    if baseline not in trained:
         return []
-    return [
-        f"{baseline} {'was' if baseline in tuned else 'was not'} tuned, unlike {_some(unlike)}: "
-        "that comparison is not one of equal budgets."
-    ]
+    tuned = baseline.endswith(TUNED)
+    tried = trials.groupby(["task", "method", "loss"])["trial"].nunique().groupby("loss").max()
+    notes = []
+    unlike = [loss for loss in trained if loss.endswith(TUNED) != tuned]
+    if unlike:
+        notes.append(
+            f"{baseline} {'was' if tuned else 'was not'} tuned, unlike {_some(unlike)}: "
+            "that comparison is not one of equal budgets."
+        )
+    budgets = {loss: int(tried[loss]) for loss in trained if loss in tried.index}
+    other = [f"{loss} {n}" for loss, n in budgets.items() if n != budgets.get(baseline, n)]
+    if other:
+        notes.append(
+            f"{baseline} had {budgets[baseline]} tuning trials and {_some(other)}: "
+            "that comparison is not one of equal budgets."
+        )
+    return notes
 
 
 def _notes(rows: pd.DataFrame) -> list[str]:
@@ -204,33 +218,42 @@ def _notes(rows: pd.DataFrame) -> list[str]:
     notes = []
     rows = rows[~rows["loss"].map(is_reference).astype(bool)]
     compared = rows[rows["main"] & (rows["verdict"] != BASELINE)]
-    scored_baselines = rows[rows["main"] & (rows["verdict"] == BASELINE) & (rows["seeds"] > 0)]
-    against = {(row.task, row.method) for row in each_row(scored_baselines[["task", "method"]])}
-    panels = [(row.task, row.method) for row in each_row(compared[["task", "method"]])]
-    alone = pd.Series([panel not in against for panel in panels], compared.index, dtype=bool)
-    for task in dict.fromkeys(compared.loc[alone & (compared["seeds"] > 0), "task"]):
-        notes.append(
-            f"The baseline has no score on {task} with some method: nothing there is compared "
-            "with it, and nothing has a rank. Run it there, or choose another with `--baseline`."
-        )
-    loose = compared[~alone & (compared["pairs"] < compared["seeds"])]
+    baselines = {
+        (row.task, row.method): row.seeds
+        for row in each_row(rows.loc[rows["main"] & (rows["verdict"] == BASELINE)])
+    }
+    several = rows["method"].nunique() > 1
+    against = pd.Series(
+        [baselines.get(panel, -1) for panel in each_row(compared[["task", "method"]])],
+        compared.index,
+        dtype=int,
+    )
+    for which, words, advice in (
+        (against == 0, "has no score on", ""),
+        (against < 0, "was not run on", " Run it there, or choose another with `--baseline`."),
+    ):
+        panels = dict.fromkeys(each_row(compared.loc[which & (compared["seeds"] > 0), PANEL]))
+        if panels:
+            where = [f"{task} ({method})" if several else str(task) for task, method in panels]
+            notes.append(
+                f"The baseline {words} {_some(where)}: nothing there is compared with it.{advice}"
+            )
+    loose = compared[(against > 0) & (compared["pairs"] < compared["seeds"])]
     for row in loose.to_dict("records"):
         notes.append(
             f"{row['loss']} on {row['task']}: {row['pairs']} of {row['seeds']} seeds are paired "
             "with the baseline's. The others ran with other code, data, torch or device, or "
             "the baseline lacks them."
         )
-    few = (compared["verdict"] == CANNOT_TELL) & ~alone & (compared["pairs"] == compared["seeds"])
-    waiting = few & (compared["seeds"] < compared["planned"])
-    for which, words in (
-        (few & ~waiting, "the board cannot tell. Run more seeds."),
-        (waiting, "some of their cells have no score yet."),
-    ):
-        if which.any():
-            notes.append(
-                f"{which.sum()} of {len(compared)} comparisons have fewer than {FEWEST} paired "
-                f"seeds: {words}"
-            )
+    few = compared[(compared["verdict"] == CANNOT_TELL) & (against > 0)]
+    if len(few):
+        whole = few["seeds"] == few["planned"]
+        notes.append(
+            f"{len(few)} of {len(compared)} comparisons have fewer than {FEWEST} paired seeds: "
+            "the board cannot tell."
+            + (" Run more seeds." if (whole & (few["pairs"] == few["seeds"])).any() else "")
+            + (" Some of their cells have no score yet." if not whole.all() else "")
+        )
     for row in rows[rows["main"] & (rows["failed"] > 0)].to_dict("records"):
         notes.append(
             f"{row['loss']} on {row['task']} failed or diverged at {row['failed']} of "
@@ -246,7 +269,7 @@ def _notes(rows: pd.DataFrame) -> list[str]:
     unranked = [
         f"{row['loss']} on {row['task']} ({row['seeds']} of {row['planned']} scores)"
         for row in rows[rows["main"] & rows["rank"].isna() & (rows["seeds"] > 0)].to_dict("records")
-        if row["task"] in {task for task, _ in against}
+        if baselines.get((row["task"], row["method"]), 0) > 0
     ]
     if unranked:
         notes.append(

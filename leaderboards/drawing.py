@@ -72,11 +72,12 @@ class Panel(NamedTuple):
 def of_the_best(board: Leaderboard) -> Leaderboard:
     """Return ``board`` with no more losses than its figures can show.
 
-    Those are the :data:`MOST` with the best mean rank over the main metrics, the baseline and
-    what was not trained. Tuning trials stay: there are few tuned losses.
+    Those are the :data:`MOST` with the best mean rank over all tasks (those without one
+    last), the baseline and what was not trained. Tuning trials stay: there are few tuned
+    losses.
     """
-    main = board.rows[board.rows["main"].astype(bool)]
-    ranks = main.groupby("loss", sort=False)["rank"].mean().sort_values(kind="stable")
+    everywhere = board.overall[board.overall["scope"] == "all"]
+    ranks = everywhere.groupby("loss", sort=False)["mean_rank"].min().sort_values(kind="stable")
     trained = [loss for loss in ranks.index if is_trained(loss) and loss != board.baseline]
     others = set(trained[MOST:])
     if not others:

@@ -88,6 +88,7 @@ def records_csv(board: Leaderboard) -> str:
             "start", "seen", "data", "versions", "source"]  # fmt: skip
     shown = (records["step"] == records["steps"]) | (records["status"] != "done")
     last = records.loc[shown, ["key", *cell, *rest, "split", "metric", "value"]]
+    last = last.astype({"trial": "Int64"})  # As a table put together by hand may not have it.
     scores = last[last["status"] == "done"].assign(
         name=lambda t: t["split"].astype(str) + "_" + t["metric"].astype(str)
     )
@@ -115,23 +116,15 @@ def files(
     yield "overall.csv", lambda: overall_csv(board)
     yield "records.csv", lambda: records_csv(board)
     yield "pairing.csv", lambda: _csv(pairing_table(board))
-    if len(board.curves):
-        yield "curves.csv", lambda: _csv(board.curves)
-    if len(board.trials):
-        yield "trials.csv", lambda: _csv(board.trials)
-    if len(board.diagnostics):
-        yield "diagnostics.csv", lambda: _csv(board.diagnostics)
-    if len(board.responses):
-        yield "settings.csv", lambda: _csv(board.responses)
+    # Where there is nothing to put there, a heading: an earlier board's would be taken for it.
+    yield "curves.csv", lambda: _csv(board.curves)
+    yield "trials.csv", lambda: _csv(board.trials)
+    yield "diagnostics.csv", lambda: _csv(board.diagnostics)
+    yield "settings.csv", lambda: _csv(board.responses)
+    yield "published.csv", lambda: _csv(board.published)
     yield "leaderboard.md", lambda: to_markdown(board)
     yield "leaderboard.tex", lambda: to_latex(board)
     yield "board.html", lambda: to_html(board, title=title)
-    if len(board.published):
-        yield "published.csv", lambda: _csv(board.published)
-
-
-OPTIONAL = ("curves.csv", "trials.csv", "diagnostics.csv", "settings.csv", "published.csv")
-"""Files that :func:`files` yields where there is something to put there."""
 
 
 def to_markdown(board: Leaderboard) -> str:
@@ -259,10 +252,13 @@ def _listed(tasks: list[str]) -> str:
 def sentences(board: Leaderboard) -> list[str]:
     """Return the verdict on every task in a sentence a loss, by the main metric."""
     found = []
+    several = board.rows["method"].nunique() > 1
     main = board.rows[board.rows["main"] & board.rows["trained"]]
     for row in main[main["verdict"] != BASELINE].to_dict("records"):
         gap = difference(row)
-        about = f"{row['task']}: {row['loss']} against {board.baseline}"
+        name = f"{row['loss']} ({row['method']})" if several else row["loss"]
+        about = f"{row['task']}: {name} against {board.baseline}"
+        seeds = "1 paired seed" if row["pairs"] == 1 else f"{row['pairs']} paired seeds"
         needed = row["seeds_needed"]
         more = ""
         if row["pairs"] < needed < MANY_SEEDS:
@@ -273,7 +269,7 @@ def sentences(board: Leaderboard) -> list[str]:
             EQUIVALENT: f"is equivalent within {board.rope:g} points, {gap}",
             NOT_RESOLVED: f"is not resolved with {row['pairs']} seeds, {gap}{more}",
             INCOMPLETE: "has no verdict: one of them failed or diverged at some seed",
-            CANNOT_TELL: f"cannot be told from {row['pairs']} paired seeds"
+            CANNOT_TELL: f"cannot be told from {seeds}"
             if row["pairs"] or not row["seeds"]
             else "has no run of the baseline to be paired with",
         }
@@ -284,7 +280,7 @@ def sentences(board: Leaderboard) -> list[str]:
 def slight(row: Mapping[Any, Any], rope: float) -> str:
     """Return a few words where a difference that is there is smaller than what counts."""
     small = row["verdict"] in (BETTER, WORSE) and abs(row["difference"]) < rope
-    return f"; surely not 0, but less than the {rope:g} points that count" if small else ""
+    return f"; not 0 by the test, but less than the {rope:g} points that count" if small else ""
 
 
 def difference(row: Mapping[Any, Any]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from leaderboards.drawing import (
+    MOST,
     NEUTRAL,
     ROW,
     Panel,
@@ -212,9 +213,12 @@ def _broken(title: str) -> str:
 
 
 def critical_difference(board: Leaderboard) -> Panel | None:
-    """Return the diagram of mean ranks, the undecided joined by bars; None without a test."""
+    """Return the diagram of mean ranks, the undecided joined by bars.
+
+    None without a test, or with more rows than a figure can show.
+    """
     test = board.friedman
-    if not isinstance(test, Friedman):
+    if not isinstance(test, Friedman) or len(test.names) > MOST:
         return None
     ranks = dict(zip(test.names, test.mean_ranks, strict=True))
     order = sorted(ranks, key=lambda name: (ranks[name], name))

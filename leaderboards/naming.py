@@ -1,5 +1,6 @@
 """Short names of tasks: settings that all tasks of one name share are said once."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,8 @@ def with_short_names(board: Leaderboard) -> Leaderboard:
     if not shared:
         return board
     names = {task: _without(task, shared) for task in tasks}
+    if len(set(names.values())) < len(names):
+        return board  # The same settings in another order are another name, and stay one.
     tables: dict[str, Any] = {
         name: _renamed(getattr(board, name), names)
         for name in ("rows", "cells", "tuned", "trials", "curves", "diagnostics", "records")
@@ -73,6 +76,6 @@ def _renamed(table: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
 
 
 def _in_text(note: str, names: Mapping[str, str]) -> str:
-    for task in sorted(names, key=len, reverse=True):  # One may be the beginning of another.
-        note = note.replace(task, names[task])
-    return note
+    # One may be the beginning of another, the end of another's name, or in a path.
+    longest_first = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+    return re.sub(rf"(?<![\w/.-])(?:{longest_first})", lambda found: names[found[0]], note)

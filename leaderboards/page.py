@@ -26,6 +26,7 @@ from leaderboards.figures import critical_difference, forest_plots, heat_map, tu
 from leaderboards.lines import convergence_curves, diagnostic_curves, response_curves
 from leaderboards.naming import with_short_names
 from leaderboards.panel import NOT_RESOLVED, is_trained
+from leaderboards.ranking import Friedman
 from leaderboards.series import SCORE
 from leaderboards.tables import ROW, Leaderboard, each_row, scored
 
@@ -238,12 +239,13 @@ def to_html(board: Leaderboard, *, title: str = "Triptych") -> str:
         title: the page's title and heading.
     """
     board = with_short_names(board)
+    best = of_the_best(board)
     panels: list[Panel] = []
     records = scored(board.records)
     settings = board.records.attrs.get("task_settings", {})
     of_task = {task: json.dumps(settings.get(task, {})) for task in records["task"].unique()}
     records = records.assign(**{TASK_SETTINGS: records["task"].map(of_task)})
-    sections = _sections(board, panels)
+    sections = _sections(board, best, panels)
     scripts = [_script(code) for code in ([get_plotlyjs()] if panels else []) + [_read("page.js")]]
     digests = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
     data = {
@@ -264,8 +266,8 @@ def to_html(board: Leaderboard, *, title: str = "Triptych") -> str:
         verdicts=_verdicts(board),
         filters=_filters(board),
         board=_board_table(board),
-        looks=_looks(of_the_best(board), panels),
-        left_out=_left_out(board),
+        looks=_looks(best, panels),
+        left_out=_left_out(board, best),
         panels=panels,
         sections=sections,
         help=_help(sections),
@@ -381,8 +383,8 @@ def _filters(board: Leaderboard) -> dict[str, list[str]]:
     }
 
 
-def _sections(board: Leaderboard, panels: list[Panel]) -> list[Section]:
-    """Return the sections that have something to show; their figures go to ``panels``."""
+def _sections(board: Leaderboard, best: Leaderboard, panels: list[Panel]) -> list[Section]:
+    """Return the sections that have something to show; figures, of ``best``, go to ``panels``."""
 
     def drawn(figures: Iterable[Panel | None]) -> range:
         start = len(panels)
@@ -395,8 +397,6 @@ def _sections(board: Leaderboard, panels: list[Panel]) -> list[Section]:
             for number, (title, panels) in enumerate(figures.items())
         ]
 
-    best = of_the_best(board)
-    untested = f"No test over tasks: {board.friedman}" if isinstance(board.friedman, str) else ""
     sections = [
         Section(
             "differences",
@@ -407,7 +407,7 @@ def _sections(board: Leaderboard, panels: list[Panel]) -> list[Section]:
         Section(
             "overall",
             "Over tasks",
-            untested,
+            _tested(board.friedman),
             _overall_table(board),
             places=drawn([critical_difference(best)]),
         ),
@@ -671,12 +671,25 @@ def _looks(board: Leaderboard, panels: Iterable[Panel]) -> list[dict[str, str]]:
     ]
 
 
-def _left_out(board: Leaderboard) -> str:
+def _tested(friedman: Friedman | str) -> str:
+    """Return why there is no test over tasks, or its result where it has too many rows to draw."""
+    if isinstance(friedman, str):
+        return f"No test over tasks: {friedman}"
+    if len(friedman.names) <= MOST:
+        return ""
+    return (
+        f"Friedman test of {len(friedman.names)} rows over {friedman.tasks} tasks: p = "
+        f"{friedman.p:.3g}; critical difference {friedman.critical_difference:.2f} (Nemenyi). The "
+        "diagram is left out: it would have too many rows."
+    )
+
+
+def _left_out(board: Leaderboard, best: Leaderboard) -> str:
     """Return how many losses the figures leave out; empty where they show all."""
-    losses, shown = (each.rows["loss"].nunique() for each in (board, of_the_best(board)))
+    losses, shown = (each.rows["loss"].nunique() for each in (board, best))
     return (
         f"The figures show {shown} of {losses} losses: the {MOST} with the best mean rank, the "
-        "baseline and what was not trained. The tables have all."
+        "baseline and what was not trained. The leaderboard and the CSV files have all."
         if shown < losses
         else ""
     )
@@ -782,7 +795,8 @@ def _difference(row: Any, rope: float) -> str:
     if row.verdict == NOT_RESOLVED and row.pairs < row.seeds_needed < MANY_SEEDS:
         about = f", about {row.seeds_needed:,.0f} needed to find one this large"
     interval = _span(row.difference_low, row.difference_high)
-    return f", {row.difference:+.2f}{interval}, {row.pairs:.0f} seeds{about}"
+    seeds = "1 seed" if row.pairs == 1 else f"{row.pairs:.0f} seeds"
+    return f", {row.difference:+.2f}{interval}, {seeds}{about}"
 
 
 def _spread(std: float) -> str:

@@ -168,7 +168,7 @@ def _compare(rows: list[Row], baseline: str, rope: float) -> None:
     unjudged = compared & np.isnan(better)  # One, or equal: no deviation to judge them by.
     few = np.array([row["pairs"] < FEWEST for row in rows])
     p, better, equivalent, worse, bootstrap_low, bootstrap_high = (
-        np.where(few | (compared & np.isnan(figure)), math.nan, figure)
+        np.where(few, math.nan, figure)
         for figure in (p, better, equivalent, worse, bootstrap_low, bootstrap_high)
     )
     found = {
@@ -201,7 +201,10 @@ def _correct(rows: list[Row], baseline: str) -> None:
         tested = [row for row in family if row["pairs"] >= FEWEST and row["loss"] != baseline]
         for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
             row.update(p_holm=p, alpha=ALPHA / len(tested))
-    compared = [row["differences"] if row["loss"] != baseline else [] for row in rows]
+    compared = [
+        row["differences"] if row["loss"] != baseline and row["pairs"] >= FEWEST else []
+        for row in rows
+    ]
     (needed,) = of_samples(seeds_needed, compared, [row["alpha"] for row in rows])
     failed = {row["method"]: row["failed"] for row in rows if row["loss"] == baseline}
     for row, seeds in zip(rows, needed.tolist(), strict=True):

@@ -171,7 +171,9 @@ def _rows(
 
 
 def _literal(node: ast.expr) -> Any:
-    return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
+    if isinstance(node, ast.Name):
+        return {"inf": math.inf, "nan": math.nan}.get(node.id, node.id)
+    return ast.literal_eval(node)
 
 
 def written(name: str, settings: Settings) -> str:

@@ -86,8 +86,9 @@ def test_run_and_board(triptych: Call, here: Call, tmp_path: Path) -> None:
     every = here("board", str(folder), "--published")
     assert every.returncode == 0, every.stderr
     assert sorted(path.name for path in (folder / "board").iterdir()) == [
-        "board.html", "curves.csv", "leaderboard.csv", "leaderboard.md", "leaderboard.tex",
-        "overall.csv", "pairing.csv", "published.csv", "records.csv",
+        "board.html", "curves.csv", "diagnostics.csv", "leaderboard.csv", "leaderboard.md",
+        "leaderboard.tex", "overall.csv", "pairing.csv", "published.csv", "records.csv",
+        "settings.csv", "trials.csv",
     ]  # fmt: skip
     assert "fewer than 3 paired seeds" in every.stderr
 

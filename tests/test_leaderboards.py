@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from io import StringIO
 from typing import Any
 
@@ -110,6 +111,12 @@ def overall(board: Leaderboard, loss: str, scope: str = "all") -> pd.Series:
     match = (board.overall["loss"] == loss) & (board.overall["scope"] == scope)
     assert match.sum() == 1
     return board.overall[match].iloc[0]
+
+
+def changed_files(one: Leaderboard, other: Leaderboard) -> set[str]:
+    texts = dict(files(other))
+    assert texts.keys() == dict(files(one)).keys()
+    return {name for name, text in files(one) if text() != texts[name]()}
 
 
 def lost(task: str, modality: str, loss: str, seed: int, status: str, reason: str) -> Any:
@@ -253,7 +260,7 @@ def test_equal_differences_are_not_resolved() -> None:
     found = row(board, "t", "accuracy", "adnce")
     assert (found["p"], found["verdict"]) == (2 / 2**9, "better"), "nine of nine are no accident"
     (said,) = sentences(board)
-    assert "is better, +0.25; surely not 0, but less than the 0.5 points that count" in said
+    assert "is better, +0.25; not 0 by the test, but less than the 0.5 points that count" in said
 
 
 def test_tables_that_overlap_are_counted_once_or_refused() -> None:
@@ -502,7 +509,7 @@ def test_what_has_nothing_to_pair_with_is_not_told_to_run_more_seeds() -> None:
     alone = table()
     alone = alone[(alone["loss"] != "infonce") | (alone["task"] != "images")]
     board = leaderboard(alone)
-    assert any("The baseline has no score on images" in note for note in board.notes)
+    assert any("The baseline was not run on images" in note for note in board.notes)
     assert not any("Run more" in n or "have no rank" in n for n in board.notes)
     assert any("adnce against infonce has no run of the baseline" in s for s in sentences(board))
 
@@ -517,7 +524,23 @@ def test_budgets_that_differ_are_said() -> None:
     assert "infonce was not tuned, unlike adnce[tuned]: that comparison" in " ".join(notes)
     notes = leaderboard(pd.concat([tuned, trials]), baseline="adnce").notes
     assert "adnce[tuned] was tuned, unlike hcl, infonce" in " ".join(notes)
+    both = tuned.assign(loss=lambda t: t["loss"].replace("infonce", "infonce[tuned]"))
+    notes = leaderboard(both).notes  # Of an earlier plan: the trials are gone, the rows tuned.
+    assert "infonce[tuned] was tuned, unlike hcl:" in " ".join(notes)
+    fewer = [trials.assign(loss="infonce[tuned]", trial=trial) for trial in range(3)]
+    notes = leaderboard(pd.concat([both, trials, *fewer])).notes
+    assert "infonce[tuned] had 3 tuning trials and adnce[tuned] 1:" in " ".join(notes)
     assert not any("tuned" in note for note in leaderboard(table()).notes)
+
+
+def test_a_baseline_of_another_method_is_named_with_it() -> None:
+    other = table(method="moco")
+    other = other[other["loss"] != "infonce"]
+    board = leaderboard(pd.concat([table(), other]))
+    assert any("was not run on images (moco), nodes (moco)" in note for note in board.notes)
+    said = " ".join(sentences(board))
+    assert "images: adnce (siamese) against infonce is better" in said
+    assert "images: adnce (moco) against infonce has no run of the baseline" in said
 
 
 def test_a_score_must_be_a_number() -> None:
@@ -558,6 +581,12 @@ def test_what_tasks_share_is_said_once() -> None:
     for name in names:
         assert name in to_csv(board), "files of numbers keep specs"
     assert with_short_names(leaderboard(table())).notes == leaderboard(table()).notes
+    said = f"x on my_{names[0]} and on {names[0]}; /runs/{names[0]}/a.json"
+    changed = with_short_names(replace(board, notes=(said,))).notes[-1]
+    assert changed == f"x on my_{names[0]} and on images; /runs/{names[0]}/a.json"
+    twice = (names[0], "images(steps=80, size=14)")
+    alike = leaderboard(table({(name, "image", "accuracy"): panel for name in twice}))
+    assert set(with_short_names(alike).rows["task"]) == set(twice), "two tasks stay two"
 
 
 def test_cells_that_are_missing_are_counted() -> None:
@@ -768,7 +797,8 @@ def test_published_rows_are_marked_and_never_ranked() -> None:
     pd.testing.assert_frame_equal(plain.rows, marked.rows)
     pd.testing.assert_frame_equal(plain.overall, marked.overall)
     assert to_csv(marked) == to_csv(plain)
-    assert dict(files(marked)).keys() - dict(files(plain)).keys() == {"published.csv"}
+    assert changed_files(plain, marked) >= {"published.csv"}
+    assert changed_files(plain, marked) <= {"published.csv", "leaderboard.md", "board.html"}
     assert "published, not run here" in to_markdown(marked)
     assert "published" not in to_markdown(plain)
 
@@ -913,7 +943,7 @@ def test_diagnostics_reach_no_figure_of_scores() -> None:
         pd.testing.assert_frame_equal(getattr(board, name), getattr(plain, name))
     assert (to_csv(board), to_markdown(board)) == (to_csv(plain), to_markdown(plain))
     assert to_latex(board) == to_latex(plain)
-    assert dict(files(board)).keys() - dict(files(plain)).keys() == {"diagnostics.csv"}
+    assert changed_files(plain, board) - {"records.csv"} == {"diagnostics.csv", "board.html"}
 
 
 def test_the_tidy_csv_has_the_final_diagnostics() -> None:

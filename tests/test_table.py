@@ -238,6 +238,8 @@ def test_what_a_seed_chose_is_not_scored_on_it(tmp_path: Path) -> None:
         key = f"{cell.scored}{cell.seed}"
         store.write_record(cell, record(key, cell=cell.to_dict()))
     store.write_study(plan(*(place(cell, f"test{cell.seed}", label) for cell in finals[:2])))
+    assert any("1 record of tuning that is no longer planned" in n
+               for n in load_records(tmp_path).attrs["notes"])  # fmt: skip
     tuning = place(trial, "validation0", label) | {"trial": 0}
     store.write_study(plan(tuning, place(finals[2], "test2", label)))
     found = load_records(tmp_path)
@@ -254,7 +256,7 @@ def test_cells_that_were_run_otherwise_are_not_dropped_in_silence(tmp_path: Path
     found = load_records(tmp_path / "one", tmp_path / "two")
     assert set(found["key"]) == {"two"}
     (note,) = found.attrs["notes"]
-    assert note.startswith(f"{tmp_path / 'one'}: 1 record of cells that were also run otherwise")
+    assert note.startswith(f"{tmp_path / 'one'}: 1 record of cells that have a later record")
 
 
 def test_what_was_left_out_is_not_called_not_run_yet(tmp_path: Path) -> None:
