@@ -180,22 +180,23 @@ class Store:
 
         A study that names no baseline leaves an earlier one's in place. Tuned rows
         of earlier plans are remembered: their records have no other way to say that
-        their settings were chosen, and for which row.
+        their settings were chosen, and for which row. Trials are while their space and
+        budget are the same, as where only some of the tasks are run again.
         """
         earlier = self.study()
-        values = {"baseline": None, **values}
-        if values["baseline"] is None:
-            values["baseline"] = earlier.get("baseline")
-        now = {place["key"] for place in values["plan"]}
+        study: dict[str, Any] = json.loads(json.dumps({"baseline": None, **values}))
+        if study["baseline"] is None:
+            study["baseline"] = earlier.get("baseline")
+        now = {place["key"] for place in study["plan"]}
         then = [*earlier.get("earlier", []), *earlier.get("plan", [])]
-        values["earlier"] = [
+        study["earlier"] = [
             place
             for place in then
             if place["label"].endswith(TUNED)
-            and place.get("trial") is None
+            and (place.get("trial") is None or _budget(place, study) == _budget(place, earlier))
             and place["key"] not in now | {""}
         ]
-        write_atomically(self.study_path, json.dumps(values, indent=1) + "\n")
+        write_atomically(self.study_path, json.dumps(study, indent=1) + "\n")
 
     def study(self) -> dict[str, Any]:
         """Return the study that was last run here: nothing where it cannot be read."""
@@ -209,6 +210,12 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return {}
         return found if good else {}
+
+
+def _budget(place: Mapping[str, Any], study: Mapping[str, Any]) -> object:
+    """Return the space and budget that a row has in a study; what equals nothing for none."""
+    space = study.get("spaces", {}).get(place["label"])
+    return object() if space is None else (space, study.get("tuning"))
 
 
 def _is_place(place: Mapping[str, Any]) -> bool:

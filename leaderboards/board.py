@@ -69,9 +69,14 @@ def leaderboard(
             ``records``, a score is no number or is there twice with different values, or
             ``rope`` is not positive.
     """
-    missing = [column for column in RECORD_COLUMNS if column not in records]
-    if missing:
-        raise ValueError(f"`records` must have the columns {missing}: got {list(records)}.")
+    papers = pd.DataFrame(columns=list(PUBLISHED_COLUMNS)) if published is None else published
+    for name, given, columns in (
+        ("records", records, RECORD_COLUMNS),
+        ("published", papers, PUBLISHED_COLUMNS),
+    ):
+        missing = [column for column in columns if column not in given]
+        if missing:
+            raise ValueError(f"`{name}` must have the columns {missing}: got {list(given)}.")
     done = (records["status"] == "done") & (records["split"] != DIAGNOSTICS)
     wrong = records[done & ~np.isfinite(records["value"].astype(float))]
     if len(wrong):
@@ -121,7 +126,7 @@ def leaderboard(
         records=records,
         baseline=chosen,
         rope=rope,
-        published=pd.DataFrame(columns=list(PUBLISHED_COLUMNS)) if published is None else published,
+        published=papers,
         notes=(
             *records.attrs.get("notes", ()),
             *_budgets(table, trials, chosen),

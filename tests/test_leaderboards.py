@@ -543,6 +543,11 @@ def test_a_baseline_of_another_method_is_named_with_it() -> None:
     assert "images: adnce (moco) against infonce has no run of the baseline" in said
 
 
+def test_published_rows_must_have_their_columns() -> None:
+    with pytest.raises(ValueError, match=r"`published` must have the columns \['dataset'"):
+        leaderboard(table(), published=pd.DataFrame({"loss": ["adnce"]}))
+
+
 def test_a_score_must_be_a_number() -> None:
     for wrong in (math.nan, math.inf):
         records = table()

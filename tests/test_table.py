@@ -274,6 +274,24 @@ def test_what_was_left_out_is_not_called_not_run_yet(tmp_path: Path) -> None:
     }
 
 
+def test_trials_stay_while_only_some_tasks_are_run_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    label, about = "adnce[tuned]", {"spaces": {"adnce[tuned]": {"mu": [0, 1]}}, "tuning": (1, 2)}
+    trials = [replace(CELL, task=task, seed=9, scored="validation") for task in ("a", "b")]
+    for cell in trials:
+        store.write_record(cell, record(cell.task, cell=cell.to_dict()))
+    places = [place(cell, cell.task, label) | {"trial": 0} for cell in trials]
+    store.write_study(plan(*places, **about))
+    store.write_study(plan(places[0], **about))
+    found = load_records(tmp_path)
+    assert set(found.loc[found["stage"] == "tuning", "task"]) == {"a", "b"}
+    assert not found.attrs["notes"]
+    store.write_study(plan(places[0], **about | {"tuning": (3, 4)}))
+    found = load_records(tmp_path)
+    assert set(found["task"]) == {"a"}
+    assert any("1 record of tuning that is no longer planned" in n for n in found.attrs["notes"])
+
+
 def test_many_damaged_records_are_one_note(tmp_path: Path) -> None:
     store = Store(tmp_path)
     cells = [replace(CELL, seed=seed) for seed in range(4)]
