@@ -113,8 +113,7 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
                 bad.append(path)
             else:
                 record.curve.clear()  # No board draws it: without, thousands fit into memory.
-                places = _placed(record, plan, str(store.given), dropped)
-                candidates += places
+                candidates += _placed(record, plan, str(store.given), dropped)
                 found += 1
         if bad:
             notes.append(
@@ -146,6 +145,11 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
                 "spec": specs.get(key, lost["spec"])  # Of the choice that is shown.
             })  # fmt: skip
             points.append([(None, None, None, None)])
+    if not cells:
+        raise InputError(
+            "There is nothing to show: of a tuned study's records, only the run's own study.json "
+            "says where they belong. Its command writes it anew.\n" + "\n".join(notes)
+        )
     labels = list(dict.fromkeys(cell["loss"] for cell in cells))
     wanted = [*plan.baselines, "infonce", f"infonce{TUNED}", *labels]
     baseline = next(label for label in wanted if label in labels)

@@ -93,6 +93,8 @@ def leaderboard(
     final = judged.loc[judged["stage"] == "final", list(JUDGED)]
     lost = final[final["status"] != "done"]
     scores = scored(final, JUDGED)
+    if scores.empty and lost.empty:
+        raise ValueError("`records` must hold cells of the board: no cell is scored on test yet.")
     losses = list(final["loss"].unique())
     chosen = _baseline(baseline, final, losses)
     curves = curves_of(final)
@@ -178,8 +180,6 @@ def _baseline(given: str | None, final: pd.DataFrame, losses: list[str]) -> str:
     if given is not None:
         wanted = [given, given + TUNED]
     found = next((loss for loss in wanted if loss in losses), None)
-    if not losses:
-        raise ValueError("`records` must hold cells of the board: no cell is scored on test yet.")
     if found is None:
         known = ", ".join(losses)
         raise ValueError(f"`baseline` must be one of {known}: got {given!r}.")
@@ -229,7 +229,7 @@ def _notes(rows: pd.DataFrame) -> list[str]:
     }
     several = rows["method"].nunique() > 1
     against = pd.Series(
-        [baselines.get(panel, -1) for panel in each_row(compared[["task", "method"]])],
+        [baselines.get(panel, -1) for panel in each_row(compared[PANEL])],
         compared.index,
         dtype=int,
     )

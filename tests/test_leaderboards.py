@@ -543,6 +543,12 @@ def test_a_baseline_of_another_method_is_named_with_it() -> None:
     assert "images: adnce (moco) against infonce has no run of the baseline" in said
 
 
+def test_validation_alone_is_no_board() -> None:
+    records = table()
+    with pytest.raises(ValueError, match="no cell is scored on test yet"):
+        leaderboard(records[records["split"] == "validation"])
+
+
 def test_published_rows_must_have_their_columns() -> None:
     with pytest.raises(ValueError, match=r"`published` must have the columns \['dataset'"):
         leaderboard(table(), published=pd.DataFrame({"loss": ["adnce"]}))

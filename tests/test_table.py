@@ -292,6 +292,13 @@ def test_trials_stay_while_only_some_tasks_are_run_again(tmp_path: Path) -> None
     assert any("1 record of tuning that is no longer planned" in n for n in found.attrs["notes"])
 
 
+def test_trials_without_their_study_are_nothing_to_show(tmp_path: Path) -> None:
+    cell = replace(CELL, scored="validation")
+    Store(tmp_path).write_record(cell, record(cell=cell.to_dict()))
+    with pytest.raises(InputError, match=r"nothing to show.*\n.*1 record of tuning that is no"):
+        load_records(tmp_path)
+
+
 def test_many_damaged_records_are_one_note(tmp_path: Path) -> None:
     store = Store(tmp_path)
     cells = [replace(CELL, seed=seed) for seed in range(4)]
