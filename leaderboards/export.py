@@ -231,12 +231,13 @@ def summary(board: Leaderboard) -> list[str]:
     main = board.rows[board.rows["main"].astype(bool)]
     several = main["method"].nunique() > 1
     rivals = main[main["trained"].astype(bool) & (main["verdict"] != BASELINE)]
+    tasks: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for row in each_row(rivals[["method", "loss", "verdict", "task"]]):
+        tasks.setdefault((row.method, row.loss), {}).setdefault(row.verdict, []).append(row.task)
     found = []
-    for (method, loss), rows in rivals.groupby(["method", "loss"], sort=False):
-        by_verdict = {
-            verdict: list(rows.loc[rows["verdict"] == verdict, "task"]) for verdict in VERDICTS
-        }
-        parts = [f"{verdict} on {_listed(t)}" for verdict, t in by_verdict.items() if t]
+    for (method, loss), by_verdict in tasks.items():
+        told = [verdict for verdict in VERDICTS if verdict in by_verdict]
+        parts = [f"{verdict} on {_listed(by_verdict[verdict])}" for verdict in told]
         name = f"{loss} ({method})" if several else loss
         found.append(f"{name} against {board.baseline}: {'; '.join(parts)}.")
     return found if main["task"].nunique() > 1 else []
