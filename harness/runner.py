@@ -29,7 +29,7 @@ POLL = 1.0
 """Seconds between two looks at the cells that other runs have."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Summary:
     """What became of a study's cells.
 
@@ -52,6 +52,16 @@ class Summary:
     failed: dict[Cell, str] = field(default_factory=dict)
     diverged: dict[Cell, str] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Return what a notebook shows: counts, since the cells themselves may be thousands.
+
+        >>> Summary(expected=3, failed={Cell("nodes", "siamese", "infonce", 0): "killed"})
+        Summary(expected=3, skipped=0, shared=0, done=0, failed=1, diverged=0, waiting=0)
+        """
+        counts = ("skipped", "shared", "done", "failed", "diverged", "waiting")
+        told = ", ".join(f"{name}={len(getattr(self, name))}" for name in counts)
+        return f"Summary(expected={self.expected}, {told})"
 
     @property
     def recorded(self) -> list[Cell]:

@@ -227,7 +227,10 @@ def scopes(board: Leaderboard) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def summary(board: Leaderboard) -> list[str]:
-    """Return in a sentence a loss where it is better, worse and neither; for several tasks."""
+    """Return in a sentence a loss where it is better, worse and neither; for several tasks.
+
+    A loss of which nothing can be told anywhere has none: a note says how many those are.
+    """
     main = board.rows[board.rows["main"].astype(bool)]
     several = main["method"].nunique() > 1
     rivals = main[main["trained"].astype(bool) & (main["verdict"] != BASELINE)]
@@ -236,6 +239,8 @@ def summary(board: Leaderboard) -> list[str]:
         tasks.setdefault((row.method, row.loss), {}).setdefault(row.verdict, []).append(row.task)
     found = []
     for (method, loss), by_verdict in tasks.items():
+        if by_verdict.keys() == {CANNOT_TELL}:
+            continue
         told = [verdict for verdict in VERDICTS if verdict in by_verdict]
         parts = [f"{verdict} on {_listed(by_verdict[verdict])}" for verdict in told]
         name = f"{loss} ({method})" if several else loss

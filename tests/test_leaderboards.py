@@ -577,6 +577,8 @@ def test_a_summary_says_where_each_loss_is_what() -> None:
     }
     assert summary(leaderboard(table(scores)))[0] == "adnce against infonce: better on 5 tasks."
     assert summary(leaderboard(table(dict([*scores.items()][:1])))) == []
+    few = table(scores)
+    assert summary(leaderboard(few[few["seed"] < 2])) == [], "nothing can be told"
 
 
 def test_what_tasks_share_is_said_once() -> None:
