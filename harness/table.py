@@ -281,13 +281,13 @@ def _fresh(chosen: dict[Place, _Found], plan: _Plan, dropped: Dropped) -> dict[P
     An earlier study may have had it among the seeds of its board.
     """
     tuning = {replace(place, trial=None) for place in plan.planned if place.stage == "tuning"}
-    both = [
-        place
-        for place in chosen
-        if place.stage == "final" and replace(place, stage="tuning") in tuning
-    ]
-    dropped += [(chosen[place], TUNED_ON) for place in both]
-    return {place: found for place, found in chosen.items() if place not in both}
+    fresh = {}
+    for place, found in chosen.items():
+        if place.stage == "final" and replace(place, stage="tuning") in tuning:
+            dropped.append((found, TUNED_ON))
+        else:
+            fresh[place] = found
+    return fresh
 
 
 def _said(dropped: Dropped, chosen: Mapping[Place, _Found]) -> Iterator[str]:

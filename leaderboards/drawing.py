@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from leaderboards.overall import ALL
 from leaderboards.panel import is_reference, is_trained
 from leaderboards.tables import Leaderboard
 
@@ -76,7 +77,7 @@ def of_the_best(board: Leaderboard) -> Leaderboard:
     last), the baseline and what was not trained. Tuning trials stay: there are few tuned
     losses.
     """
-    everywhere = board.overall[board.overall["scope"] == "all"]
+    everywhere = board.overall[board.overall["scope"] == ALL]
     ranks = everywhere.groupby("loss", sort=False)["mean_rank"].min().sort_values(kind="stable")
     trained = [loss for loss in ranks.index if is_trained(loss) and loss != board.baseline]
     others = set(trained[MOST:])

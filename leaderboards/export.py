@@ -175,7 +175,7 @@ def to_latex(board: Leaderboard) -> str:
         r"\midrule",
     ]
     for method, loss in dict.fromkeys(zip(rows["method"], rows["loss"], strict=True)):
-        name = f"{loss} ({method})" if several else loss
+        name = _named(loss, method, several=several)
         values = [cells[column].get((method, loss), "--") for column in columns]
         lines.append(" & ".join([_latex(name), *values]) + r" \\")
     notes = [f"% {_latex(note)}" for note in board.notes]
@@ -243,9 +243,14 @@ def summary(board: Leaderboard) -> list[str]:
             continue
         told = [verdict for verdict in VERDICTS if verdict in by_verdict]
         parts = [f"{verdict} on {_listed(by_verdict[verdict])}" for verdict in told]
-        name = f"{loss} ({method})" if several else loss
+        name = _named(loss, method, several=several)
         found.append(f"{name} against {board.baseline}: {'; '.join(parts)}.")
     return found if main["task"].nunique() > 1 else []
+
+
+def _named(loss: str, method: str, *, several: bool) -> str:
+    """Return a row's name: with its method, where the board has several."""
+    return f"{loss} ({method})" if several else loss
 
 
 def _listed(tasks: list[str]) -> str:
@@ -262,7 +267,7 @@ def sentences(board: Leaderboard) -> list[str]:
     main = board.rows[board.rows["main"] & board.rows["trained"]]
     for row in main[main["verdict"] != BASELINE].to_dict("records"):
         gap = difference(row)
-        name = f"{row['loss']} ({row['method']})" if several else row["loss"]
+        name = _named(row["loss"], row["method"], several=several)
         about = f"{row['task']}: {name} against {board.baseline}"
         seeds = "1 paired seed" if row["pairs"] == 1 else f"{row['pairs']} paired seeds"
         needed = row["seeds_needed"]

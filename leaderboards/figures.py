@@ -35,6 +35,7 @@ from leaderboards.drawing import (
     styles,
     whiskers,
 )
+from leaderboards.overall import ALL
 from leaderboards.panel import BETTER, EQUIVALENT, WORSE, is_trained
 from leaderboards.ranking import Friedman
 from leaderboards.statistics import ALPHA
@@ -100,7 +101,7 @@ def heat_map(board: Leaderboard) -> Panel | None:
     rows = board.rows[board.rows["main"].astype(bool) & (board.rows["loss"] != board.baseline)]
     if rows["difference"].isna().all():
         return None
-    everywhere = board.overall[board.overall["scope"] == "all"].sort_values("rank")
+    everywhere = board.overall[board.overall["scope"] == ALL].sort_values("rank")
     order = [*everywhere["loss"], *rows["loss"]]
     shown = set(rows["loss"])
     losses = [loss for loss in dict.fromkeys(order) if loss in shown]

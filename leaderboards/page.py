@@ -21,10 +21,11 @@ from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from leaderboards.diagnostics import KNOWN, Final, finals, in_order, written
 from leaderboards.drawing import GLYPHS, MOST, Panel, of_the_best, plain, styles
-from leaderboards.export import MANY_SEEDS, scopes, slight, summary
+from leaderboards.export import MANY_SEEDS, difference, scopes, slight, summary
 from leaderboards.figures import critical_difference, forest_plots, heat_map, tuning_landscapes
 from leaderboards.lines import convergence_curves, diagnostic_curves, response_curves
 from leaderboards.naming import with_short_names
+from leaderboards.overall import ALL
 from leaderboards.panel import NOT_RESOLVED, is_trained
 from leaderboards.ranking import Friedman
 from leaderboards.series import SCORE
@@ -460,7 +461,7 @@ def _overall_table(board: Leaderboard) -> Table | None:
     for row in each_row(board.overall[board.overall["scope"].isin(new)]):
         cells = [
             Item(str(row.loss), "name"),
-            Item("all tasks" if row.scope == "all" else str(row.scope), "short"),
+            Item("all tasks" if row.scope == ALL else str(row.scope), "short"),
             Item(str(row.method), "short"),
             _number(row.mean_rank, ".2f", after=_span(row.rank_low, row.rank_high, "")),
             _number(row.rank, "g"),
@@ -791,12 +792,12 @@ def _sortable(value: object) -> str:
 def _difference(row: Any, rope: float) -> str:
     if pd.isna(row.difference):
         return ", not compared"
-    about = slight(row._asdict(), rope)
+    of = row._asdict()
+    about = slight(of, rope)
     if row.verdict == NOT_RESOLVED and row.pairs < row.seeds_needed < MANY_SEEDS:
         about = f", about {row.seeds_needed:,.0f} needed to find one this large"
-    interval = _span(row.difference_low, row.difference_high)
     seeds = "1 seed" if row.pairs == 1 else f"{row.pairs:.0f} seeds"
-    return f", {row.difference:+.2f}{interval}, {seeds}{about}"
+    return f", {difference(of)}, {seeds}{about}"
 
 
 def _spread(std: float) -> str:

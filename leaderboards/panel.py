@@ -22,6 +22,7 @@ from leaderboards.statistics import (
     paired_p,
     seeds_needed,
     spread,
+    unjudged,
 )
 
 UNTRAINED = "untrained"
@@ -165,7 +166,7 @@ def _compare(rows: list[Row], baseline: str, rope: float) -> None:
     p = np.where(compared, of_samples(paired_p, differences)[0], math.nan)
     masses = of_samples(partial(bayesian_t, rope=rope), differences)
     better, equivalent, worse = np.where(compared, masses, math.nan)
-    unjudged = compared & np.isnan(better)  # One, or equal: no deviation to judge them by.
+    without = compared & of_samples(unjudged, differences)[0]
     few = np.array([row["pairs"] < FEWEST for row in rows])
     p, better, equivalent, worse, bootstrap_low, bootstrap_high = (
         np.where(few, math.nan, figure)
@@ -175,10 +176,10 @@ def _compare(rows: list[Row], baseline: str, rope: float) -> None:
         "mean": score,
         "std": deviation,
         "difference": mean,
-        "difference_low": np.where(unjudged, math.nan, low),
-        "difference_high": np.where(unjudged, math.nan, high),
-        "bootstrap_low": np.where(unjudged, math.nan, bootstrap_low),
-        "bootstrap_high": np.where(unjudged, math.nan, bootstrap_high),
+        "difference_low": np.where(without, math.nan, low),
+        "difference_high": np.where(without, math.nan, high),
+        "bootstrap_low": np.where(without, math.nan, bootstrap_low),
+        "bootstrap_high": np.where(without, math.nan, bootstrap_high),
         "p": p,
         "better": better,
         "equivalent": equivalent,

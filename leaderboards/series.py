@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from leaderboards.panel import Cell, paired_differences
-from leaderboards.statistics import bayesian_t, mean_interval, of_samples
+from leaderboards.statistics import mean_interval, of_samples, unjudged
 from leaderboards.tables import DIAGNOSTICS, RESPONSE_COLUMNS
 
 LONGEST = 10_000
@@ -121,13 +121,12 @@ def response_rows(
     table = pd.DataFrame(rows, columns=[*RESPONSE_COLUMNS, "samples", "differences"])
     mean, low, high = of_samples(mean_interval, table["samples"].tolist())
     gap, gap_low, gap_high = of_samples(mean_interval, table["differences"].tolist())
-    # As on the board: equal differences have no deviation to judge them by.
-    unjudged = np.isnan(of_samples(bayesian_t, table["differences"].tolist())[0])
-    unjudged &= (table["loss"] != baseline).to_numpy()
+    without = of_samples(unjudged, table["differences"].tolist())[0]
+    without &= (table["loss"] != baseline).to_numpy()
     figures = {
         "mean": mean, "low": low, "high": high, "difference": gap,
-        "difference_low": np.where(unjudged, math.nan, gap_low),
-        "difference_high": np.where(unjudged, math.nan, gap_high),
+        "difference_low": np.where(without, math.nan, gap_low),
+        "difference_high": np.where(without, math.nan, gap_high),
     }  # fmt: skip
     return table.assign(**figures)[list(RESPONSE_COLUMNS)]
 

@@ -64,10 +64,10 @@ class Pairing(NamedTuple):
 
 
 def of_samples(
-    figures: Callable[..., Array | tuple[Array, ...]],
+    figures: Callable[..., NDArray[Any] | tuple[Array, ...]],
     samples: Sequence[Sequence[float]],
     *more: Sequence[Any],
-) -> Array:
+) -> NDArray[Any]:
     """Return the ``figures`` of samples of any sizes, [figures, samples]: one call a size.
 
     Args:
@@ -315,7 +315,20 @@ def seeds_needed(differences: ArrayLike, alpha: ArrayLike = ALPHA, power: float 
             np.where((low < high) & ~short, middle, high),
         )
     found = np.where(mean == 0, math.inf, np.where(few, low, np.ceil(normal)))
-    return np.where(np.isnan(error) | ((error == 0) & (mean != 0)), math.nan, found)
+    return np.where(unjudged(differences), math.nan, found)
+
+
+def unjudged(differences: ArrayLike) -> NDArray[np.bool_]:
+    """Return where there is no deviation to judge a mean by.
+
+    That is below two values, where one is NaN, and where all are equal and not 0.
+
+    >>> unjudged([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0, 2.0, 3.0]])
+    array([ True, False, False])
+    """
+    _, mean, error = _summary(differences)
+    found: NDArray[np.bool_] = np.isnan(error) | ((error == 0) & (mean != 0))
+    return found
 
 
 def pairing(scores: ArrayLike, baseline: ArrayLike) -> Pairing:
