@@ -9,13 +9,15 @@ import ast
 import inspect
 import math
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Collection, Mapping
 from functools import cache
 from importlib.metadata import entry_points, packages_distributions
 from importlib.util import find_spec
 from typing import Any
 
-from harness.errors import InputError, unknown
+from harness.errors import InputError, require, unknown
+from harness.sources import LIBRARIES, OURS, defined_in, find_module
 
 GROUPS = ("losses", "methods", "tasks", "engines", "studies", "data")
 _SPEC = re.compile(r"\s*([\w.-]+)\s*(\(.*\))?\s*", re.DOTALL)
@@ -47,9 +49,44 @@ def load(group: str, name: str) -> Any:
         ) from error
 
 
-def modules(group: str, name: str) -> set[str]:
-    """Return the modules that a plugin's entry point and its object come from."""
-    return {_entries(group)[name].module, getattr(load(group, name), "__module__", name)}
+def modules(group: str, spec: str) -> set[str]:
+    """Return the modules that a plugin is made of: those of its class and all its bases.
+
+    Bases of the standard library and of libraries whose versions a record names are left
+    out. What a plugin's ``depends_on`` names is added.
+
+    Raises:
+        InputError: as :func:`parse`, or if ``depends_on`` names what is no module.
+    """
+    name, _ = parse(group, spec)
+    entry, found = _entries(group)[name], load(group, name)
+    lines = getattr(found, "__mro__", (found,))
+    declared: set[str] = set()
+    for helpers in (vars(line).get("depends_on", ()) for line in lines):
+        named = isinstance(helpers, tuple) and all(isinstance(helper, str) for helper in helpers)
+        wrong = [one for one in helpers if find_module(one) is None] if named else [helpers]
+        require(
+            not wrong,
+            f"`depends_on` of the {_singular(group)} {name!r} must be a tuple of names of Python "
+            f"modules: got {wrong[0] if wrong else ''!r}, which is none with a source file. "
+            "Correct the name, or install it.",
+        )
+        declared |= set(helpers)
+    own = {entry.module.partition(".")[0], found.__module__.partition(".")[0], *OURS}
+    return {
+        *defined_in(entry.module, entry.attr.partition(".")[0]),
+        *declared,
+        *(line.__module__ for line in lines if _counts(line.__module__, own)),
+    }
+
+
+def _counts(module: str, own: Collection[str]) -> bool:
+    """Return whether the code of ``module`` is part of what a plugin does."""
+    top = module.partition(".")[0]
+    if top in own or top in sys.stdlib_module_names:
+        return top in own
+    distributions = packages_distributions().get(top, [])
+    return not {name.lower() for name in distributions} & set(LIBRARIES)
 
 
 def settings(group: str, name: str) -> Settings:

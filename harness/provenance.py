@@ -1,96 +1,18 @@
-"""Where a number comes from: source, versions, commit, device, memory."""
+"""Where a number comes from: versions, commit, device, memory."""
 
-import ast
 import contextlib
-import importlib.util
 import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Iterable
 from functools import cache
-from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
 from harness.errors import InputError, require_choice
-
-OURS = frozenset({"harness", "adapters", "tasks"})
-LIBRARIES = (
-    "triptych", "torch", "transformers", "datasets", "torch-geometric", "kornia",
-    "scikit-learn", "scipy", "numpy", "pandas", "evaluate", "tokenizers", "pillow",
-    "pytorch-optimizer",
-)  # fmt: skip
-
-
-def source_digest(modules: Iterable[str]) -> str:
-    """Return a digest of the source of ``modules`` and of all they import.
-
-    Imports are followed, by reading and not by running, through our packages and
-    through those that ``modules`` belong to: a change in an adapter changes the
-    digest of the task that uses it, a change in another task does not.
-    """
-    roots = sorted(set(modules))
-    own = OURS | {name.split(".")[0] for name in roots}
-    found: dict[str, Path] = {}
-    waiting = list(roots)
-    while waiting:
-        name = waiting.pop()
-        path = _source(name)
-        if name in found or path is None or name.split(".")[0] not in own:
-            continue
-        found[name] = path
-        waiting += _imports(name, path)
-    digest = sha256()
-    for name in sorted(found):
-        digest.update(f"{name}\0".encode() + sha256(found[name].read_bytes()).digest())
-    return digest.hexdigest()[:32]
-
-
-@cache
-def _source(name: str) -> Path | None:
-    """Return the file of module ``name``, or None: a name inside a module, say.
-
-    Looked up on disk: ``find_spec`` would import the parents of a dotted name.
-    """
-    top, *rest = name.split(".")
-    try:
-        spec = importlib.util.find_spec(top)
-    except ValueError:  # a module without a spec, such as __main__
-        return None
-    if spec is None or spec.origin is None:
-        return None
-    if not rest:
-        return Path(spec.origin) if spec.origin.endswith(".py") else None
-    for folder in spec.submodule_search_locations or ():
-        base = Path(folder, *rest)
-        for path in (base.parent / f"{base.name}.py", base / "__init__.py"):
-            if path.is_file():
-                return path
-    return None
-
-
-@cache
-def _imports(name: str, path: Path) -> tuple[str, ...]:
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    found: list[str] = []
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                base = importlib.util.resolve_name("." * node.level + base, package)
-            found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    return tuple(found)
-
-
-def forget() -> None:
-    """Read sources anew: they may have changed since this process last looked."""
-    _source.cache_clear()
-    _imports.cache_clear()
+from harness.sources import LIBRARIES
 
 
 @cache
@@ -161,14 +83,23 @@ def choose_device(name: str, *, elsewhere: bool = False) -> str:
 def describe_device(name: str) -> str:
     """Return the device's name and the model behind it."""
     if name.startswith("cuda"):
-        return f"{name} ({torch.cuda.get_device_name(name)})"
-    model = platform.processor() or platform.machine()
+        return f"{name} ({_model(name)})"
+    return f"cpu ({_model(name)}, {torch.get_num_threads()} thread)"
+
+
+def machine_type(name: str) -> str:
+    """Return the kind of device and its model: machines of one type round alike."""
+    return f"{torch.device(name).type} ({_model(name)})"
+
+
+def _model(device: str) -> str:
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
-                model = line.partition(":")[2].strip()
-                break
-    return f"cpu ({model}, {torch.get_num_threads()} thread)"
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def reset_peak_memory() -> None:

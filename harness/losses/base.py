@@ -37,6 +37,9 @@ class Loss(nn.Module, ABC):
     pairing: str | None = None
     """The pairing that is part of the definition; None where any will do."""
 
+    depends_on: ClassVar[tuple[str, ...]] = ()
+    """Modules of other distributions whose code its value depends on, beside its own."""
+
     rate: float = 1.0
     """How much faster than the encoder's weights the loss's own parameters are learned."""
 
