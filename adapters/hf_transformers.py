@@ -86,6 +86,51 @@ def _spread(rows: Tensor, real: Tensor, places: Tensor) -> Tensor:
 AttentionInterface.register("packed", _attend)
 
 
+class PartlyTrained(nn.Module):
+    """Embeddings of which some are trained and others are only read.
+
+    Embeddings are three quarters of MiniLM's weights, and each step fills a gradient and
+    moves two moments of every one that is trained, whether its word comes or not.
+
+    Args:
+        weights: the pretrained embeddings, a token a row.
+        trained: tokens whose embeddings are trained.
+        read: further tokens whose embeddings are read. All others are read as ``[UNK]``.
+    """
+
+    def __init__(
+        self, weights: Float[Tensor, "v d"], trained: Iterable[int], read: Iterable[int]
+    ) -> None:
+        super().__init__()
+        first = sorted({PADDING, UNKNOWN, *trained})
+        others = sorted(set(read) - set(first))
+        self.weight = nn.Parameter(weights[first].clone())
+        # Not in the state dict: words that are only scored do not change what is trained.
+        self.others = nn.Buffer(weights[others].clone(), persistent=False)
+        rows = torch.full((len(weights),), first.index(UNKNOWN))
+        rows[[*first, *others]] = torch.arange(len(first) + len(others))
+        self.rows = nn.Buffer(rows, persistent=False)
+
+    def forward(self, ids: Int[Tensor, "n t"]) -> Float[Tensor, "n t d"]:
+        """Return one embedding for each token."""
+        rows = self.rows[ids]
+        trained = nn.functional.embedding(rows.clamp(max=len(self.weight) - 1), self.weight)
+        if not len(self.others):
+            return trained
+        beyond = rows - len(self.weight)
+        read = nn.functional.embedding(beyond.clamp(min=0), self.others)
+        return torch.where((beyond >= 0)[..., None], read, trained)
+
+    def whole(self, weights: Float[Tensor, "v d"]) -> Float[Tensor, "v d"]:
+        """Return a copy of ``weights`` with the trained embeddings put back into their rows."""
+        rows = self.rows.cpu()
+        trained = rows < len(self.weight)
+        trained &= (rows != rows[UNKNOWN]) | (torch.arange(len(rows)) == UNKNOWN)
+        made = weights.clone()
+        made[trained] = self.weight.detach().cpu()[rows[trained]]
+        return made
+
+
 class SentenceEncoder(nn.Module):
     """A ``transformers`` encoder with its tokens pooled to one representation a sentence.
 
@@ -97,21 +142,17 @@ class SentenceEncoder(nn.Module):
         model: the ``transformers`` model.
         pooling: ``mean`` over the real tokens; the first one, ``cls``; or ``first-last``,
             the mean over the real tokens of the first and the last layer's output.
-        rows: which of the model's embeddings each token id has; without it, its own.
 
     References:
         Gao et al. 2021, arXiv 2104.08821; Su et al. 2021, arXiv 2103.15316 (first-last).
     """
 
-    def __init__(
-        self, model: nn.Module, pooling: str, rows: Int[Tensor, " v"] | None = None
-    ) -> None:
+    def __init__(self, model: nn.Module, pooling: str) -> None:
         super().__init__()
         require_choice("pooling", pooling, POOLINGS)
         config: Any = model.config
         self.model = model
         self.pooling = pooling
-        self.rows = nn.Buffer(rows, persistent=False) if rows is not None else None
         self.packed = config._attn_implementation == "packed"
         self.first = config.pad_token_id + 1 if PACKED.get(config.model_type) else 0
 
@@ -127,7 +168,7 @@ class SentenceEncoder(nn.Module):
         places = real.flatten().nonzero()[:, 0]
         ids = tokens.ids.flatten()[places]
         states = self._states(
-            input_ids=(ids if self.rows is None else self.rows[ids])[None],
+            input_ids=ids[None],
             position_ids=(places % real.shape[1] + self.first)[None],
             real=real,
             places=places,
@@ -154,6 +195,7 @@ def sentence_encoder(
     dropout: float,
     pooling: str,
     vocabulary: Iterable[int] | None = None,
+    also_read: Iterable[int] = (),
     root: str = "",
 ) -> SentenceEncoder:
     """Return the pretrained encoder ``name``, cut to its first ``layers`` layers.
@@ -165,14 +207,18 @@ def sentence_encoder(
         layers: how many; 0 for all.
         dropout: of the hidden states and the attention, in training mode.
         pooling: see :class:`SentenceEncoder`.
-        vocabulary: see :func:`minilm`; of no effect on others.
+        vocabulary: see :func:`minilm`, as for ``also_read``; of no effect on others.
+        also_read: the same.
         root: a folder that ``name`` may be in.
 
     Raises:
         InputError: where a setting breaks its rule, or the encoder is not to be had.
     """
     if name == EMBEDDED:
-        return minilm(layers=layers, dropout=dropout, pooling=pooling, vocabulary=vocabulary)
+        return minilm(
+            layers=layers, dropout=dropout, pooling=pooling, vocabulary=vocabulary,
+            also_read=also_read,
+        )  # fmt: skip
     require_number("dropout", dropout, at_least=0, at_most=0.9)
     folder = encoder_folder(name, root)
     with as_input_error(name, folder), quietly():
@@ -202,7 +248,12 @@ def sentence_encoder(
 
 
 def minilm(
-    *, layers: int, dropout: float, pooling: str, vocabulary: Iterable[int] | None = None
+    *,
+    layers: int,
+    dropout: float,
+    pooling: str,
+    vocabulary: Iterable[int] | None = None,
+    also_read: Iterable[int] = (),
 ) -> SentenceEncoder:
     """Return all-MiniLM-L6-v2's embeddings and first ``layers`` layers.
 
@@ -210,10 +261,9 @@ def minilm(
         layers: 1 to 6; 0 for all.
         dropout: of the hidden states and the attention, in training mode.
         pooling: see :class:`SentenceEncoder`.
-        vocabulary: the token ids that have an embedding; all 30522 without it. The
-            others are read as ``[UNK]``. Embeddings are three quarters of the weights,
-            and each step fills a gradient and moves two moments of every one of them,
-            whether its word comes or not.
+        vocabulary: the token ids whose embeddings are trained; all 30522 without it.
+        also_read: those that are read and stay as they are. All others are read as
+            ``[UNK]``: see :class:`PartlyTrained`.
 
     Raises:
         InputError: where a setting breaks its rule, or the weights are not to be had.
@@ -221,21 +271,17 @@ def minilm(
     config, weights = minilm_files()
     require_number("layers", layers, at_least=0, at_most=config["num_hidden_layers"], whole=True)
     require_number("dropout", dropout, at_least=0, at_most=0.9)
-    embeddings = weights[EMBEDDINGS]
-    kept = range(len(embeddings))
-    chosen = sorted({PADDING, UNKNOWN, *(kept if vocabulary is None else vocabulary)})
     settings = config | {
         "num_hidden_layers": int(layers) or config["num_hidden_layers"],
         "hidden_dropout_prob": dropout,
         "attention_probs_dropout_prob": dropout,
-        "vocab_size": len(chosen),
     }
     model = BertModel(BertConfig(**settings, attn_implementation="packed"), add_pooling_layer=False)
-    wanted = {name: weights[name] for name in model.state_dict() if name in weights}
-    model.load_state_dict(wanted | {EMBEDDINGS: embeddings[chosen]})
-    rows = torch.full((len(embeddings),), chosen.index(UNKNOWN))
-    rows[chosen] = torch.arange(len(chosen))
-    return SentenceEncoder(model, pooling, rows)
+    model.load_state_dict({name: weights[name] for name in model.state_dict() if name in weights})
+    if vocabulary is not None:
+        embeddings: Any = model.embeddings
+        embeddings.word_embeddings = PartlyTrained(weights[EMBEDDINGS], vocabulary, also_read)
+    return SentenceEncoder(model, pooling)
 
 
 def tokenize(
@@ -275,8 +321,8 @@ def save_pretrained(
 ) -> None:
     """Write the encoder's model and tokenizer as ``transformers`` reads them.
 
-    The embedded encoder's words that were in no sentence, and have no embedding of their
-    own in training, get their pretrained ones back.
+    The embedded encoder's words that were in no training sentence get their pretrained
+    embeddings back.
 
     Args:
         encoder: the encoder, on the CPU.
@@ -290,14 +336,9 @@ def save_pretrained(
     config: Any = encoder.model.config
     settings = {k: v for k, v in config.to_dict().items() if k != "_attn_implementation"}
     settings["architectures"] = [type(encoder.model).__name__]
-    if encoder.rows is not None:
-        embeddings = minilm_files()[1][EMBEDDINGS].clone()
-        row = encoder.rows.cpu()
-        unknown = row == row[UNKNOWN]
-        unknown[UNKNOWN] = False
-        embeddings[~unknown] = weights[EMBEDDINGS][row[~unknown]]
-        weights[EMBEDDINGS] = embeddings
-        settings["vocab_size"] = len(embeddings)
+    words = encoder.model.get_input_embeddings()  # type: ignore[operator]
+    if isinstance(words, PartlyTrained):
+        weights[EMBEDDINGS] = words.whole(minilm_files()[1][EMBEDDINGS])
     safetensors.torch.save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(settings, indent=2, default=str) + "\n")
     if name == EMBEDDED:

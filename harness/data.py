@@ -11,19 +11,35 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
+from zipfile import ZipFile
 
-from harness.errors import InputError, require
+from harness.content import Content
+from harness.errors import InputError, require, unknown
 from harness.files import write_atomically
 
 ROOT = "TRIPTYCH_DATA"
 """The environment variable that names a folder of data sets."""
 
-FORM = 2
+FORM = 3
 """Of what a fingerprint is: one of another form is not remembered."""
 
 SECONDS = 60.0
 """Without a byte, until a download is given up."""
+
+
+class Member(NamedTuple):
+    """A file inside a zip, such as a wheel."""
+
+    archive: Path
+    name: str
+
+
+File = Path | Member
+Files = Mapping[str, File]
+"""{name: file} of what is read: the list that is read from is the list that is hashed."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +56,7 @@ class Source:
         places: files or folders under a root, in the standard layouts of the field;
             the first that exists counts.
         files: {path inside the place: sha256}, of those that are pinned.
+        listed: which files are read of a place; left out, all that are not hidden.
         download: write the layout of the first place into a folder that is empty.
         embedded: fetch the pinned wheel that holds it, check it, and return its path; or
             return the path of what a library that is installed brings.
@@ -54,6 +71,7 @@ class Source:
     size: int
     places: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+    listed: Callable[[Path], Files] | None = None
     download: Callable[[Path], None] | None = None
     embedded: Callable[[], Path] | None = None
     wheel: str = ""
@@ -79,8 +97,67 @@ def roots(root: str | None = None) -> list[Path]:
     return [Path(name).expanduser() for name in named if name] + [cache_folder() / "data"]
 
 
+def own(name: str, root: str = "") -> Path | None:
+    """Return the user's own file or folder that ``name`` stands for, or None.
+
+    Args:
+        name: a path, or the name of a file or folder here or in one of :func:`roots`.
+        root: a folder that is looked in first.
+    """
+    return next((place for place in candidates(name, root) if name and place.exists()), None)
+
+
+def candidates(name: str, root: str = "") -> list[Path]:
+    """Return where :func:`own` looks: from where we are, then in each root."""
+    return [folder / Path(name).expanduser() for folder in (Path(), *roots(root))]
+
+
+def unknown_data(kind: str, name: str, known: Iterable[str], root: str = "") -> InputError:
+    """Return the error for a name that is neither a known set nor a user's own."""
+    looked = ", ".join(str(place) for place in candidates(name, root))
+    return InputError(
+        f"{unknown(kind, name, known)} A file or folder of your own is taken by its path, or by "
+        f"its name in {ROOT}: there is none at {looked}."
+    )
+
+
+def require_known(kind: str, name: str, known: Mapping[str, Source], root: str = "") -> None:
+    """Raise :class:`InputError` unless ``name`` is a known set, a path, or one's own data's name.
+
+    What a path leads to is looked at later, where the data are fetched.
+    """
+    if name in known:
+        require_unambiguous(known[name], root)
+    elif own(name, root) is None and not is_path(name):
+        raise unknown_data(kind, name, known, root)
+
+
+def is_path(name: str) -> bool:
+    """Return whether ``name`` is written as a path, and is no address on a hub.
+
+    >>> [is_path(name) for name in ("./pets", "home/pets", "pets", "hub:owner/pets")]
+    [True, True, False, False]
+    """
+    return not name.startswith("hub:") and ("/" in name or name.startswith((".", "~")))
+
+
+def label_of(place: Path) -> str:
+    """Return what boards call the data at ``place``: the last part of its path.
+
+    >>> label_of(Path("home/pets/"))
+    'pets'
+    """
+    return Path(os.path.abspath(place)).name  # noqa: PTH100  A link keeps its own name.
+
+
 def here(source: Source, root: str | None = None) -> Path | None:
-    """Return where ``source`` lies, or None; nothing is downloaded."""
+    """Return where ``source`` lies, or None; nothing is downloaded.
+
+    Raises:
+        InputError: if a folder of the source's name holds something else: see
+            :func:`require_unambiguous`.
+    """
+    require_unambiguous(source, root)
     for folder in roots(root):
         for place in source.places:
             if (folder / place).exists():
@@ -89,6 +166,23 @@ def here(source: Source, root: str | None = None) -> Path | None:
         return source.embedded()
     wheel = cache_folder() / "wheels" / source.wheel
     return wheel if source.wheel and wheel.exists() else None
+
+
+def require_unambiguous(source: Source, root: str | None = None) -> None:
+    """Raise :class:`InputError` if a known set's name is also that of a user's folder.
+
+    A folder that is, or holds, one of the set's own places is that set.
+    """
+    tops = {Path(place).parts[0] for place in source.places}
+    for folder in roots(root):
+        rival = folder / source.name
+        known = [folder / top for top in tops if (folder / top).exists()]
+        if rival.exists() and not any(rival.samefile(place) for place in known):
+            raise InputError(
+                f"{source.name!r} is a known data set, and {rival} is a folder of that name with "
+                f"something else in it: which one is meant cannot be told. To use the folder, "
+                f"write its path, such as './{source.name}'; to use the known set, rename it."
+            )
 
 
 def find(source: Source, root: str | None = None) -> Path | None:
@@ -121,17 +215,99 @@ def need(source: Source, root: str | None = None) -> Path:
     raise missing(source, root, "Triptych has no pinned download of it")
 
 
-def checksum(source: Source, root: str | None = None) -> dict[str, str]:
-    """Return {what is read: its checksum}, for records; downloads as :func:`need`.
+def content(
+    source: Source,
+    root: str | None = None,
+    *,
+    setting: str = "data",
+    form: str = "",
+    trained_on: bool = True,
+) -> Content:
+    """Return what a task reads of ``source``; downloads as :func:`need`.
 
-    What is read is named as the wheel, where it is one, and else as the set.
+    Args:
+        source: the data set.
+        root: a folder that is looked in first.
+        setting: the task's setting that names it.
+        form: see :class:`~harness.content.Content`.
+        trained_on: the same.
 
     Raises:
         InputError: as :func:`need` and :func:`fingerprint`.
     """
-    place = need(source, root)
-    name = place.name if place.name == source.wheel else source.name
-    return {name: fingerprint(place)}
+    checksum = fingerprint(files_of(source, need(source, root)))
+    return Content(setting, source.name, checksum, form, trained_on)
+
+
+def files_of(source: Source, place: Path) -> Files:
+    """Return the files that are read of ``source``, which lies at ``place``.
+
+    Raises:
+        InputError: if there are none, or one is missing.
+    """
+    found = all_files(place) if source.listed is None else source.listed(place)
+    missing = [f for f in found.values() if isinstance(f, Path) and not f.is_file()]
+    require(
+        bool(found) and not missing,
+        f"The data set {source.name!r} at {place} must be whole: "
+        f"{missing[0].name if missing else 'every file'} is missing. Get it anew from "
+        f"{source.origin}.",
+    )
+    return found
+
+
+def all_files(place: Path) -> dict[str, File]:
+    """Return {name: file} of a file, or of all files in a folder that are not hidden.
+
+    Raises:
+        InputError: where a folder holds no file.
+    """
+    if place.is_file():
+        return {place.name: place}
+    found: dict[str, File] = {}
+    seen = set()
+    # Links are followed: a subset of ImageNet is a folder of links to its classes.
+    for where, folders, names in os.walk(place, followlinks=True):
+        folder = Path(where)
+        new = folder.resolve() not in seen
+        seen.add(folder.resolve())
+        folders[:] = [name for name in folders if new and not is_hidden(name)]
+        files = [folder / name for name in names if not is_hidden(name)]
+        found |= {f.relative_to(place).as_posix(): f for f in files if f.is_file()}
+    require(bool(found), f"{place} must hold files: it is empty.")
+    return found
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of this name is never read: what tools leave behind.
+
+    >>> [is_hidden(name) for name in (".ipynb_checkpoints", "__MACOSX", "cat")]
+    [True, True, False]
+    """
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def in_zip(archive: Path, folder: str) -> dict[str, File]:
+    """Return {name: file} of the files directly in a folder of a zip."""
+    inside = [name for name in opened(archive).namelist() if name.startswith(f"{folder}/")]
+    names = {name: name.removeprefix(f"{folder}/") for name in inside}
+    return {short: Member(archive, name) for name, short in names.items() if "/" not in short}
+
+
+def opened(archive: Path) -> ZipFile:
+    """Return an open zip: to read the list of what is in it takes long, and is done once."""
+    return _opened(archive, archive.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _opened(archive: Path, modified: int) -> ZipFile:
+    del modified  # Part of the cache's key: a file that changed is read again.
+    return ZipFile(archive)
+
+
+def read_bytes(file: File) -> bytes:
+    """Return the content of a file, inside a zip or not."""
+    return opened(file.archive).read(file.name) if isinstance(file, Member) else file.read_bytes()
 
 
 def fetch(source: Source) -> Path:
@@ -181,28 +357,34 @@ def download(url: str, to: Path, sha256: str) -> None:
             shutil.copyfileobj(answer, file, 1 << 20)
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         raise InputError(f"could not download {url}: {error}") from error
-    actual = _sha256([to], to.parent)[to.name]
+    actual = _sha256(to)
     if actual != sha256:
         raise InputError(
             f"{url} is another file than the pinned one: sha256 {actual}, not {sha256}"
         )
 
 
-def fingerprint(path: Path, *, remembered: bool = True) -> str:
-    """Return the sha256 of a file, or one over names and contents of all files in a folder.
+def fingerprint(place: Path | Files, *, remembered: bool = True) -> str:
+    """Return the sha256 of one file's content, or one over the names and contents of several.
 
     Remembered, so that a large set is read once and not in every run: until a size or
     a time of change differs, or where ``remembered`` is False.
 
+    Args:
+        place: a file, a folder with all that is not hidden, or {name: file}.
+        remembered: whether an earlier reading counts.
+
     Raises:
         InputError: where a folder holds no file.
     """
-    path = path.resolve()
-    files = sorted(_files(path))
-    # The folder's own name is no part of it: the same files elsewhere are the same data.
-    base = path if path.is_dir() else path.parent
-    state = [(str(f.relative_to(base)), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-    listing = hashlib.sha256(json.dumps([FORM, str(path), state]).encode()).hexdigest()
+    files = all_files(place.resolve()) if isinstance(place, Path) else place
+    state = []
+    for name in sorted(files):
+        file = files[name]
+        own = file.archive if isinstance(file, Member) else file.resolve()
+        inside = file.name if isinstance(file, Member) else ""
+        state.append((name, str(own), inside, own.stat().st_size, own.stat().st_mtime_ns))
+    listing = hashlib.sha256(json.dumps([FORM, state]).encode()).hexdigest()
     memory = cache_folder() / "fingerprints" / f"{listing[:32]}.json"
     try:
         known = json.loads(memory.read_text())
@@ -210,15 +392,14 @@ def fingerprint(path: Path, *, remembered: bool = True) -> str:
             return str(known["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    digests = _sha256(files, base)
-    made = digests.get(path.name, "")
-    if path.is_dir():
+    digests = {name: _sha256(files[name]) for name in sorted(files)}
+    made = next(iter(digests.values()))
+    if len(digests) > 1 or (isinstance(place, Path) and place.is_dir()):
+        # The folder's own name is no part of it: the same files elsewhere are the same data.
         lines = "".join(f"{name}\0{digest}\n" for name, digest in digests.items())
         made = hashlib.sha256(lines.encode()).hexdigest()
     with contextlib.suppress(OSError):  # A cache that cannot be written costs time, no more.
-        write_atomically(
-            memory, json.dumps({"path": str(path), "listing": listing, "sha256": made})
-        )
+        write_atomically(memory, json.dumps({"listing": listing, "sha256": made}))
     return made
 
 
@@ -231,7 +412,7 @@ def faults(source: Source, path: Path) -> list[str]:
         file = path / name if path.is_dir() else path
         if not file.is_file():
             wrong.append(f"{name} is missing")
-        elif (actual := _sha256([file], file.parent)[file.name]) != pinned:
+        elif (actual := _sha256(file)) != pinned:
             wrong.append(f"{name} has sha256 {actual}, and not the pinned {pinned}")
     return wrong
 
@@ -266,26 +447,8 @@ def missing(source: Source, root: str | None, why: str) -> InputError:
     )
 
 
-def _files(path: Path) -> Iterable[Path]:
-    if path.is_file():
-        return [path]
-    found, seen = [], set()
-    # Links are followed: a subset of ImageNet is a folder of links to its classes.
-    for where, folders, names in os.walk(path, followlinks=True):
-        folder = Path(where)
-        new = folder.resolve() not in seen
-        seen.add(folder.resolve())
-        folders[:] = [name for name in folders if new and not name.startswith(".")]
-        found += [folder / name for name in names if not name.startswith(".")]
-    require(bool(found), f"{path} must hold files: it is empty.")
-    return [file for file in found if file.is_file()]
-
-
-def _sha256(files: Iterable[Path], base: Path) -> dict[str, str]:
-    found = {}
-    for path in files:
-        with path.open("rb") as file:
-            found[path.relative_to(base).as_posix()] = hashlib.file_digest(
-                file, "sha256"
-            ).hexdigest()
-    return found
+def _sha256(file: File) -> str:
+    if isinstance(file, Member):
+        return hashlib.sha256(read_bytes(file)).hexdigest()
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from adapters import graph_data, pyg_graphs
 from adapters.graph_data import FEATURES
 from adapters.pyg_graphs import GIN, VIEWS, GraphBatch
-from harness.data import checksum
+from harness.content import Content
 from harness.errors import require_choice, require_number
 from harness.folds import Rows, logistic_cv_probe, stratified_folds, svc_probe
 from harness.randomness import Randomness
@@ -51,7 +51,8 @@ class Graphs(Task):
 
     Args:
         data: ``mutag``, ``proteins``, ``nci1``, ``dd``, ``imdb-binary``, ``collab``,
-            ``reddit-binary`` or ``reddit-multi-5k``.
+            ``reddit-binary`` or ``reddit-multi-5k``; or a folder in the same layout, by its
+            path or its name in ``TRIPTYCH_DATA``.
         root: a folder that is looked in first; empty: ``TRIPTYCH_DATA``, then the cache.
         features: of a node: ``auto`` (its label, one-hot; a constant where there are no
             labels, as in GraphCL's code), ``constant`` or ``degree`` (one-hot).
@@ -86,6 +87,7 @@ class Graphs(Task):
 
     modality = "graph"
     pairing = "cross_view"
+    locations = ("data", "root")
 
     def __init__(
         self,
@@ -124,7 +126,7 @@ class Graphs(Task):
             precision=precision,
             accumulate=accumulate,
         )
-        graph_data.source(data)
+        graph_data.require_known(data, root)
         require_choice("features", features, FEATURES)
         require_number("width", width, at_least=1, whole=True)
         require_number("layers", layers, at_least=1, whole=True)
@@ -146,9 +148,9 @@ class Graphs(Task):
         self.subgraph = subgraph
         self.folds = folds
 
-    def fetch(self) -> Mapping[str, str]:
-        """Download what is missing; return the data's checksum."""
-        return checksum(graph_data.source(self.data), self.root)
+    def fetch(self) -> list[Content]:
+        """Download what is missing; return the graphs' checksum."""
+        return [graph_data.content(self.data, self.root)]
 
     def load(self, randomness: Randomness) -> None:
         """Read the graphs; draw the folds."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from adapters import image_data, vision
 from adapters.kornia_views import DigitViews, SimCLRViews
 from adapters.lars import lars
+from harness.content import Content
 from harness.digests import Digest
 from harness.errors import require, require_choice, require_number, unknown
 from harness.probes import LinearProbe, knn_probe, logistic_probe
@@ -69,8 +70,8 @@ class Images(Task):
     the views of the batch stay the same, the pairs do not, and some of them are of one class.
 
     Args:
-        data: a data set's name (`triptych data list`), ``folder`` with ``root``, a
-            folder's path, or ``hub:OWNER/NAME``.
+        data: a data set's name (`triptych data list`); a folder's path, or its name in
+            ``TRIPTYCH_DATA``; ``folder`` with ``root``; or ``hub:OWNER/NAME``.
         root: a folder that is looked in first; empty: ``TRIPTYCH_DATA``, then the cache.
         size: pixels of height and width, by scaling and cutting the centre out, once;
             0: as they are.
@@ -111,6 +112,7 @@ class Images(Task):
     modality = "image"
     pairing = "both_views"
     labelled = True
+    locations = ("data", "root")
     optimizers = (*OPTIMIZERS, "lars")
 
     def __init__(
@@ -188,8 +190,8 @@ class Images(Task):
         self.outliers = outliers
         self.noisy_views = noisy_views
 
-    def fetch(self) -> Mapping[str, str]:
-        """Download and decode what is missing; return the data's checksum."""
+    def fetch(self) -> list[Content]:
+        """Download and decode what is missing; return the images' checksum."""
         return image_data.prepare(self.data, self.root, self.size)
 
     def load(self, randomness: Randomness) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from adapters import node_data, pyg_views
 from adapters.neighbours import Links, Sample, by_target, draw
 from adapters.pyg import ACTIVATIONS, GAT, NETWORKS, Graph, Part
 from adapters.pyg_views import CENTRALITIES, DIFFUSIONS, Corruption
-from harness.data import need
+from harness.content import Content
 from harness.errors import require, require_choice, require_number
 from harness.probes import logistic_probe
 from harness.randomness import Randomness
@@ -52,7 +51,8 @@ class Nodes(Task):
     Args:
         data: ``cora`` (LINQS' text), ``planetoid-cora``, ``citeseer``, ``pubmed``,
             ``amazon-computers``, ``amazon-photo``, ``coauthor-cs``, ``coauthor-physics``,
-            ``wikics`` or ``ogbn-arxiv``.
+            ``wikics`` or ``ogbn-arxiv``; or an npz file in the layout of "Pitfalls of
+            Graph Neural Network Evaluation", by its path or its name in ``TRIPTYCH_DATA``.
         root: a folder that is looked in first.
         split: ``random``, ``public`` or ``grace``.
         normalise_features: divide each node's features by their sum, if it is above 1, the
@@ -95,6 +95,7 @@ class Nodes(Task):
     modality = "graph"
     pairing = "both_views"
     labelled = True
+    locations = ("data", "root")
 
     def __init__(
         self,
@@ -141,7 +142,7 @@ class Nodes(Task):
             schedule=schedule,
             warmup=warmup,
         )
-        node_data.source(data)
+        node_data.require_known(data, root)
         require_choice("split", split, SPLITS)
         require_choice("network", network, NETWORKS)
         require_number("layers", layers, at_least=1, whole=True)
@@ -201,9 +202,9 @@ class Nodes(Task):
         # Several draws of all nodes leave hardly any that is scored in none.
         self.labelled = split != "grace" or draws == 1
 
-    def fetch(self) -> Mapping[str, str]:
-        """Download what is missing; return the data's checksum."""
-        return node_data.checksums(self.data, self.root)
+    def fetch(self) -> list[Content]:
+        """Download what is missing; return the graph's checksum."""
+        return [node_data.content(self.data, self.root)]
 
     def load(self, randomness: Randomness) -> None:
         """Read the graph; draw the divisions; prepare the views."""
@@ -245,7 +246,7 @@ class Nodes(Task):
                 pyg_views.feature_chances(whole, central, mask_features, self.cut_off),
             )
         if diffused:
-            found = need(node_data.source(self.data), self.root)
+            found = node_data.content(self.data, self.root).checksum
             settings = (self.diffusion, self.teleport, self.heat, self.diffusion_degree)
             edges, weights = _diffused(self.data, self.root, found, *settings)
             return pyg_views.corruption(edges, len(x), drop_edges, mask_features, weights)
@@ -324,10 +325,10 @@ class Nodes(Task):
 
 @cache
 def _diffused(
-    data: str, root: str, found: Path, kind: str, teleport: float, time: float, degree: int
+    data: str, root: str, found: str, kind: str, teleport: float, time: float, degree: int
 ) -> tuple[Tensor, Tensor]:
     """Return a graph's diffusion, which takes minutes for a large one, once a process."""
-    del found  # Part of the cache's key: a root may be the environment's.
+    del found  # Part of the cache's key: a root may be the environment's, and files change.
     loaded = node_data.load(data, root)
     return pyg_views.diffused(
         loaded.edges, len(loaded.x), kind, teleport=teleport, time=time, degree=degree

@@ -1,6 +1,6 @@
 """What a task of sentences trains on and is scored on, kept apart."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,7 +10,7 @@ from adapters import sentence_data, senteval
 from adapters.sentence_data import SUBSETS, Pairs, Rows, normal
 from adapters.senteval import Labelled
 from harness.errors import require
-from tasks.sts import BENCHMARK, RELATED, evaluation_sets
+from tasks.sts import BENCHMARK, GEOMETRY, RELATED, evaluation_sets, sets_of
 
 Subsets = Mapping[str, Pairs]
 
@@ -21,7 +21,7 @@ class Material:
 
     Attributes:
         rows: a sentence; a pair; or a pair and a hard negative each.
-        left_out: how many more the corpus had: they share a sentence with what is scored.
+        left_out: how many more the corpus had: they share a sentence with what is kept out.
         pairs: {split: {set: {sub-set: its scored pairs}}}.
         unseen: how many pairs STS-B's dev split had more: they are test pairs too.
         labelled: {set: its labelled sentences}.
@@ -35,17 +35,58 @@ class Material:
 
 
 @lru_cache(maxsize=2)
-def material(corpus: str, evaluation: str, root: str) -> Material:
+def material(corpus: str, evaluation: str, keep_out: str, root: str, *checksums: str) -> Material:
     """Read a corpus and what ``evaluation`` names, and keep them apart.
 
-    No training example shares a sentence with a scored pair or a labelled set, and no
+    Training examples that share a sentence with a set of ``keep_out`` are left out. It is
+    a setting of its own, so that another ``evaluation`` trains on the same examples. No
     validation pair is a test pair: 996 of STS-B's 1,500 dev pairs, and more, are in the
     tests of STS12 to STS16, which it was drawn from.
 
+    Args:
+        corpus: see :func:`adapters.sentence_data.corpus`.
+        evaluation: the sets to be scored on.
+        keep_out: the sets whose sentences no training example may have.
+        root: a folder that is looked in first.
+        checksums: of what is read: files that changed are read again.
+
     Raises:
-        InputError: where something is not here, or nothing is left to train on.
+        InputError: where something is not here, nothing is left to train on, or a
+            training example shares a sentence with a scored set that is not kept out.
     """
+    del checksums
     names = evaluation_sets(evaluation)
+    pairs, unseen = _scored_pairs(names, root)
+    labelled = {name: senteval.read(name, root) for name in names if name in senteval.SOURCES}
+    rows = sentence_data.corpus(corpus, root)
+    taken = {
+        normal(s)
+        for name in sets_of(keep_out)
+        for s in sentences_of(name, root)
+    }  # fmt: skip
+    left = [row for row in rows if not any(normal(sentence) in taken for sentence in row)]
+    require(
+        len(left) > 1,
+        f"The corpus {corpus!r} must have two examples or more that share no sentence with "
+        f"{keep_out}: {len(left)} of {len(rows)} are left. Name another corpus.",
+    )
+    trained = {normal(sentence) for row in left for sentence in row}
+    for name in names:
+        shared = trained & {normal(s) for s in sentences_of(name, root)}
+        wanted = "+".join(dict.fromkeys([*filter(None, keep_out.split("+")), name]))
+        require(
+            not shared,
+            f"`keep_out` must name {name!r}, which is scored: {len(shared)} of its sentences are "
+            f"in the corpus {corpus!r}, such as {min(shared, default='')[:60]!r}. Set "
+            f"keep_out={wanted!r}.",
+        )
+    return Material(left, len(rows) - len(left), pairs, unseen, labelled)
+
+
+def _scored_pairs(
+    names: Sequence[str], root: str
+) -> tuple[Mapping[str, Mapping[str, Subsets]], int]:
+    """Return {split: {set: {sub-set: its scored pairs}}}, and how many dev pairs are test pairs."""
     test: dict[str, Subsets] = {}
     validation: dict[str, Subsets] = {}
     unseen = 0
@@ -59,23 +100,21 @@ def material(corpus: str, evaluation: str, root: str) -> Material:
         kept = _without(benchmark["validation"], test)
         validation[BENCHMARK] = {BENCHMARK: kept}
         unseen = len(benchmark["validation"].scores) - len(kept.scores)
-    labelled = {name: senteval.read(name, root) for name in names if name in senteval.SOURCES}
+    return {"validation": validation, "test": test}, unseen
 
-    pairs = {"validation": validation, "test": test}
-    scored = {s for split in pairs.values() for one in texts(split) for s in one}
-    scored |= {s for found in labelled.values() for column in found.columns for s in column}
-    rows = sentence_data.corpus(corpus, root)
-    # The default corpus is compared as it was released: one sentence in it is a scored one
-    # but for a space, and without it earlier records would be of another corpus.
-    key = str if corpus == BENCHMARK and evaluation == BENCHMARK else normal
-    taken = {key(sentence) for sentence in scored}
-    left = [row for row in rows if not any(key(sentence) in taken for sentence in row)]
-    require(
-        len(left) > 1,
-        f"The corpus {corpus!r} must have two examples or more that share no sentence with what "
-        f"is scored: {len(left)} of {len(rows)} are left. Name another corpus.",
-    )
-    return Material(left, len(rows) - len(left), pairs, unseen, labelled)
+
+def sentences_of(name: str, root: str) -> set[str]:
+    """Return all sentences of a scored set, those of both of its splits."""
+    if name in senteval.SOURCES:
+        return {s for column in senteval.read(name, root).columns for s in column}
+    if name in (BENCHMARK, GEOMETRY):
+        benchmark = sentence_data.sts_b()
+        subsets = [benchmark["validation"], benchmark["test"]]
+    elif name == RELATED:
+        subsets = [sentence_data.sick_r(root)]
+    else:
+        subsets = [*sentence_data.sts(name, root).values()]
+    return {s for pairs in subsets for column in (pairs.first, pairs.second) for s in column}
 
 
 def texts(sets: Mapping[str, Subsets]) -> list[tuple[str, str]]:

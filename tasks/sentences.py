@@ -24,7 +24,8 @@ from adapters.hf_transformers import (
     tokenize,
 )
 from adapters.sentence_data import SUBSETS, Pairs
-from harness.data import checksum
+from harness.content import Content
+from harness.data import content
 from harness.errors import require_choice, require_number
 from harness.randomness import Randomness
 from harness.task import Batch, Task, to_device
@@ -36,6 +37,7 @@ from tasks.sts import (
     average_of_seven,
     evaluation_sets,
     geometry,
+    sets_of,
     spearman,
     year_scores,
 )
@@ -63,21 +65,24 @@ class Sentences(Task):
     Linear - tanh, is used in training only. Where the corpus has pairs, they are the two
     views, and hard negatives, if there are any, repel every anchor (supervised SimCSE).
 
-    Training examples that share a sentence with what is scored are left out, and so are
-    dev pairs that are test pairs as well: 3 of STS-B's own, and two thirds with STS12-16,
-    whose tests it was drawn from. Published runs leave out neither.
+    Training examples that share a sentence with a set of ``keep_out`` are left out, and a
+    set whose sentences are trained on cannot be scored. Dev pairs that are test pairs as well
+    are left out too: 3 of STS-B's own, and two thirds with STS12-16, whose tests it was drawn
+    from. Published runs leave out neither.
 
     Args:
         network: ``minilm``, the embedded encoder; the folder of any ``transformers``
             encoder; or its name on the hub, such as ``bert-base-uncased``.
         root: a folder that data sets, corpora and encoders are looked for in first.
-        corpus: ``sts-b``, ``wiki1m``, ``nli``, a text or CSV file, or ``hub:owner/name``:
-            see :func:`adapters.sentence_data.corpus`.
+        corpus: ``sts-b``, ``wiki1m``, ``nli``, a text or CSV file by its path or its name
+            in ``TRIPTYCH_DATA``, or ``hub:owner/name``: see
+            :func:`adapters.sentence_data.corpus`.
         evaluation: sets to be scored on, joined by +: ``sts-b``, ``sts12`` to ``sts16``,
             ``sick-r``; the transfer sets ``mr``, ``cr``, ``subj``, ``mpqa``, ``sst-2``,
             ``trec``, ``mrpc``; ``geometry``, alignment and uniformity on STS-B; or
             ``sts`` and ``transfer``, the seven each, with their mean; ``all``, both.
             STS12-16 and SICK-R have no validation part: they are scored in the test alone.
+        keep_out: sets whose sentences are kept out of training, named as in ``evaluation``.
         layers: how many of the encoder's layers to start from; 0 for all, but of the
             embedded MiniLM, whose six make a slow quickstart, for its first 2.
         dropout: of hidden states and attention; the only difference of the views.
@@ -101,6 +106,7 @@ class Sentences(Task):
 
     modality = "sentence"
     pairing = "cross_view"
+    locations = ("network", "root", "corpus")
 
     def __init__(
         self,
@@ -109,6 +115,7 @@ class Sentences(Task):
         root: str = "",
         corpus: str = BENCHMARK,
         evaluation: str = BENCHMARK,
+        keep_out: str = BENCHMARK,
         layers: int = 0,
         dropout: float = 0.1,
         pooling: str = "mean",
@@ -142,31 +149,38 @@ class Sentences(Task):
         require_choice("pooling", pooling, POOLINGS)
         require_number("length", length, at_least=4, at_most=512, whole=True)
         self._sets = evaluation_sets(evaluation)
+        self._kept_out = sets_of(keep_out)
         self.network = network
         self.root = root
         self.corpus = corpus
         self.evaluation = evaluation
+        self.keep_out = keep_out
         self.layers = layers
         self.dropout = dropout
         self.pooling = pooling
         self.length = length
         self.hard_negatives = sentence_data.has_negatives(corpus, root)
 
-    def fetch(self) -> Mapping[str, str]:
+    def fetch(self) -> list[Content]:
         """Download what is missing; return the checksums of corpus, sets and encoder."""
-        found = dict(sentence_data.checksum(self.corpus, self.root))
-        # MSRvid of STS12 and the geometry are STS-B's as well.
-        if {BENCHMARK, GEOMETRY, "sts12"} & set(self._sets):
-            found |= checksum(sentence_data.SOURCES[BENCHMARK], self.root)
         sources = {**sentence_data.SOURCES, **senteval.SOURCES}
-        for name in self._sets:
-            if name in sources:
-                found |= checksum(sources[name], self.root)
-        return found | hf_folders.checksums(self.network, self.root)
+        found = [sentence_data.content(self.corpus, self.root)]
+        for setting, sets in (("evaluation", self._sets), ("keep_out", self._kept_out)):
+            # MSRvid of STS12 is STS-B's as well.
+            also = [BENCHMARK] if "sts12" in sets and BENCHMARK not in sets else []
+            found += [
+                content(sources[name], self.root, setting=setting, trained_on=False)
+                for name in (*also, *sets)
+                if name in sources
+            ]
+        return [*found, hf_folders.content(self.network, self.root)]
 
     def load(self, randomness: Randomness) -> None:
         """Read and tokenize the sentences; draw the folds of what has no parts of its own."""
-        self._words = Words(self.network, self.root, self.corpus, self.evaluation)
+        checksums = tuple(one.checksum for one in self.fetch())
+        self._words = Words(
+            self.network, self.root, self.corpus, self.evaluation, self.keep_out, checksums
+        )
         longest = hf_folders.longest(self.network, self.root)
         require_number("length", self.length, at_most=longest)
         self._data = self._words.material()
@@ -179,9 +193,10 @@ class Sentences(Task):
             for i, (name, found) in enumerate(self._data.labelled.items())
         }
         log.info(
-            "%d training examples of %s; %d more share a sentence with what is scored. %d of "
-            "STS-B's dev pairs are test pairs too, and left out",
-            len(self._data.rows), self.corpus, self._data.left_out, self._data.unseen,
+            "%d training examples of %s; %d more share a sentence with %s. %d of STS-B's dev "
+            "pairs are test pairs too, and left out",
+            len(self._data.rows), self.corpus, self._data.left_out, self.keep_out,
+            self._data.unseen,
         )  # fmt: skip
 
     def splits(self) -> Sequence[Mapping[str, Iterable[tuple[str, ...]]]]:
@@ -222,13 +237,21 @@ class Sentences(Task):
         return (data.first, data.second) if isinstance(data, Two) else (data, data)
 
     def encoder(self) -> nn.Module:
-        """Return the pretrained encoder; MiniLM with embeddings of the words in use alone."""
+        """Return the pretrained encoder; of MiniLM's embeddings the corpus's words are trained.
+
+        Words that are scored alone are read and stay as they are: other sets to be scored on
+        change nothing of what is trained.
+        """
+        trained, read = (
+            _vocabularies(self._words, self.length) if self.network == EMBEDDED else (None, ())
+        )
         return sentence_encoder(
             self.network,
             layers=self.layers or (QUICK_LAYERS if self.network == EMBEDDED else 0),
             dropout=self.dropout,
             pooling=self.pooling,
-            vocabulary=_vocabulary(self._words, self.length) if self.network == EMBEDDED else None,
+            vocabulary=trained,
+            also_read=read,
             root=self.root,
         )
 
@@ -342,10 +365,14 @@ class Words(NamedTuple):
     root: str
     corpus: str
     evaluation: str
+    keep_out: str
+    checksums: tuple[str, ...]
 
     def material(self) -> Material:
         """Return the sentences."""
-        return material(self.corpus, self.evaluation, self.root)
+        return material(
+            self.corpus, self.evaluation, self.keep_out, self.root, *self.checksums
+        )  # fmt: skip
 
     def tokens(self, sentences: Sequence[str], length: int) -> list[NDArray[np.int32]]:
         """Return the sentences' tokens."""
@@ -385,10 +412,14 @@ def _labelled_tokens(words: Words, name: str) -> dict[str, NDArray[np.int32]]:
 
 
 @lru_cache(maxsize=2)
-def _vocabulary(words: Words, length: int) -> frozenset[int]:
-    """Return the tokens of all sentences that the task trains on or scores."""
+def _vocabularies(words: Words, length: int) -> tuple[frozenset[int], frozenset[int]]:
+    """Return the tokens of all sentences that are trained on, and of all that are scored."""
     found = words.material()
-    used = [row for column in _corpus_tokens(words, length) for row in column]
-    used += [row for split in found.pairs for row in _scored_tokens(words, split).values()]
-    used += [row for name in found.labelled for row in _labelled_tokens(words, name).values()]
-    return frozenset(np.unique(np.concatenate(used)).tolist())
+    trained = [row for column in _corpus_tokens(words, length) for row in column]
+    scored = [row for split in found.pairs for row in _scored_tokens(words, split).values()]
+    scored += [row for name in found.labelled for row in _labelled_tokens(words, name).values()]
+    return _tokens_in(trained), _tokens_in(scored)
+
+
+def _tokens_in(rows: Sequence[NDArray[np.int32]]) -> frozenset[int]:
+    return frozenset(np.unique(np.concatenate(rows)).tolist())

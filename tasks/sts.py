@@ -27,30 +27,40 @@ T = 2.0
 Cosine = Callable[[Pairs], NDArray[np.float64]]
 
 
-def evaluation_sets(evaluation: str) -> tuple[str, ...]:
+def sets_of(names: str) -> tuple[str, ...]:
     """Return the sets that a setting such as ``sts-b+sts12`` names, in their order.
 
     Raises:
-        InputError: where a name is wrong, or none has a validation part.
+        InputError: where a name is wrong.
 
-    >>> evaluation_sets("sick-r+sts-b")
+    >>> sets_of("sick-r+sts-b")
     ('sts-b', 'sick-r')
     """
     chosen: set[str] = set()
-    for name in evaluation.split("+"):
-        if name.strip() not in {*NAMES, *GROUPS}:
-            raise unknown("set to evaluate on", name.strip(), (*NAMES, *GROUPS))
-        chosen |= set(GROUPS.get(name.strip(), (name.strip(),)))
+    for name in filter(None, map(str.strip, names.split("+"))):
+        if name not in {*NAMES, *GROUPS}:
+            raise unknown("set to evaluate on", name, (*NAMES, *GROUPS))
+        chosen |= set(GROUPS.get(name, (name,)))
     if GEOMETRY in chosen:  # It is of STS-B's pairs.
         chosen.add(BENCHMARK)
-    if not chosen & {BENCHMARK, *TRANSFER}:
+    # Those with a validation part first: a task's first metric is its main one.
+    order = (BENCHMARK, *TRANSFER, GEOMETRY, *SUBSETS, RELATED)
+    return tuple(name for name in order if name in chosen)
+
+
+def evaluation_sets(evaluation: str) -> tuple[str, ...]:
+    """Return the sets that ``evaluation`` names: see :func:`sets_of`.
+
+    Raises:
+        InputError: where a name is wrong, or none has a validation part.
+    """
+    chosen = sets_of(evaluation)
+    if not set(chosen) & {BENCHMARK, *TRANSFER}:
         raise InputError(
             f"`evaluation` must name a set with a validation part, {BENCHMARK} or one of "
             f"{', '.join(TRANSFER)}: got {evaluation!r}. Write {evaluation + '+' + BENCHMARK!r}."
         )
-    # Those with a validation part first: a task's first metric is its main one.
-    order = (BENCHMARK, *TRANSFER, GEOMETRY, *SUBSETS, RELATED)
-    return tuple(name for name in order if name in chosen)
+    return chosen
 
 
 def year_scores(name: str, subsets: Mapping[str, Pairs], cosine: Cosine) -> dict[str, float]:

@@ -172,9 +172,7 @@ def test_a_fingerprint_is_remembered_and_a_broken_memory_is_not_believed(
     first = data.fingerprint(folder)
     read: list[Path] = []
     hashed = data._sha256
-    monkeypatch.setattr(
-        data, "_sha256", lambda files, base: (read.extend(files), hashed(files, base))[1]
-    )
+    monkeypatch.setattr(data, "_sha256", lambda file: (read.append(file), hashed(file))[1])
     assert data.fingerprint(folder) == first
     assert read == []
     for memory in (tmp_path / "cache" / "fingerprints").iterdir():

@@ -88,7 +88,7 @@ def test_features(tmp_path: Path, features: str, labels: str, expected: list[int
         ({"graph_indicator": "1\n2\n1\n2\n2\n"}, "must number the graphs from 1 to 2, in rising"),
         ({"graph_indicator": "1\n1\n1\n2\n3\n"}, "must number the graphs from 1 to 2, in rising"),
         ({"node_labels": "1\n2\n"}, "must have a line a node: got 2 for 5"),
-        ({"graph_labels": ""}, "There is no .*PROTEINS_graph_labels.txt"),
+        ({"graph_labels": ""}, "must be whole: PROTEINS_graph_labels.txt is missing"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(
@@ -370,7 +370,7 @@ def test_folds_are_stratified_and_need_enough_of_each_class() -> None:
 
 def loaded(seed: int = 0) -> Graphs:
     task = Graphs()
-    task.load(Randomness("graphs", "siamese", seed))
+    task.load(Randomness("graphs", "", seed))
     return task
 
 

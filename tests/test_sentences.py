@@ -3,7 +3,9 @@
 import csv
 import json
 import os
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +30,15 @@ from adapters.hf_transformers import POOLINGS, pad, sentence_encoder, tokenize
 from adapters.sentence_data import SUBSETS, Pairs
 from harness import plugins, testing
 from harness.errors import InputError
+from harness.methods.siamese import Siamese
 from harness.randomness import Randomness
+from harness.training import fit
 from tasks import transfer
 from tasks.sentence_sets import material
 from tasks.sentences import Sentences
 from tasks.sts import average_of_seven, evaluation_sets, geometry, year_scores
 
-RANDOMNESS = Randomness("sentences", "siamese", 0)
+RANDOMNESS = Randomness("sentences", "", 0)
 SENTENCES = ("A plane is taking off.", "No.", "A man is playing a large flute, and a cat sleeps.")
 
 
@@ -165,13 +169,13 @@ def test_what_is_wrong_with_an_encoder_is_said(
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match=r"There is no encoder 'no/such': looked for config.json"):
-        hf_folders.checksums("no/such", str(tmp_path))
+        hf_folders.content("no/such", str(tmp_path))
     weightless = tmp_path / "weightless"
     weightless.mkdir()
     (weightless / "config.json").write_text((encoders / "bert/config.json").read_text())
     (weightless / "pytorch_model.bin").write_bytes(b"never unpickled")
     with pytest.raises(InputError, match="must have its weights as safetensors: there are none"):
-        hf_folders.checksums(str(weightless))
+        hf_folders.content(str(weightless))
     import safetensors.torch
 
     safetensors.torch.save_file({"other": torch.zeros(1)}, weightless / "model.safetensors")
@@ -185,10 +189,19 @@ def test_what_is_wrong_with_an_encoder_is_said(
         sentence_encoder(str(weightless), layers=0, dropout=0.1, pooling="mean")
 
 
-def test_an_encoders_checksums_are_of_its_files(encoders: Path) -> None:
-    first = hf_folders.checksums("bert", str(encoders))
-    assert {"bert/config.json", "bert/model.safetensors", "bert/tokenizer.json"} <= first.keys()
-    assert first == hf_folders.checksums("bert", str(encoders))
+def test_an_encoder_is_known_by_the_files_that_are_read(encoders: Path, tmp_path: Path) -> None:
+    first = hf_folders.content("bert", str(encoders))
+    assert (first.setting, first.name, first.trained_on) == ("network", "bert", False)
+    copy = tmp_path / "copied" / "mine"
+    shutil.copytree(encoders / "bert", copy)
+    (copy / "README.md").write_text("Not read.")
+    other = hf_folders.content(f"{copy}/")
+    assert (other.checksum, other.name) == (first.checksum, "mine")
+    for name in ("config.json", "tokenizer.json"):
+        (copy / name).write_text((copy / name).read_text() + "\n")
+        changed = hf_folders.content(str(copy)).checksum
+        assert changed != other.checksum
+        other = replace(other, checksum=changed)
 
 
 @given(st.lists(st.lists(st.integers(1, 99), min_size=1, max_size=9), min_size=1, max_size=6))
@@ -380,7 +393,11 @@ def test_a_text_file_keeps_its_order_and_duplicates_share_an_id(tmp_path: Path) 
     task = loaded(f"sentences(corpus='own.txt', root='{tmp_path}', layers=1)")
     assert task.train_size() == 4
     assert task.batch(torch.arange(4)).ids.tolist() == [0, 1, 0, 3]
-    assert task.fetch()["own.txt"] == task.fetch()["own.txt"]
+    assert [(one.setting, one.name) for one in task.fetch()] == [
+        ("corpus", "own.txt"), ("evaluation", "sts-b"), ("keep_out", "sts-b"),
+        ("network", "minilm"),
+    ]  # fmt: skip
+    assert [one.setting for one in task.fetch() if one.trained_on] == ["corpus"]
     with pytest.raises(InputError, match=r"There is no corpus 'other.txt': looked for other.txt"):
         sentence_data.corpus("other.txt", str(tmp_path))
     (tmp_path / "wrong.csv").write_text("a,b\n1,2\n")
@@ -402,14 +419,56 @@ def test_wiki1m_is_any_text_at_its_place(tmp_path: Path, monkeypatch: pytest.Mon
 def test_no_training_example_shares_a_sentence_with_what_is_scored(tmp_path: Path) -> None:
     scored = sentence_data.sts_b()["validation"].first[7]
     (tmp_path / "own.txt").write_text(f"First.\n  {scored.replace(' ', '  ')} \nSecond.\n")
-    found = material(str(tmp_path / "own.txt"), "sts-b", "")
+    own = str(tmp_path / "own.txt")
+    found = material(own, "sts-b", "sts-b", "")
     assert found.rows == [("First.",), ("Second.",)]
     assert found.left_out == 1
     (tmp_path / "own.txt").write_text(f"First.\n{scored}\n{scored}\n")
     material.cache_clear()
     with pytest.raises(InputError, match=r"two examples or more .* 1 of 3 are left"):
-        material(str(tmp_path / "own.txt"), "sts-b", "")
+        material(own, "sts-b", "sts-b", "")
     material.cache_clear()
+    with pytest.raises(InputError, match=r"`keep_out` must name 'sts-b'.* 1 of its sentences are"):
+        material(own, "sts-b", "", "")
+    material.cache_clear()
+
+
+def test_a_copy_of_a_corpus_is_the_same_and_other_files_beside_it_are_not_read(
+    tmp_path: Path,
+) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "one.txt").write_text("One.\nTwo.\n")
+        (tmp_path / folder / "two.txt").write_text("Three.\n")
+    first = sentence_data.content("a", str(tmp_path))
+    (tmp_path / "b" / ".hidden.txt").write_text("Four.\n")
+    (tmp_path / "b" / "notes.md").write_text("Five.\n")
+    second = sentence_data.content(f"{tmp_path}/b/")
+    assert (first.name, second.name, first.form) == ("a", "b", ".txt")
+    assert first.checksum == second.checksum
+    assert sentence_data.corpus("a", str(tmp_path)) == sentence_data.corpus(f"{tmp_path}/b")
+    (tmp_path / "b" / "two.txt").rename(tmp_path / "b" / "two.csv")
+    assert sentence_data.content("b", str(tmp_path)).form == ".txt+.csv", "it is read otherwise"
+
+
+def test_other_sets_to_be_scored_on_train_the_same(tmp_path: Path, encoders: Path) -> None:
+    """To the last bit: weights, batches, objective and the score that both have."""
+    write_transfer(tmp_path)
+    found = []
+    for evaluation in ("sts-b", "sts-b+geometry+mr"):
+        task = plugins.build(
+            "tasks", f"sentences(root='{tmp_path}', evaluation='{evaluation}', steps=2, layers=1)"
+        )
+        method, loss = Siamese(), plugins.build("losses", "infonce")
+        found.append(fit(task, method, loss, Randomness("sentences", "", 0), splits=("test",)))
+    first, second = found
+    assert first.start["splits"] != second.start["splits"], "more is scored"
+    assert first.start["encoder"] == second.start["encoder"]
+    assert first.start["head"] == second.start["head"]
+    assert (first.ids, first.views, first.curve) == (second.ids, second.views, second.curve)
+    own, more = (each.scores["test"] for each in found)
+    assert own["sts_spearman"] == pytest.approx(more["sts_spearman"], abs=1e-9)
+    assert "mr_accuracy" in more
 
 
 def test_pairs_are_the_views_and_contradictions_the_hard_negatives(tmp_path: Path) -> None:
@@ -441,7 +500,8 @@ def test_a_hub_data_set_is_read_by_its_columns(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(datasets, "load_dataset", load)
     assert sentence_data.corpus("hub:some/one") == [("One.",), ("Two.",)]
-    assert sentence_data.checksum("hub:some/one").keys() == {"hub:some/one"}
+    found = sentence_data.content("hub:some/one")
+    assert (found.name, found.form) == ("hub:some/one", "hub")
     with pytest.raises(InputError, match="'no/body' could not be had from the hub: Couldn't reach"):
         sentence_data.corpus("hub:no/body")
 
@@ -632,8 +692,8 @@ def test_the_seven_are_scored_in_the_test_and_sts_b_alone_in_validation(
         test["sts_spearman"], test["sick_r_spearman"]
     ]  # fmt: skip
     assert test["sts_avg7_all"] == pytest.approx(np.mean(seven))
-    names = {"sts12", "sts13", "sts14", "sts15", "sts16", "sick-r", "bert/model.safetensors"}
-    assert names < task.fetch().keys()
+    names = {"sts12", "sts13", "sts14", "sts15", "sts16", "sick-r", "bert"}
+    assert names < {one.name for one in task.fetch()}
 
 
 def test_a_length_beyond_the_encoders_is_refused(encoders: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from harness.task import Task
 
 def loaded(spec: str, seed: int = 0) -> Task:
     task: Task = plugins.build("tasks", spec)
-    task.load(Randomness(spec, "siamese", seed))
+    task.load(Randomness(spec, "", seed))
     return task
 
 
@@ -69,7 +69,7 @@ def test_no_training_sentence_is_in_a_scored_pair() -> None:
     division = loaded("sentences").splits()[0]
     train = {sentence for (sentence,) in division["train"]}  # type: ignore[misc]
     scored = {s for split in ("validation", "test") for pair in division[split] for s in pair}  # type: ignore[attr-defined]
-    assert len(train) == len(list(division["train"])) == 10_102
+    assert len(train) == len(list(division["train"])) == 10_101
     assert not train & scored
     pairs = {split: {frozenset(p) for p in division[split]} for split in ("validation", "test")}  # type: ignore[arg-type]
     assert not pairs["validation"] & pairs["test"]
@@ -119,10 +119,31 @@ def test_a_smaller_vocabulary_changes_no_sentence_that_it_covers() -> None:
     whole = hf_transformers.minilm(layers=1, dropout=0.1, pooling="mean").eval()
     used = tokens.ids.flatten().tolist()
     small = hf_transformers.minilm(layers=1, dropout=0.1, pooling="mean", vocabulary=used).eval()
-    assert small.model.embeddings.word_embeddings.num_embeddings == len(set(used) | {0, 100})
+    assert len(small.model.embeddings.word_embeddings.weight) == len(set(used) | {0, 100})
     assert torch.equal(small(tokens), whole(tokens))
     unknown = tokens_of("[UNK] is taking off.")
     assert torch.equal(small(tokens_of("Snow is taking off.")), whole(unknown))
+
+
+def test_words_that_are_only_read_keep_their_embeddings_and_are_in_no_state() -> None:
+    tokens, snow = tokens_of(*SENTENCES), tokens_of("Snow is falling.")
+    whole = hf_transformers.minilm(layers=1, dropout=0.1, pooling="mean").eval()
+    used, read = (each.ids.flatten().tolist() for each in (tokens, snow))
+    small, more = (
+        hf_transformers.minilm(
+            layers=1, dropout=0.1, pooling="mean", vocabulary=used, also_read=also
+        ).eval()
+        for also in ((), read)
+    )
+    assert torch.equal(more(snow), whole(snow))
+    assert not torch.equal(small(snow), whole(snow))
+    states = [encoder.state_dict() for encoder in (small, more)]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    more(snow).sum().backward()
+    words = more.model.embeddings.word_embeddings
+    assert words.others.grad is None
+    assert words.weight.grad.any(), "a word of both is trained"
 
 
 def test_minilm_has_the_layers_asked_for() -> None:
