@@ -10,22 +10,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from harness import claims, plugins, provenance, ranks
 from harness.cells import FIXED, Cell, is_trained
 from harness.checkpoints import Checkpoints, Stopped
-from harness.digests import Digest
+from harness.diagnostics import Diagnosis
 from harness.engines import Job
 from harness.errors import InputError
-from harness.identity import identify
-from harness.methods.base import Method
-from harness.randomness import Randomness
-from harness.records import Failure, Record, Store
+from harness.identity import Identity, forget_data, identify
+from harness.methods.base import Method, NoMethod
+from harness.records import SCHEMA, Failure, Record, Store
 from harness.task import Task
 from harness.training import SPLITS, Diverged, Outcome, Report, ReportProbe, fit
 
-PLUGINS = (("task", "tasks"), ("method", "methods"), ("loss", "losses"))
+PLUGINS = {"task": "tasks", "method": "methods", "loss": "losses"}
 LOGGED_STEPS = 20
 """Lines about steps in a cell's log."""
 
@@ -107,28 +104,23 @@ def run_cell(
     """
     started = time.perf_counter()
     provenance.reset_peak_memory()
+    forget_data()  # An earlier cell of this process may have seen other files.
     identity = identify(cell)
     if identity.key != key:
-        raise InputError(
-            f"The code or the data of {cell} changed since the run was planned. "
-            "Run the same command again."
-        )
+        raise InputError(f"{_changed(identity, Store(folder))} Run the same command again.")
     task, method, outcome = fit_cell(
         cell, device=device, report=report, report_probe=report_probe, checkpoints=checkpoints
     )
-    start = Digest()
-    # What a seed's masks and weights are is decided by these too.
-    machine = (torch.device(device).type, provenance.versions()["torch"], ranks.size())
-    start.update((machine, identity.frame, dict(identity.data), outcome.start_digest))
+    named = {"task": identity.task}  # With names in the place of paths.
+    if is_trained(cell.loss):
+        named |= {"method": cell.method, "loss": cell.loss}
     record = Record(
         key=key,
+        task=identity.task,
         cell=cell.to_dict(),
+        identity=identity.values,
         modality=task.modality,
-        settings={
-            name: plugins.described(group, getattr(cell, name))
-            for name, group in PLUGINS
-            if is_trained(getattr(cell, name))
-        },
+        settings={name: plugins.described(PLUGINS[name], spec) for name, spec in named.items()},
         scores=outcome.scores,
         probed=[list(point) for point in outcome.probed],
         curve=[list(point) for point in outcome.curve],
@@ -142,9 +134,8 @@ def run_cell(
         },
         throughput=outcome.examples / outcome.train_seconds if outcome.steps else 0.0,
         peak_memory=provenance.peak_memory(),
-        digests={"start": start.hexdigest(), "seen": outcome.seen_digest},
-        data=dict(identity.data),
-        source=identity.source,
+        proof=proof_of(outcome, device),
+        data={one.name: one.checksum for one in identity.contents},
         frame=identity.frame,
         versions=provenance.versions(),
         commit=provenance.commit(),
@@ -157,6 +148,39 @@ def run_cell(
     return record
 
 
+def proof_of(outcome: Outcome, device: str) -> dict[str, Any]:
+    """Return what makes two cells a pair, beside their data and frame, as plain values.
+
+    ``start``, ``ids`` and ``views`` are :mod:`harness.proof`'s. ``machine`` and ``torch``
+    say with whom views and weights can be compared to the last digit; the number of
+    ``processes`` decides the dropout masks.
+    """
+    return {
+        "schema": SCHEMA,
+        "machine": provenance.machine_type(device),
+        "torch": provenance.versions()["torch"],
+        "processes": ranks.size(),
+        "start": outcome.start,
+        "ids": {str(step): digest for step, digest in outcome.ids.items()},
+        "views": {str(step): digest for step, digest in outcome.views.items()},
+    }
+
+
+def _changed(identity: Identity, store: Store) -> str:
+    """Return which of a cell's data or code changed since the run was planned."""
+    study = store.study()
+    planned = study["data"].get(identity.cell.task, {}) if "data" in study else {}
+    for one in identity.contents:
+        before = planned.get(one.name)
+        if before not in (None, one.checksum):
+            return (
+                f"`{one.setting}` of {identity.cell.task} must stay as it was when the run was "
+                f"planned: {one.name!r} had the checksum {before[:12]}, and now has "
+                f"{one.checksum[:12]}."
+            )
+    return f"The code or the data of {identity.cell} changed since the run was planned."
+
+
 def fit_cell(
     cell: Cell,
     *,
@@ -165,20 +189,21 @@ def fit_cell(
     report_probe: ReportProbe = lambda step, scores: None,
     checkpoints: Checkpoints | None = None,
 ) -> tuple[Task, Method, Outcome]:
-    """Make what a cell names, train and evaluate it; write nothing.
+    """Make what a cell names, train it and evaluate it; write nothing.
 
     Raises:
         InputError, Diverged, Stopped: see :func:`harness.training.fit`.
     """
+    trained = is_trained(cell.loss)
     task: Task = plugins.build("tasks", cell.task)
-    method: Method = plugins.build("methods", cell.method)
+    method: Method = plugins.build("methods", cell.method) if trained else NoMethod()
     if checkpoints is not None:
         checkpoints.versions = provenance.versions()
     outcome = fit(
         task,
         method,
-        plugins.build("losses", cell.loss) if is_trained(cell.loss) else None,
-        Randomness(cell.task, cell.method, cell.seed),
+        plugins.build("losses", cell.loss) if trained else None,
+        identify(cell).randomness,
         device=device,
         report=report,
         report_probe=report_probe,
@@ -186,6 +211,7 @@ def fit_cell(
         probes=cell.probes,
         checkpoints=checkpoints,
         reference=cell.loss.removeprefix(FIXED) if cell.loss.startswith(FIXED) else None,
+        diagnosis=Diagnosis,
     )
     return task, method, outcome
 

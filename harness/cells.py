@@ -7,6 +7,9 @@ from typing import Any, Literal
 UNTRAINED = "untrained"
 """The reserved name in place of a loss: the encoder at step 0, same evaluation."""
 
+NO_METHOD = ""
+"""The method of a cell that is not trained: one such cell serves the rows of all methods."""
+
 FIXED = "fixed:"
 """What stands before the name of one of a task's ``references``, in place of a loss."""
 
@@ -32,7 +35,7 @@ class Cell:
 
     Attributes:
         task: its spec.
-        method: its spec.
+        method: its spec; ``NO_METHOD``, whatever was given, if the cell is not trained.
         loss: its spec, ``untrained``, or ``fixed:`` and the name of a reference.
         seed: the seed.
         scored: ``test``: on validation and test; ``validation``: test is not looked at.
@@ -46,9 +49,14 @@ class Cell:
     scored: Literal["test", "validation"] = "test"
     probes: int = 0
 
+    def __post_init__(self) -> None:
+        if not is_trained(self.loss):
+            object.__setattr__(self, "method", NO_METHOD)
+
     def __str__(self) -> str:
         """Return the cell's label."""
-        return f"{self.task} / {self.method} / {self.loss} / seed {self.seed}"
+        method = f"{self.method} / " if self.method else ""
+        return f"{self.task} / {method}{self.loss} / seed {self.seed}"
 
     @property
     def stage(self) -> str:
@@ -68,13 +76,16 @@ class Planned:
         cell: what is run.
         label: the row of the board that it belongs to.
         trial: which tuning trial it is of, or None: one that is scored on test.
+        task: what boards call its task; the cell's own spec if that is not known.
     """
 
     cell: Cell
     label: str
     trial: int | None = None
+    task: Spec = ""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Planned":
         """Return the cell and place of an entry of a written plan."""
-        return cls(Cell(**values["cell"]), values["label"], values.get("trial"))
+        cell = Cell(**values["cell"])
+        return cls(cell, values["label"], values.get("trial"), values.get("task", cell.task))

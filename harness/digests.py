@@ -1,4 +1,4 @@
-"""Digests of tensors: what two cells must share to count as paired."""
+"""Digests of tensors, arrays and texts, nested in any way."""
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -12,13 +12,9 @@ from torch import Tensor
 class Digest:
     """Fold tensors, arrays and texts, nested in any way, into one sha256.
 
-    >>> def of(value):
-    ...     digest = Digest()
-    ...     digest.update(value)
-    ...     return digest.hexdigest()
-    >>> of({"x": torch.zeros(2)}) == of({"x": torch.zeros(2)})
+    >>> digest_of({"x": torch.zeros(2)}) == digest_of({"x": torch.zeros(2)})
     True
-    >>> of(torch.zeros(2)) == of(torch.zeros(1, 2))
+    >>> digest_of(torch.zeros(2)) == digest_of(torch.zeros(1, 2))
     False
     """
 
@@ -69,3 +65,10 @@ class Digest:
 
     def _text(self, text: str) -> None:
         self._hash.update(f"{len(text)}:{text}".encode())
+
+
+def digest_of(value: Any) -> str:
+    """Return the digest of one value: see :class:`Digest`."""
+    digest = Digest()
+    digest.update(value)
+    return digest.hexdigest()

@@ -3,7 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from statistics import mean
@@ -14,7 +14,7 @@ import torch
 from harness import plugins
 from harness.cells import Cell, Planned, is_trained
 from harness.errors import InputError
-from harness.randomness import Randomness
+from harness.identity import identify
 from harness.records import Store
 from harness.study import Study
 from harness.table import Place
@@ -102,9 +102,8 @@ def from_records(folder: str | Path) -> dict[tuple[str, str], Cost]:
 
 def measure(cell: Cell) -> Cost:
     """Return the cost of ``cell`` by a few of its steps; nothing is written."""
+    randomness = identify(cell).randomness  # Data are fetched for it.
     task = plugins.build("tasks", cell.task)
-    task.fetch()
-    randomness = Randomness(cell.task, cell.method, cell.seed)
     if task.epochs:  # How many steps they are is known once the data is.
         task.load(randomness)
     steps = task.total_steps()
@@ -130,7 +129,8 @@ def measure(cell: Cell) -> Cost:
 
 def total(cells: Iterable[Cell], prices: Mapping[tuple[str, str], Cost]) -> float:
     """Return the seconds of one worker that ``cells`` take."""
-    return sum(prices[cell.task, cell.method].of(cell) for cell in cells)
+    of_task = {task: cost for (task, _), cost in prices.items()}  # To evaluate takes all alike.
+    return sum(prices.get((c.task, c.method), of_task[c.task]).of(c) for c in cells)
 
 
 def left(study: Study, folder: str | Path | None) -> list[Cell]:
@@ -144,7 +144,7 @@ def left(study: Study, folder: str | Path | None) -> list[Cell]:
     store = Store(folder)
     keys = {record.key for record in store.records()}
     done = {
-        Place.of(Planned.from_dict(place))
+        Place.of(replace(Planned.from_dict(place), task=""))  # By spec, as those of the study.
         for place in store.study().get("plan", [])
         if place["key"] in keys
     }

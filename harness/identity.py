@@ -1,82 +1,183 @@
-"""What a cell's result depends on: its spec, its data, and the source of all that makes it."""
+"""What a cell's result depends on, and nothing else: settings, data, code."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
+from pathlib import PurePath
+from typing import Any
 
-from harness import plugins, provenance
-from harness.cells import Cell, is_trained
-from harness.errors import InputError
-from harness.records import record_key
+from harness import plugins, sources
+from harness.cells import Cell, Spec, is_trained
+from harness.content import Content, contents_of, training_data
+from harness.errors import InputError, require
+from harness.randomness import Randomness
+from harness.records import SCHEMA, key_of
+
+FRAME = "harness.training"
+"""The module whose code, with all that it imports, trains and evaluates every cell."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a cell's result depends on: the record of another identity is another result.
+    """What a cell's result depends on: a record of another identity is another result.
+
+    Where data lie is not part of it, nor what they are called.
 
     Attributes:
-        cell: the cell's whole spec.
-        data: {name: checksum} of the task's data.
-        source: a digest of the source of the training loop and of all plugins used.
-        frame: the same without the loss: what two losses must share to be paired.
+        cell: the cell as it was written, paths included.
+        task: what boards call the task: its spec with names in the place of paths.
+        settings: the task's spec without the settings that say where data lie.
+        contents: the data and encoders that the task uses.
+        source: a digest of the code of the training loop and of all plugins used.
+        frame: the same without the method and the loss: what a pair shares.
     """
 
     cell: Cell
-    data: Mapping[str, str]
+    task: Spec
+    settings: Spec
+    contents: tuple[Content, ...]
     source: str
     frame: str
 
-    @property
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """Return what the key stands for, as plain values."""
+        cell = self.cell.to_dict()
+        return {
+            "schema": SCHEMA,
+            **cell,
+            "task": self.settings,
+            "contents": [[one.setting, one.form, one.checksum] for one in self.contents],
+            "source": self.source,
+        }
+
+    @cached_property
     def key(self) -> str:
-        """Return 16 hexadecimal digits that stand for all of the above."""
-        return record_key(self.cell, self.data, self.source)
+        """Return 16 hexadecimal digits that stand for :attr:`values`."""
+        return key_of(self.values)
+
+    @property
+    def randomness(self) -> Randomness:
+        """Return the cell's random streams."""
+        name, _ = plugins.parse("tasks", self.cell.task)
+        return Randomness(name, training_data(self.contents), self.cell.seed)
 
 
 def identify(cell: Cell) -> Identity:
     """Return what the result of ``cell`` depends on, downloading missing data.
 
     Raises:
-        InputError: where a plugin or its data is not to be had.
+        InputError: if a plugin or its data is not available.
     """
-    frame = {"harness.training"} | _modules("tasks", cell.task) | _modules("methods", cell.method)
-    loss = _modules("losses", cell.loss) if is_trained(cell.loss) else set()
+    fetched = _fetch(cell.task)
+    if isinstance(fetched, InputError):
+        raise fetched
+    frame = {FRAME} | _modules("tasks", cell.task)
+    own: set[str] = set()
+    if is_trained(cell.loss):
+        own = _modules("methods", cell.method) | _modules("losses", cell.loss)
     return Identity(
         cell=cell,
-        data=_data(cell.task),
-        source=_source(*sorted(frame | loss)),
+        task=label_of(cell.task, fetched),
+        settings=_without_locations(cell.task),
+        contents=fetched,
+        source=_source(*sorted(frame | own)),
         frame=_source(*sorted(frame)),
     )
 
 
-def _data(task: str) -> dict[str, str]:
-    found = _fetch(task)
-    if isinstance(found, InputError):
-        raise found
+@cache
+def label_of(task: Spec, contents: tuple[Content, ...] = ()) -> Spec:
+    """Return what boards call a task: names in the place of paths.
+
+    Without ``contents``, as where data are missing, a path's last part is the name.
+    """
+    names = {one.setting: one.name for one in contents}
+    name, given = plugins.parse("tasks", task)
+    defaults = plugins.settings("tasks", name)
+    for setting in _locations(name):
+        value = given.get(setting)
+        # A location without a default is a folder to look in, and names nothing.
+        if isinstance(value, str) and setting not in names and defaults[setting]:
+            names[setting] = value if value.startswith("hub:") else PurePath(value).name
+    return _with_locations(task, names)
+
+
+@cache
+def _without_locations(task: Spec) -> Spec:
+    return _with_locations(task, {})
+
+
+def _with_locations(task: Spec, names: Mapping[str, str]) -> Spec:
+    """Return ``task`` with ``names`` for its locations, which are left out without one."""
+    name, given = plugins.parse("tasks", task)
+    locations = _locations(name)
+    kept = {setting: value for setting, value in given.items() if setting not in locations}
+    named = {setting: names[setting] for setting in given if setting in {*locations} & {*names}}
+    return plugins.with_settings("tasks", name, kept | named)
+
+
+def require_one_content_a_name(identities: Iterable[Identity]) -> None:
+    """Raise :class:`InputError` if two data sets of one name differ: boards would mix them."""
+    found: dict[tuple[str, str, str], tuple[str, Spec]] = {}
+    for task, contents in {each.cell.task: each.contents for each in identities}.items():
+        name, _ = plugins.parse("tasks", task)
+        for one in contents:
+            if one.setting not in _locations(name):
+                continue
+            place = (name, one.setting, one.name)
+            checksum, first = found.setdefault(place, (one.checksum, task))
+            require(
+                checksum == one.checksum,
+                f"`{one.setting}` must have one content a name in a run: {one.name!r} is "
+                f"{checksum[:12]} in {first} and {one.checksum[:12]} in {task}. Rename one of "
+                "the two, or run them into two folders.",
+            )
+
+
+def _locations(name: str) -> tuple[str, ...]:
+    """Return the settings of the task ``name`` that say where data lie."""
+    found: tuple[str, ...] = getattr(plugins.load("tasks", name), "locations", ())
     return found
 
 
 @cache
-def _fetch(task: str) -> dict[str, str] | InputError:
-    """Return checksums, or the error: a download that failed is tried once a run."""
+def _fetch(task: Spec) -> tuple[Content, ...] | InputError:
+    """Return what a task uses, or the error: a download that failed is tried once a run."""
     try:
-        return dict(plugins.build("tasks", task).fetch())
+        made = plugins.build("tasks", task)
+        found = contents_of(made.fetch(), task)
+        silent = [] if found else [s for s in made.locations if getattr(made, s, "")]
+        require(
+            not silent,
+            f"`fetch` of {task} must give a checksum of what its locations hold: got none for "
+            f"{', '.join(silent)}. Return a Content for each, or take them out of `locations`.",
+        )
     except InputError as error:
         return error
     except (Exception, SystemExit) as error:  # A plugin's own; other tasks go on.
-        return InputError(f"The data of {task} is not to be had: {type(error).__name__}: {error}")
+        return InputError(f"The data of {task} is not available: {type(error).__name__}: {error}")
+    return found
+
+
+@cache
+def _modules(group: str, spec: Spec) -> set[str]:
+    return plugins.modules(group, spec)
 
 
 @cache
 def _source(*modules: str) -> str:
-    return provenance.source_digest(modules)
+    return sources.source_digest(modules)
+
+
+def forget_data() -> None:
+    """Forget the checksums seen so far: files may have changed."""
+    _fetch.cache_clear()
 
 
 def forget() -> None:
-    """Forget data and sources seen by an earlier run of this process: files may have changed."""
-    _fetch.cache_clear()
-    _source.cache_clear()
-    provenance.forget()
-
-
-def _modules(group: str, spec: str) -> set[str]:
-    return plugins.modules(group, plugins.parse(group, spec)[0])
+    """Forget data and code seen by an earlier run of this process: files may have changed."""
+    forget_data()
+    for cached in (label_of, _without_locations, _modules, _source):
+        cached.cache_clear()
+    sources.forget()

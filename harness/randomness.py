@@ -1,10 +1,11 @@
 """Named generators: where every random number of a cell comes from.
 
-A stream is keyed by (task, method, seed, stream) and never by the loss, so that
-every loss starts from the same weights and sees the same batches, views and
-dropout masks. It is counter-based: each step is seeded anew from the key and the
-step's number. A continued cell therefore needs no generator state, and a step
-can be replayed alone.
+A stream is keyed by (task, training data, seed, stream) and by no loss, method or
+setting. Every loss, every method, every temperature and every number of steps
+therefore starts from the same weights, as far as shapes agree, and sees the same
+batches, views and dropout masks for as long as it trains. A stream is
+counter-based: each step is seeded anew from the key and the step's number. A
+continued cell needs no generator state, and a step can be replayed alone.
 """
 
 import random
@@ -19,13 +20,20 @@ import torch
 from harness.errors import require_choice
 
 STREAMS = ("split", "init", "order", "views", "dropout", "probe")
+ENCODER, HEAD, METHOD = range(3)
+"""Steps of the stream ``init``: a network's weights do not depend on the others' sizes."""
 
 
 @dataclass(frozen=True)
 class Randomness:
-    """Give the generators of one (task, method, seed).
+    """Give the generators of one (task, training data, seed).
 
-    >>> one, other = Randomness("images", "siamese", 0), Randomness("images", "siamese", 0)
+    Attributes:
+        task: the task's name, without settings.
+        data: the checksum of the training data; empty for data that are made.
+        seed_number: the seed.
+
+    >>> one, other = Randomness("images", "71b95", 0), Randomness("images", "71b95", 0)
     >>> one.seed("views", 3) == other.seed("views", 3)
     True
     >>> one.seed("views", 3) == one.seed("views", 4)
@@ -33,7 +41,7 @@ class Randomness:
     """
 
     task: str
-    method: str
+    data: str
     seed_number: int
 
     def seed(self, stream: str, step: int = 0) -> int:
@@ -43,7 +51,7 @@ class Randomness:
             InputError: where there is no such stream.
         """
         require_choice("stream", stream, STREAMS)
-        key = "\0".join((self.task, self.method, str(self.seed_number), stream, str(step)))
+        key = "\0".join((self.task, self.data, str(self.seed_number), stream, str(step)))
         return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") >> 1
 
     def torch(self, stream: str, step: int = 0) -> torch.Generator:

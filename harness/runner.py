@@ -17,9 +17,9 @@ from harness.claims import Watch
 from harness.engines import Engine, Event, Job, Resources
 from harness.errors import InputError, require, require_number
 from harness.estimate import all_cells
-from harness.identity import forget, identify
+from harness.identity import Identity, forget, identify, label_of, require_one_content_a_name
 from harness.local import Local
-from harness.records import Failure, Store
+from harness.records import SCHEMA, Failure, Store
 from harness.study import Study
 from harness.table import Place
 from harness.training import Diverged
@@ -270,21 +270,24 @@ class _Run:
     ) -> None:
         self.study, self.store, self.engine = study, store, engine
         self.resources, self.options, self.listen = resources, options, listen
-        # Every so manieth place: neighbours take alike long. Whatever is chosen later.
+        # Deal places round-robin: adjacent cells cost about the same, and the split must not
+        # depend on what tuning chooses.
         first, parts = options.shard
         self.own = set(list(map(Place.of, all_cells(study)))[first::parts])
         self.summary = Summary(expected=len(self.own))
+        self.identities: dict[Cell, Identity] = {}
         self.keys: dict[Cell, str] = {}
         self.unplanned: dict[Cell, str] = {}
         self.withheld: dict[Row, str] = {}
 
     def work(self, phase: Sequence[Planned], plan: Sequence[Planned]) -> None:
         """Run the cells of ``phase``; ``plan`` is all that is known of the study by now."""
-        own = [planned.cell for planned in phase if Place.of(planned) in self.own]
-        cells = list(dict.fromkeys(own))
-        self.summary.expected -= len(own) - len(cells)  # One cell may have several places.
-        self.summary.cells += cells
         self.identify(plan)
+        own = [planned.cell for planned in phase if Place.of(planned) in self.own]
+        # One cell may have several places, and two paths may lead to the same data.
+        cells = list({self.keys.get(cell, cell): cell for cell in reversed(own)}.values())[::-1]
+        self.summary.expected -= len(own) - len(cells)
+        self.summary.cells += cells
         self._write_plan(plan)
         for cell in cells:
             if cell in self.unplanned:
@@ -297,13 +300,20 @@ class _Run:
             todo = self._freed(self._drive(todo), claims)
 
     def identify(self, plan: Sequence[Planned]) -> None:
-        """Find the keys of all cells of ``plan``, each once a run."""
+        """Find the identities of all cells of ``plan``, each once a run.
+
+        Raises:
+            InputError: if two data sets have one name and different content.
+        """
         for cell in dict.fromkeys(planned.cell for planned in plan):
             if cell not in self.keys and cell not in self.unplanned:
                 try:
-                    self.keys[cell] = identify(cell).key
+                    self.identities[cell] = identify(cell)
                 except InputError as error:
                     self.unplanned[cell] = str(error)
+                else:
+                    self.keys[cell] = self.identities[cell].key
+        require_one_content_a_name(self.identities.values())
 
     def _known(self, cell: Cell, account: list[Cell]) -> bool:
         """Return whether it is known what became of ``cell``; a record goes to ``account``."""
@@ -401,8 +411,17 @@ class _Run:
         }
         settings = partial(plugins.described, "losses")
         modalities = {task: plugins.build("tasks", task).modality for task in self.study.tasks}
+        known = {identity.cell.task: identity for identity in self.identities.values()}
+        names = {
+            task: known[task].task if task in known else label_of(task) for task in self.study.tasks
+        }
+        data = {
+            task: {one.name: one.checksum for one in identity.contents}
+            for task, identity in known.items()
+        }
         planned = [
             {
+                "task": names[place.cell.task],
                 "label": place.label,
                 "trial": place.trial,
                 "modality": modalities[place.cell.task],
@@ -423,6 +442,7 @@ class _Run:
             reason = self.withheld.get(row, "not run yet: its settings are not chosen yet")
             planned += [
                 {
+                    "task": names[task],
                     "label": label,
                     "trial": None,
                     "modality": modalities[task],
@@ -432,7 +452,10 @@ class _Run:
                 }
                 for seed in self.study.seeds  # type: ignore[union-attr]
             ]
-        about = {"command": self.options.command, "spaces": spaces, "plan": planned}
+        about = {
+            "schema": SCHEMA, "command": self.options.command, "data": data, "spaces": spaces,
+            "plan": planned,
+        }  # fmt: skip
         try:
             self.store.write_study(self.study.to_dict() | about)
         except OSError as error:

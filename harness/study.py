@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import search
-from harness.cells import FIXED, TUNED, UNTRAINED, Cell, Planned, Spec
+from harness.cells import FIXED, NO_METHOD, TUNED, UNTRAINED, Cell, Planned, Spec
 from harness.errors import InputError, require, require_number, unknown
 from harness.methods.base import misfit
 from harness.plugins import build, canonical, parse, settings, with_settings
@@ -157,7 +157,7 @@ class Study:
 
     @property
     def all_methods(self) -> list[Spec]:
-        """Return the methods of all losses: each has its ``untrained`` row."""
+        """Return the methods of all losses."""
         return list(dict.fromkeys(m for entry in self.entries for m in entry.methods))
 
     def _unaffordable(self) -> list[str]:
@@ -341,7 +341,7 @@ class Study:
             searched = sum(len(entry.methods) for entry in self.entries if entry.space)
             cells += searched * self.tuning.trials * len(self.tuning.seeds)
         others = sum(len(_as_they_are(task)) for task in self.tasks)
-        return cells * len(self.tasks) + others * len(self.all_methods) * len(self._seeds())
+        return cells * len(self.tasks) + others * len(self._seeds())
 
     def trials(self) -> list[Planned]:
         """Return the cells of the tuning trials: scored on validation alone."""
@@ -373,8 +373,8 @@ class Study:
                     if spec is not None:
                         cell = Cell(task, method, spec, seed, probes=self.probes)
                         found.append(Planned(cell, entry.label))
-            for method, name in product(self.all_methods, _as_they_are(task)):
-                found.append(Planned(Cell(task, method, name, seed), name))
+            for name in _as_they_are(task):
+                found.append(Planned(Cell(task, NO_METHOD, name, seed), name))
         return found
 
     def _all_as_they_are(self) -> set[str]:

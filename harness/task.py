@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -13,6 +13,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from harness.checkpoints import save_weights
+from harness.content import Fetched
 from harness.errors import require_choice, require_number
 from harness.randomness import Randomness
 
@@ -83,6 +84,15 @@ class Task(ABC):
     references: tuple[str, ...] = ()
     """Names of encoders that are not trained, such as ``oracle``: rows beside ``untrained``."""
 
+    locations: ClassVar[tuple[str, ...]] = ()
+    """Settings that say where data lie.
+
+    No key, seed or label depends on them. What :meth:`fetch` returns for them counts.
+    """
+
+    depends_on: ClassVar[tuple[str, ...]] = ()
+    """Modules of other distributions whose code the scores depend on, beside its own."""
+
     optimizers: ClassVar[tuple[str, ...]] = OPTIMIZERS
     """The optimizers by name: more where a task makes its own."""
 
@@ -121,11 +131,12 @@ class Task(ABC):
         self.precision = precision
         self.accumulate = accumulate
 
-    def fetch(self) -> Mapping[str, str]:
+    def fetch(self) -> Fetched:
         """Download what is missing; return {name: checksum} of all data used.
 
-        Called in the main process before any cell starts. The default is for
-        data that is made, not read.
+        A task with ``locations`` returns a list of :class:`harness.content.Content`, which
+        says for each what is trained on. Called in the main process before any cell
+        starts, and again before each cell. The default is for data that is made, not read.
         """
         return {}
 
@@ -157,7 +168,8 @@ class Task(ABC):
     def views(self, data: Any) -> tuple[Any, Any]:
         """Return two views of a batch's data, each an input of the encoder.
 
-        Where the views differ by dropout alone, return the data twice.
+        They depend on the batch and the seeded global generators alone, and on nothing
+        that happened before. If the views differ by dropout alone, return the data twice.
         """
 
     @abstractmethod
@@ -258,8 +270,13 @@ class Task(ABC):
         if batch_size == size:
             return torch.arange(size)
         epoch, position = divmod(step, self._batches_an_epoch())
-        order = torch.randperm(size, generator=randomness.torch("order", epoch))
-        return order[position * batch_size : (position + 1) * batch_size]
+        order = _permutation(size, randomness.seed("order", epoch))
+        return order[position * batch_size : (position + 1) * batch_size].clone()
+
+
+@lru_cache(maxsize=2)  # A cell's own epoch, and that of the probe of another task.
+def _permutation(size: int, seed: int) -> Int[Tensor, " n"]:
+    return torch.randperm(size, generator=torch.Generator().manual_seed(seed))
 
 
 def rate_at(step: int, *, steps: int, warmup: float, schedule: str) -> float:

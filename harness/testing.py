@@ -24,9 +24,10 @@ from torch import Tensor, nn
 
 from harness import plugins
 from harness.checkpoints import Checkpoints, Stopped
+from harness.content import contents_of
 from harness.contrast import PAIRINGS, Contrast, both_views
 from harness.diagnostics import Diagnosis, of_loss
-from harness.digests import Digest
+from harness.digests import digest_of
 from harness.errors import InputError
 from harness.losses.base import Loss, ScoreLoss
 from harness.losses.blocks import mean_by_rows
@@ -268,11 +269,11 @@ def check_loss_is_diagnosed(spec: str) -> None:
     if not isinstance(loss, ScoreLoss):
         return
     first, second = (rows.detach() for rows in _projections(12))
-    before = _digest(dict(loss.state_dict()))
+    before = digest_of(dict(loss.state_dict()))
     found = of_loss(loss, first, second, torch.arange(12), torch.arange(12) % 3)
     assert 1 <= found["effective_negatives"] <= 11, found
     assert 0 <= found["false_negative_mass"] <= 1, found
-    assert before == _digest(dict(loss.state_dict())), "the loss's state was changed"
+    assert before == digest_of(dict(loss.state_dict())), "the loss's state was changed"
 
 
 LOSS_CHECKS = (
@@ -341,7 +342,7 @@ def check_method_is_repeatable(spec: str) -> None:
     third = _attached_method(spec, seed=1)
     third.load_state_dict(first.state_dict())
     digests = {
-        _digest([(c.anchors, c.positives, c.candidates, c.targets) for c in _contrasts(m)])
+        digest_of([(c.anchors, c.positives, c.candidates, c.targets) for c in _contrasts(m)])
         for m in (first, second, third)
     }
     assert len(digests) == 1, "the same seed, or the same state, gave other contrasts"
@@ -364,10 +365,15 @@ def check_task_spec_round_trips(spec: str) -> None:
 
 
 def check_task_fetches_checksums(spec: str) -> None:
-    """``fetch`` returns the same {name: checksum} each time."""
-    first, second = (dict(plugins.build("tasks", spec).fetch()) for _ in range(2))
+    """``fetch`` returns the same checksums each time, and says which settings they belong to."""
+    task: Task = plugins.build("tasks", spec)
+    first, second = (contents_of(task.fetch(), spec) for _ in range(2))
     assert first == second, "two calls of fetch gave different checksums"
-    assert all(isinstance(part, str) for pair in first.items() for part in pair), first
+    known = plugins.resolved("tasks", spec)
+    assert set(task.locations) <= known.keys(), f"`locations` are no settings: {task.locations}"
+    if task.locations:
+        assert any(one.trained_on for one in first), "`fetch` says of nothing that it is trained on"
+        assert {one.setting for one in first} <= known.keys(), "`fetch` names what is no setting"
 
 
 def check_task_splits_are_disjoint(spec: str) -> None:
@@ -408,6 +414,25 @@ def check_task_batches(spec: str) -> None:
         assert not batch.labels.is_floating_point(), "labels must be integers, -1 for none"
 
 
+def check_task_views_are_those_of_the_stream(spec: str) -> None:
+    """Views depend on the batch and its stream alone, not on what was drawn or done before."""
+    fresh, used = (_fresh_task(spec, _RANDOMNESS) for _ in range(2))
+    for step in range(3):
+        _step_of(used, step)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(1)
+        method = _task_method(used)
+        evaluate(used, method, "validation", _RANDOMNESS)
+        torch.rand(7)
+        again = _step_of(used, 2)
+    first = _step_of(fresh, 2)
+    for name, one, other in zip(("batch", "views"), first, again, strict=True):
+        assert digest_of(one) == digest_of(other), (
+            f"the {name} of step 3 depend on what came before: draw from torch's global "
+            "generator, and keep no state"
+        )
+
+
 def check_task_views_differ(spec: str) -> None:
     """The projections of two views of one batch differ."""
     method = _task_method(_loaded_task(spec))
@@ -427,26 +452,26 @@ def check_task_evaluation_changes_nothing(spec: str) -> None:
     """Evaluating leaves weights, buffers and mode as they were, and repeats exactly."""
     task = _loaded_task(spec)
     method = _task_method(task).train()
-    before = _digest(dict(method.state_dict()))
+    before = digest_of(dict(method.state_dict()))
     scores = [{s: evaluate(task, method, s, _RANDOMNESS) for s in SPLITS} for _ in range(2)]
     assert scores[0] == scores[1], "two evaluations of the same weights differ"
     validation, test = (list(scores[0][split]) for split in ("validation", "test"))
     assert validation[0] == test[0], "the main metric, which is the first, differs by split"
     assert set(validation) <= set(test), "validation has a metric that test has not"
     assert all(module.training for module in method.modules()), "the mode was changed"
-    assert before == _digest(dict(method.state_dict())), "weights or buffers were changed"
+    assert before == digest_of(dict(method.state_dict())), "weights or buffers were changed"
 
 
 def check_task_diagnosis_changes_nothing(spec: str) -> None:
     """Diagnosing leaves weights, buffers, modes and generators alone, and repeats exactly."""
     task, loss = _loaded_task(spec), plugins.build("losses", "infonce")
     method = _task_method(task).train()
-    before = _digest((dict(method.state_dict()), torch.get_rng_state()))
+    before = digest_of((dict(method.state_dict()), torch.get_rng_state()))
     cpu = torch.device("cpu")
     found = [Diagnosis(task, method, loss, _RANDOMNESS, cpu, strict=True)() for _ in range(2)]
     assert found[0] == found[1], f"two diagnoses of the same weights differ: {found}"
     assert all(module.training for module in method.modules()), "the mode was changed"
-    after = _digest((dict(method.state_dict()), torch.get_rng_state()))
+    after = digest_of((dict(method.state_dict()), torch.get_rng_state()))
     assert before == after, "weights, buffers or the global generator were changed"
     batch = task.held_out()
     if batch is not None:
@@ -490,6 +515,7 @@ TASK_CHECKS = (
     check_task_splits_are_disjoint,
     check_task_is_repeatable,
     check_task_batches,
+    check_task_views_are_those_of_the_stream,
     check_task_views_differ,
     check_task_gradient_reaches_parameters,
     check_task_evaluation_changes_nothing,
@@ -533,7 +559,7 @@ def _trained(
         return _trained(task, method, loss, keep, after=1)
     assert outcome.continued == ([after] if after else []), "it did not go on where it stopped"
     assert outcome.steps == 2, f"{outcome.steps} steps were taken, and not 2"
-    return _digest((dict(how.state_dict()), dict(what.state_dict()), outcome.curve))
+    return digest_of((dict(how.state_dict()), dict(what.state_dict()), outcome.curve))
 
 
 def fitting(tasks: Sequence[str]) -> Iterator[tuple[str, str, str]]:
@@ -562,7 +588,7 @@ def suited_loss(method: Method) -> Loss:
 
 CHECKS = {"losses": LOSS_CHECKS, "methods": METHOD_CHECKS, "tasks": TASK_CHECKS}
 
-_RANDOMNESS = Randomness("contract", "contract", 0)
+_RANDOMNESS = Randomness("contract", "", 0)
 _TOY_IDS = torch.arange(3, 11)
 _TOY_LABELS = torch.tensor([0, 0, 1, 1, 1, 2, -1, -1])
 
@@ -607,12 +633,6 @@ def _with_targets(contrast: Contrast) -> Contrast:
     return replace(contrast, targets=affinity.to(contrast.anchors.dtype).softmax(dim=1))
 
 
-def _digest(value: Any) -> str:
-    digest = Digest()
-    digest.update(value)
-    return digest.hexdigest()
-
-
 def _assert_close(first: Tensor | None, second: Tensor | None, message: str) -> None:
     assert first is not None and second is not None, "a gradient is missing"
     torch.testing.assert_close(first, second, rtol=1e-9, atol=1e-11, msg=message)
@@ -634,7 +654,7 @@ def _assert_gradient_reaches(module: nn.Module) -> None:
 
 def _attached_method(spec: str, seed: int = 0) -> Method:
     method: Method = plugins.build("methods", spec)
-    with Randomness("contract", "contract", seed).seeded("init"):
+    with Randomness("contract", "", seed).seeded("init"):
         encoder = nn.Sequential(nn.Linear(5, 16), nn.Tanh())
         head = nn.Sequential(nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 4))
         method.attach(encoder, head, pairing="both_views")
@@ -675,6 +695,13 @@ def _first_step(task: Task, randomness: Randomness = _RANDOMNESS) -> tuple[Any, 
         return batch, task.views(batch.data)
 
 
+def _step_of(task: Task, step: int) -> tuple[Tensor, tuple[Any, Any]]:
+    """Return the ids and the views of one step."""
+    batch = task.batch(task.batch_index(_RANDOMNESS, step))
+    with _RANDOMNESS.seeded("views", step):
+        return batch.ids, task.views(batch.data)
+
+
 def _task_contrasts(task: Task, method: Method) -> Sequence[Contrast]:
     batch, (first, second) = _first_step(task)
     with _RANDOMNESS.seeded("dropout"):
@@ -684,12 +711,12 @@ def _task_contrasts(task: Task, method: Method) -> Sequence[Contrast]:
 
 def _trace(spec: str, seed: int) -> dict[str, str]:
     """Return digests of what a seed decides, from a task made and loaded anew."""
-    randomness = Randomness("contract", "contract", seed)
+    randomness = Randomness("contract", "", seed)
     task = _fresh_task(spec, randomness)
     batch, views = _first_step(task, randomness)
     weights = dict(_task_method(task, randomness).state_dict())
     splits = [{name: sorted(map(str, p)) for name, p in d.items()} for d in task.splits()]
     parts = {"split": splits, "weights": weights, "batch": batch.ids, "views": views}
-    return {name: _digest(part) for name, part in parts.items()} | {
-        "weights and views": _digest((weights, batch.ids, views))
+    return {name: digest_of(part) for name, part in parts.items()} | {
+        "weights and views": digest_of((weights, batch.ids, views))
     }

@@ -12,12 +12,11 @@ from torch import nn
 
 from harness import ranks
 from harness.checkpoints import Checkpoints
-from harness.diagnostics import Diagnosis
-from harness.digests import Digest
 from harness.errors import InputError, require
 from harness.losses.base import Loss
 from harness.methods.base import Method, misfit
-from harness.randomness import Randomness
+from harness.proof import SeenViews, chained, is_mark, start_of
+from harness.randomness import ENCODER, HEAD, METHOD, Randomness
 from harness.task import Batch, Task, to_device
 
 SPLITS = ("validation", "test")
@@ -28,6 +27,20 @@ Report = Callable[[int, int, float], None]
 
 ReportProbe = Callable[[int, Mapping[str, float]], None]
 """Called after every probe during training with (steps done, {metric: value})."""
+
+Diagnose = Callable[[], Mapping[str, float]]
+"""Measure the networks and the loss as they are now, and change nothing."""
+
+MakeDiagnose = Callable[[Task, Method, Loss | None, Randomness, torch.device], Diagnose]
+"""Called once the networks are made; the loss is None where nothing is trained."""
+
+
+def no_diagnosis(
+    task: Task, method: Method, loss: Loss | None, randomness: Randomness, device: torch.device
+) -> Diagnose:
+    """Measure nothing."""
+    del task, method, loss, randomness, device
+    return dict
 
 
 class Diverged(RuntimeError):
@@ -42,14 +55,16 @@ class Outcome:
         scores: {split: {metric: value}}, in points.
         curve: (step, objective) pairs, at most ``CURVE_POINTS`` of them.
         probed: (step, {metric: value}) pairs: validation scores during training.
-        diagnostics: (step, {name: value}) pairs: at step 0, at every probe, at the end.
+        diagnostics: (step, {name: value}) pairs: at step 0, at every probe, at the end;
+            of what was handed in to measure.
         steps: optimizer steps taken; 0 for ``untrained``.
         examples: training examples seen.
         train_seconds: wall time of the loop, probes not counted.
         evaluate_seconds: wall time of the evaluation, probes counted.
-        start_digest: of the splits and the networks' initial weights.
-        seen_digest: of every batch, both its views and its dropout seed; empty
-            where no step was taken.
+        start: the splits, and the networks' initial weights: see :mod:`harness.proof`.
+        chain: a digest of the ids of all batches so far.
+        ids: {step: the chain after it}, at marks; empty if no step was taken.
+        views: {step: a digest of that step's views}, at marks.
         continued: after which steps training was stopped, and went on later.
         earlier_seconds: of the above, those before it went on for the last time.
     """
@@ -62,8 +77,10 @@ class Outcome:
     examples: int = 0
     train_seconds: float = 0.0
     evaluate_seconds: float = 0.0
-    start_digest: str = ""
-    seen_digest: str = ""
+    start: dict[str, Any] = field(default_factory=dict)
+    chain: str = ""
+    ids: dict[int, str] = field(default_factory=dict)
+    views: dict[int, str] = field(default_factory=dict)
     continued: list[int] = field(default_factory=list)
     earlier_seconds: float = 0.0
 
@@ -81,6 +98,7 @@ def fit(
     probes: int = 0,
     checkpoints: Checkpoints | None = None,
     reference: str | None = None,
+    diagnosis: MakeDiagnose = no_diagnosis,
 ) -> Outcome:
     """Train ``method`` on ``task`` with ``loss``, then evaluate its encoder on ``splits``.
 
@@ -88,9 +106,9 @@ def fit(
     returned, and over the batches of the step. Without a loss no step is taken: the
     ``untrained`` row, or that of the task's encoder called ``reference``. ``probes`` times,
     evenly spread over the steps, validation is scored on the way, and diagnostics are taken
-    (:class:`harness.diagnostics.Diagnosis`); that changes nothing in what comes after. With
-    ``checkpoints``, training goes on from the last one, to the same result, bit for bit on
-    one CPU.
+    (``diagnosis``, such as :class:`harness.diagnostics.Diagnosis`); that changes nothing in
+    what comes after. With ``checkpoints``, training goes on from the last one, to the same
+    result, bit for bit on one CPU.
 
     Raises:
         Diverged: at the first step whose objective is not finite, or before an
@@ -108,21 +126,26 @@ def fit(
     if reason is not None:
         raise InputError(f"Task, method and loss do not go together: {reason}.")
     pairing = (loss.pairing if loss is not None else None) or task.pairing
-    with randomness.seeded("init"):
-        method.attach(ranks.spread(task.encoder()), task.head(), pairing=pairing)
-    outcome.start_digest = _start_digest(task, method)
-    if reference is not None:  # After the digest: it shares the others' splits and data.
+    with randomness.seeded("init", ENCODER):
+        encoder = ranks.spread(task.encoder())
+    with randomness.seeded("init", HEAD):
+        head = task.head()
+    with randomness.seeded("init", METHOD):
+        method.attach(encoder, head, pairing=pairing)
+    networks = {"encoder": ranks.alone(encoder), "head": head}
+    outcome.start = start_of(task.splits(), networks)
+    if reference is not None:  # After the start was noted: it shares the others' splits.
         known = ", ".join(task.references) or "none"
         require(
             reference in task.references,
             f"A reference must be one of {type(task).__name__}'s, which has {known}: got "
             f"{reference!r}. Name a loss, `untrained`, or one of these behind `fixed:`.",
         )
-        with randomness.seeded("init"):
+        with randomness.seeded("init", ENCODER):
             method.encoder, method.head = task.reference(reference), nn.Identity()
     method.to(device)
     loss = None if loss is None else loss.to(device)
-    diagnose = Diagnosis(task, method, loss, randomness, device)
+    diagnose = diagnosis(task, method, loss, randomness, device)
     if loss is not None:
         keep = Checkpoints() if checkpoints is None else checkpoints
         try:
@@ -133,7 +156,7 @@ def fit(
         finally:
             keep.training = False
     started = time.perf_counter()
-    outcome.diagnostics.append((outcome.steps, diagnose()))
+    outcome.diagnostics.append((outcome.steps, dict(diagnose())))
     for split in splits:
         outcome.scores[split] = evaluate(task, method, split, randomness)
     outcome.evaluate_seconds += time.perf_counter() - started
@@ -151,7 +174,7 @@ def train(
     report_probe: ReportProbe,
     probes: int,
     checkpoints: Checkpoints,
-    diagnose: Diagnosis,
+    diagnose: Diagnose,
 ) -> None:
     """Take the task's number of steps, and write down what happened in ``outcome``."""
     steps = task.total_steps()
@@ -161,12 +184,12 @@ def train(
     stateful: dict[str, Any] = {"method": method, "loss": loss, "optimizer": optimizer}
     if scheduler is not None:
         stateful["scheduler"] = scheduler
-    start = [outcome.start_digest, device.type, torch.__version__, ranks.size()]
+    start = [outcome.start, device.type, torch.__version__, ranks.size()]
     _go_on(checkpoints, start, stateful, outcome)
-    ranks.require_same(outcome.steps, outcome.seen_digest)
+    ranks.require_same(outcome.steps, outcome.chain)
     if not outcome.diagnostics:
         started = time.perf_counter()
-        outcome.diagnostics.append((outcome.steps, diagnose()))
+        outcome.diagnostics.append((outcome.steps, dict(diagnose())))
         outcome.evaluate_seconds += time.perf_counter() - started
     stride = math.ceil(steps / CURVE_POINTS)
     method.train()
@@ -176,16 +199,17 @@ def train(
         started = time.perf_counter()
         optimizer.zero_grad()
         value = 0.0
+        seen = SeenViews(is_mark(step + 1, steps))
         numbers = range(step * task.accumulate, (step + 1) * task.accumulate)
         for number in numbers:
             batch = task.batch(task.batch_index(randomness, number))
+            # Before the ids move to the device; a continued cell needs the last link alone.
+            dropout = randomness.seed("dropout", number)
+            outcome.chain = chained(outcome.chain, batch.ids, dropout)
             batch = to_device(batch, device)
             with randomness.seeded("views", number):
                 first, second = task.views(batch.data)
-            seen = Digest()  # Chained, so that a continued cell needs nothing but the last one.
-            dropout = randomness.seed("dropout", number)
-            seen.update((outcome.seen_digest, batch.ids, first, second, dropout))
-            outcome.seen_digest = seen.hexdigest()
+            seen.add(first, second)
             with randomness.seeded("dropout", number):  # And whatever else the step draws.
                 objective = _objective(task, method, loss, first, second, batch)
                 value += objective.item() / task.accumulate
@@ -201,6 +225,9 @@ def train(
             outcome.examples += len(batch.ids)
         if step % stride == 0 or step == steps - 1:
             outcome.curve.append((step + 1, value))
+        if is_mark(step + 1, steps):
+            outcome.ids[step + 1] = outcome.chain
+            outcome.views[step + 1] = seen.hexdigest()
         outcome.steps = step + 1
         report(step + 1, steps, value)
         outcome.train_seconds += time.perf_counter() - started
@@ -209,7 +236,7 @@ def train(
             _require_finite(method, loss, outcome.steps, steps)
             scores = evaluate(task, method, "validation", randomness)
             outcome.probed.append((outcome.steps, scores))
-            outcome.diagnostics.append((outcome.steps, diagnose()))
+            outcome.diagnostics.append((outcome.steps, dict(diagnose())))
             report_probe(outcome.steps, scores)
             outcome.evaluate_seconds += time.perf_counter() - started
         if checkpoints.due():
@@ -301,11 +328,3 @@ def _groups(task: Task, method: Method, loss: Loss) -> list[dict[str, Any]]:
         rate = task.learning_rate * loss.rate
         groups.append({"params": own, "lr": rate, "weight_decay": 0.0})
     return groups
-
-
-def _start_digest(task: Task, method: Method) -> str:
-    digest = Digest()
-    for division in task.splits():
-        digest.update({name: [str(item) for item in items] for name, items in division.items()})
-    digest.update(dict(method.state_dict()))
-    return digest.hexdigest()

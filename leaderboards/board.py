@@ -11,6 +11,7 @@ from leaderboards.curves import curve_rows, curves_of, steps_to_baseline
 from leaderboards.diagnostics import chosen as chosen_diagnostics
 from leaderboards.diagnostics import diagnostic_rows
 from leaderboards.overall import friedman_over_tasks, overall_rows
+from leaderboards.pairs import CLOSE, Pair
 from leaderboards.panel import BASELINE, CANNOT_TELL, is_reference, is_trained, panel_rows
 from leaderboards.series import response_rows, series_of
 from leaderboards.statistics import FEWEST, ROPE
@@ -33,7 +34,7 @@ PANEL = ["task", "method"]
 MODALITIES = ("image", "sentence", "graph")
 JUDGED = (
     "task", "modality", "method", "loss", "spec", "baseline", "stage", "seed", "status", "split",
-    "metric", "step", "value", "steps", "start", "seen",
+    "metric", "step", "value", "steps", "proof",
 )  # fmt: skip
 """What figures are made from: the records' other columns are long texts."""
 
@@ -51,10 +52,10 @@ def leaderboard(
     Scores are test scores of final cells. ``difference`` is the mean over seeds of a
     row's score less the baseline's of the same task, metric, method and seed. Only pairs
     count that started from the same weights, splits, data and code and, where both were
-    trained, saw the same batches and views. ``rank`` is the rank in the task of the mean
-    over the baseline's seeds, 1 the highest, ties averaged; a row that lacks one of
-    those seeds has none. ``untrained`` is ranked, and no rival: it costs the others no
-    correction. References, such as ``fixed:oracle``, are neither.
+    trained, saw the same batches and views: :func:`leaderboards.pairs.pair_of`. ``rank`` is
+    the rank in the task of the mean over the baseline's seeds, 1 the highest, ties averaged;
+    a row that lacks one of those seeds has none. ``untrained`` is ranked, and no rival: it
+    costs the others no correction. References, such as ``fixed:oracle``, are neither.
 
     Args:
         records: one row a score, with the columns ``RECORD_COLUMNS``.
@@ -100,13 +101,16 @@ def leaderboard(
     curves = curves_of(final)
     reached = steps_to_baseline(curves, chosen)
     rows = []
+    pair_notes: list[str] = []
     for task in final["task"].unique():
         on_task = scores[scores["task"] == task]
         metrics = list(on_task["metric"].unique()) or [""]
         for metric in metrics:
             measured = on_task[on_task["metric"] == metric]
             panel = pd.concat([measured, lost[lost["task"] == task]])
-            for row in panel_rows(panel, chosen, rope):
+            panel_of = panel_rows(panel, chosen, rope)
+            pair_notes += _pair_notes(panel_of, chosen) if metric == metrics[0] else []
+            for row in panel_of:
                 key = (task, metric, row["method"], row["loss"])
                 row["steps_to_baseline"] = reached.get(key, math.nan)
                 rows.append(row | {"metric": metric, "main": metric == metrics[0]})
@@ -133,6 +137,7 @@ def leaderboard(
             *records.attrs.get("notes", ()),
             *_budgets(table, trials, chosen),
             *_notes(table),
+            *pair_notes,
         ),
         diagnostics=measured,
         asked=asked,
@@ -243,13 +248,6 @@ def _notes(rows: pd.DataFrame) -> list[str]:
             notes.append(
                 f"The baseline {words} {_some(where)}: nothing there is compared with it.{advice}"
             )
-    loose = compared[(against > 0) & (compared["pairs"] < compared["seeds"])]
-    for row in loose.to_dict("records"):
-        notes.append(
-            f"{row['loss']} on {row['task']}: {row['pairs']} of {row['seeds']} seeds are paired "
-            "with the baseline's. The others ran with other code, data, torch or device, or "
-            "the baseline lacks them."
-        )
     few = compared[(compared["verdict"] == CANNOT_TELL) & (against > 0)]
     if len(few):
         whole = few["seeds"] == few["planned"]
@@ -280,6 +278,47 @@ def _notes(rows: pd.DataFrame) -> list[str]:
         notes.append(
             f"{len(unranked)} rows have no rank, which needs every seed of the baseline: "
             f"{_some(unranked)}."
+        )
+    return notes
+
+
+def _pair_notes(rows: Sequence[Mapping[str, Any]], baseline: str) -> list[str]:
+    """Return what there is to say about the pairs of one task with the baseline's cells."""
+    notes = []
+    across: dict[tuple[str, ...], list[str]] = {}
+    left_out: dict[str, list[str]] = {}
+    compared = {row["method"] for row in rows if row["loss"] == baseline and row["seeds"]}
+    for row in rows:
+        if row["loss"] == baseline or is_reference(row["loss"]) or row["method"] not in compared:
+            continue
+        found: Mapping[int, Pair] = row["found"]
+        if row["pairs"] < row["seeds"]:
+            why = dict.fromkeys(
+                w for pair in found.values() if not pair.paired for w in pair.differs
+            )
+            lacking = row["seeds"] - len(found)
+            reasons = [f"the others differ in {', '.join(why)}"] if why else []
+            reasons += [f"the baseline lacks {lacking} of them"] if lacking else []
+            notes.append(
+                f"{row['loss']} on {row['task']}: {row['pairs']} of {row['seeds']} seeds are "
+                f"paired with the baseline's; {', and '.join(reasons)}."
+            )
+        for pair in found.values():
+            if pair.paired and pair.across:
+                across.setdefault(pair.across, []).append(str(row["loss"]))
+            for name in pair.left_out if pair.paired else ():
+                left_out.setdefault(name, []).append(str(row["loss"]))
+    task = rows[0]["task"] if rows else ""
+    for machines, losses in across.items():
+        notes.append(
+            f"{task}: {len(losses)} seeds of {_some([*dict.fromkeys(losses)])} are paired across "
+            f"machines ({' and '.join(machines)}): the same batches and random streams, initial "
+            f"weights within {CLOSE:g}. Views are not compared; scores may differ by rounding."
+        )
+    for name, losses in left_out.items():
+        notes.append(
+            f"{task}: the {name} of {_some([*dict.fromkeys(losses)])} has other shapes than the "
+            "baseline's; the pairs share the other networks' initial weights."
         )
     return notes
 

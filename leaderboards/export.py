@@ -12,6 +12,7 @@ from leaderboards.diagnostics import Final, finals, written
 from leaderboards.naming import with_short_names
 from leaderboards.overall import ALL
 from leaderboards.pairing import pairing_table
+from leaderboards.pairs import with_short_proofs
 from leaderboards.panel import (
     BASELINE,
     BETTER,
@@ -82,7 +83,7 @@ def records_csv(board: Leaderboard) -> str:
     diagnostics, ``diagnostics_alignment``: those of the last step, empty where a task has
     no such metric.
     """
-    records = board.records
+    records = with_short_proofs(board.records)
     cell = ["task", "method", "loss", "spec", "stage", "trial", "seed"]
     rest = ["modality", "status", "reason", "steps", "seconds", "commit", "device", "finished",
             "start", "seen", "data", "versions", "source"]  # fmt: skip

@@ -26,6 +26,7 @@ from leaderboards.figures import critical_difference, forest_plots, heat_map, tu
 from leaderboards.lines import convergence_curves, diagnostic_curves, response_curves
 from leaderboards.naming import with_short_names
 from leaderboards.overall import ALL
+from leaderboards.pairs import with_short_proofs
 from leaderboards.panel import NOT_RESOLVED, is_trained
 from leaderboards.ranking import Friedman
 from leaderboards.series import SCORE
@@ -242,7 +243,7 @@ def to_html(board: Leaderboard, *, title: str = "Triptych") -> str:
     board = with_short_names(board)
     best = of_the_best(board)
     panels: list[Panel] = []
-    records = scored(board.records)
+    records = with_short_proofs(scored(board.records))
     settings = board.records.attrs.get("task_settings", {})
     of_task = {task: json.dumps(settings.get(task, {})) for task in records["task"].unique()}
     records = records.assign(**{TASK_SETTINGS: records["task"].map(of_task)})

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from leaderboards.pairs import Pair, pair_of
 from leaderboards.statistics import (
     ALPHA,
     DIGITS,
@@ -49,8 +50,7 @@ class Cell(NamedTuple):
     status: str
     value: float
     steps: int
-    start: str
-    seen: str
+    proof: str
 
 
 Runs = Mapping[int, Cell]
@@ -93,6 +93,7 @@ def panel_rows(panel: pd.DataFrame, baseline: str, rope: float) -> list[Row]:
     rows = []
     for (method, loss), own in cells.items():
         scored = runs[method, loss]
+        found = pairs(scored, runs.get((method, baseline), {}))
         differences = paired_differences(scored, runs.get((method, baseline), {}))
         complete = bool(block) and block <= scored.keys() and not is_reference(loss)
         rows.append(
@@ -112,6 +113,7 @@ def panel_rows(panel: pd.DataFrame, baseline: str, rope: float) -> list[Row]:
                 "scores": [run.value for run in scored.values()],
                 "failed": len({c.seed for c in own if c.status in ("failed", "diverged")}),
                 "differences": differences,
+                "found": found,
                 "to_untrained": paired_differences(scored, runs.get((method, UNTRAINED), {})),
             }
         )
@@ -122,19 +124,27 @@ def panel_rows(panel: pd.DataFrame, baseline: str, rope: float) -> list[Row]:
     return rows
 
 
-def paired_differences(scores: Runs, baseline: Runs) -> list[float]:
-    """Return score less baseline by seed, for the seeds that are truly paired.
+def pairs(scores: Runs, others: Runs, *, settings: bool = False) -> dict[int, Pair]:
+    """Return {seed: what proves the pair, or why it is none} of the seeds that both have.
 
-    Paired are those that started from the same weights, splits, data and code and,
-    where both were trained, saw the same batches and views.
+    Args:
+        scores: a row's cells.
+        others: those that they are compared with.
+        settings: whether they are of two settings of one task: see :func:`pair_of`.
     """
-    found = []
-    for seed in sorted(scores.keys() & baseline.keys()):
-        one, other = scores[seed], baseline[seed]
-        untrained = one.steps == 0 or other.steps == 0
-        if one.start == other.start and (untrained or one.seen == other.seen):
-            found.append(one.value - other.value)
-    return found
+    return {
+        seed: pair_of(scores[seed].proof, others[seed].proof, settings=settings)
+        for seed in sorted(scores.keys() & others.keys())
+    }
+
+
+def paired_differences(scores: Runs, others: Runs, *, settings: bool = False) -> list[float]:
+    """Return score less the other's score by seed, for the seeds that are pairs."""
+    return [
+        scores[seed].value - others[seed].value
+        for seed, pair in pairs(scores, others, settings=settings).items()
+        if pair.paired
+    ]
 
 
 def verdict(row: Row) -> str:

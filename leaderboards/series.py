@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from leaderboards.panel import Cell, paired_differences
+from leaderboards.panel import Cell, paired_differences, pairs
 from leaderboards.statistics import mean_interval, of_samples, unjudged
 from leaderboards.tables import DIAGNOSTICS, RESPONSE_COLUMNS
 
@@ -98,9 +98,11 @@ def series_of(tasks: Iterable[str], defaults: Mapping[str, Settings] | None = No
 def response_rows(
     values: pd.DataFrame, series: Sequence[Series], baseline: str, main: Mapping[str, str]
 ) -> pd.DataFrame:
-    """Return the mean at each point of each series, and the paired difference to the baseline.
+    """Return the mean at each point of each series, and paired differences.
 
-    Both with 95% t intervals over seeds. Only seeds are paired that the board pairs.
+    ``difference`` is to the baseline at the same point, and only seeds are paired that the
+    board pairs. ``change`` is to the same loss at the series' first point; those seeds are
+    paired that start from the same weights. All with 95% t intervals over seeds.
 
     Args:
         values: final test scores and the diagnostics asked for, a row each.
@@ -118,15 +120,17 @@ def response_rows(
         row = runs.setdefault((cell.task, kind, metric), {})
         row.setdefault((cell.method, cell.loss), {})[cell.seed] = cell
     rows = list(_rows(series, runs, baseline, main))
-    table = pd.DataFrame(rows, columns=[*RESPONSE_COLUMNS, "samples", "differences"])
+    table = pd.DataFrame(rows, columns=[*RESPONSE_COLUMNS, "samples", "differences", "changes"])
     mean, low, high = of_samples(mean_interval, table["samples"].tolist())
     gap, gap_low, gap_high = of_samples(mean_interval, table["differences"].tolist())
+    change, change_low, change_high = of_samples(mean_interval, table["changes"].tolist())
     without = of_samples(unjudged, table["differences"].tolist())[0]
     without &= (table["loss"] != baseline).to_numpy()
     figures = {
         "mean": mean, "low": low, "high": high, "difference": gap,
         "difference_low": np.where(without, math.nan, gap_low),
         "difference_high": np.where(without, math.nan, gap_high),
+        "change": change, "change_low": change_low, "change_high": change_high,
     }  # fmt: skip
     return table.assign(**figures)[list(RESPONSE_COLUMNS)]
 
@@ -152,6 +156,10 @@ def _rows(
                     if cells is None:
                         continue
                     differences = paired_differences(cells, own.get((method, baseline), {}))
+                    first = at_points[next(iter(points))].get((method, loss), {})
+                    first = {} if first is cells else first
+                    changes = paired_differences(cells, first, settings=True)
+                    differs = [p.differs for p in pairs(cells, first, settings=True).values()]
                     yield {
                         "series": name,
                         "setting": setting,
@@ -166,6 +174,9 @@ def _rows(
                         "pairs": len(differences),
                         "samples": [cell.value for cell in cells.values()],
                         "differences": differences,
+                        "changes": changes,
+                        "change_pairs": len(changes),
+                        "differs": ", ".join(dict.fromkeys(w for words in differs for w in words)),
                     }
 
 

@@ -10,8 +10,8 @@ from leaderboards.ranking import Friedman
 
 RECORD_COLUMNS = (
     "task", "modality", "method", "loss", "spec", "baseline", "stage", "trial", "seed",
-    "status", "reason", "split", "metric", "step", "value", "steps", "seconds", "start", "seen",
-    "key", "settings", "space", "data", "versions", "source", "commit", "device", "memory",
+    "status", "reason", "split", "metric", "step", "value", "steps", "seconds", "proof", "key",
+    "settings", "space", "data", "versions", "source", "commit", "device", "memory",
     "finished",
 )  # fmt: skip
 """What :func:`leaderboards.leaderboard` reads: one row a score, and one a cell without.
@@ -22,8 +22,8 @@ this cell had, ``baseline`` whether the label is the study's baseline. ``stage``
 ``done``, ``missing``, ``failed`` or ``diverged``; the last three have no split,
 metric and value, and a ``reason``. ``value`` was measured after ``step`` optimizer
 steps of ``steps``: a score where they are equal, a point of the curve where not.
-``settings`` (of the loss), ``space``, ``data``, ``versions`` and ``memory`` (the peaks, in
-bytes) are JSON texts. Where
+``settings`` (of the loss), ``space``, ``data``, ``versions``, ``memory`` (the peaks, in
+bytes) and ``proof`` (of a pair: :mod:`leaderboards.pairs`) are JSON texts. Where
 ``split`` is ``diagnostics``, ``metric`` names a diagnostic: no score, and never ranked.
 
 ``attrs["notes"]`` are sentences that the board passes on, and ``attrs["task_settings"]``,
@@ -62,6 +62,7 @@ DIAGNOSTIC_COLUMNS = (
 RESPONSE_COLUMNS = (
     "series", "setting", "at", "task", "kind", "metric", "main", "method", "loss", "mean", "low",
     "high", "seeds", "difference", "difference_low", "difference_high", "pairs",
+    "change", "change_low", "change_high", "change_pairs", "differs",
 )  # fmt: skip
 PUBLISHED_COLUMNS = ("dataset", "modality", "metric", "loss", "setting", "value", "source", "url")
 
@@ -99,6 +100,9 @@ class Leaderboard:
         asked: the diagnostics that are columns of the board.
         responses: scores, and the diagnostics asked for, of tasks that differ in one
             setting: ``setting`` has the value ``at``, missing where it is not known.
+            ``change`` is the paired difference to the same loss at the series' first
+            value, over the seeds that start from the same weights; ``differs`` says what
+            else those cells do not share, such as their batches.
         records: the table that all of it was made from: ``RECORD_COLUMNS``.
         published: rows from papers, never ranked.
         baseline: the label of the loss that others are compared with.

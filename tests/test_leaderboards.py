@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from proofs import proof
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
@@ -78,8 +79,9 @@ def cell_row(task: str, modality: str, loss: str, seed: int, **more: Any) -> dic
         "task": task, "modality": modality, "method": "siamese", "loss": loss, "spec": loss,
         "baseline": loss == "infonce", "stage": "final", "trial": None, "seed": seed,
         "status": "done", "reason": "", "split": "test", "metric": "accuracy", "step": steps,
-        "value": 50.0, "steps": steps, "seconds": 3.5, "start": f"start {task} {seed}",
-        "seen": "" if untrained else f"seen {task} {seed}", "key": f"{task}{loss}{seed}",
+        "value": 50.0, "steps": steps, "seconds": 3.5,
+        "proof": proof(f"start {task} {seed}", "" if untrained else f"seen {task} {seed}"),
+        "key": f"{task}{loss}{seed}",
         "settings": "{}", "space": "{}", "data": '{"x": "1"}', "versions": '{"torch": "2"}',
         "source": "s", "commit": None, "device": "cpu", "memory": "{}",
         "finished": "2026-01-01", **more,
@@ -123,7 +125,7 @@ def lost(task: str, modality: str, loss: str, seed: int, status: str, reason: st
     """Return a cell without a score, as :func:`harness.load_records` gives it."""
     return cell_row(
         task, modality, loss, seed, status=status, reason=reason, split=None, metric=None,
-        value=math.nan, step=None, steps=None, start=None, seen=None,
+        value=math.nan, step=None, steps=None, proof=None,
     )  # fmt: skip
 
 
@@ -434,7 +436,7 @@ def test_cells_without_a_score_are_rows_of_their_own() -> None:
 def test_cells_that_saw_other_batches_are_not_paired() -> None:
     records = table()
     moved = (records["loss"] == "adnce") & (records["seed"] == 2)
-    records.loc[moved, "seen"] = "other"
+    records.loc[moved, "proof"] = proof("start images 2", "other")
     board = leaderboard(records)
     found = row(board, "images", "accuracy", "adnce")
     assert found["difference"] == pytest.approx((0.5 + 0.7 + 0.9) / 3)
@@ -444,7 +446,7 @@ def test_cells_that_saw_other_batches_are_not_paired() -> None:
 
 def test_cells_that_started_elsewhere_are_not_paired_untrained_included() -> None:
     records = table()
-    records.loc[records["loss"] != "infonce", "start"] = "elsewhere"
+    records.loc[records["loss"] != "infonce", "proof"] = proof("elsewhere")
     board = leaderboard(records)
     for loss in ("adnce", "untrained"):
         assert math.isnan(row(board, "images", "accuracy", loss)["difference"])
@@ -465,8 +467,8 @@ def test_another_baseline_and_wrong_input() -> None:
     assert leaderboard(table(baseline=False)).baseline == "infonce"
     with pytest.raises(ValueError, match="`baseline` must be one of infonce, adnce, hcl"):
         leaderboard(table(), "margin")
-    with pytest.raises(ValueError, match=r"`records` must have the columns \['seen'\]"):
-        leaderboard(table().drop(columns="seen"))
+    with pytest.raises(ValueError, match=r"`records` must have the columns \['proof'\]"):
+        leaderboard(table().drop(columns="proof"))
     with pytest.raises(ValueError, match="`rope` must be a positive number"):
         leaderboard(table(), rope=0.0)
 
@@ -502,7 +504,7 @@ def test_friedman_needs_enough_tasks() -> None:
 def test_what_has_nothing_to_pair_with_is_not_told_to_run_more_seeds() -> None:
     unpaired = table()
     other = unpaired["loss"].isin(["adnce", "hcl"])
-    unpaired.loc[other, "start"] += " on another device"
+    unpaired.loc[other, "proof"] = proof("another start")
     notes = leaderboard(unpaired).notes
     assert any("adnce on images: 0 of 4 seeds are paired with the baseline" in n for n in notes)
     assert not any("Run more seeds" in note for note in notes)
@@ -1112,7 +1114,8 @@ def test_scores_against_a_setting() -> None:
 def test_diagnostics_against_a_setting_are_paired_like_scores() -> None:
     records = dosed()
     odd = (records["loss"] == "adnce") & (records["seed"] == 1)
-    records.loc[odd & (records["task"] == "images(noise=0.4)"), "seen"] = "other batches"
+    moved = odd & (records["task"] == "images(noise=0.4)")
+    records.loc[moved, "proof"] = proof("start images(noise=0.4) 1", "other batches")
     records.attrs["task_settings"] = {"images": {"noise": 0.0, "name": "x"}}
     found = leaderboard(records, diagnostics=["alignment"]).responses
     own = found[(found["loss"] == "adnce") & (found["metric"] == "alignment")]

@@ -16,6 +16,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from proofs import proof
 
 from harness.runner import run
 from harness.study import Study
@@ -71,8 +72,7 @@ def make_records(seeds: int = 5, losses: dict[str, float] = LOSSES) -> pd.DataFr
                 "steps": steps,
                 "step": steps,
                 "seconds": 31.5,
-                "start": f"start-{task}-{seed}",
-                "seen": f"seen-{task}-{seed}",
+                "proof": proof(f"start-{task}-{seed}", f"seen-{task}-{seed}"),
                 "key": f"{abs(hash_of(task, loss, seed)):016x}",
                 "settings": json.dumps({"temperature": 0.4, "mu": 0.7}),
                 "space": json.dumps({"temperature": {"low": 0.05, "high": 1, "log": True}}),
@@ -900,7 +900,7 @@ def test_the_records_behind_a_number(page: Page) -> None:
     for key in (*mine["key"], *baseline["key"]):  # Both ends of the difference.
         expect(dialog).to_contain_text(key)
     text = dialog.inner_text()
-    for part in ("start-images-4", "seen-images-0", "2026-11-22T10:03:00Z", "torch = 2.13.0",
+    for part in ("start-images-4", "seen-images-0 5", "2026-11-22T10:03:00Z", "torch = 2.13.0",
                  "cpu: <Intel & co>", "images = sha256:1234", "0123abc", "temperature = 0.4",
                  f"{mine['value'].iloc[0]:.5f}"[:-2]):  # fmt: skip
         assert part in text

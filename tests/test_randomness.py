@@ -23,11 +23,11 @@ def test_streams_depend_on_every_part_of_the_key() -> None:
 
 def test_seeds_are_fixed_for_ever() -> None:
     """Records of earlier versions stay reproducible: these numbers must not change."""
-    assert Randomness("images", "siamese", 0).seed("views", 3) == 4953595907162329024
+    assert Randomness("images", "", 0).seed("views", 3) == 3343968777762149713
 
 
 def test_seeded_repeats_and_restores() -> None:
-    randomness = Randomness("t", "m", 0)
+    randomness = Randomness("t", "", 0)
     torch.manual_seed(1)
     random.seed(1)
     np.random.seed(1)
@@ -45,7 +45,7 @@ def test_seeded_repeats_and_restores() -> None:
 
 def test_a_wrong_stream() -> None:
     with pytest.raises(InputError, match="`stream` must be one of 'split', 'init'"):
-        Randomness("t", "m", 0).seed("veiws")
+        Randomness("t", "", 0).seed("veiws")
 
 
 def digest(value: object) -> str:

@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 
 from harness import attempt, identity, runner
 from harness.cells import Cell
+from harness.content import Content
 from harness.engines import Engine, Event, Job, Resources
 from harness.errors import InputError
 from harness.identity import identify
@@ -27,9 +29,11 @@ from harness.runner import Interrupted, Summary, run
 from harness.status import states
 from harness.study import Study
 from harness.table import load_records
+from leaderboards import leaderboard
+from leaderboards.pairs import Pair, pair_of
 
 STUDY = Study("s", tasks=["blobs(steps=4)"], losses=["infonce", "adnce"], seeds=2)
-SCORES = ["task", "method", "loss", "spec", "seed", "split", "metric", "value", "start", "seen"]
+SCORES = ["task", "method", "loss", "spec", "seed", "split", "metric", "value", "proof"]
 
 
 def scores(folder: Path) -> list[list[Any]]:
@@ -87,10 +91,18 @@ def test_scores_do_not_depend_on_jobs_or_on_other_cells(tmp_path: Path) -> None:
 def test_cells_of_one_seed_are_paired(tmp_path: Path) -> None:
     run(STUDY, tmp_path, engine=Inside())
     table = load_records(tmp_path)
-    trained = table[table["steps"] > 0]
-    assert table.groupby("seed")["start"].nunique().tolist() == [1, 1]
-    assert trained.groupby("seed")["seen"].nunique().tolist() == [1, 1]
-    assert table["start"].nunique() == trained["seen"].nunique() == 2
+    both = zip(table["key"], table["proof"], strict=True)
+    proofs = {key: json.loads(proof) for key, proof in both}
+    seeds = dict(zip(table["key"], table["seed"], strict=True))
+    for part, trained_alone in (("start", False), ("ids", True), ("views", True)):
+        by_seed: dict[int, set[str]] = {}
+        for key, proof in proofs.items():
+            if proof[part] or not trained_alone:
+                by_seed.setdefault(seeds[key], set()).add(json.dumps(proof[part]))
+        assert [len(found) for found in by_seed.values()] == [1, 1]
+        assert len(set.union(*by_seed.values())) == 2
+    board = leaderboard(table)
+    assert board.rows["pairs"].tolist() == board.rows["seeds"].tolist()
 
 
 def test_a_run_does_what_is_missing_and_no_more(tmp_path: Path) -> None:
@@ -118,42 +130,43 @@ def test_a_damaged_record_is_made_again(tmp_path: Path) -> None:
 
 def test_the_key_covers_the_source_of_every_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr(identity, "_source", lambda *modules: asked.append(modules) or "digest")
+    monkeypatch.setattr(identity, "_source", lambda *names: asked.append(names) or "digest")
     identify(Cell("blobs", "siamese", "margin", 0))
-    identify(Cell("images", "siamese", "untrained", 0))
-    assert asked == [
-        ("harness.methods.siamese", "harness.training", "triptych_example"),
-        ("harness.methods.siamese", "harness.training", "triptych_example"),
-        ("harness.methods.siamese", "harness.training", "tasks.images"),
-        ("harness.methods.siamese", "harness.training", "tasks.images"),
-    ]
+    task = {"harness.task", "harness.training", "triptych_example"}
+    assert set(asked[1]) == task, "a pair shares neither loss nor method"
+    assert set(asked[0]) == task | {
+        "harness.losses.base", "harness.methods.base", "harness.methods.siamese",
+    }  # fmt: skip
     asked.clear()
-    identify(Cell("images", "siamese", "adnce", 0))
-    assert "harness.losses.adnce" in asked[0]
-    assert "harness.losses.adnce" not in asked[1], "the frame must not depend on the loss"
+    identify(Cell("blobs", "siamese", "untrained", 0))
+    assert set(asked[0]) == set(asked[1]) == task, "nor is it trained with either"
 
 
 def test_other_code_data_or_machine_is_not_paired(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cell = STUDY.cells()[0]
+    study = STUDY.but(losses=["infonce"], seeds=1)
 
-    def start(name: str) -> str:
-        record = attempt.run_cell(cell, identify(cell).key, tmp_path / name)
-        return record.digests["start"]
+    def found(name: str) -> Pair:
+        run(study, tmp_path / name, engine=Inside())
+        tables = [load_records(tmp_path / each) for each in ("first", name)]
+        one, other = (t.loc[t["loss"] == "infonce", "proof"].iloc[0] for t in tables)
+        return pair_of(one, other)
 
-    starts = [start("same"), start("again")]
-    assert len(set(starts)) == 1
+    run(study, tmp_path / "first", engine=Inside())
+    assert found("again") == Pair()
     with monkeypatch.context() as patch:
-        patch.setattr(identity, "_data", lambda task: {"file": "another"})
-        starts.append(start("data"))
+        contents = (Content("data", "file", "another"),)
+        patch.setattr(identity, "_fetch", cache(lambda task: contents))
+        # Another start and other batches as well: the data key the streams.
+        assert {"data", "initial weights"} <= set(found("data").differs)
     with monkeypatch.context() as patch:
-        patch.setattr(identity, "_source", lambda *modules: "another")
-        starts.append(start("source"))
+        patch.setattr(identity, "_source", cache(lambda *modules: "another"))
+        assert found("source").differs == ("frame",)
     with monkeypatch.context() as patch:
         patch.setattr(attempt.provenance, "versions", lambda: {"torch": "another"})
-        starts.append(start("torch"))
-    assert len(set(starts)) == 4
+        pair = found("torch")
+        assert (pair.paired, len(pair.across)) == (True, 2), "ids and weights agree"
 
 
 def test_changed_source_or_data_makes_another_cell(
@@ -161,7 +174,8 @@ def test_changed_source_or_data_makes_another_cell(
 ) -> None:
     cell = STUDY.cells()[0]
     key = identify(cell).key
-    monkeypatch.setattr(identity, "_data", lambda task: {"file": "another checksum"})
+    contents = (Content("data", "file", "another checksum"),)
+    monkeypatch.setattr(identity, "_fetch", lambda task: contents)
     assert identify(cell).key != key
     monkeypatch.undo()
     monkeypatch.setattr(identity, "_source", lambda *modules: "another source")
@@ -398,12 +412,11 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 def test_data_that_is_not_to_be_had_fails_its_cells_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def data(task: str) -> dict[str, str]:
-        if "steps=5" in task:
-            raise InputError("Could not download the data.")
-        return {}
+    @cache
+    def fetch(task: str) -> tuple[Content, ...] | InputError:
+        return InputError("Could not download the data.") if "steps=5" in task else ()
 
-    monkeypatch.setattr(identity, "_data", data)
+    monkeypatch.setattr(identity, "_fetch", fetch)
     study = Study("s", tasks=["blobs(steps=4)", "blobs(steps=5)"], losses=["infonce"], seeds=1)
     summary = run(study, tmp_path, engine=Inside())
     assert {cell.task for cell in summary.done} == {"blobs(steps=4)"}

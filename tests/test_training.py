@@ -12,9 +12,10 @@ from harness.contrast import Contrast
 from harness.errors import InputError
 from harness.losses.base import Loss
 from harness.randomness import Randomness
+from harness.task import _permutation
 from harness.training import Diverged, Outcome, evaluate, fit
 
-RANDOMNESS = Randomness("blobs", "siamese", 0)
+RANDOMNESS = Randomness("blobs", "", 0)
 
 
 def run(loss: str | Loss | None, *, task: Any = None, **settings: Any) -> Outcome:
@@ -25,15 +26,17 @@ def run(loss: str | Loss | None, *, task: Any = None, **settings: Any) -> Outcom
 
 def test_losses_share_weights_batches_views_and_dropout() -> None:
     outcomes = [run(loss) for loss in ("infonce", "adnce(mu=0.2)", "margin")]
-    assert len({o.start_digest for o in outcomes}) == 1
-    assert len({o.seen_digest for o in outcomes}) == 1
+    assert all(
+        (o.start, o.ids, o.views) == (outcomes[0].start, outcomes[0].ids, outcomes[0].views)
+        for o in outcomes
+    )
     assert len({str(o.curve) for o in outcomes}) == 3
 
 
 def test_untrained_starts_there_too_and_takes_no_step() -> None:
     trained, untrained = run("infonce"), run(None)
-    assert untrained.start_digest == trained.start_digest
-    assert (untrained.steps, untrained.seen_digest, untrained.curve) == (0, "", [])
+    assert untrained.start == trained.start
+    assert (untrained.steps, untrained.ids, untrained.curve) == (0, {}, [])
     assert untrained.scores.keys() == trained.scores.keys() == {"validation", "test"}
 
 
@@ -43,7 +46,7 @@ def test_a_cell_run_twice_gives_the_same() -> None:
     torch.manual_seed(321)
     second = run("infonce")
     assert (first.scores, first.curve) == (second.scores, second.curve)
-    assert (first.start_digest, first.seen_digest) == (second.start_digest, second.seen_digest)
+    assert (first.start, first.ids, first.views) == (second.start, second.ids, second.views)
 
 
 def test_another_seed_starts_and_sees_something_else() -> None:
@@ -51,11 +54,13 @@ def test_another_seed_starts_and_sees_something_else() -> None:
         plugins.build("tasks", "blobs(steps=5)"),
         plugins.build("methods", "siamese"),
         plugins.build("losses", "infonce"),
-        Randomness("blobs", "siamese", 1),
+        Randomness("blobs", "", 1),
     )
     first = run("infonce")
-    assert other.start_digest != first.start_digest
-    assert other.seen_digest != first.seen_digest
+    assert other.start["encoder"]["weights"] != first.start["encoder"]["weights"]
+    assert other.start["encoder"]["shapes"] == first.start["encoder"]["shapes"]
+    assert other.ids != first.ids
+    assert other.views != first.views
 
 
 class WithDropout(torch.nn.Module):
@@ -84,11 +89,11 @@ def test_losses_share_dropout_masks() -> None:
     assert not torch.equal(masks[0][0], masks[0][2])
 
 
-def test_the_digest_notices_a_view_and_a_dropout_mask_alone(
+def test_a_view_a_batch_and_a_dropout_mask_are_noticed_each_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Same batches: another view, or another dropout seed, is another digest."""
-    base = run("infonce").seen_digest
+    """Another view shows at the next mark, another batch or mask at all later ones."""
+    base = run("infonce")
 
     def other_second_view(data: Tensor) -> tuple[Tensor, Tensor]:
         first, second = type(task).views(task, data)
@@ -96,15 +101,38 @@ def test_the_digest_notices_a_view_and_a_dropout_mask_alone(
 
     task = plugins.build("tasks", "blobs(steps=5)")
     task.views = other_second_view
-    moved = run("infonce", task=task).seen_digest
+    moved = run("infonce", task=task)
+    assert (moved.ids, moved.start) == (base.ids, base.start)
+    assert all(moved.views[step] != base.views[step] for step in base.views)
     seed = Randomness.seed
-    monkeypatch.setattr(
-        Randomness,
-        "seed",
-        lambda self, stream, step=0: seed(self, stream, step) + (stream == "dropout" and step == 4),
-    )
-    masked = run("infonce").seen_digest
-    assert len({base, moved, masked}) == 3
+    for stream, number in (("dropout", 2), ("order", 0)):
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                Randomness,
+                "seed",
+                lambda self, name, step=0, only=(stream, number): (
+                    seed(self, name, step) + ((name, step) == only)
+                ),
+            )
+            other = run("infonce")
+        later = [step for step in base.ids if other.ids[step] != base.ids[step]]
+        assert later == ([4, 5] if stream == "dropout" else [1, 2, 4, 5])
+
+
+def test_an_epochs_order_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a batch may be changed in place without touching the next one."""
+    task = plugins.build("tasks", "blobs")
+    task.load(RANDOMNESS)
+    _permutation.cache_clear()
+    drawn, randperm = [], torch.randperm
+    monkeypatch.setattr(torch, "randperm", lambda *a, **k: drawn.append(a) or randperm(*a, **k))
+    batches = [task.batch_index(RANDOMNESS, step) for step in range(8)]
+    assert len(drawn) == 2, "300 examples are 4 batches of 64"
+    assert len(torch.cat(batches[:4]).unique()) == 256
+    kept = batches[5].clone()
+    batches[5].zero_()
+    assert torch.equal(task.batch_index(RANDOMNESS, 5), kept)
+    assert torch.equal(task.batch_index(RANDOMNESS, 0), batches[0])
 
 
 def test_evaluation_restores_each_modules_mode() -> None:
@@ -244,7 +272,7 @@ def test_probes_on_the_way_change_nothing_after_them() -> None:
     plain, probed = run("infonce"), run("infonce", probes=3)
     assert probed.scores == plain.scores
     assert probed.curve == plain.curve
-    assert probed.seen_digest == plain.seen_digest
+    assert (probed.ids, probed.views) == (plain.ids, plain.views)
     assert [step for step, _ in probed.probed] == [1, 2, 4]
     assert all(scores.keys() == {"accuracy"} for _, scores in probed.probed)
     assert plain.probed == run(None, probes=3).probed == []

@@ -44,6 +44,9 @@ class Method(nn.Module, ABC):
     takes_negatives: ClassVar[bool] = False
     """Whether it makes candidates of a batch's hard negatives."""
 
+    depends_on: ClassVar[tuple[str, ...]] = ()
+    """Modules of other distributions whose code its contrasts depend on, beside its own."""
+
     encoder: nn.Module
     head: nn.Module
     pairing: str | None = None
@@ -59,7 +62,8 @@ class Method(nn.Module, ABC):
         """Take the networks to train, and the pairing that suits loss and task.
 
         Called once, before training, with torch's global generator seeded by the
-        cell's ``init`` stream; further networks are made here.
+        cell's ``init`` stream; further networks are made here. Neither network's first
+        weights depend on the method.
         """
         self.encoder = encoder
         self.head = head
@@ -83,6 +87,15 @@ class Method(nn.Module, ABC):
     def after_step(self, step: int, steps: int) -> None:
         """Update state that is not trained by gradient, after each step."""
         del step, steps
+
+
+class NoMethod(Method):
+    """Hold the networks of a cell that is not trained."""
+
+    def forward(self, first: Any, second: Any, batch: Batch) -> Sequence[Contrast]:
+        """Return no contrast: there are no steps."""
+        del first, second, batch
+        return []
 
 
 def misfit(

@@ -1,0 +1,134 @@
+"""Which two cells are a pair: how a record proves that both started and saw the same.
+
+A record's ``proof`` is JSON: the digests of its frame (the code that losses and methods
+share) and its data, the machine and torch's version, the start (splits; each network's
+shapes, weights, and some weights as numbers), and at marks, the steps 1, 2, 4, 8, ... and
+the last one, the ids seen so far and that step's views.
+"""
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+CLOSE = 1e-5
+"""How far initial weights may differ on machines whose generators round differently."""
+
+ENCODER = "encoder"
+"""The network that every comparison shares: without it, nothing is proved."""
+
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading a proof raises that is not one of ours."""
+
+Proof = Mapping[str, Any]
+
+
+class Pair(NamedTuple):
+    """Whether two cells are a pair, and what there is to say about it.
+
+    Attributes:
+        differs: why they are none, or what differs between their settings; empty if nothing.
+        across: the two machines, if the cells ran on different ones.
+        left_out: networks whose shapes differ, so that their weights were not compared.
+        paired: whether the cells are a pair.
+    """
+
+    differs: tuple[str, ...] = ()
+    across: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    paired: bool = True
+
+
+def pair_of(one: str, other: str, *, settings: bool = False) -> Pair:
+    """Return whether two cells of one seed are a pair.
+
+    Two cells of one task are if their data, frame and start agree, and what they saw at
+    the marks that both have: ids always, views between records of one type of machine
+    and one version of torch. A cell that was not trained has no marks: its start decides.
+
+    Args:
+        one: a record's proof.
+        other: the other's.
+        settings: whether the cells are of two settings of one task, such as batch sizes
+            or lengths of training. Then the networks' start alone has to agree, and
+            ``differs`` says what does not.
+    """
+    first, second = sorted((one, other))
+    try:
+        return _pair(first, second, settings)
+    except UNREADABLE:
+        return Pair(("a proof that cannot be read",), paired=False)
+
+
+def with_short_proofs(records: pd.DataFrame) -> pd.DataFrame:
+    """Return ``records`` with 16 digits a record for its ``start`` and what it has ``seen``."""
+    found = [_short(str(proof)) for proof in records["proof"]]
+    starts, seen = ([pair[part] for pair in found] for part in (0, 1))
+    return records.assign(start=starts, seen=seen)
+
+
+def _short(proof: str) -> tuple[str, str]:
+    try:
+        found = _read(proof)
+        if "seen" in found:  # Of version 0.1.0.
+            return str(found["start"])[:16], str(found["seen"])[:16]
+        last = max(found["ids"], key=int, default="")
+        return found["start"][ENCODER]["weights"][:16], found["ids"].get(last, "")[:16]
+    except UNREADABLE:
+        return "", ""
+
+
+@lru_cache(maxsize=50_000)
+def _pair(one: str, other: str, settings: bool) -> Pair:
+    first, second = _read(one), _read(other)
+    if "seen" in first or "seen" in second:  # Of version 0.1.0, whose digests hold all this.
+        seen = {first.get("seen"), second.get("seen")} - {""}
+        same = first.get("start") == second.get("start") and len(seen) <= 1
+        return Pair() if same else Pair(("start or batches",), paired=False)
+    alike = _machine(first) == _machine(second)
+    across = () if alike else tuple(sorted((_machine(first), _machine(second))))
+    start, left_out = _start(first["start"], second["start"], alike)
+    differs = [name for name in ("data", "frame", "processes") if first[name] != second[name]]
+    if first["start"]["splits"] != second["start"]["splits"]:
+        differs.append("splits")
+    for name, compared in (("ids", True), ("views", alike)):
+        step = _first_difference(first[name], second[name])
+        if compared and step:
+            differs.append(f"{'batches' if name == 'ids' else 'views'} from step {step} on")
+    found = (*(["initial weights"] if not start else []), *differs)
+    return Pair(found, across, left_out, paired=start and (settings or not differs))
+
+
+@lru_cache(maxsize=50_000)
+def _read(proof: str) -> Proof:
+    found: Proof = json.loads(proof)
+    return found
+
+
+def _machine(proof: Proof) -> str:
+    return f"{proof['machine']}, torch {proof['torch']}"
+
+
+def _start(first: Proof, second: Proof, alike: bool) -> tuple[bool, tuple[str, ...]]:
+    """Return whether the networks start from the same weights, and which were left out."""
+    networks = [name for name in first if name != "splits" and name in second]
+    left_out = tuple(n for n in networks if first[n]["shapes"] != second[n]["shapes"])
+    compared = [name for name in networks if name not in left_out]
+    same = all(_same_weights(first[name], second[name], alike) for name in compared)
+    return same and ENCODER in compared, left_out
+
+
+def _same_weights(first: Proof, second: Proof, alike: bool) -> bool:
+    if first["weights"] == second["weights"]:
+        return True
+    return not alike and all(
+        abs(a - b) <= CLOSE for a, b in zip(first["sample"], second["sample"], strict=True)
+    )
+
+
+def _first_difference(first: Mapping[str, str], second: Mapping[str, str]) -> int:
+    """Return the first mark that both have and that differs, or 0."""
+    both = sorted(first.keys() & second.keys(), key=int)
+    return next((int(step) for step in both if first[step] != second[step]), 0)
