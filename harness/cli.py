@@ -235,6 +235,14 @@ def status_command(
         store = Store(folder)
         found = status.states(store)
         terminal.show_states(found, store.study().get("command", ""), every=cells)
+        stale = status.upgrade(store)
+        if stale is not None:
+            out.print(
+                f"{stale.cells} of these cells were done by Triptych {stale.version}, in "
+                f"{clock(stale.seconds)} of one worker. Today's version draws other random "
+                "numbers: `run` makes them anew, and the board shows the old ones until then.",
+                soft_wrap=True,
+            )
         wrong = status.faults(store) if verify else []
         for line in wrong:
             err.print(escape(line), style="red", soft_wrap=True)
@@ -257,15 +265,16 @@ def show_command(
         store = Store(folder)
         found = status.find(store, cell)
         failure = store.failure(found.cell, found.key)
-        if found.state == "done":
-            terminal.show_text(store.record_path(found.cell, found.key).read_text("utf-8"))
+        path = store.find_record(found.cell, found.key)
+        record = read_record(path)
+        if record is not None:
+            terminal.show_text(path.read_text("utf-8"))
         elif failure is not None:
             terminal.show_text(failure.details or failure.reason)
         err.print(f"{escape(str(found.cell))}: {found.state} {escape(found.note)}", soft_wrap=True)
         log = store.log_path(found.cell, found.key)
         if log.exists():
             err.print(f"log: {escape(str(log))}", soft_wrap=True)
-        record = read_record(store.record_path(found.cell, found.key))
         device = record.device.partition(" ")[0].partition(":")[0] if record else ""
         err.print(f"alone: {escape(status.command(found.cell, device))}", soft_wrap=True)
 

@@ -11,7 +11,9 @@ from typing import Any, Literal
 from harness.cells import TUNED, Cell
 from harness.files import write_atomically
 
-SCHEMA = 3
+SCHEMA = 4
+FIRST_RELEASE = 3
+"""The schema of version 0.1.0: boards show its records, and pair them with no newer ones."""
 
 
 @dataclass(frozen=True)
@@ -19,10 +21,12 @@ class Record:
     """All that one finished cell left.
 
     Attributes:
-        key: of the cell's :class:`Identity`.
-        cell: of :class:`~harness.cells.Cell`, as plain values.
+        key: of the cell's :class:`~harness.identity.Identity`.
+        task: what boards call the task: names in the place of paths.
+        cell: of :class:`~harness.cells.Cell`, as plain values, paths included.
+        identity: what the key is a digest of: settings, data, code.
         modality: of the task.
-        settings: {task, method, loss: {setting: value}}, defaults included.
+        settings: {task, method, loss: {setting: value}}, defaults included; data by name.
         scores: {split: {metric: value}}, in points.
         probed: (step, {metric: value}) pairs: validation scores during training.
         curve: (step, objective) pairs.
@@ -32,10 +36,9 @@ class Record:
         seconds: {train, evaluate, total}, wall time, whatever was lost not counted.
         throughput: training examples a second.
         peak_memory: {resident: bytes}, and {gpu: bytes} where one was used.
-        digests: {start, seen}: what makes two cells paired.
+        proof: what makes two cells a pair: see :func:`harness.attempt.proof_of`.
         data: {name: checksum}.
-        source: digest of the source used.
-        frame: the same without the loss's.
+        frame: a digest of the code that the losses and methods of a task share.
         versions: of Python and libraries.
         commit: of the checkout, if it ran from one.
         device: what it ran on.
@@ -43,7 +46,9 @@ class Record:
     """
 
     key: str
+    task: str
     cell: dict[str, Any]
+    identity: dict[str, Any]
     modality: str
     settings: dict[str, dict[str, Any]]
     scores: dict[str, dict[str, float]]
@@ -54,9 +59,8 @@ class Record:
     seconds: dict[str, float]
     throughput: float
     peak_memory: dict[str, int]
-    digests: dict[str, str]
+    proof: dict[str, Any]
     data: dict[str, str]
-    source: str
     frame: str
     versions: dict[str, str]
     commit: str | None
@@ -64,6 +68,11 @@ class Record:
     finished: str
     diagnostics: list[list[Any]] = field(default_factory=list)
     schema: int = field(default=SCHEMA)
+
+    @property
+    def source(self) -> str:
+        """Return the digest of all code that the result depends on."""
+        return str(self.identity["source"])
 
 
 _FIELDS = tuple(field.name for field in fields(Record))
@@ -105,6 +114,12 @@ class Store:
     def record_path(self, cell: Cell, key: str) -> Path:
         """Return where the record of ``cell`` with this key is, or would be."""
         return self.folder / "records" / f"{_slug(cell)}-{key}.json"
+
+    def find_record(self, cell: Cell, key: str) -> Path:
+        """Return where the record with this key is: earlier versions named files otherwise."""
+        path = self.record_path(cell, key)
+        others = (self.folder / "records").glob(f"*-{key}.json") if key else iter(())
+        return path if path.exists() else next(others, path)
 
     def claim_path(self, cell: Cell, key: str) -> Path:
         """Return where it is said who runs ``cell`` at the moment: see ``harness.claims``."""
@@ -220,7 +235,7 @@ def _budget(place: Mapping[str, Any], study: Mapping[str, Any]) -> object:
 
 def _is_place(place: Mapping[str, Any]) -> bool:
     """Return whether this is a cell of a plan; wrong ones may raise a KeyError or TypeError."""
-    texts = (place["label"], place["key"])
+    texts = (place["label"], place["key"], place.get("task", ""))
     return (
         all(isinstance(text, str) for text in texts)
         and isinstance(Cell(**place["cell"]).seed, int)
@@ -232,12 +247,27 @@ def read_record(path: Path) -> Record | None:
     """Return the record in ``path``, or None where it is missing or damaged."""
     try:
         values = json.loads(_checked(path.read_bytes()))
-        if values["schema"] != SCHEMA:
+        if values["schema"] == FIRST_RELEASE:
+            values = _of_first_release(values)
+        elif values["schema"] != SCHEMA:
             return None
-        values.setdefault("diagnostics", [])  # Records from before there were any.
         return Record(**{name: values[name] for name in _FIELDS})
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def _of_first_release(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a record of version 0.1.0 under today's names.
+
+    Its method stays on cells that were not trained: there was one such cell a method.
+    """
+    return {
+        "diagnostics": [],  # The first records had none.
+        **values,
+        "task": values["cell"]["task"],
+        "identity": {"source": values["source"]},
+        "proof": {"schema": FIRST_RELEASE, **values["digests"]},
+    }
 
 
 def is_whole(path: Path, key: str = "") -> bool:
@@ -275,15 +305,19 @@ def _checked(content: bytes) -> bytes:
 
 
 def _slug(cell: Cell) -> str:
-    """Return a readable file name; the key behind it is what tells cells apart."""
-    parts = (cell.task, cell.method, cell.loss, f"seed{cell.seed}")
+    """Return a readable file name; the key behind it is what tells cells apart.
+
+    Of the task it has the name alone: its settings may hold a path, and one cell has one
+    record wherever its data lie.
+    """
+    task = cell.task.partition("(")[0]
+    parts = filter(None, (task, cell.method, cell.loss, f"seed{cell.seed}"))
     return "--".join(re.sub(r"[^A-Za-z0-9.=_-]+", "_", part).strip("_")[:48] for part in parts)
 
 
-def record_key(cell: Cell, data: Mapping[str, str], source: str) -> str:
+def key_of(identity: Mapping[str, Any]) -> str:
     """Return 16 hexadecimal digits that stand for all that a cell's result depends on."""
-    values = {"schema": SCHEMA, "cell": cell.to_dict(), "data": dict(data), "source": source}
-    return digest_of(values)[:16]
+    return digest_of(identity)[:16]
 
 
 def digest_of(values: Mapping[str, Any]) -> str:

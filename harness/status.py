@@ -11,7 +11,7 @@ from typing import Any, Literal
 from harness import claims, files
 from harness.cells import Cell
 from harness.errors import InputError
-from harness.records import Record, Store, is_whole, record_key
+from harness.records import FIRST_RELEASE, SCHEMA, Record, Store, is_whole, key_of
 
 STATES = ("done", "running", "failed", "diverged", "damaged", "to do")
 State = Literal["done", "running", "failed", "diverged", "damaged", "to do"]
@@ -34,6 +34,34 @@ class CellState:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Upgrade:
+    """The cells of a folder that an upgrade of Triptych makes stale.
+
+    Attributes:
+        version: that made the records.
+        cells: how many cells of the plan they are.
+        seconds: how long these took, of one worker.
+    """
+
+    version: str
+    cells: int
+    seconds: float
+
+
+def upgrade(store: Store) -> Upgrade | None:
+    """Return what today's version makes stale in ``store``; None once a run planned it anew."""
+    study = store.study()
+    if not study or study.get("schema") == SCHEMA:
+        return None
+    planned = {place["key"] for place in study["plan"]}
+    old = [record for record in store.records() if record.key in planned]
+    if not old:
+        return None
+    version = old[0].versions.get("triptych", "an earlier version")
+    return Upgrade(version, len(old), sum(record.seconds["total"] for record in old))
+
+
 def states(store: Store) -> list[CellState]:
     """Return the state of every cell that the last run in ``store`` planned.
 
@@ -48,6 +76,9 @@ def states(store: Store) -> list[CellState]:
             f"Run a study first, such as `triptych run quickstart --out {store.given}`."
         )
     entries = {(place["key"], str(place["cell"])): place for place in plan}
+    if store.study().get("schema") != SCHEMA:  # An earlier version's keys are no longer ours.
+        stale = "planned by an earlier version of Triptych"
+        return [CellState(Cell(**p["cell"]), p["key"], "to do", stale) for p in entries.values()]
     return [_state(store, place) for place in entries.values()]
 
 
@@ -125,8 +156,10 @@ def _wrong(store: Store, path: Path, record: Record | None) -> str:
         cell = Cell(**record.cell)
     except TypeError as error:
         return f"its cell is none: {error}"
-    if record.key != record_key(cell, record.data, record.source):
-        return "its key is not that of its cell, data and source"
+    if record.schema == FIRST_RELEASE:  # Named and keyed by other rules.
+        return ""
+    if record.key != key_of(record.identity):
+        return "its key is not that of its settings, data and code"
     if path != store.record_path(cell, record.key):
         return f"is the record of another cell: {cell}"
     values = [value for scores in record.scores.values() for value in scores.values()]
@@ -180,8 +213,8 @@ def command(cell: Cell, device: str = "") -> str:
     >>> command(Cell("images", "siamese", "adnce(mu=0.5)", 3))
     "triptych cell images --method siamese --loss 'adnce(mu=0.5)' --seed 3"
     """
-    words = ["triptych", "cell", cell.task, "--method", cell.method, "--loss", cell.loss]
-    words += ["--seed", str(cell.seed)]
+    words = ["triptych", "cell", cell.task, *(["--method", cell.method] if cell.method else [])]
+    words += ["--loss", cell.loss, "--seed", str(cell.seed)]
     words += ["--probes", str(cell.probes)] if cell.probes else []
     words += ["--scored", cell.scored] if cell.scored != "test" else []
     words += ["--device", device] if device else []

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.cells import TUNED, Cell, Planned, is_trained
+from harness.cells import NO_METHOD, TUNED, Cell, Planned, is_trained
 from harness.errors import InputError
-from harness.records import Record, Store
+from harness.records import FIRST_RELEASE, Record, Store, digest_of
 
 COLUMNS = (
     "task", "modality", "method", "loss", "spec", "baseline", "stage", "trial", "seed",
-    "status", "reason", "split", "metric", "step", "value", "steps", "seconds", "start", "seen",
-    "key", "settings", "space", "data", "versions", "source", "commit", "device", "memory",
+    "status", "reason", "split", "metric", "step", "value", "steps", "seconds", "proof", "key",
+    "settings", "space", "data", "versions", "source", "commit", "device", "memory",
     "finished",
 )  # fmt: skip
 
@@ -43,8 +43,8 @@ class Place:
     @classmethod
     def of(cls, planned: Planned) -> "Place":
         """Return the place of a planned cell."""
-        cell = planned.cell
-        return cls(cell.task, cell.method, planned.label, cell.stage, planned.trial, cell.seed)
+        cell, task = planned.cell, planned.task or planned.cell.task
+        return cls(task, cell.method, planned.label, cell.stage, planned.trial, cell.seed)
 
 
 @dataclass
@@ -76,7 +76,17 @@ TUNED_ON = "at seeds that the study tunes with, and what a seed chose is not sco
 
 @dataclass
 class _Plan:
-    """What the folders' last runs planned."""
+    """What the folders' last runs planned.
+
+    Attributes:
+        places: {key: where the record of that key is shown}.
+        planned: {place: the folders that planned it, with the plan's entry}.
+        current: the keys of the last runs.
+        budgets: {label: the search space and budget that the board shows}.
+        left_out: keys of records that were tuned with another budget.
+        spaces: {label: its search space, as JSON}.
+        baselines: those of the studies.
+    """
 
     places: dict[str, list[Place]] = field(default_factory=dict)
     planned: dict[Place, list[tuple[Store, dict[str, Any]]]] = field(default_factory=dict)
@@ -112,7 +122,9 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
             if record is None:
                 bad.append(path)
             else:
-                record.curve.clear()  # No board draws it: without, thousands fit into memory.
+                # Boards do not plot the loss curve; dropping it keeps thousands of records
+                # in memory.
+                record.curve.clear()
                 candidates += _placed(record, plan, str(store.given), dropped)
                 found += 1
         if bad:
@@ -128,9 +140,10 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
                 f"There is no record under {str(store.given)!r}. Run a study first: "
                 f"`triptych run quickstart --out {store.given}`.{damaged}"
             )
+    candidates = _with_methods(candidates, plan)
     shown = _one_version(_as_planned(candidates, plan, dropped), dropped, notes)
     chosen = _fresh(shown, plan, dropped)
-    notes += _said(dropped, chosen)
+    notes += [*_said(dropped, chosen), *_of_first_release(chosen)]
     why = {found.place: f"a record {reason} was left out" for found, reason in dropped}
     cells, points = [], []
     for own in sorted(chosen.values(), key=lambda found: found.record.finished):
@@ -219,14 +232,67 @@ def _placed(record: Record, plan: _Plan, folder: str, dropped: Dropped) -> list[
     places = plan.places.get(record.key)
     if places:
         planned = record.key in plan.current
-        return [_Found(record, place, planned, folder) for place in dict.fromkeys(places)]
+        return [
+            _Found(record, _place_in(place, record), planned, folder)
+            for place in dict.fromkeys(places)
+        ]
     if record.key in plan.left_out:
-        return []  # Of a budget that is not the board's: said with the plan.
-    alone = _Found(record, Place.of(Planned(cell, cell.loss)), planned=False, folder=folder)
+        return []  # Of a tuning budget the board does not use; a note says so already.
+    place = _place_in(Place.of(Planned(cell, cell.loss, task=record.task)), record)
+    alone = _Found(record, place, planned=False, folder=folder)
     if cell.stage == "tuning":
         dropped.append((alone, OTHER_BUDGET))
         return []
     return [alone]
+
+
+def _place_in(place: Place, record: Record) -> Place:
+    """Return ``place``, with its method if ``record`` is of a release whose cells all had one."""
+    if record.schema == FIRST_RELEASE:
+        return replace(place, method=record.cell["method"])
+    return place
+
+
+def _with_methods(candidates: Sequence[_Found], plan: _Plan) -> list[_Found]:
+    """Return ``candidates`` with each untrained cell repeated for every method of its task.
+
+    One cell serves them all: its encoder starts as that of every method does. The planned
+    places in ``plan`` are repeated in the same way.
+    """
+    methods: dict[str, dict[str, None]] = {}
+    for place in (*(found.place for found in candidates), *plan.planned):
+        if place.method != NO_METHOD:
+            methods.setdefault(place.task, {})[place.method] = None
+
+    def places(place: Place) -> list[Place]:
+        if place.method != NO_METHOD or place.task not in methods:
+            return [place]
+        return [replace(place, method=method) for method in methods[place.task]]
+
+    planned: dict[Place, list[tuple[Store, dict[str, Any]]]] = {}
+    for place, entries in plan.planned.items():
+        for each in places(place):
+            planned.setdefault(each, []).extend(entries)
+    plan.planned = planned
+    return [replace(found, place=place) for found in candidates for place in places(found.place)]
+
+
+def _of_first_release(chosen: Mapping[Place, _Found]) -> Iterator[str]:
+    """Yield a note on records that an earlier version of Triptych made."""
+    old = {f.record.key: f for f in chosen.values() if f.record.schema == FIRST_RELEASE}
+    if old:
+        tasks = dict.fromkeys(found.place.task for found in old.values())
+        version = next(iter(old.values())).record.versions.get("triptych", "an earlier version")
+        yield (
+            f"{len(old)} records were made by Triptych {version} and are compared among "
+            f"themselves alone ({_listed(tasks)}): today's cells start and train from other "
+            "random numbers. The run's command makes them anew."
+        )
+
+
+def _listed(names: Iterable[str]) -> str:
+    every = sorted(names)
+    return ", ".join(every[:MOST_NAMED]) + (", ..." if len(every) > MOST_NAMED else "")
 
 
 def _as_planned(candidates: Iterable[_Found], plan: _Plan, dropped: Dropped) -> Iterator[_Found]:
@@ -296,12 +362,12 @@ def _said(dropped: Dropped, chosen: Mapping[Place, _Found]) -> Iterator[str]:
     for found, reason in dropped:
         groups.setdefault((found.folder, reason), {})[found.record.key] = found.place
     for (folder, reason), places in groups.items():
-        tasks = sorted({place.task for place in places.values()})
+        tasks = {place.task for place in places.values()}
         lacking = any(place not in chosen for place in places.values())
         again = lacking and reason in (OTHER_CODE, OTHER_DATA, NOT_PLANNED)
         yield (
             f"{folder}: {len(places)} {'record' if len(places) == 1 else 'records'} {reason}, left "
-            f"out ({', '.join(tasks[:MOST_NAMED])}{', ...' if len(tasks) > MOST_NAMED else ''})."
+            f"out ({_listed(tasks)})."
             + (" The run's command makes them anew, with today's code and data." if again else "")
         )
 
@@ -335,8 +401,7 @@ def _cell_row(found: _Found, plan: _Plan) -> dict[str, Any]:
         "reason": "",
         "steps": record.steps,
         "seconds": record.seconds["total"],
-        "start": record.digests["start"],
-        "seen": record.digests["seen"],
+        "proof": _proof(record),
         "key": record.key,
         "settings": json.dumps(record.settings.get("loss", {})),
         "space": plan.spaces.get(place.label, "{}"),
@@ -348,6 +413,15 @@ def _cell_row(found: _Found, plan: _Plan) -> dict[str, Any]:
         "memory": json.dumps(record.peak_memory),
         "finished": record.finished,
     }
+
+
+def _proof(record: Record) -> str:
+    """Return what makes the record one of a pair, as JSON: see ``leaderboards.pairs``."""
+    shared = {
+        "frame": record.frame,
+        "data": digest_of({"contents": record.identity.get("contents", record.data)}),
+    }
+    return json.dumps({**record.proof, **shared})
 
 
 def _points(record: Record) -> list[tuple[str | None, str | None, int | None, float | None]]:

@@ -9,16 +9,18 @@ import pytest
 from harness import files
 from harness.cells import Cell
 from harness.files import write_atomically
-from harness.identity import Identity
 from harness.records import Failure, Record, Store, read_record
 
 CELL = Cell("blobs", "siamese", "adnce(mu=0.5)", 3)
 
 
-def record(key: str = "k" * 16, **changes: Any) -> Record:
+def record(key: str = "k" * 16, *, source: str = "src", **changes: Any) -> Record:
+    changes = {"task": changes.get("cell", CELL.to_dict())["task"]} | changes
     made = Record(
         key=key,
+        task="blobs",
         cell=CELL.to_dict(),
+        identity={"source": source},
         modality="points",
         settings={"loss": {"mu": 0.5}},
         scores={"validation": {"accuracy": 0.1 + 0.2}, "test": {"accuracy": 61.5}},
@@ -29,9 +31,8 @@ def record(key: str = "k" * 16, **changes: Any) -> Record:
         seconds={"train": 1.0, "evaluate": 0.5, "total": 2.0},
         throughput=10.0,
         peak_memory={"resident": 1},
-        digests={"start": "s", "seen": "b"},
+        proof={"schema": 4, "start": {}, "ids": {}, "views": {}},
         data={},
-        source="src",
         frame="frame",
         versions={"python": "3.11"},
         commit=None,
@@ -166,20 +167,3 @@ def test_file_names_are_safe(tmp_path: Path) -> None:
     assert path.parent == tmp_path / "records"
     assert len(path.name) < 255
     assert not set("<>|'/ ") & set(path.name)
-
-
-def test_the_key_covers_all_that_a_result_depends_on() -> None:
-    identity = Identity(CELL, {"file": "sum"}, source="s", frame="f")
-    others = [
-        replace(identity, cell=replace(CELL, seed=4)),
-        replace(identity, cell=replace(CELL, loss="adnce")),
-        replace(identity, cell=replace(CELL, task="blobs(noise=1.0)")),
-        replace(identity, cell=replace(CELL, method="m")),
-        replace(identity, cell=replace(CELL, scored="validation")),
-        replace(identity, cell=replace(CELL, probes=4)),
-        replace(identity, data={"file": "other"}),
-        replace(identity, source="t"),
-    ]
-    keys = {identity.key, *(other.key for other in others)}
-    assert len(keys) == len(others) + 1
-    assert len(identity.key) == 16

@@ -13,15 +13,23 @@ from harness import checkpoints, claims
 from harness.cells import Cell
 from harness.errors import InputError
 from harness.files import this_process
-from harness.records import Failure, Store, record_key
+from harness.records import SCHEMA, Failure, Store, key_of
 from harness.status import command, faults, find, states
 
 CELLS = [replace(CELL, seed=seed) for seed in range(7)]
-KEYS = {cell: record_key(cell, {}, "src") for cell in CELLS}
+
+
+def identity_of(cell: Cell) -> dict[str, Any]:
+    return {"cell": cell.to_dict(), "source": "src"}
+
+
+KEYS = {cell: key_of(identity_of(cell)) for cell in CELLS}
 
 
 def write(store: Store, cell: Cell) -> Path:
-    return store.write_record(cell, record(KEYS[cell], cell=cell.to_dict()))
+    identity = identity_of(cell)
+    made = record(key_of(identity), cell=cell.to_dict(), identity=identity)
+    return store.write_record(cell, made)
 
 
 @pytest.fixture
@@ -30,7 +38,8 @@ def store(tmp_path: Path) -> Store:
     made = Store(tmp_path)
     entry: dict[str, Any] = {"label": CELL.loss, "trial": None, "modality": "points"}
     plan = [entry | {"key": KEYS[cell], "cell": cell.to_dict()} for cell in CELLS]
-    made.write_study({"baseline": None, "plan": plan, "command": "triptych run x"})
+    about = {"schema": SCHEMA, "baseline": None, "command": "triptych run x"}
+    made.write_study({**about, "plan": plan})
     done, running, failed, diverged, damaged, begun, _ = CELLS
     write(made, done)
     path = made.claim_path(running, KEYS[running])
@@ -87,7 +96,8 @@ def test_verify_finds_every_fault_and_no_other(store: Store) -> None:
     # One whose key is not its own, with the right checksum.
     store.write_record(CELL, record("0" * 16))
     write(store, whole)
-    bad = record(KEYS[CELLS[1]], cell=CELLS[1].to_dict(), scores={"test": {}})
+    identity = identity_of(CELLS[1])
+    bad = record(KEYS[CELLS[1]], cell=CELLS[1].to_dict(), scores={"test": {}}, identity=identity)
     store.write_record(CELLS[1], bad)
     store.failure_path(CELLS[2]).write_text("{")
     state = store.checkpoint_path(CELLS[5], KEYS[CELLS[5]])
@@ -120,8 +130,7 @@ def test_a_cell_is_found_by_key_or_words(store: Store, wanted: str) -> None:
 
 def test_a_record_of_an_earlier_plan_is_found(store: Store) -> None:
     old = replace(CELL, loss="margin", seed=99)
-    key = record_key(old, {}, "src")
-    store.write_record(old, record(key, cell=old.to_dict()))
+    write(store, old)
     assert find(store, "margin").cell == old
 
 

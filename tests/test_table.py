@@ -1,17 +1,21 @@
 """The table that boards are made from: versions, places, and cells without a record."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from test_records import CELL, record
+from typer.testing import CliRunner
 
-from harness import table
+from harness import status, table
 from harness.cells import Cell
+from harness.cli import app
 from harness.errors import InputError
-from harness.records import Failure, Store
+from harness.records import SCHEMA, Failure, Store, _signed
 from harness.table import load_records
+from leaderboards import leaderboard
 
 
 def place(cell: Cell, key: str, label: str = "", **more: Any) -> dict[str, Any]:
@@ -387,3 +391,91 @@ def test_a_baseline_without_a_row_is_noticed(tmp_path: Path) -> None:
     store.write_record(CELL, record())
     store.write_study({"baseline": "infonce", "plan": []})
     assert "baseline infonce has no row" in load_records(tmp_path).attrs["notes"][0]
+
+
+# Records of version 0.1.0
+
+
+def of_first_release(cell: Cell, method: str = "siamese", **changes: Any) -> dict[str, Any]:
+    """Return a record as version 0.1.0 wrote it, with the fields that it had then."""
+    untrained = cell.loss == "untrained"
+    seen = "" if untrained else f"seen {method} {cell.seed}"
+    return {
+        "key": f"old-{method}-{cell.loss}-{cell.seed}",
+        "cell": {**cell.to_dict(), "method": method},
+        "modality": "points",
+        "settings": {"task": {"steps": 40}, "loss": {}},
+        "scores": {"test": {"accuracy": 60.0 + cell.seed + 2 * (cell.loss == "adnce")}},
+        "probed": [], "curve": [], "steps": 0 if untrained else 40, "continued": [],
+        "seconds": {"train": 50.0, "evaluate": 10.0, "total": 60.0}, "throughput": 1.0,
+        "peak_memory": {}, "digests": {"start": f"start {method} {cell.seed}", "seen": seen},
+        "data": {"file": "sum"}, "source": "old code", "frame": f"old frame {method}",
+        "versions": {"triptych": "0.1.0"}, "commit": None, "device": "cpu",
+        "finished": "2026-01-01", "schema": 3, **changes,
+    }  # fmt: skip
+
+
+def write_first_release(folder: Path, methods: tuple[str, ...] = ("siamese",)) -> None:
+    """Write a finished study of version 0.1.0: its records and its plan."""
+    (folder / "records").mkdir(parents=True)
+    plan = []
+    for seed in range(3):
+        for loss in ("infonce", "adnce", "untrained"):
+            for method in methods:
+                held = of_first_release(Cell("blobs", method, loss, seed), method)
+                path = (
+                    folder / "records" / f"blobs--{method}--{loss}--seed{seed}-{held['key']}.json"
+                )
+                path.write_text(_signed(json.dumps(held, indent=1)))
+                entry = {"label": loss, "trial": None, "modality": "points", "key": held["key"]}
+                plan.append({**entry, "cell": held["cell"]})
+    about = {"baseline": "infonce", "plan": plan, "earlier": [], "command": "triptych run x"}
+    (folder / "study.json").write_text(json.dumps(about))
+
+
+def test_records_of_the_first_release_are_a_board_of_their_own(tmp_path: Path) -> None:
+    write_first_release(tmp_path, ("siamese", "moco"))
+    found = load_records(tmp_path)
+    assert set(found["status"]) == {"done"}
+    (note,) = found.attrs["notes"]
+    assert note.startswith("18 records were made by Triptych 0.1.0 and are compared among")
+    rows = leaderboard(found).rows
+    assert rows["pairs"].tolist() == rows["seeds"].tolist() == [3] * 6
+    assert rows.loc[rows["loss"] == "adnce", "difference"].tolist() == [2.0, 2.0]
+
+
+def test_records_of_the_first_release_are_never_paired_with_todays(tmp_path: Path) -> None:
+    write_first_release(tmp_path / "old")
+    store = Store(tmp_path / "new")
+    cell = Cell("blobs", "siamese", "hcl", 0)
+    store.write_record(cell, record("n" * 16, cell=cell.to_dict(), finished="2026-02-01"))
+    store.write_study(plan(place(cell, "n" * 16)))
+    found = load_records(tmp_path / "old", tmp_path / "new")
+    done = found[found["status"] == "done"]
+    assert set(done["loss"]) == {"hcl"}, "one version of code on a task with a method"
+    assert any("9 records of other" in note for note in found.attrs["notes"])
+
+
+def test_the_status_says_what_an_upgrade_makes_stale(tmp_path: Path) -> None:
+    write_first_release(tmp_path)
+    store = Store(tmp_path)
+    assert status.upgrade(store) == status.Upgrade("0.1.0", 9, 9 * 60.0)
+    assert {state.state for state in status.states(store)} == {"to do"}
+    told = CliRunner().invoke(app, ["status", str(tmp_path)])
+    assert told.exit_code == 0, told.output
+    words = "9 of these cells were done by Triptych 0.1.0, in 9:00 of one worker"
+    assert words in " ".join(told.output.split())
+    shown = CliRunner().invoke(app, ["show", str(tmp_path), "adnce 2"])
+    assert '"old-siamese-adnce-2"' in shown.output, "its record is found under its old name"
+    store.write_study({"schema": SCHEMA, "plan": [], "baseline": None})
+    assert status.upgrade(store) is None
+
+
+def test_a_damaged_record_of_the_first_release_is_left_out(tmp_path: Path) -> None:
+    write_first_release(tmp_path)
+    paths = sorted((tmp_path / "records").iterdir())
+    held = of_first_release(Cell("blobs", "siamese", "adnce", 0))
+    del held["digests"]
+    paths[0].write_text(_signed(json.dumps(held, indent=1)))
+    paths[1].write_text("{}")
+    assert [record for _, record in Store(tmp_path).scan()].count(None) == 2
