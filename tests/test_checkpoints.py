@@ -135,7 +135,7 @@ def test_a_continued_cell_gives_the_same_bits(cell: tuple[str, str, str], tmp_pa
     assert {k: v for k, v in continued.items() if k not in TIMES} == {
         k: v for k, v in whole.items() if k not in TIMES
     }
-    assert continued["seen_digest"] and continued["scores"]["test"]
+    assert continued["ids"] and continued["views"] and continued["scores"]["test"]
 
 
 def test_a_state_of_other_data_weights_or_torch_is_not_used(
@@ -220,7 +220,7 @@ def test_a_state_that_does_not_fit_is_tried_once(tmp_path: Path) -> None:
             keep.asked_to_stop = step == stop_at
 
         loss = plugins.build("losses", "infonce")
-        return fit(task, method, loss, Randomness("b", "s", 0), report=report, checkpoints=keep)
+        return fit(task, method, loss, Randomness("b", "", 0), report=report, checkpoints=keep)
 
     with pytest.raises(Stopped):
         attempt(2)
@@ -242,5 +242,5 @@ def test_weights_that_are_not_finite_after_the_last_step_are_divergence() -> Non
 
     method.after_step = poison
     with pytest.raises(Diverged, match=r"diverged at step 3 of 3: `.*` holds a number"):
-        fit(task, method, plugins.build("losses", "infonce"), Randomness("b", "s", 0))
+        fit(task, method, plugins.build("losses", "infonce"), Randomness("b", "", 0))
     assert steps == [0, 1, 2]

@@ -124,7 +124,7 @@ def test_plan_run_and_board_a_tuned_study_in_two_folders(here: Call, tmp_path: P
     again = here("plan", str(study), "--out", str(tmp_path / "one"))
     assert re.search(r"About 0:00 .* for the 0 that have no record, from 8 records", again.stdout)
     every = here("plan", str(study), "--cells", "--no-time")
-    assert "blobs(steps=3) / siamese / untrained / seed 2 (test)" in every.stdout
+    assert "blobs(steps=3) / untrained / seed 2 (test)" in every.stdout
     assert "About" not in every.stdout
     both = here("board", str(tmp_path / "one"), str(tmp_path / "two"), "--to", str(tmp_path))
     assert both.returncode == 0, both.stderr

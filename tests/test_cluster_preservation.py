@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from harness.diagnostics import Diagnosis
 from harness.errors import InputError
 from harness.losses.infonce import InfoNCE
 from harness.methods.siamese import Siamese
@@ -28,7 +29,7 @@ from tasks.cluster_loss import (
 )
 from tasks.clusters import Clusters
 
-RANDOMNESS = Randomness("clusters", "siamese", 0)
+RANDOMNESS = Randomness("clusters", "", 0)
 
 
 def some_joint(dimension: int, *, seed: int = 0) -> np.ndarray:
@@ -237,7 +238,7 @@ def trained(steps: int = 0, **settings: object) -> tuple[Clusters, Outcome]:
     task = Clusters(**settings)  # type: ignore[arg-type]
     task.steps = max(1, steps)
     loss = InfoNCE(temperature=0.5) if steps else None
-    return task, fit(task, Siamese(), loss, RANDOMNESS)
+    return task, fit(task, Siamese(), loss, RANDOMNESS, diagnosis=Diagnosis)
 
 
 @pytest.mark.parametrize(

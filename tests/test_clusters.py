@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,18 @@ class Cluster:
         self.started: list[subprocess.Popen[bytes]] = []
 
     def scheduler(self) -> "subprocess.Popen[bytes]":
-        """Start a scheduler, always on the same port."""
+        """Start a scheduler, always on the same port, and wait until it answers.
+
+        On a busy machine its imports take longer than the engine waits for an address.
+        """
         here = ("--host", "127.0.0.1", "--port", str(self.port))
-        return self._start("scheduler", *here, "--dashboard-address", "127.0.0.1:0")
+        process = self._start("scheduler", *here, "--dashboard-address", "127.0.0.1:0")
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and process.poll() is None:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                break
+            time.sleep(0.1)
+        return process
 
     def worker(self, *options: str) -> "subprocess.Popen[bytes]":
         """Start a worker without a nanny, which would start it again."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from harness.contrast import Contrast, cross_view
+from harness.diagnostics import Diagnosis
 from harness.errors import InputError
 from harness.information import ESTIMATORS, chi2, dv, infonce, nwj, smile, tight_kl
 from harness.losses.adnce import ADNCE
@@ -24,7 +25,7 @@ from harness.randomness import Randomness
 from harness.training import fit
 from tasks.gaussian_mi import GaussianMI, Oracle, Pairs, Side, _best_scale, draw, nats_of_chi2
 
-RANDOMNESS = Randomness("gaussian_mi", "siamese", 0)
+RANDOMNESS = Randomness("gaussian_mi", "", 0)
 
 # Two anchors, two candidates each; one pair is no negative.
 POS = torch.tensor([2.0, 1.0], dtype=torch.float64)
@@ -431,7 +432,7 @@ def test_diagnostics_see_no_test_pair_and_change_nothing(task: GaussianMI) -> No
 def test_a_trained_critic_comes_near_the_truth() -> None:
     """The towers can hold the log density ratio: 2 nats of 2, but for the bound's own bias."""
     made = GaussianMI(steps=150, scored=1024, hidden=64)
-    outcome = fit(made, Siamese(), KLInformation(), RANDOMNESS)
+    outcome = fit(made, Siamese(), KLInformation(), RANDOMNESS, diagnosis=Diagnosis)
     assert outcome.scores["validation"]["information"] > 80
     (first_step, first), (last_step, last) = outcome.diagnostics
     assert (first_step, last_step) == (0, 150)

@@ -35,8 +35,9 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     assert two.key == one.key
     assert two.steps == one.steps == 6
     assert two.device == f"{one.device}, one of 2 processes"
-    assert two.digests["seen"] == one.digests["seen"]
-    assert two.digests["start"] != one.digests["start"], "they do not count as a pair"
+    for part in ("start", "ids", "views"):
+        assert two.proof[part] == one.proof[part]
+    assert (two.proof["processes"], one.proof["processes"]) == (2, 1), "they count as no pair"
     for (step, value), (other, alone) in zip(two.curve, one.curve, strict=True):
         assert step == other
         assert value == pytest.approx(alone, rel=1e-4)

@@ -15,7 +15,7 @@ from harness.randomness import Randomness
 from harness.task import SCHEDULES, Batch, Task, rate_at
 from harness.training import Outcome, fit
 
-RANDOMNESS = Randomness("blobs", "siamese", 0)
+RANDOMNESS = Randomness("blobs", "", 0)
 
 
 def blobs(**changes: Any) -> Task:
@@ -104,8 +104,8 @@ def test_accumulated_batches_are_averaged() -> None:
 
 
 def test_accumulated_batches_are_those_of_twice_as_many_steps() -> None:
-    seen = [trained(blobs(steps=s, accumulate=a))[0].seen_digest for s, a in ((4, 1), (2, 2))]
-    assert seen[0] == seen[1]
+    chains = [trained(blobs(steps=s, accumulate=a))[0].chain for s, a in ((4, 1), (2, 2))]
+    assert chains[0] == chains[1]
 
 
 def test_bfloat16_is_of_the_training_step_alone() -> None:

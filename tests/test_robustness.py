@@ -35,7 +35,7 @@ from harness.testing import (
 from tasks.image_noise import class_counts, compose, same_class_share, shuffled_pixels
 from tasks.images import Images
 
-RANDOMNESS = Randomness("images", "siamese", 0)
+RANDOMNESS = Randomness("images", "", 0)
 
 
 def digits(**given: Any) -> Images:
@@ -91,7 +91,7 @@ def test_batches_are_drawn_anew_by_step_and_seed() -> None:
     first, again = (task.batch_index(RANDOMNESS, 5) for _ in range(2))
     assert torch.equal(first, again)
     assert not torch.equal(first, task.batch_index(RANDOMNESS, 6))
-    assert not torch.equal(first, task.batch_index(Randomness("images", "siamese", 1), 5))
+    assert not torch.equal(first, task.batch_index(Randomness("images", "", 1), 5))
     used = torch.cat([task.batch_index(RANDOMNESS, step) for step in range(150)])
     classes = task.batch(used).labels
     assert classes is not None

@@ -38,7 +38,7 @@ from tasks.sufficiency_linear import SufficiencyLinear
 from tasks.sufficiency_topics import SufficiencyTopics, WordTable, equally_common
 from tasks.sufficiency_vmf import SufficiencyVMF
 
-RANDOMNESS = Randomness("sufficiency", "siamese", 0)
+RANDOMNESS = Randomness("sufficiency", "", 0)
 
 
 @pytest.fixture(autouse=True)

@@ -392,7 +392,7 @@ def test_the_command_of_a_cell_gives_its_scores(tmp_path: Path) -> None:
         env=environment(), capture_output=True, text=True, check=True,
     )  # fmt: skip
     (alone,) = Store(tmp_path / "alone").records()
-    assert (alone.scores, alone.digests, alone.key) == (record.scores, record.digests, record.key)
+    assert (alone.scores, alone.proof, alone.key) == (record.scores, record.proof, record.key)
     assert f'"key": "{record.key}"' in done.stdout
 
 
