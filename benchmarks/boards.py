@@ -97,8 +97,13 @@ def put(store: Store, plan: list[dict], cell: Cell, label: str, trial: int | Non
         return {metric: float(draw.normal(80, 2)) for metric in metrics}
 
     splits = ("validation", "test") if cell.scored == "test" else ("validation",)
+    pair = f"{cell.task}-{cell.seed}"
+    network = {"shapes": "shapes", "weights": pair, "sample": [0.1] * 16}
+    marks = {str(step): pair for step in (1, 2, 4, 8, 16, 32, 64, 100) if steps}
     record = Record(
         key=key,
+        task=cell.task,
+        identity={"source": cell.loss},
         cell=cell.to_dict(),
         modality=modality,
         settings={"loss": {"temperature": round(float(draw.uniform(0.02, 1)), 4), "mu": 0.5}},
@@ -110,12 +115,16 @@ def put(store: Store, plan: list[dict], cell: Cell, label: str, trial: int | Non
         seconds={"train": 20.0, "evaluate": 3.0, "total": 25.0},
         throughput=1000.0,
         peak_memory={"resident": 5 * 10**8},
-        digests={
-            "start": f"{cell.task}-{cell.seed}",
-            "seen": f"{cell.task}-{cell.seed}" if steps else "",
+        proof={
+            "schema": 4,
+            "machine": "cpu",
+            "torch": "2",
+            "processes": 1,
+            "start": {"splits": "", "encoder": network, "head": network},
+            "ids": marks,
+            "views": marks,
         },
         data={f"{cell.task}.whl": "0" * 64},
-        source=cell.loss,
         frame="frame",
         versions=provenance.versions(),
         commit="0" * 40,

@@ -52,7 +52,7 @@ class InTurn:
     def __init__(self, train: Train, name: str, seed: int, tau: float) -> None:
         self.why: BaseException | None = None
         self.task: Task = plugins.build("tasks", name)
-        self.randomness = Randomness(name, "siamese", seed)
+        self.randomness = Randomness(name, "", seed)
         self.task.load(self.randomness)
         self.go, self.done = threading.Semaphore(0), threading.Semaphore(0)
         self.thread = threading.Thread(target=self._run, args=(train, tau), daemon=True)

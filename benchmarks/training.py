@@ -62,7 +62,7 @@ ValueOf = Callable[[Tensor, Tensor, Tensor], Tensor]
 def bare(name: str, seed: int, value_of: ValueOf) -> Iterator[None]:
     """Train the same as plainly as it can be written, a step whenever the next is asked for."""
     task: Task = plugins.build("tasks", name)
-    randomness = Randomness(name, "siamese", seed)
+    randomness = Randomness(name, "", seed)
     task.load(randomness)
     encoder, head = task.encoder().train(), task.head().train()
     optimizer = torch.optim.AdamW(
@@ -109,7 +109,7 @@ def fit(name: str, task: Task, seed: int, **settings: Any) -> training.Outcome:
     """Train a cell as ``triptych run`` does; without an evaluation unless it is asked for."""
     method, loss = plugins.build("methods", "siamese"), plugins.build("losses", LOSS)
     settings = {"splits": ()} | settings
-    return training.fit(task, method, loss, Randomness(name, "siamese", seed), **settings)
+    return training.fit(task, method, loss, Randomness(name, "", seed), **settings)
 
 
 def plain(pairing: str) -> ValueOf:

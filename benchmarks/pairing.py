@@ -1,0 +1,79 @@
+"""What pairing buys: the variance of a difference, paired and had it not been.
+
+    python benchmarks/pairing.py nodes images sentences --seeds 10 --jobs 2
+
+Four comparisons a task: one loss, one temperature and one method against another, and a
+training twice as long. The ratio is (var a + var b) / var(a - b) over seeds: how many
+times more seeds the same precision would take of runs that share nothing.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from harness import Study, load_records, plugins, run
+from leaderboards.pairs import pair_of
+
+BASE = "infonce"
+LOSS, WARMER, METHOD = "adnce", "infonce(temperature=0.2)", "moco"
+COMPARISONS = ("loss", "temperature", "method", "length")
+
+
+def main() -> None:
+    """Run what is missing and print a line a comparison."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tasks", nargs="+")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--folder", type=Path, default=None, help="kept, and gone on from")
+    parser.add_argument("--comparisons", nargs="+", default=COMPARISONS, choices=COMPARISONS)
+    given = parser.parse_args()
+    folder = given.folder or Path(tempfile.mkdtemp())
+    print(f"{'task':<10} {'infonce against':<26} pairs {'sd':>6} {'unpaired':>9} {'ratio':>7}")
+    for task in given.tasks:
+        longer = f"{task}(steps={2 * plugins.settings('tasks', task)['steps']})"
+        others = {
+            "loss": (task, "siamese", LOSS),
+            "temperature": (task, "siamese", WARMER),
+            "method": (task, METHOD, BASE),
+            "length": (longer, "siamese", BASE),
+        }
+        base_row = (task, "siamese", BASE)
+        for where, method, loss in (base_row, *(others[name] for name in given.comparisons)):
+            study = Study(task, tasks=[where], losses=[loss], methods=[method], seeds=given.seeds)
+            run(study, folder / task, engine=f"local(jobs={given.jobs})")
+        scores = _scores(folder / task)
+        base = scores[base_row]
+        for name in given.comparisons:
+            key = others[name]
+            named = {"length": longer, "method": METHOD}.get(name, key[2])
+            line = _line(base, scores[key], settings=key[0] != task)
+            print(f"{task:<10} {named:<26} {line}", flush=True)
+
+
+def _scores(folder: Path) -> dict[tuple[str, str, str], pd.DataFrame]:
+    """Return {(task, method, loss): main test score and proof, by seed}."""
+    table = load_records(folder)
+    final = table[(table["split"] == "test") & (table["step"] == table["steps"])]
+    main = final[final["metric"] == final["metric"].iloc[0]]
+    groups = main.groupby(["task", "method", "loss"])
+    return {key: own.set_index("seed")[["value", "proof"]] for key, own in groups}
+
+
+def _line(base: pd.DataFrame, other: pd.DataFrame, *, settings: bool) -> str:
+    both = base.join(other, how="inner", suffixes=("_a", "_b"))
+    pairs = sum(
+        pair_of(a, b, settings=settings).paired
+        for a, b in zip(both["proof_a"], both["proof_b"], strict=True)
+    )
+    a, b = both["value_a"].to_numpy(float), both["value_b"].to_numpy(float)
+    paired = np.var(b - a, ddof=1)
+    unpaired = np.var(a, ddof=1) + np.var(b, ddof=1)
+    return f"{pairs:>5} {paired**0.5:>6.2f} {unpaired**0.5:>9.2f} {unpaired / paired:>7.1f}"
+
+
+if __name__ == "__main__":
+    main()
