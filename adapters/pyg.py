@@ -20,7 +20,7 @@ with warnings.catch_warnings():
     from torch_geometric.nn.conv.gcn_conv import gcn_norm
     from torch_geometric.utils import add_remaining_self_loops, softmax
 
-ACTIVATIONS = {"prelu": nn.PReLU, "relu": nn.ReLU, "elu": nn.ELU}
+ACTIVATIONS = {"prelu": nn.PReLU, "relu": nn.ReLU, "elu": nn.ELU, "rrelu": nn.RReLU}
 CHUNK = 1 << 16
 """Edges whose messages GAT makes at a time; without gradients, those of others are gone."""
 
@@ -79,7 +79,8 @@ class Encoder(nn.Module):
         hidden: width of all layers but the last.
         outputs: width of the last.
         layers: how many.
-        activation: ``prelu`` (one slope a layer), ``relu`` or ``elu``.
+        activation: ``prelu`` (one slope a layer), ``relu``, ``elu``, or ``rrelu`` (a random
+            slope an entry in training, their mean in evaluation).
     """
 
     def __init__(

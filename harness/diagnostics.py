@@ -92,6 +92,22 @@ def effective_rank(rows: Float[Tensor, "n d"]) -> Tensor:
     return rank
 
 
+def mean_cosine(rows: Float[Tensor, "n d"]) -> Tensor:
+    r"""Return the mean cosine of two different rows: -1/(n-1) to 1, 1 where all agree.
+
+    .. math:: \operatorname{E}_{i \ne j} \cos(x_i, x_j)
+
+    >>> mean_cosine(torch.eye(2)).item()
+    0.0
+    """
+    count = len(rows)
+    if count < 2:
+        return rows.new_tensor(math.nan)
+    unit = _unit(rows)
+    # The sum over all pairs is the squared length of the sum; a row with itself gives 1.
+    return (unit.sum(dim=0).square().sum() - unit.square().sum()) / (count * (count - 1))
+
+
 def worst_case_weights(
     scores: Float[Tensor, "n m"], keep: Bool[Tensor, "n m"], temperature: float
 ) -> Float[Tensor, "n m"]:
@@ -283,7 +299,7 @@ class Diagnosis:
     {name: value}, where each is defined and finite:
 
     - ``alignment``, ``uniformity``: of the projections;
-    - ``effective_rank``: of the representations;
+    - ``effective_rank``, ``mean_cosine``: of the representations;
     - ``effective_negatives``: the effective sample size of the loss's weights;
     - ``false_negative_mass``: of the same weights, where there are labels;
     - ``gradient_ratio``: :func:`hard_to_easy` of the gradients' norms;
@@ -293,7 +309,7 @@ class Diagnosis:
     - ``mi_chi2``: :func:`chi2_information` of the scores;
     - what the task's own :meth:`~harness.task.Task.diagnose` returns, under other names.
 
-    Losses that are no score losses have the first three alone. Views, dropout and what a
+    Losses that are no score losses have the first four alone. Views, dropout and what a
     task draws come from the ``probe`` stream, and the run's own state is left as it was.
     What goes wrong is said in the log: no diagnostic is worth a cell.
 
@@ -353,6 +369,7 @@ class Diagnosis:
         found["alignment"] = alignment(a, b).item()
         found["uniformity"] = uniformity(a).item()
         found["effective_rank"] = effective_rank(rows[0].double()).item()
+        found["mean_cosine"] = mean_cosine(rows[0].double()).item()
         if isinstance(self.loss, ScoreLoss):
             with self._said("the loss"):
                 found |= of_loss(self.loss, a, b, self.batch.ids, self.batch.labels)

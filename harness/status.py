@@ -6,15 +6,17 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from harness import claims, files
 from harness.cells import Cell
+from harness.collapse import collapse
 from harness.errors import InputError
-from harness.records import FIRST_RELEASE, SCHEMA, Record, Store, is_whole, key_of
+from harness.records import FIRST_RELEASE, SCHEMA, Record, Store, is_whole, key_of, read_record
 
-STATES = ("done", "running", "failed", "diverged", "damaged", "to do")
-State = Literal["done", "running", "failed", "diverged", "damaged", "to do"]
+State = Literal["done", "collapsed", "running", "failed", "diverged", "damaged", "to do"]
+STATES: tuple[State, ...] = get_args(State)
+"""A collapsed cell is done, has a record, and is not run again."""
 
 
 @dataclass(frozen=True)
@@ -88,14 +90,16 @@ def _state(store: Store, place: dict[str, Any]) -> CellState:
     def found(state: State, note: str = "") -> CellState:
         return CellState(cell, key, state, note)
 
-    record = store.record_path(cell, key)
-    if key and is_whole(record, key):
-        return found("done")
+    path = store.record_path(cell, key)
+    record = read_record(path) if key else None
+    if record is not None and record.key == key:
+        how = collapse(record.diagnostics)
+        return found("collapsed", how) if how else found("done")
     running = _running(store.claim_path(cell, key))
     if running:
         return found("running", running)
-    if record.exists():
-        return found("damaged", str(record))
+    if path.exists():
+        return found("damaged", str(path))
     failure = store.failure(cell, key)
     if failure is not None:
         return found("diverged" if failure.outcome == "diverged" else "failed", failure.reason)

@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 
 from harness.cells import NO_METHOD, TUNED, Cell, Planned, is_trained
+from harness.collapse import collapse
 from harness.errors import InputError
 from harness.records import FIRST_RELEASE, Record, Store, digest_of
 
 COLUMNS = (
     "task", "modality", "method", "loss", "spec", "baseline", "stage", "trial", "seed",
-    "status", "reason", "split", "metric", "step", "value", "steps", "seconds", "proof", "key",
+    "status", "reason", "collapsed", "split", "metric", "step", "value", "steps", "seconds",
+    "proof", "key",
     "settings", "space", "data", "versions", "source", "commit", "device", "memory",
     "finished",
 )  # fmt: skip
@@ -399,6 +401,7 @@ def _cell_row(found: _Found, plan: _Plan) -> dict[str, Any]:
         "seed": place.seed,
         "status": "done",
         "reason": "",
+        "collapsed": collapse(record.diagnostics),
         "steps": record.steps,
         "seconds": record.seconds["total"],
         "proof": _proof(record),
@@ -459,6 +462,7 @@ def _lost_row(
         "seed": place.seed,
         "status": status,
         "reason": reason,
+        "collapsed": "",
         "key": entry["key"],
         "settings": json.dumps(entry.get("settings", {})),
         "space": plan.spaces.get(place.label, "{}"),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from harness.checkpoints import save_weights
 from harness.content import Fetched
-from harness.errors import require_choice, require_number
+from harness.errors import require, require_choice, require_number
 from harness.randomness import Randomness
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
@@ -52,7 +52,7 @@ class Task(ABC):
 
     Args:
         steps: how many steps a cell trains.
-        batch_size: examples a step; 0 means all of them.
+        batch_size: examples a step, 2 or more; 0 means all of them.
         learning_rate: the optimizer's, at its highest.
         weight_decay: the optimizer's.
         epochs: how often a cell goes through the training examples; 0: ``steps`` counts.
@@ -112,6 +112,11 @@ class Task(ABC):
     ) -> None:
         require_number("steps", steps, at_least=1, whole=True)
         require_number("batch_size", batch_size, at_least=0, whole=True)
+        require(
+            batch_size != 1,
+            "`batch_size` must be 0, for all examples, or 2 or more: got 1. An anchor's negatives "
+            "are the batch's other examples, and BatchNorm takes its statistics over them.",
+        )
         require_number("learning_rate", learning_rate, above=0)
         require_number("weight_decay", weight_decay, at_least=0)
         require_number("epochs", epochs, at_least=0)
@@ -189,6 +194,15 @@ class Task(ABC):
         both splits; ``test`` may have further ones, of sets that have no other part.
         Whatever is chosen, such as a probe's C, is chosen on validation.
         """
+
+    def calibration(self) -> Iterable[Any]:
+        """Return inputs of the encoder, of training data without augmentation, in batches.
+
+        Before each evaluation the encoder's BatchNorm statistics are taken from them: see
+        :func:`harness.calibration.calibrate`. The default is none, which leaves those that
+        training made.
+        """
+        return ()
 
     def reference(self, name: str) -> nn.Module:
         """Return the encoder called ``name``, one of ``references``: evaluated as all others."""
@@ -294,11 +308,6 @@ def rate_at(step: int, *, steps: int, warmup: float, schedule: str) -> float:
         return 1.0
     done = (step - rising) / max(1, steps - rising)
     return 1 - done if schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
-
-
-def projection_head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Return SimCLR's head, Linear - ReLU - Linear (arXiv 2002.05709)."""
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
 
 def device_of(encoder: nn.Module) -> torch.device:

@@ -128,14 +128,15 @@ def show_states(states: "Sequence[CellState]", command: str, *, every: bool) -> 
     from harness.status import STATES
 
     counts: Counter[str] = Counter(state.state for state in states)
-    out.print(f"{len(states)} cells: " + ", ".join(f"{counts[s]} {s}" for s in STATES))
+    told = [s for s in STATES if counts[s] or s in ("done", "to do")]
+    out.print(f"{len(states)} cells: " + ", ".join(f"{counts[s]} {s}" for s in told))
     for state in states:
-        word = state.state in ("running", "failed", "diverged", "damaged")
+        word = state.state not in ("done", "to do")
         if every or word:
             note = f": {state.note}" if state.note else ""
-            line = f"  {state.state:<8}  {state.key:<16}  {state.cell}{note}"
+            line = f"  {state.state:<9}  {state.key:<16}  {state.cell}{note}"
             out.print(escape(line), soft_wrap=True)
-    if command and counts["done"] + counts["diverged"] < len(states):
+    if command and counts["done"] + counts["collapsed"] + counts["diverged"] < len(states):
         out.print(f"What is left is done by: {escape(command)}", soft_wrap=True)
 
 

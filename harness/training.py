@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from typing import Any
@@ -11,8 +11,10 @@ import torch
 from torch import nn
 
 from harness import ranks
+from harness.calibration import calibrate, calibrated
 from harness.checkpoints import Checkpoints
 from harness.errors import InputError, require
+from harness.gradients import FirstSteps
 from harness.losses.base import Loss
 from harness.methods.base import Method, misfit
 from harness.proof import SeenViews, chained, is_mark, start_of
@@ -156,9 +158,10 @@ def fit(
         finally:
             keep.training = False
     started = time.perf_counter()
+    calibrate(ranks.alone(method.encoder), _clean(task, device))
     outcome.diagnostics.append((outcome.steps, dict(diagnose())))
     for split in splits:
-        outcome.scores[split] = evaluate(task, method, split, randomness)
+        outcome.scores[split] = evaluate(task, method, split, randomness, steps=outcome.steps)
     outcome.evaluate_seconds += time.perf_counter() - started
     return outcome
 
@@ -189,9 +192,11 @@ def train(
     ranks.require_same(outcome.steps, outcome.chain)
     if not outcome.diagnostics:
         started = time.perf_counter()
-        outcome.diagnostics.append((outcome.steps, dict(diagnose())))
+        with calibrated(ranks.alone(method.encoder), _clean(task, device)):
+            outcome.diagnostics.append((outcome.steps, dict(diagnose())))
         outcome.evaluate_seconds += time.perf_counter() - started
     stride = math.ceil(steps / CURVE_POINTS)
+    first_steps = FirstSteps(method, loss, steps)
     method.train()
     loss.train()
     checkpoints.training = True
@@ -215,8 +220,10 @@ def train(
                 value += objective.item() / task.accumulate
                 if not math.isfinite(value):
                     raise Diverged(_diverged(f"the objective is {value}", step + 1, steps))
+                first_steps.require_graph(objective)
                 (objective / task.accumulate).backward()  # type: ignore[no-untyped-call]
                 if number == numbers[-1]:
+                    first_steps.look(step, value)
                     ranks.average_gradients([*method.parameters(), *loss.parameters()])
                     optimizer.step()
                     if scheduler is not None:
@@ -234,15 +241,21 @@ def train(
         if outcome.steps in probed_at:
             started = time.perf_counter()
             _require_finite(method, loss, outcome.steps, steps)
-            scores = evaluate(task, method, "validation", randomness)
+            with calibrated(ranks.alone(method.encoder), _clean(task, device)):
+                scores = evaluate(task, method, "validation", randomness, steps=outcome.steps)
+                outcome.diagnostics.append((outcome.steps, dict(diagnose())))
             outcome.probed.append((outcome.steps, scores))
-            outcome.diagnostics.append((outcome.steps, dict(diagnose())))
             report_probe(outcome.steps, scores)
             outcome.evaluate_seconds += time.perf_counter() - started
         if checkpoints.due():
             state = {name: it.state_dict() for name, it in stateful.items()}
             checkpoints.save({"start": start, "outcome": asdict(outcome), **state})
     _require_finite(method, loss, outcome.steps, steps)
+
+
+def _clean(task: Task, device: torch.device) -> Iterator[Any]:
+    """Return the task's training data without augmentation, on the device."""
+    return (to_device(batch, device) for batch in task.calibration())
 
 
 def _objective(
@@ -294,11 +307,17 @@ def _diverged(what: str, step: int, steps: int) -> str:
     return f"diverged at step {step} of {steps}: {what}. {advice}"
 
 
-def evaluate(task: Task, method: Method, split: str, randomness: Randomness) -> dict[str, float]:
-    """Return the task's scores of the frozen encoder on ``split``.
+def evaluate(
+    task: Task, method: Method, split: str, randomness: Randomness, *, steps: int = 0
+) -> dict[str, float]:
+    """Return the task's scores of the frozen encoder on ``split``, after ``steps`` steps.
 
     The head takes no part. The encoder is in eval mode and without gradients, so
     that evaluating changes nothing, BatchNorm's statistics included.
+
+    Raises:
+        Diverged: where a score of a trained encoder is not finite.
+        InputError: where one of an untrained encoder is not, or there is none.
     """
     modes = {module: module.training for module in method.modules()}
     method.eval()
@@ -309,6 +328,11 @@ def evaluate(task: Task, method: Method, split: str, randomness: Randomness) -> 
         for module, mode in modes.items():
             module.training = mode
     wrong = {name: value for name, value in scores.items() if not math.isfinite(value)}
+    if wrong and steps:
+        raise Diverged(
+            f"collapsed after {steps} steps: the scores {wrong} on {split!r} are not finite. "
+            "Are all representations equal?"
+        )
     if wrong or not scores:
         raise InputError(
             f"`evaluate` of {type(task).__name__} must return at least one finite score on "

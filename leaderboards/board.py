@@ -33,8 +33,8 @@ TUNED = "[tuned]"
 PANEL = ["task", "method"]
 MODALITIES = ("image", "sentence", "graph")
 JUDGED = (
-    "task", "modality", "method", "loss", "spec", "baseline", "stage", "seed", "status", "split",
-    "metric", "step", "value", "steps", "proof",
+    "task", "modality", "method", "loss", "spec", "baseline", "stage", "seed", "status",
+    "collapsed", "split", "metric", "step", "value", "steps", "proof",
 )  # fmt: skip
 """What figures are made from: the records' other columns are long texts."""
 
@@ -261,6 +261,12 @@ def _notes(rows: pd.DataFrame) -> list[str]:
         notes.append(
             f"{row['loss']} on {row['task']} failed or diverged at {row['failed']} of "
             f"{row['planned']} seeds: those that are left are no fair sample, and give no verdict."
+        )
+    for row in rows[rows["main"] & (rows["collapsed"] > 0)].to_dict("records"):
+        notes.append(
+            f"{row['loss']} on {row['task']} collapsed at {row['collapsed']} of {row['seeds']} "
+            "seeds: its encoder gives nearly the same representation for every example, and its "
+            "score is no result of the loss. See its diagnostics."
         )
     idle = rows[rows["main"] & rows["trained"] & (rows["learned"].eq(False))]
     if len(idle):

@@ -289,6 +289,18 @@ def sentences(board: Leaderboard) -> list[str]:
     return found
 
 
+def collapsed(row: Mapping[Any, Any]) -> str:
+    """Return what stands behind the score of a row whose representations collapsed.
+
+    >>> collapsed({"collapsed": 2, "seeds": 3}), collapsed({"collapsed": 0, "seeds": 3})
+    (' (2 of 3 collapsed)', '')
+    """
+    count, seeds = row["collapsed"], row["seeds"]
+    if not count:
+        return ""
+    return " (collapsed)" if count == seeds else f" ({count} of {seeds} collapsed)"
+
+
 def slight(row: Mapping[Any, Any], rope: float) -> str:
     """Return a few words where a difference that is there is smaller than what counts."""
     small = row["verdict"] in (BETTER, WORSE) and abs(row["difference"]) < rope
@@ -309,7 +321,7 @@ def _panel(panel: pd.DataFrame, *, several: bool) -> pd.DataFrame:
         {
             "method": panel["method"].tolist(),
             "loss": panel["loss"].tolist(),
-            "mean ± std": [_spread(row["mean"], row["std"]) for row in rows],
+            "mean ± std": [_spread(row["mean"], row["std"]) + collapsed(row) for row in rows],
             "seeds": [_seeds(row) for row in rows],
             "difference [95%]": [
                 "" if row["verdict"] == BASELINE else difference(row) for row in rows
@@ -398,6 +410,7 @@ def _latex_cell(row: Mapping[Any, Any]) -> str:
     if pd.isna(row["mean"]):
         return "--"
     text = f"{row['mean']:.2f}" + ("" if pd.isna(row["std"]) else rf" $\pm$ {row['std']:.2f}")
+    text += collapsed(row)
     if row["best"]:
         return rf"\textbf{{{text}}}"
     return rf"\underline{{{text}}}" if row["near_best"] else text

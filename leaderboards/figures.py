@@ -180,7 +180,8 @@ def heat_map(board: Leaderboard) -> Panel | None:
     caption = (
         f"Difference to {board.baseline} in points, on each task's main metric. "
         "Bold: the verdict is better or worse. "
-        "The colours end where the trained losses do; a loss beyond has the last colour."
+        + ("†: its representations collapsed. " if (board.rows["collapsed"] > 0).any() else "")
+        + "The colours end where the trained losses do; a loss beyond has the last colour."
     )
     return Panel(
         "Differences at a glance",
@@ -194,7 +195,7 @@ def _cell(row: Any) -> str:
     """Return a difference as text, bold where it is resolved; none without a score."""
     if row is None or math.isnan(row.difference):
         return ""
-    text = f"{row.difference:+.2f}"
+    text = f"{row.difference:+.2f}" + ("†" if row.collapsed else "")
     return f"<b>{text}</b>" if row.verdict in (BETTER, WORSE) else text
 
 

@@ -21,7 +21,7 @@ from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from leaderboards.diagnostics import KNOWN, Final, finals, in_order, written
 from leaderboards.drawing import GLYPHS, MOST, Panel, of_the_best, plain, styles
-from leaderboards.export import MANY_SEEDS, difference, scopes, slight, summary
+from leaderboards.export import MANY_SEEDS, collapsed, difference, scopes, slight, summary
 from leaderboards.figures import critical_difference, forest_plots, heat_map, tuning_landscapes
 from leaderboards.lines import convergence_curves, diagnostic_curves, response_curves
 from leaderboards.naming import with_short_names
@@ -125,7 +125,8 @@ COLUMNS = (
     Column("metric", "Metric", "What was measured on the test split, in points: higher is better."),
     Column("mean", "Mean ± std", "Mean of the test scores over seeds, and their standard "
            "deviation (n - 1). Bold is the best of its task and metric; ≈ is near it: not told "
-           "apart from the best."),
+           "apart from the best. Collapsed: the encoder gives nearly the same representation for "
+           "every example, at all of the seeds or at some."),
     Column("difference", "Difference [95%]", "Mean over seeds of this loss's score less the "
            "baseline's for the same seed, which had the same start, batches and views; with its "
            "95% Student t interval."),
@@ -343,6 +344,7 @@ def _board_table(board: Leaderboard) -> Table:
         panel = (row.task, row.metric)
         compared = row.loss != board.baseline
         near = " ≈" if _true(row.near_best) and not _true(row.best) else ""
+        near += collapsed(row._asdict())
         verdict = str(row.verdict) if compared else "baseline"
         cells = [
             Item(str(row.loss), "name", extra=f"{row.task} · {row.metric}"),

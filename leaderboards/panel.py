@@ -48,6 +48,7 @@ class Cell(NamedTuple):
     spec: str
     seed: int
     status: str
+    collapsed: str
     value: float
     steps: int
     proof: str
@@ -112,6 +113,7 @@ def panel_rows(panel: pd.DataFrame, baseline: str, rope: float) -> list[Row]:
                 "trained": is_trained(loss),
                 "scores": [run.value for run in scored.values()],
                 "failed": len({c.seed for c in own if c.status in ("failed", "diverged")}),
+                "collapsed": sum(run.collapsed not in ("", None) for run in scored.values()),
                 "differences": differences,
                 "found": found,
                 "to_untrained": paired_differences(scored, runs.get((method, UNTRAINED), {})),

@@ -10,7 +10,8 @@ from leaderboards.ranking import Friedman
 
 RECORD_COLUMNS = (
     "task", "modality", "method", "loss", "spec", "baseline", "stage", "trial", "seed",
-    "status", "reason", "split", "metric", "step", "value", "steps", "seconds", "proof", "key",
+    "status", "reason", "collapsed", "split", "metric", "step", "value", "steps", "seconds",
+    "proof", "key",
     "settings", "space", "data", "versions", "source", "commit", "device", "memory",
     "finished",
 )  # fmt: skip
@@ -20,8 +21,10 @@ RECORD_COLUMNS = (
 this cell had, ``baseline`` whether the label is the study's baseline. ``stage`` is
 ``tuning`` or ``final``, ``trial`` the number of a tuning trial. ``status`` is
 ``done``, ``missing``, ``failed`` or ``diverged``; the last three have no split,
-metric and value, and a ``reason``. ``value`` was measured after ``step`` optimizer
-steps of ``steps``: a score where they are equal, a point of the curve where not.
+metric and value, and a ``reason``. ``collapsed`` says in what way the encoder's
+representations are nearly the same for every example, and is empty where they are not.
+``value`` was measured after ``step`` optimizer steps of ``steps``: a score where they are
+equal, a point of the curve where not.
 ``settings`` (of the loss), ``space``, ``data``, ``versions``, ``memory`` (the peaks, in
 bytes) and ``proof`` (of a pair: :mod:`leaderboards.pairs`) are JSON texts. Where
 ``split`` is ``diagnostics``, ``metric`` names a diagnostic: no score, and never ranked.
@@ -37,7 +40,7 @@ ROW_COLUMNS = (
     "planned", "difference", "difference_low", "difference_high", "bootstrap_low",
     "bootstrap_high", "pairs", "p", "p_holm", "better", "equivalent", "worse", "seeds_needed",
     "verdict", "rank", "block_mean", "steps_to_baseline", "best", "near_best", "trained", "failed",
-    "learned",
+    "learned", "collapsed",
 )  # fmt: skip
 OVERALL_COLUMNS = (
     "scope", "method", "loss", "tasks", "mean_rank", "rank_low", "rank_high",

@@ -12,8 +12,9 @@ from adapters.pyg_graphs import GIN, VIEWS, GraphBatch
 from harness.content import Content
 from harness.errors import require_choice, require_number
 from harness.folds import Rows, logistic_cv_probe, stratified_folds, svc_probe
+from harness.heads import mlp
 from harness.randomness import Randomness
-from harness.task import Batch, Task, projection_head, to_device
+from harness.task import Batch, Task, to_device
 
 PROBES = {"accuracy": svc_probe, "logistic_accuracy": logistic_cv_probe}
 
@@ -197,7 +198,7 @@ class Graphs(Task):
     def head(self) -> nn.Module:
         """Return GraphCL's head, Linear - ReLU - Linear, as wide as the representation."""
         width = self.width * self.layers
-        head = projection_head(width, width, width)
+        head = mlp([width] * 3, batch_norm=False)
         pyg_graphs.glorot(head)
         return head
 
@@ -212,6 +213,13 @@ class Graphs(Task):
                 predicted = probe((features[rows], classes[rows]), features[scored])
                 accuracies[name].append(100 * float(np.mean(predicted == classes[scored])))
         return {name: float(np.mean(values)) for name, values in accuracies.items()}
+
+    def calibration(self) -> Iterable[GraphBatch]:
+        """Return all graphs as they are."""
+        batches = -(-self.train_size() // EVALUATED)
+        # Every batch takes graphs from the whole set: sets are often sorted by class.
+        index = torch.arange(self.train_size())
+        return (pyg_graphs.take(self._graphs, index[i::batches]) for i in range(batches))
 
     def _represent(self, encoder: nn.Module) -> np.ndarray:
         device = next(encoder.parameters()).device

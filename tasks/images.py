@@ -14,19 +14,23 @@ from adapters.lars import lars
 from harness.content import Content
 from harness.digests import Digest
 from harness.errors import require, require_choice, require_number, unknown
+from harness.heads import mlp
 from harness.probes import LinearProbe, knn_probe, logistic_probe
 from harness.randomness import Randomness
-from harness.task import MOMENTUM, OPTIMIZERS, Batch, Task, projection_head
+from harness.task import MOMENTUM, OPTIMIZERS, Batch, Task
 from tasks.image_noise import class_counts, compose, require_enough, shuffled_pixels, some_rows
 
 NETWORKS = ("conv", *vision.NAMES)
 AUGMENTATIONS = ("auto", "digits", "simclr", "simclr-strong")
-HEADS = ("simclr", "adnce")
+HEADS = ("simclr", "simclr-tf", "adnce")
 CONV_WIDTH = 256
 ADNCE_HIDDEN = 512
 DIGITS = ("mnist-5k", "digits")
 EVALUATED = 500 * 48 * 48
 """Pixels that are encoded at a time in the evaluation, 500 images at most."""
+
+CALIBRATED = 5000
+"""Training images that BatchNorm's statistics are taken of, at most."""
 
 HELD_OUT = 256
 """Validation images that diagnostics are of, where there are as many."""
@@ -79,8 +83,10 @@ class Images(Task):
             ``resnet50``, ``vit-tiny`` or ``vit-small``.
         augmentation: ``digits`` (no flip), ``simclr`` (ADNCE's strength of colours, .4) or
             ``simclr-strong`` (.8); ``auto``: ``digits`` for digits, else ``simclr``.
-        head_form: ``simclr``, as wide as the representation, or ``adnce``, 512 wide with
-            BatchNorm.
+        head_form: Linear - BatchNorm - ReLU - Linear, as in leftthomas' SimCLR for CIFAR-10, from
+            which ADNCE's code comes: ``simclr``, its hidden layer as wide as the representation;
+            ``adnce``, 512 wide; or ``simclr-tf``, as ``simclr`` with BatchNorm behind the last
+            layer too, as in SimCLR's own TensorFlow code.
         projection: width of the projections.
         labels: labelled training images a class; 0: all of them, in one draw.
         draws: random draws of the labelled images.
@@ -203,7 +209,7 @@ class Images(Task):
             f"`size` must be given where images are no squares: got {height} x {width} pixels. "
             "Set `size`, such as size=64.",
         )
-        self._pixels = height
+        self._pixels: int = height
         shape = (1, self._channels, 1, 1)
         self._mean, self._std = (
             torch.tensor(values).view(shape) for values in (self._pictures.mean, self._pictures.std)
@@ -290,14 +296,8 @@ class Images(Task):
     def head(self) -> nn.Module:
         """Return a fresh head, as ``head_form`` names it."""
         width = CONV_WIDTH if self.network == "conv" else vision.width(self.network)
-        if self.head_form == "simclr":
-            return projection_head(width, width, self.projection)
-        return nn.Sequential(
-            nn.Linear(width, ADNCE_HIDDEN, bias=False),
-            nn.BatchNorm1d(ADNCE_HIDDEN),
-            nn.ReLU(),
-            nn.Linear(ADNCE_HIDDEN, self.projection),
-        )
+        hidden = ADNCE_HIDDEN if self.head_form == "adnce" else width
+        return mlp([width, hidden, self.projection], last_norm=self.head_form == "simclr-tf")
 
     def make_optimizer(self, groups: Iterable[dict[str, object]]) -> torch.optim.Optimizer:
         """Return the optimizer that the setting names, LARS among them."""
@@ -432,15 +432,31 @@ class Images(Task):
             for _ in range(self.draws)
         ]
 
+    def calibration(self) -> Iterable[Tensor]:
+        """Return training images without augmentation: all, or 5000 spread over the set."""
+        numbers = self._division["train"]
+        numbers = numbers[:: -(-len(numbers) // CALIBRATED)]
+        batches = -(-len(numbers) // self._at_a_time())
+        # Every batch takes images from the whole set: sets are often sorted by class.
+        return (self._clean(numbers[i::batches]) for i in range(batches))
+
     def _encoded(self, encoder: nn.Module, wanted: Numbers) -> Features:
         """Return the representations of the images ``wanted``, without augmentation."""
         device = next(encoder.parameters()).device
-        at_a_time = min(500, max(1, EVALUATED // self._pixels**2))
-        parts = []
-        for numbers in np.array_split(wanted, -(-len(wanted) // at_a_time)):
-            images = torch.from_numpy(self._pictures.images[numbers]).to(device)
-            parts.append(encoder(self._standardised(_as_float(images))).float().cpu().numpy())
+        parts = [
+            encoder(self._clean(numbers, device)).float().cpu().numpy()
+            for numbers in np.array_split(wanted, -(-len(wanted) // self._at_a_time()))
+        ]
         return np.concatenate(parts)
+
+    def _at_a_time(self) -> int:
+        """Return how many images are encoded at once in the evaluation."""
+        return min(500, max(1, EVALUATED // self._pixels**2))
+
+    def _clean(self, numbers: Numbers, device: torch.device | str = "cpu") -> Tensor:
+        """Return the images ``numbers`` as the encoder takes them, without augmentation."""
+        images = torch.from_numpy(self._pictures.images[numbers]).to(device)
+        return self._standardised(_as_float(images))
 
     def _standardised(self, images: Tensor) -> Tensor:
         return (images - self._mean.to(images.device)) / self._std.to(images.device)

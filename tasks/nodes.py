@@ -61,7 +61,10 @@ class Nodes(Task):
         layers: of the network.
         width: of the representation and the projection; hidden layers have twice as much.
         heads: of a layer of ``gat``; must divide ``width``.
-        activation: after each layer: ``prelu``, ``relu`` or ``elu``.
+        activation: after each layer: ``prelu``, ``relu``, ``elu`` or ``rrelu``, as GCA has it
+            on most sets.
+        head_hidden: width of the head's hidden layer, ``num_proj_hidden`` in GRACE's and GCA's
+            code; 0: as wide as the representation.
         view: ``grace``: edges and feature columns are dropped alike; ``gca``: the less
             central, the likelier; ``diffusion``: as grace, the second view's edges being
             the graph's diffusion, as in MVGRL (which drops nothing: set the four to 0).
@@ -109,6 +112,7 @@ class Nodes(Task):
         width: int = 128,
         heads: int = 4,
         activation: str = "prelu",
+        head_hidden: int = 0,
         view: str = "grace",
         drop_edges_1: float = 0.2,
         drop_edges_2: float = 0.4,
@@ -153,6 +157,7 @@ class Nodes(Task):
             f"`heads` must divide `width`: got {heads} for {width}.",
         )
         require_choice("activation", activation, ACTIVATIONS)
+        require_number("head_hidden", head_hidden, at_least=0, whole=True)
         require_choice("view", view, VIEWS)
         shares = {
             "drop_edges_1": drop_edges_1,
@@ -185,6 +190,7 @@ class Nodes(Task):
         self.width = width
         self.heads = heads
         self.activation = activation
+        self.head_hidden = head_hidden
         self.view = view
         self.drop_edges_1 = drop_edges_1
         self.drop_edges_2 = drop_edges_2
@@ -300,9 +306,8 @@ class Nodes(Task):
 
     def head(self) -> nn.Module:
         """Return GRACE's head, Linear - ELU - Linear."""
-        return nn.Sequential(
-            nn.Linear(self.width, self.width), nn.ELU(), nn.Linear(self.width, self.width)
-        )
+        hidden = self.head_hidden or self.width
+        return nn.Sequential(nn.Linear(self.width, hidden), nn.ELU(), nn.Linear(hidden, self.width))
 
     def evaluate(self, encoder: nn.Module, split: str) -> dict[str, float]:
         """Return accuracy and macro-F1 on ``split``, means over the draws, in points."""

@@ -85,7 +85,9 @@ def year_scores(name: str, subsets: Mapping[str, Pairs], cosine: Cosine) -> dict
 
 
 def spearman(cosines: NDArray[np.float64], scores: NDArray[np.float64]) -> float:
-    """Return Spearman's correlation, x100."""
+    """Return Spearman's correlation, x100: 0 where all cosines are equal, which rank nothing."""
+    if len(cosines) and np.ptp(cosines) == 0:
+        return 0.0
     # Imported here because it takes seconds, which planning a run need not wait for.
     from adapters.hf_evaluate import Spearman, points
 

@@ -78,7 +78,8 @@ def cell_row(task: str, modality: str, loss: str, seed: int, **more: Any) -> dic
     return {
         "task": task, "modality": modality, "method": "siamese", "loss": loss, "spec": loss,
         "baseline": loss == "infonce", "stage": "final", "trial": None, "seed": seed,
-        "status": "done", "reason": "", "split": "test", "metric": "accuracy", "step": steps,
+        "status": "done", "reason": "", "collapsed": "", "split": "test", "metric": "accuracy",
+        "step": steps,
         "value": 50.0, "steps": steps, "seconds": 3.5,
         "proof": proof(f"start {task} {seed}", "" if untrained else f"seen {task} {seed}"),
         "key": f"{task}{loss}{seed}",

@@ -594,32 +594,79 @@ def test_sogclr_keeps_a_moving_average_by_id(block_rows: int | None) -> None:
     for step, ids in enumerate([[4, 9, 2], [9, 4, 30], [4, 2, 9]]):
         a, b = views(3, seed=step)
         (contrast,) = cross_view(a, b, torch.tensor(ids))
-        for i, (p, n) in zip(ids, scores_of(loss, contrast), strict=True):
-            g = mean([exp((s - p) / tau) for s in n])
+        pairs = scores_of(loss, contrast)
+        for i, (_, n) in zip(ids, pairs, strict=True):
+            g = mean([exp(s / tau) for s in n])
             u[i] = g if i not in u else (1 - gamma) * u[i] + gamma * g
         value = loss(contrast).item()
-        assert value == pytest.approx(mean([tau * log(u[i]) for i in ids]), abs=1e-10)
+        expected = mean([tau * log(u[i]) - p for i, (p, _) in zip(ids, pairs, strict=True)])
+        assert value == pytest.approx(expected, abs=1e-10)
     for i, expected in u.items():
         assert loss.log_u[i].exp().item() == pytest.approx(expected, rel=1e-10)
     assert loss.log_u.isnan().sum() == len(loss.log_u) - len(u), "only what was seen is known"
 
 
-def test_sogclrs_gradient_has_the_estimate_in_the_denominator() -> None:
-    tau, gamma = 0.3, 0.6
-    loss = SogCLR(temperature=tau, gamma=gamma).double()
-    loss(*cross_view(*views(5, seed=3)))
-    a, b = views(5)
-    old = loss.log_u.clone()[:5].exp()
-    pairs = scores_of(loss, cross_view(a, b)[0])
-    g = torch.tensor([mean([exp((s - p) / tau) for s in n]) for p, n in pairs])
-    a.requires_grad_()
-    loss(*cross_view(a, b)).backward()
-    c = views(5)[0].requires_grad_()
-    scores = normalize(c, dim=1) @ normalize(b, dim=1).T
-    off = 1 - torch.eye(5, dtype=torch.float64)
-    batch_g = (((scores - scores.diagonal()[:, None]) / tau).exp() * off).sum(dim=1) / 4
-    (tau * batch_g / ((1 - gamma) * old + gamma * g)).mean().backward()
-    torch.testing.assert_close(a.grad, c.grad)
+class RunningDenominators:
+    """SogCLR and iSogCLR as their authors' code computes them, on both views.
+
+    From the unimodal losses of github.com/zhqiu/contrastive-learning-iSogCLR and LibAUC's
+    ``GCLoss_v1``: u is of e^{s/tau}; the weights e^{s/tau}/u have no gradient; the slope of
+    tau is averaged over the views, cut to [-3, 3], and smoothed. Halved, as ours is the
+    mean over both views' anchors and theirs the sum over the views.
+    """
+
+    def __init__(self, tau: float, gamma: float, *, rho: float = 0.0, rate: float = 0.0,
+                 beta: float = 1.0, low: float = 0.05, high: float = 1.0) -> None:  # fmt: skip
+        self.gamma, self.rho, self.rate, self.beta = gamma, rho, rate, beta
+        self.low, self.high = low, high
+        self.u = torch.full((50,), torch.nan, dtype=torch.float64)
+        self.tau = torch.full((50,), tau, dtype=torch.float64)
+        self.step = torch.zeros(50, dtype=torch.float64)
+
+    def __call__(self, a: Tensor, b: Tensor, ids: Tensor) -> Tensor:
+        count, rows = len(a), torch.cat([normalize(a, dim=1), normalize(b, dim=1)])
+        scores, positives = rows @ rows.T, (rows[:count] * rows[count:]).sum(dim=1).repeat(2)
+        others = ~torch.eye(count, dtype=torch.bool).repeat(2, 2)
+        tau, old = self.tau[ids].repeat(2), self.u[ids].repeat(2)
+        raised = torch.where(others, (scores.detach() / tau[:, None]).exp(), 0.0)
+        g = raised.sum(dim=1) / (2 * count - 2)
+        u = torch.where(old.isnan(), g, (1 - self.gamma) * old + self.gamma * g)
+        weights = raised / u[:, None] / (2 * count - 2)
+        self.u[ids] = u.view(2, count).mean(dim=0)
+        slope = u.log() + self.rho - (weights * scores.detach() / tau[:, None]).sum(dim=1)
+        slope = slope.view(2, count).mean(dim=0).clamp(-3, 3)
+        self.step[ids] = (1 - self.beta) * self.step[ids] + self.beta * slope
+        self.tau[ids] = (self.tau[ids] - self.rate * self.step[ids]).clamp(self.low, self.high)
+        return ((weights * scores).sum(dim=1) - positives).mean()
+
+
+VISITS = [[4, 9, 2, 7], [9, 4, 30, 2], [4, 2, 9, 30], [2, 7, 4, 9]]
+
+
+@pytest.mark.parametrize("block_rows", [None, 3])
+@pytest.mark.parametrize("individual", [False, True])
+def test_sogclr_and_isogclr_are_their_authors_code_over_several_visits(
+    individual: bool, block_rows: int | None
+) -> None:
+    if individual:
+        given = {"gamma": 0.8, "rho": 0.4, "low": 0.05, "high": 0.12}
+        loss: SogCLR | ISogCLR = ISogCLR(temperature=0.1, tau_rate=0.03, momentum=0.5, **given)
+        theirs = RunningDenominators(0.1, rate=0.03, beta=0.5, **given)
+    else:
+        loss, theirs = SogCLR(temperature=0.2, gamma=0.6), RunningDenominators(0.2, 0.6)
+    loss = loss.double()
+    loss.block_rows = block_rows
+    for step, ids in enumerate(torch.tensor(VISITS)):
+        ours, other = ([t.requires_grad_() for t in views(4, seed=step)] for _ in range(2))
+        loss(*both_views(*ours, ids)).backward()
+        theirs(*other, ids).backward()
+        for mine, their in zip(ours, other, strict=True):
+            torch.testing.assert_close(mine.grad, their.grad, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(loss.log_u[ids].exp(), theirs.u[ids])
+        if individual:
+            torch.testing.assert_close(loss.tau[ids], theirs.tau[ids])
+    if individual:
+        assert {0.05, 0.12} & {round(t, 9) for t in loss.tau.tolist()}, "a bound was reached"
 
 
 def test_both_views_of_an_example_share_and_average_its_estimate() -> None:
@@ -627,7 +674,7 @@ def test_both_views_of_an_example_share_and_average_its_estimate() -> None:
     loss = SogCLR(temperature=0.3, gamma=1.0).double()
     (contrast,) = both_views(a, b)
     loss(contrast)
-    g = [mean([exp((s - p) / 0.3) for s in n]) for p, n in scores_of(loss, contrast)]
+    g = [mean([exp(s / 0.3) for s in n]) for _, n in scores_of(loss, contrast)]
     for i in range(4):
         expected = log((g[i] + g[i + 4]) / 2)
         assert loss.log_u[i].item() == pytest.approx(expected, abs=1e-12)
@@ -662,7 +709,7 @@ def test_isogclr_moves_each_temperature_down_its_gradient() -> None:
     pairs = scores_of(loss, contrast)
 
     def value(p: float, n: Scores, t: float) -> float:
-        return t * log(mean([exp((s - p) / t) for s in n])) + t * rho
+        return t * log(mean([exp(s / t) for s in n])) + t * rho - p
 
     assert loss(contrast).item() == pytest.approx(mean([value(p, n, tau) for p, n in pairs]))
     for i, (p, n) in enumerate(pairs):
@@ -760,7 +807,24 @@ def test_spectral_scales_long_projections_down_and_leaves_short_ones() -> None:
 PRESETS = [
     ("adnce-image-paper", "adnce(temperature=0.4, mu=0.7, sigma=0.5)", "both_views"),
     ("adnce-sentence-paper", "adnce(temperature=0.07, mu=0.4, form=sentence)", "cross_view"),
+    ("adnce-image-paper(data='stl10')", "adnce(temperature=0.2, mu=0.8)", "both_views"),
+    (
+        "adnce-sentence-paper(data='roberta')",
+        "adnce(temperature=0.06, mu=2, form=sentence)",
+        "cross_view",
+    ),
     ("adnce-graph-paper", "adnce(temperature=0.2, mu=0.2, form=graph)", "cross_view"),
+    (
+        "adnce-graph-paper(data='imdb-b', mu=0.5)",
+        "adnce(temperature=0.55, mu=0.5, form=graph)",
+        "cross_view",
+    ),
+    ("sogclr-paper", "sogclr(temperature=0.1, gamma=0.9)", "both_views"),
+    (
+        "isogclr-paper",
+        "isogclr(temperature=0.1, rho=0.4, gamma=0.8, tau_rate=0.03, momentum=0.5, low=0.05)",
+        "both_views",
+    ),
     ("simclr", "infonce(temperature=0.5)", "both_views"),
     ("grace", "infonce(temperature=0.4)", "both_views"),
     ("simcse", "infonce(temperature=0.05)", "cross_view"),

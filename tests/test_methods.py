@@ -12,10 +12,10 @@ from torch.nn.functional import normalize
 from harness import plugins
 from harness.contrast import Contrast
 from harness.errors import InputError
+from harness.heads import output_width
 from harness.losses.infonce import InfoNCE
 from harness.methods import Method
 from harness.methods.base import GIFTS, misfit
-from harness.methods.parts import width_of
 from harness.methods.supervised_contrastive import class_ids, partners
 from harness.methods.swav import sinkhorn
 from harness.randomness import Randomness
@@ -297,11 +297,36 @@ class Own(nn.Module):
 
 def test_a_head_must_say_how_wide_it_is() -> None:
     with pytest.raises(InputError, match=r"Own has neither a Linear layer nor `out_features`"):
+        attached("moco", Own())
+    with pytest.raises(InputError, match=r"Own has neither .* `in_features`.* projector=0"):
         attached("byol", Own())
     head = Own()
     head.out_features = 3  # type: ignore[assignment]
-    assert width_of(head) == 3
+    assert output_width(head) == 3
+    assert contrasts(attached("byol(projector=0)", head))[0].anchors.shape == (8, 3)
+    head.in_features = 6  # type: ignore[assignment]
     assert contrasts(attached("byol", head))[0].anchors.shape == (8, 3)
+
+
+OWN_PROJECTORS = ["byol", "moco_v3", "simsiam", "swav", "dino"]
+
+
+@pytest.mark.parametrize("name", OWN_PROJECTORS)
+def test_a_projector_has_the_widths_of_the_tasks_head(name: str) -> None:
+    """The encoder gives 6 features and the head 4; hidden layers have 12 and BatchNorm."""
+    own, kept = attached(name).head, attached(f"{name}(projector=0)").head
+    widths = [(m.in_features, m.out_features) for m in own if isinstance(m, nn.Linear)]
+    assert (widths[0][0], widths[-1][1]) == (6, 4)
+    assert {width for pair in widths for width in pair} == {4, 6, 12}
+    assert any(isinstance(m, nn.BatchNorm1d) for m in own)
+    assert [type(m) for m in kept] == [nn.Linear, nn.ReLU, nn.Linear], "the task's own"
+
+
+@pytest.mark.parametrize("name", ["siamese", "moco", *OWN_PROJECTORS])
+def test_a_head_that_does_not_fit_names_both_widths(name: str) -> None:
+    method = attached(name, nn.Sequential(nn.Linear(7, 6), nn.ReLU(), nn.Linear(6, 4)))
+    with pytest.raises(InputError, match=r"it takes 7, and the encoder gives 6.*`head`"):
+        contrasts(method)
 
 
 @pytest.mark.parametrize(

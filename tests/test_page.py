@@ -83,6 +83,7 @@ def make_records(seeds: int = 5, losses: dict[str, float] = LOSSES) -> pd.DataFr
                 "device": "cpu: <Intel & co>",
                 "finished": f"2026-11-22T10:{seed:02}:00Z",
                 "reason": "",
+                "collapsed": "",
             }
             if diverged:
                 reason = "the objective is nan at step 12 <b>"
@@ -157,6 +158,7 @@ def make_rows(records: pd.DataFrame, losses: dict[str, float] = LOSSES) -> pd.Da
                     else math.inf,
                     "best": loss == "adnce",
                     "near_best": loss in ("adnce", HOSTILE),
+                    "collapsed": 0,
                 }
             )
     return pd.DataFrame(rows, columns=list(ROW_COLUMNS))

@@ -138,7 +138,8 @@ def records(**changes: Any) -> pd.DataFrame:
         {
             "task": "images", "modality": "image", "method": "siamese", "loss": loss,
             "spec": loss, "baseline": loss == "infonce", "stage": "final", "trial": None,
-            "seed": seed, "status": "done", "reason": "", "split": "test", "metric": "accuracy",
+            "seed": seed, "status": "done", "reason": "", "collapsed": "", "split": "test",
+            "metric": "accuracy",
             "step": 5, "value": 50.0 + seed + (loss == "adnce"), "steps": 5, "seconds": 1.0,
             "proof": proof(**(changes if loss == "adnce" else {})), "key": f"{loss}{seed}",
             "settings": "{}", "space": "{}", "data": "{}", "versions": "{}", "source": "s",

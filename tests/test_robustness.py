@@ -23,6 +23,7 @@ from harness.losses.adnce import ADNCE
 from harness.losses.base import ScoreLoss
 from harness.losses.dro import Chi2DRO
 from harness.losses.infonce import InfoNCE
+from harness.losses.presets import ADNCE_GRAPHS, ADNCE_IMAGES, ADNCE_SENTENCES
 from harness.randomness import Randomness
 from harness.task import Task
 from harness.testing import (
@@ -357,14 +358,7 @@ def test_chi2s_worst_case_is_mean_and_deviation_while_no_weight_is_negative(
     assert (beyond(1.0) > 0.01).all()  # The default radius is far beyond the edge here.
 
 
-PUBLISHED = {
-    "CIFAR10": (0.4, 0.7, 0.5), "CIFAR100": (0.3, 0.5, 1), "STL10": (0.2, 0.8, 1),
-    "BERT": (0.07, 0.4, 1), "RoBERTa": (0.06, 2, 1), "NCI1": (0.05, 0.7, 1),
-    "PROTEINS": (0.05, 1.5, 1), "DD": (0.2, 0.2, 1), "MUTAG": (0.15, 0.7, 1),
-    "COLLAB": (0.1, 0.3, 1), "RDT-B": (0.15, 0.3, 1), "RDT-5K": (0.15, 0.8, 1),
-    "IMDB-B": (0.55, 0.7, 1),
-}  # fmt: skip
-"""ADNCE's temperature, mu and sigma of each data set."""
+PUBLISHED = ADNCE_IMAGES | ADNCE_SENTENCES | ADNCE_GRAPHS
 
 
 def weights_of(loss: ScoreLoss, values: Tensor) -> Tensor:

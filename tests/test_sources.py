@@ -261,12 +261,15 @@ def test_a_task_depends_on_its_adapters() -> None:
 def test_the_frame_is_these_modules() -> None:
     """So that it cannot grow unseen: each of them re-runs every cell when its code changes."""
     assert sorted(sources.modules_of([FRAME])) == [
+        "harness.calibration",
         "harness.checkpoints",
         "harness.content",
         "harness.contrast",
         "harness.digests",
         "harness.errors",
         "harness.files",
+        "harness.gradients",
+        "harness.heads",
         "harness.losses.base",
         "harness.losses.blocks",
         "harness.methods.base",

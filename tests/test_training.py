@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness import plugins
 from harness.contrast import Contrast
 from harness.errors import InputError
 from harness.losses.base import Loss
+from harness.losses.infonce import InfoNCE
 from harness.randomness import Randomness
 from harness.task import _permutation
 from harness.training import Diverged, Outcome, evaluate, fit
@@ -168,7 +169,8 @@ def test_the_objective_is_the_mean_over_contrasts() -> None:
             self.values = iter([1.0, 5.0] * 5)
 
         def forward(self, contrast: Contrast) -> Tensor:
-            return contrast.anchors.sum() * 0 + next(self.values)
+            total = contrast.anchors.sum()
+            return total - total.detach() + next(self.values)
 
     assert [value for _, value in run(Count()).curve] == [3.0] * 5
 
@@ -289,3 +291,57 @@ def test_a_probe_is_the_score_of_a_shorter_run() -> None:
 
 def test_more_probes_than_steps_are_one_a_step() -> None:
     assert [step for step, _ in run("infonce", probes=50).probed] == [1, 2, 3, 4]
+
+
+class NoGradient(Loss):
+    """Return a value that depends on nothing."""
+
+    def forward(self, contrast: Contrast) -> Tensor:
+        return contrast.anchors.detach().sum()
+
+
+class UnusedParameter(InfoNCE):
+    """Have a parameter that the value does not depend on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(()))
+
+
+class Detached(Loss):
+    """Train a parameter of its own, and nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, contrast: Contrast) -> Tensor:
+        return contrast.anchors.detach().sum() * self.scale
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (NoGradient, "Siamese with NoGradient gave a value without gradient"),
+        (UnusedParameter, "parameters of UnusedParameter must get a gradient: `bias` got none"),
+        (Detached, "The encoder must get a gradient: Siamese with Detached gave it none"),
+    ],
+)
+def test_a_part_that_gets_no_gradient_is_named_in_the_first_steps(
+    loss: type[Loss], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        run(loss())
+
+
+def test_an_objective_without_negatives_is_refused_in_the_first_steps() -> None:
+    task = plugins.build("tasks", "blobs(steps=5)")
+    batch = task.batch
+    task.batch = lambda index: batch(index)._replace(ids=torch.zeros_like(index))
+    with pytest.raises(InputError, match=r"must have a gradient: it is 0.* first 3 steps.*ids"):
+        run("infonce", task=task)
+
+
+def test_a_batch_of_one_is_refused() -> None:
+    with pytest.raises(InputError, match="`batch_size` must be 0, for all examples, or 2 or more"):
+        plugins.build("tasks", "images(batch_size=1)")

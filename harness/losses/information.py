@@ -1,10 +1,11 @@
-"""Losses that are bounds of an information, of scores that are plain dot products."""
+"""Losses that are bounds of an information, of scores that are scaled dot products."""
 
 import torch
 from torch import Tensor
 from torch.nn.functional import huber_loss, softplus
 
 from harness.contrast import Contrast
+from harness.errors import require_number
 from harness.losses.base import ScoreLoss, count_kept, masked_logsumexp
 from harness.losses.blocks import Kept, blocks
 from harness.losses.sums import SumLoss
@@ -17,17 +18,30 @@ WIDEST = 1e9
 
 
 class _DotProducts(ScoreLoss):
-    """A score loss whose critic is the dot product of two projections, of any length."""
+    """A score loss whose critic is the scaled dot product of two projections, of any length.
+
+    Args:
+        scale: what dot products are multiplied by, 1e-6 to 1e6. None: 1/sqrt(d) of
+            projections of d features, so that scores start near 1 in size and e^s does
+            not explode in the first steps.
+    """
 
     estimator = "infonce"
     """Which of :data:`harness.information.ESTIMATORS` goes with such scores."""
 
+    def __init__(self, *, scale: float | None = None) -> None:
+        super().__init__()
+        if scale is not None:
+            require_number("scale", scale, at_least=1e-6, at_most=1e6)
+        self.scale = scale
+
     def embed(self, rows: Tensor) -> Tensor:
-        """Return the rows as they are."""
-        return rows
+        """Return the rows times the root of the scale, of any length."""
+        scale = rows.shape[1] ** -0.5 if self.scale is None else self.scale
+        return rows if scale == 1 else rows * scale**0.5
 
     def score_scale(self) -> float:
-        """Return 1: dot products are exponentiated as they are."""
+        """Return 1: scores are exponentiated as they are."""
         return 1.0
 
 
@@ -52,20 +66,21 @@ class KLInformation(_DotProducts, SumLoss):
 
     Args:
         positive: whether the positive is in the log mean.
+        scale: what dot products are multiplied by; None: 1/sqrt(d), d features wide.
 
     >>> from harness.contrast import cross_view
     >>> a = torch.eye(2, dtype=torch.float64)
-    >>> round(KLInformation()(*cross_view(a, a)).item(), 6)  # -1 + log((e + 1) / 2)
+    >>> round(KLInformation(scale=1)(*cross_view(a, a)).item(), 6)  # -1 + log((e + 1) / 2)
     -0.379885
-    >>> KLInformation(positive=False)(*cross_view(a, 3 * a)).item()  # -3 + log e^0
+    >>> KLInformation(positive=False, scale=1)(*cross_view(a, 3 * a)).item()  # -3 + log e^0
     -3.0
 
     References:
         Lin & Mei 2025, arXiv 2503.17538; Chen et al. 2020 (SimCLR), arXiv 2002.05709.
     """
 
-    def __init__(self, *, positive: bool = True) -> None:
-        super().__init__()
+    def __init__(self, *, positive: bool = True, scale: float | None = None) -> None:
+        super().__init__(scale=scale)
         self.positive = positive
         self.estimator = "infonce" if positive else "tight_kl"
 
@@ -102,10 +117,13 @@ class Chi2Information(_DotProducts):
     from the mean above 1e9 count in a straight line. An anchor without a negative has
     the loss 0.
 
+    Args:
+        scale: what dot products are multiplied by; None: 1/sqrt(d), d features wide.
+
     >>> from harness.contrast import Contrast
     >>> one, rows = torch.ones(1, 1), torch.tensor([[1.0], [3.0]])
     >>> batch = Contrast(one, one, rows, torch.tensor([0]), torch.tensor([1, 2]))
-    >>> Chi2Information()(batch).item()  # -1 + 2 + 2 / 2
+    >>> Chi2Information(scale=1)(batch).item()  # -1 + 2 + 2 / 2
     2.0
 
     References:
@@ -141,9 +159,12 @@ class NWJ(_DotProducts, SumLoss):
     negatives' log mean exp is above 31, the exponential goes on as a straight line. An
     anchor without a negative has the loss 0.
 
+    Args:
+        scale: what dot products are multiplied by; None: 1/sqrt(d), d features wide.
+
     >>> from harness.contrast import cross_view
     >>> a = torch.eye(2, dtype=torch.float64)
-    >>> round(NWJ()(*cross_view(a, a)).item(), 6)  # -1 + e^-1
+    >>> round(NWJ(scale=1)(*cross_view(a, a)).item(), 6)  # -1 + e^-1
     -0.632121
 
     References:
@@ -182,10 +203,13 @@ class DV(_DotProducts):
     negative the loss is 0. Memory is linear in the batch: scores are computed
     twice, first for the largest.
 
+    Args:
+        scale: what dot products are multiplied by; None: 1/sqrt(d), d features wide.
+
     >>> from harness.contrast import Contrast
     >>> one, rows = torch.ones(1, 1), torch.tensor([[0.0], [3.0]]).log1p()
     >>> batch = Contrast(one, one, rows, torch.tensor([0]), torch.tensor([1, 2]))
-    >>> round(DV()(batch).item(), 6)  # -1 + log((1 + 4) / 2)
+    >>> round(DV(scale=1)(batch).item(), 6)  # -1 + log((1 + 4) / 2)
     -0.083709
 
     References:
@@ -249,9 +273,12 @@ class SMILE(_DotProducts, SumLoss):
     Convention: the mean is over the anchor's negatives, so that both kinds of pairs
     weigh the same; then over anchors. An anchor without a negative has the loss 0.
 
+    Args:
+        scale: what dot products are multiplied by; None: 1/sqrt(d), d features wide.
+
     >>> from harness.contrast import cross_view
     >>> a = torch.eye(2, dtype=torch.float64)
-    >>> round(SMILE()(*cross_view(a, 0 * a)).item(), 6)  # 2 log 2
+    >>> round(SMILE(scale=1)(*cross_view(a, 0 * a)).item(), 6)  # 2 log 2
     1.386294
 
     References:

@@ -12,19 +12,24 @@ from harness.losses.blocks import least_exponent
 from harness.losses.sums import SumLoss
 
 MOST_EXAMPLES = 2**28
+STEEPEST = 3.0
+"""The largest slope that moves a temperature, as in the authors' code."""
 
 
 class _Remembering(ScoreLoss):
     """A score loss that keeps numbers by example id, and updates them while training.
 
-    What is read is the state before the contrast; what is written is the mean over
-    the contrast's anchors of that id, after it. Neither the order of the anchors nor
-    the block size matters. Where a method gives several contrasts a step, each reads
-    what the one before it wrote.
+    What is read is the state before the contrast. What its anchors note is averaged over
+    the anchors of an id, and the state is written after the contrast. Neither the order of
+    the anchors nor the block size matters. Where a method gives several contrasts a step,
+    each reads what the one before it wrote.
     """
 
     needs = frozenset({"negatives", "example ids"})
     _names: tuple[str, ...]
+    """What is kept of each example; a name that begins with ``log_`` is the log of it."""
+    _noted: tuple[str, ...]
+    """What each anchor notes: averaged as it is, a log by what it is the log of."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,6 +40,11 @@ class _Remembering(ScoreLoss):
     @abstractmethod
     def _fresh(self, name: str) -> float:
         """Return the state of an example that was not seen yet."""
+
+    def _after(self, before: dict[str, Tensor], noted: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the new state of some examples, of the old one and of their mean notes."""
+        del before
+        return noted
 
     def forward(self, contrast: Contrast) -> Tensor:
         """Return the mean over anchors; in training, update their state."""
@@ -57,7 +67,7 @@ class _Remembering(ScoreLoss):
         return recalled
 
     def _note(self, ids: Tensor, *values: Tensor) -> None:
-        """Take down the new state of ``ids``, one value a name."""
+        """Take down what the anchors of ``ids`` found, one value for each name of ``_noted``."""
         self._seen.append((ids, tuple(value.detach() for value in values)))
 
     def _size_for(self, ids: Tensor) -> int:
@@ -84,8 +94,8 @@ class _Remembering(ScoreLoss):
         ids = torch.cat([ids for ids, _ in self._seen])
         different, place = torch.unique(ids, return_inverse=True)
         times = torch.bincount(place)
-        for i, name in enumerate(self._names):
-            state: Tensor = getattr(self, name)
+        noted = {}
+        for i, name in enumerate(self._noted):
             values = torch.cat([values[i] for _, values in self._seen]).double()
             total = torch.zeros(len(different), dtype=torch.float64, device=ids.device)
             if name.startswith("log_"):  # The mean is that of u, not of its log.
@@ -94,7 +104,11 @@ class _Remembering(ScoreLoss):
                 mean = top + (sums / times).log()
             else:
                 mean = total.index_add_(0, place, values) / times
-            state[different] = mean.to(state)
+            noted[name] = mean
+        before = {name: getattr(self, name)[different].double() for name in self._names}
+        for name, values in self._after(before, noted).items():
+            state: Tensor = getattr(self, name)
+            state[different] = values.to(state)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *rest: object
@@ -110,14 +124,16 @@ class SogCLR(_Remembering, SumLoss):
     r"""Contrast with a running estimate of each example's global denominator.
 
     .. math::
-        g_i = \operatorname{mean}_j e^{(s_{ij} - s_i^+)/\tau}, \qquad
+        g_i = \operatorname{mean}_j e^{s_{ij}/\tau}, \qquad
         u_i \leftarrow (1 - \gamma) u_i + \gamma g_i, \qquad
-        \nabla \ell_i = \tau \, \nabla g_i / u_i
+        \nabla \ell_i = \tau \, \nabla g_i / u_i - \nabla s_i^+
 
-    The gradient is that of tau log u with the denominator's estimate u in place of the
-    batch's own g, so that small batches are not biased; the value is tau log u_i.
+    The value is tau log u_i - s_i^+. Its gradient has the running estimate u in the
+    denominator in place of the batch's own g, so that small batches are not biased.
 
-    Convention: u is kept by example id, in log space; the first visit sets u = g.
+    Convention: as in the authors' code and LibAUC, u estimates the mean of e^{s/tau}, without
+    the positive's score, which changes from visit to visit. It is kept by example id, in log
+    space; the first visit sets u = g.
     With ``both_views`` the two views' anchors read the same u, and the mean of what they
     make of it is kept. gamma = 1 has no memory: tau times DCL over the mean of the
     negatives. The state is a buffer, checkpointed with the loss, and changes only in
@@ -140,7 +156,7 @@ class SogCLR(_Remembering, SumLoss):
     """
 
     detached = True
-    _names = ("log_u",)
+    _names = _noted = ("log_u",)
 
     def __init__(self, *, temperature: float = 0.1, gamma: float = 0.9) -> None:
         super().__init__()
@@ -162,41 +178,43 @@ class SogCLR(_Remembering, SumLoss):
         return (1 / self.temperature,)
 
     def combine(self, pos: Tensor, sums: tuple[Tensor, ...], count: Tensor) -> Tensor:
-        """Return tau log g: a batch without memory."""
-        return self.temperature * (sums[0] - count.log() - pos / self.temperature)
+        """Return tau log g - s+: a batch without memory."""
+        return self.temperature * (sums[0] - count.log()) - pos
 
     def combine_of(
         self, ids: Tensor, pos: Tensor, sums: tuple[Tensor, ...], count: Tensor
     ) -> Tensor:
-        """Return tau log u, with the gradient of tau g / u."""
-        log_g = sums[0] - count.log() - pos / self.temperature
+        """Return tau log u - s+, with the gradient of tau g / u - s+."""
+        log_g = sums[0] - count.log()
         log_u = _moving_average(self._recall("log_u", ids, log_g), log_g.detach(), self.gamma)
         self._note(ids, log_u)
-        return self.temperature * _with_slope_of(log_u, (log_g - log_u).exp())
+        return self.temperature * _with_slope_of(log_u, (log_g - log_u).exp()) - pos
 
 
 class ISogCLR(_Remembering):
     r"""SogCLR with a temperature of its own for each example.
 
     .. math::
-        \ell_i = \tau_i \log \operatorname{mean}_j e^{(s_{ij} - s_i^+)/\tau_i} + \tau_i \rho
+        \ell_i = \tau_i \log \operatorname{mean}_j e^{s_{ij}/\tau_i} + \tau_i \rho - s_i^+
 
     with the mean's running estimate u_i in the gradient's denominator as in
     :class:`SogCLR`. Each visit moves tau_i down the gradient of the loss by it,
-    :math:`\log u_i + \rho - (g_i/u_i) \operatorname{E}_w[s_{ij} - s_i^+]/\tau_i` with
-    weights :math:`w \propto e^{s_{ij}/\tau_i}`, with momentum, and clamps it.
+    :math:`\log u_i + \rho - (g_i/u_i) \operatorname{E}_w[s_{ij}]/\tau_i` with weights
+    :math:`w \propto e^{s_{ij}/\tau_i}`.
 
-    Convention: temperatures, momenta and u are kept by example id, read before the
-    contrast and written after it, in training mode only; the mean over both views'
-    anchors is kept. With ``tau_rate=0`` and ``gamma=1`` it is tau times DCL (mean) plus
-    tau rho. An anchor without a negative has the loss 0 and leaves its state.
+    Convention: as in the authors' code. Temperatures, steps and u are kept by example id,
+    read before the contrast and written after it, in training mode only. The slopes of both
+    views' anchors are averaged and cut to [-3, 3], then averaged over visits
+    (``momentum``), and tau_i is kept between ``low`` and ``high``. With ``tau_rate=0`` and
+    ``gamma=1`` it is tau times DCL (mean) plus tau rho. An anchor without a negative has the
+    loss 0 and leaves its state.
 
     Args:
         temperature: tau_i of an example not seen yet, within ``low`` and ``high``.
         rho: the radius: how far the worst case may be from uniform, 0 to 100.
         gamma: the weight of the new estimate in u, above 0 to 1.
         tau_rate: the step size of tau_i, 0 to 1.
-        momentum: the share of the old step kept, 0 to below 1.
+        momentum: the share of the old step kept, 0 to below 1: 1 - beta_u.
         low: the smallest tau_i, 1e-4 or more.
         high: the largest.
 
@@ -215,6 +233,7 @@ class ISogCLR(_Remembering):
 
     detached = True
     _names = ("log_u", "tau", "step")
+    _noted = ("log_u", "slope")
 
     def __init__(
         self,
@@ -251,13 +270,14 @@ class ISogCLR(_Remembering):
 
     def per_anchor(self, pos: Tensor, neg: Tensor, keep: Tensor) -> Tensor:
         """Return the loss of examples not seen before."""
-        total = masked_logsumexp(neg / self.temperature, keep) - pos / self.temperature
-        values = self.temperature * (total - count_kept(keep).clamp(min=1).to(neg).log() + self.rho)
+        log_g = masked_logsumexp(neg / self.temperature, keep)
+        log_g = log_g - count_kept(keep).clamp(min=1).to(neg).log()
+        values = self.temperature * (log_g + self.rho) - pos
         return torch.where(keep.any(dim=1), values, 0.0)
 
     def per_anchor_of(self, ids: Tensor, pos: Tensor, neg: Tensor, keep: Tensor) -> Tensor:
-        """Return tau_i (log u_i + rho), with the gradient of tau_i g_i / u_i."""
-        tau, step = (self._recall(name, ids, pos) for name in ("tau", "step"))
+        """Return tau_i (log u_i + rho) - s+, with the gradient of tau_i g_i / u_i - s+."""
+        tau = self._recall("tau", ids, pos)
         with torch.no_grad():
             count = count_kept(keep)
             some, count = count > 0, count.clamp(min=1).to(neg)
@@ -267,17 +287,22 @@ class ISogCLR(_Remembering):
             weights.sub_(top[:, None]).clamp_(min=least_exponent(neg.dtype)).exp_()
             total = weights.sum(dim=1)
             weights.div_(total[:, None])
-            log_g = total.log() + top - count.log() - pos / tau
+            log_g = total.log() + top - count.log()
             log_u = _moving_average(self._recall("log_u", ids, pos), log_g, self.gamma)
             ratio = (log_g - log_u).exp()
-            hardness = torch.linalg.vecdot(weights, neg) - pos
-            slope = log_u + self.rho - ratio * hardness / tau
-            moved = self.momentum * step + (1 - self.momentum) * slope
-            new_tau = (tau - self.tau_rate * moved).clamp(self.low, self.high)
-        self._note(ids[some], log_u[some], new_tau[some], moved[some])
+            slope = log_u + self.rho - ratio * torch.linalg.vecdot(weights, neg) / tau
+        self._note(ids[some], log_u[some], slope[some])
         # tau times the gradient of g / u is that of the weighted scores.
-        pulled = ratio * (torch.linalg.vecdot(weights, neg) - pos)
-        return torch.where(some, _with_slope_of(tau * (log_u + self.rho), pulled), 0.0)
+        pushed = ratio * torch.linalg.vecdot(weights, neg)
+        values = _with_slope_of(tau * (log_u + self.rho), pushed) - pos
+        return torch.where(some, values, 0.0)
+
+    def _after(self, before: dict[str, Tensor], noted: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Move each temperature by its mean slope, with momentum and within its bounds."""
+        slope = noted["slope"].clamp(-STEEPEST, STEEPEST)
+        step = self.momentum * before["step"] + (1 - self.momentum) * slope
+        tau = (before["tau"] - self.tau_rate * step).clamp(self.low, self.high)
+        return {"log_u": noted["log_u"], "tau": tau, "step": step}
 
 
 def _moving_average(log_old: Tensor, log_new: Tensor, gamma: float) -> Tensor:

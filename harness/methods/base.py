@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from harness.contrast import Contrast
+from harness.heads import project
 from harness.losses.base import Loss
 from harness.task import Batch
 
@@ -71,8 +72,7 @@ class Method(nn.Module, ABC):
 
     def project(self, view: Any) -> Float[Tensor, "n d"]:
         """Return the projections of ``view``: head(encoder(view))."""
-        projections: Tensor = self.head(self.encoder(view))
-        return projections
+        return project(self.encoder, self.head, view)
 
     @abstractmethod
     def forward(self, first: Any, second: Any, batch: Batch) -> Sequence[Contrast]:

@@ -8,15 +8,9 @@ from torch import nn
 
 from harness.contrast import Contrast
 from harness.errors import require_number
+from harness.heads import mlp, output_width, project, projector_for
 from harness.methods.base import Method
-from harness.methods.parts import (
-    follow,
-    frozen_copy,
-    predictor,
-    rising_momentum,
-    width_of,
-    without_candidates,
-)
+from harness.methods.parts import follow, frozen_copy, rising_momentum, without_candidates
 from harness.task import Batch
 
 
@@ -28,6 +22,9 @@ class BYOL(Method):
     Args:
         momentum: how slowly the copy follows at the start, 0 to 1; it rises to 1
             along half a cosine.
+        projector: linear layers of its own projector, which stands in the place of the task's
+            head and has the head's widths; 2 in the paper, with BatchNorm. 0: the task's
+            head.
         hidden: the predictor's hidden width; 0 means twice the projections'.
 
     Raises:
@@ -39,25 +36,30 @@ class BYOL(Method):
 
     gives = frozenset({"stopped positives"})
 
-    def __init__(self, *, momentum: float = 0.996, hidden: int = 0) -> None:
+    def __init__(self, *, momentum: float = 0.996, projector: int = 2, hidden: int = 0) -> None:
         super().__init__()
         require_number("momentum", momentum, at_least=0, at_most=1)
+        require_number("projector", projector, at_least=0, at_most=10, whole=True)
         require_number("hidden", hidden, at_least=0, whole=True)
         self.momentum = momentum
+        self.projector = projector
         self.hidden = hidden
 
     def attach(self, encoder: nn.Module, head: nn.Module, *, pairing: str) -> None:
         """Take the networks, copy them, and make the predictor."""
+        head = projector_for(head, layers=self.projector)
         super().attach(encoder, head, pairing=pairing)
-        width = width_of(head)
-        self.predictor = predictor(width, self.hidden or 2 * width)
+        width = output_width(head)
+        self.predictor = mlp([width, self.hidden or 2 * width, width])
         self.target_encoder, self.target_head = frozen_copy(encoder), frozen_copy(head)
 
     def forward(self, first: Any, second: Any, batch: Batch) -> Sequence[Contrast]:
         """Return two contrasts: each view's predictions with the other's targets."""
         predictions = [self.predictor(self.project(view)) for view in (first, second)]
         with torch.no_grad():
-            targets = [self.target_head(self.target_encoder(view)) for view in (second, first)]
+            targets = [
+                project(self.target_encoder, self.target_head, view) for view in (second, first)
+            ]
         return [
             without_candidates(p, t, batch.ids) for p, t in zip(predictions, targets, strict=True)
         ]

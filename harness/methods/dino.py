@@ -9,8 +9,9 @@ from torch.nn.functional import normalize
 
 from harness.contrast import Contrast
 from harness.errors import require_number
+from harness.heads import output_width, project, projector_for
 from harness.methods.base import Method
-from harness.methods.parts import cosines, follow, frozen_copy, rising_momentum, width_of
+from harness.methods.parts import cosines, follow, frozen_copy, rising_momentum
 from harness.task import Batch
 
 
@@ -27,6 +28,9 @@ class DINO(Method):
         momentum: how slowly the teacher follows at the start, 0 to 1; it rises to 1
             along half a cosine.
         centering: the share of the old centre kept at each step, 0 to 1.
+        projector: linear layers of its own projector, which stands in the place of the task's
+            head and has the head's widths. The paper's has 3 and GELU; BatchNorm, which short
+            runs need, is an option of its code (``use_bn_in_head``). 0: the task's head.
 
     Raises:
         InputError: where a setting breaks its rule.
@@ -46,13 +50,16 @@ class DINO(Method):
         temperature: float = 0.04,
         momentum: float = 0.996,
         centering: float = 0.9,
+        projector: int = 2,
     ) -> None:
         super().__init__()
         require_number("prototypes", prototypes, at_least=2, whole=True)
         require_number("temperature", temperature, at_least=0.001, at_most=10)
         require_number("momentum", momentum, at_least=0, at_most=1)
         require_number("centering", centering, at_least=0, at_most=1)
+        require_number("projector", projector, at_least=0, at_most=10, whole=True)
         self.prototypes = prototypes
+        self.projector = projector
         self.temperature = temperature
         self.momentum = momentum
         self.centering = centering
@@ -60,8 +67,9 @@ class DINO(Method):
 
     def attach(self, encoder: nn.Module, head: nn.Module, *, pairing: str) -> None:
         """Take the networks, draw the prototypes, and copy all into the teacher."""
+        head = projector_for(head, layers=self.projector)
         super().attach(encoder, head, pairing=pairing)
-        directions = normalize(torch.randn(self.prototypes, width_of(head)), dim=1)
+        directions = normalize(torch.randn(self.prototypes, output_width(head)), dim=1)
         self.directions = nn.Parameter(directions)
         self.teacher_encoder, self.teacher_head = frozen_copy(encoder), frozen_copy(head)
         self.register_buffer("teacher_directions", directions.clone())
@@ -73,7 +81,7 @@ class DINO(Method):
         contrasts, scores = [], []
         for view, other in ((first, second), (second, first)):
             with torch.no_grad():
-                taught = self.teacher_head(self.teacher_encoder(other))
+                taught = project(self.teacher_encoder, self.teacher_head, other)
                 scores.append(cosines(taught, self.teacher_directions))
                 targets = ((scores[-1] - self.centre) / self.temperature).softmax(dim=1)
             student = self.project(view)

@@ -9,8 +9,9 @@ from torch.nn.functional import normalize
 
 from harness.contrast import Contrast
 from harness.errors import require_number
+from harness.heads import output_width, project
 from harness.methods.base import Method
-from harness.methods.parts import follow, frozen_copy, width_of
+from harness.methods.parts import follow, frozen_copy
 from harness.task import Batch
 
 
@@ -50,14 +51,14 @@ class MoCo(Method):
         """Take the networks, copy them, and fill the queue with random directions."""
         super().attach(encoder, head, pairing=pairing)
         self.key_encoder, self.key_head = frozen_copy(encoder), frozen_copy(head)
-        keys = normalize(torch.randn(self.queue, width_of(head)), dim=1)
+        keys = normalize(torch.randn(self.queue, output_width(head)), dim=1)
         self.register_buffer("queue_keys", keys)
         self.register_buffer("queue_end", torch.zeros((), dtype=torch.int64))
 
     def forward(self, first: Any, second: Any, batch: Batch) -> Sequence[Contrast]:
         """Return one contrast: queries, their keys, and the queue."""
         with torch.no_grad():
-            keys = self.key_head(self.key_encoder(second))
+            keys = project(self.key_encoder, self.key_head, second)
         if self.training:
             self._keys.append(keys)
         queue = self.queue_keys.to(keys)

@@ -1,4 +1,4 @@
-"""What several methods are made of: copies that follow, predictors, empty candidates."""
+"""What several methods are made of: copies that follow, scores with prototypes."""
 
 import copy
 import math
@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from harness.contrast import Contrast
-from harness.errors import InputError
 from harness.losses.base import at_least_float32
 
 
@@ -34,32 +33,6 @@ def rising_momentum(start: float, step: int, steps: int) -> float:
     [0.5, 0.75, 1.0]
     """
     return 1 - (1 - start) * (math.cos(math.pi * step / steps) + 1) / 2
-
-
-def predictor(width: int, hidden: int) -> nn.Sequential:
-    """Return BYOL's predictor: Linear - BatchNorm - ReLU - Linear."""
-    return nn.Sequential(
-        nn.Linear(width, hidden, bias=False),
-        nn.BatchNorm1d(hidden),
-        nn.ReLU(),
-        nn.Linear(hidden, width),
-    )
-
-
-def width_of(head: nn.Module) -> int:
-    """Return how many features a head's projections have.
-
-    Raises:
-        InputError: where neither the head nor a layer of it says so.
-    """
-    sizes = [m.out_features for m in head.modules() if isinstance(m, nn.Linear)]
-    width = getattr(head, "out_features", sizes[-1] if sizes else None)
-    if not isinstance(width, int):
-        raise InputError(
-            f"The head must say how wide its projections are: {type(head).__name__} has neither a "
-            "Linear layer nor `out_features`. Give it the attribute `out_features`."
-        )
-    return width
 
 
 @torch.no_grad()

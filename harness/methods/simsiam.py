@@ -7,8 +7,9 @@ from torch import nn
 
 from harness.contrast import Contrast
 from harness.errors import require_number
+from harness.heads import mlp, output_width, projector_for
 from harness.methods.base import Method
-from harness.methods.parts import predictor, width_of, without_candidates
+from harness.methods.parts import without_candidates
 from harness.task import Batch
 
 
@@ -19,6 +20,9 @@ class SimSiam(Method):
     There are no negatives. Its loss is ``regression``.
 
     Args:
+        projector: linear layers of its own projector, which stands in the place of the task's
+            head and has the head's widths; 3 in the paper, with BatchNorm, the last one without
+            scale and shift. 0: the task's head.
         hidden: the predictor's hidden width; 0 means a quarter of the projections',
             the paper's bottleneck.
 
@@ -31,16 +35,19 @@ class SimSiam(Method):
 
     gives = frozenset({"stopped positives"})
 
-    def __init__(self, *, hidden: int = 0) -> None:
+    def __init__(self, *, projector: int = 3, hidden: int = 0) -> None:
         super().__init__()
+        require_number("projector", projector, at_least=0, at_most=10, whole=True)
         require_number("hidden", hidden, at_least=0, whole=True)
+        self.projector = projector
         self.hidden = hidden
 
     def attach(self, encoder: nn.Module, head: nn.Module, *, pairing: str) -> None:
         """Take the networks, and make the predictor."""
+        head = projector_for(head, layers=self.projector, last_norm=True)
         super().attach(encoder, head, pairing=pairing)
-        width = width_of(head)
-        self.predictor = predictor(width, self.hidden or max(width // 4, 1))
+        width = output_width(head)
+        self.predictor = mlp([width, self.hidden or max(width // 4, 1), width])
 
     def forward(self, first: Any, second: Any, batch: Batch) -> Sequence[Contrast]:
         """Return two contrasts: each view's predictions with the other's projections."""

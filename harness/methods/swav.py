@@ -9,8 +9,9 @@ from torch.nn.functional import normalize
 
 from harness.contrast import Contrast
 from harness.errors import require_number
+from harness.heads import output_width, projector_for
 from harness.methods.base import Method
-from harness.methods.parts import cosines, width_of
+from harness.methods.parts import cosines
 from harness.task import Batch
 
 
@@ -25,6 +26,9 @@ class SwAV(Method):
         prototypes: how many, 2 or more; the paper's is 3000.
         epsilon: how soft the codes are, .005 to 10.
         iterations: of Sinkhorn's algorithm, 1 to 1000.
+        projector: linear layers of its own projector, which stands in the place of the task's
+            head and has the head's widths; 2 in the paper, with BatchNorm. 0: the task's
+            head.
 
     Raises:
         InputError: where a setting breaks its rule.
@@ -36,20 +40,28 @@ class SwAV(Method):
     gives = frozenset({"targets"})
 
     def __init__(
-        self, *, prototypes: int = 256, epsilon: float = 0.05, iterations: int = 3
+        self,
+        *,
+        prototypes: int = 256,
+        epsilon: float = 0.05,
+        iterations: int = 3,
+        projector: int = 2,
     ) -> None:
         super().__init__()
         require_number("prototypes", prototypes, at_least=2, whole=True)
         require_number("epsilon", epsilon, at_least=0.005, at_most=10)
         require_number("iterations", iterations, at_least=1, at_most=1000, whole=True)
+        require_number("projector", projector, at_least=0, at_most=10, whole=True)
         self.prototypes = prototypes
+        self.projector = projector
         self.epsilon = epsilon
         self.iterations = iterations
 
     def attach(self, encoder: nn.Module, head: nn.Module, *, pairing: str) -> None:
         """Take the networks, and draw the prototypes as random directions."""
+        head = projector_for(head, layers=self.projector)
         super().attach(encoder, head, pairing=pairing)
-        directions = normalize(torch.randn(self.prototypes, width_of(head)), dim=1)
+        directions = normalize(torch.randn(self.prototypes, output_width(head)), dim=1)
         self.directions = nn.Parameter(directions)
 
     def forward(self, first: Any, second: Any, batch: Batch) -> Sequence[Contrast]:

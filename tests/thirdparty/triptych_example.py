@@ -3,9 +3,10 @@
 import torch
 from torch import nn
 
+from harness.heads import mlp
 from harness.losses import ScoreLoss, masked_logsumexp
 from harness.probes import logistic_probe
-from harness.task import Batch, Task, projection_head
+from harness.task import Batch, Task
 
 
 class Margin(ScoreLoss):
@@ -52,7 +53,7 @@ class Blobs(Task):
         return tuple(data + self.noise * torch.randn_like(data) for _ in range(2))
 
     def encoder(self):
-        return projection_head(32, 64, 8)
+        return mlp([32, 64, 8], batch_norm=False)
 
     def head(self):
         return nn.Linear(8, 8)

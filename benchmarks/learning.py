@@ -1,0 +1,154 @@
+"""Does every loss learn with every method, on every task, at the default settings?
+
+    python benchmarks/learning.py images nodes --seeds 3 --jobs 2 --folder runs/learning
+    python benchmarks/learning.py images --methods siamese --losses infonce,nwj --markdown
+
+For each pair that fits together (:func:`harness.methods.base.misfit`) the task's main test
+score is compared with the untrained encoder's of the same seed. A pair has learned where
+the 95% t interval of the paired difference lies above 0, and its representations collapsed
+at no seed. Records are kept in ``--folder``; the same command goes on from them. The exit
+status is 1 where a pair has not learned.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from harness import Study, load_records, plugins, run
+from harness.methods.base import misfit
+from leaderboards import leaderboard
+from leaderboards.statistics import mean_interval
+
+TASKS = ("images", "sentences", "nodes", "graphs")
+
+
+class Row(NamedTuple):
+    """One method and loss on one task."""
+
+    task: str
+    method: str
+    loss: str
+    untrained: float
+    mean: float
+    std: float
+    gain: float
+    low: float
+    high: float
+    seeds: int
+    planned: int
+    collapsed: int
+
+    @property
+    def learned(self) -> bool:
+        """Whether it is shown to be above untrained, and is no collapse."""
+        return self.low > 0 and not self.collapsed and self.seeds == self.planned
+
+
+def main() -> int:
+    """Run what is missing, print a table a task, and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tasks", nargs="*", default=TASKS)
+    parser.add_argument("--methods", default="", help="these alone, separated by commas")
+    parser.add_argument("--losses", default="", help="these alone, separated by commas")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--folder", type=Path, default=None, help="kept, and gone on from")
+    parser.add_argument("--read", action="store_true", help="run nothing: read the folder")
+    parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
+    given = parser.parse_args()
+    folder = given.folder or Path(tempfile.mkdtemp())
+    methods = plugins.split_specs(given.methods) or plugins.names("methods")
+    losses = plugins.split_specs(given.losses) or plugins.names("losses")
+    idle = []
+    for task in given.tasks:
+        pairs = fitting(task, methods, losses)
+        if pairs and not given.read:
+            table = {loss: {"methods": own} for loss, own in pairs.items()}
+            study = Study(task, tasks=[task], losses=table, seeds=given.seeds)
+            run(study, folder / task, engine=f"local(jobs={given.jobs})")
+        found = list(rows(folder / task))
+        (print_markdown if given.markdown else print_rows)(found)
+        idle += [row for row in found if not row.learned]
+    return 1 if idle else 0
+
+
+def fitting(task: str, methods: list[str], losses: list[str]) -> dict[str, list[str]]:
+    """Return {loss: the methods that it fits together with on ``task``}."""
+    on: Any = plugins.build("tasks", task)
+    built = {spec: plugins.build("methods", spec) for spec in methods}
+    pairs = {
+        loss: [
+            method
+            for method, made in built.items()
+            if misfit(made, plugins.build("losses", loss), labelled=on.labelled) is None
+        ]
+        for loss in losses
+    }
+    return {loss: own for loss, own in pairs.items() if own}
+
+
+def rows(folder: Path) -> Iterator[Row]:
+    """Yield what the records under ``folder`` show, the highest score first."""
+    board = leaderboard(load_records(folder))
+    table = board.rows[board.rows["main"].astype(bool)]
+    final = board.records[
+        (board.records["split"] == "test") & (board.records["step"] == board.records["steps"])
+    ]
+    for row in table.sort_values("mean", ascending=False).to_dict("records"):
+        if not row["trained"]:
+            continue
+        own = final[(final["task"] == row["task"]) & (final["metric"] == row["metric"])]
+        by_seed = {
+            loss: own[(own["loss"] == loss) & (own["method"] == row["method"])]
+            .drop_duplicates("seed")
+            .set_index("seed")["value"]
+            for loss in (row["loss"], "untrained")
+        }
+        difference = (by_seed[row["loss"]] - by_seed["untrained"]).dropna().to_numpy(float)
+        gain, low, high = (float(figure) for figure in mean_interval(difference))
+        yield Row(
+            row["task"], row["method"], row["loss"], float(by_seed["untrained"].mean()),
+            row["mean"], row["std"], gain, low, high, row["seeds"], row["planned"],
+            row["collapsed"],
+        )  # fmt: skip
+
+
+def print_rows(found: list[Row]) -> None:
+    """Print a line a pair."""
+    print(f"{'task':<10} {'method':<24} {'loss':<22} {'untrained':>9} {'score':>6} {'sd':>5}  gain")
+    for row in found:
+        print(
+            f"{row.task:<10} {row.method:<24} {row.loss:<22} {row.untrained:>9.2f} "
+            f"{row.mean:>6.2f} {row.std:>5.2f}  {_gain(row)}{_note(row)}"
+        )
+
+
+def print_markdown(found: list[Row]) -> None:
+    """Print a Markdown table."""
+    print(f"\n| {found[0].task}: method | loss | score | sd | above untrained | |")
+    print("|---|---|---|---|---|---|")
+    for row in found:
+        print(
+            f"| `{row.method}` | `{row.loss}` | {row.mean:.2f} | {row.std:.2f} | {_gain(row)} "
+            f"|{_note(row)} |"
+        )
+    print(f"| | `untrained` | {found[0].untrained:.2f} | | | |")
+
+
+def _gain(row: Row) -> str:
+    return f"{row.gain:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
+
+
+def _note(row: Row) -> str:
+    if row.collapsed:
+        return f" collapsed at {row.collapsed} of {row.seeds}"
+    if row.seeds < row.planned:
+        return f" {row.planned - row.seeds} of {row.planned} without a score"
+    return "" if row.learned else " not shown to learn"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""The small networks between representations and projections: heads, projectors, predictors."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from harness.errors import InputError, require
+
+
+def mlp(
+    widths: Sequence[int], *, batch_norm: bool = True, last_norm: bool = False
+) -> nn.Sequential:
+    """Return a stack of linear layers: Linear - BatchNorm - ReLU, ..., Linear.
+
+    A linear layer before BatchNorm has no bias, which BatchNorm would take out again.
+
+    Args:
+        widths: the input's, each hidden layer's, and the output's.
+        batch_norm: whether BatchNorm stands behind each hidden layer.
+        last_norm: whether BatchNorm, without scale and shift of its own, stands behind the
+            last layer.
+
+    >>> [type(layer).__name__ for layer in mlp([8, 16, 4])]
+    ['Linear', 'BatchNorm1d', 'ReLU', 'Linear']
+    """
+    layers: list[nn.Module] = []
+    final = len(widths) - 2
+    for i, (inputs, outputs) in enumerate(pairwise(widths)):
+        normed = last_norm if i == final else batch_norm
+        layers.append(nn.Linear(inputs, outputs, bias=not normed))
+        if normed:
+            layers.append(nn.BatchNorm1d(outputs, affine=i < final))
+        if i < final:
+            layers.append(nn.ReLU())
+    return nn.Sequential(*layers)
+
+
+def input_width(head: nn.Module) -> int | None:
+    """Return how many features a head takes, or None where it does not say.
+
+    A head says so by an attribute ``in_features``, or by its first linear layer.
+
+    >>> input_width(mlp([8, 16, 4]))
+    8
+    """
+    width = getattr(head, "in_features", None)
+    if width is None:
+        layers = (layer for layer in head.modules() if isinstance(layer, nn.Linear))
+        width = next((layer.in_features for layer in layers), None)
+    return width if isinstance(width, int) else None
+
+
+def output_width(head: nn.Module) -> int:
+    """Return how many features a head's projections have.
+
+    A head says so by an attribute ``out_features``, or by its last linear layer.
+
+    Raises:
+        InputError: where it does neither.
+
+    >>> output_width(mlp([8, 16, 4]))
+    4
+    """
+    sizes = [layer.out_features for layer in head.modules() if isinstance(layer, nn.Linear)]
+    width = getattr(head, "out_features", sizes[-1] if sizes else None)
+    if not isinstance(width, int):
+        raise InputError(
+            f"The head must say how wide its projections are: {type(head).__name__} has neither a "
+            "Linear layer nor `out_features`. Give it the attribute `out_features`."
+        )
+    return width
+
+
+def projector_for(head: nn.Module, *, layers: int, last_norm: bool = False) -> nn.Module:
+    """Return a method's own projector, with the widths of the task's head.
+
+    It takes and gives as many features as ``head``; its hidden layers are twice as wide as
+    its input.
+
+    Args:
+        head: the task's head.
+        layers: how many linear layers; 0 returns the task's head itself.
+        last_norm: see :func:`mlp`.
+
+    Raises:
+        InputError: where the head does not say its widths.
+
+    >>> projector_for(mlp([8, 8, 4]), layers=2)[0]
+    Linear(in_features=8, out_features=16, bias=False)
+    """
+    if not layers:
+        return head
+    inputs = input_width(head)
+    require(
+        inputs is not None,
+        f"The head must say how many features it takes: {type(head).__name__} has neither a "
+        "Linear layer nor `in_features`. Give it the attribute `in_features`, or keep it by the "
+        "method's setting projector=0.",
+    )
+    assert inputs is not None
+    hidden = [2 * inputs] * (layers - 1)
+    return mlp([inputs, *hidden, output_width(head)], last_norm=last_norm)
+
+
+def project(encoder: nn.Module, head: nn.Module, view: Any) -> Float[Tensor, "n d"]:
+    """Return the projections of ``view``: head(encoder(view)).
+
+    Raises:
+        InputError: where the head does not take as many features as the encoder gives.
+    """
+    representations: Tensor = encoder(view)
+    taken, given = input_width(head), representations.shape[-1]
+    require(
+        taken in (None, given),
+        f"The head must take as many features as the encoder gives: it takes {taken}, and the "
+        f"encoder gives {given}. Change the first layer of what the task's `head` returns, or the "
+        "width of what its `encoder` returns.",
+    )
+    projections: Tensor = head(representations)
+    return projections
