@@ -35,9 +35,13 @@ from harness.losses.sums import SumLoss
 from harness.methods.base import GIFTS, Method, misfit
 from harness.randomness import Randomness
 from harness.task import Batch, Task, to_device
+from harness.toy import Toy
 from harness.training import SPLITS, evaluate, fit
 
 Check = Callable[[], None]
+
+LEARNED = 5.0
+"""Points above untrained that a short training on the toy task has to reach."""
 
 
 def contracts(
@@ -276,6 +280,16 @@ def check_loss_is_diagnosed(spec: str) -> None:
     assert before == digest_of(dict(loss.state_dict())), "the loss's state was changed"
 
 
+def check_loss_learns(spec: str) -> None:
+    """A short training on :class:`harness.toy.Toy` beats the untrained encoder by far."""
+    loss = plugins.build("losses", spec)
+    methods = (plugins.build("methods", name) for name in plugins.names("methods"))
+    fitting = [method for method in methods if misfit(method, loss) is None]
+    assert fitting, "no installed method gives what it needs"
+    # Siamese where it fits: the methods with a copy that follows slowly learn more slowly.
+    _assert_learns(max(fitting, key=lambda method: method.pairs), loss)
+
+
 LOSS_CHECKS = (
     check_loss_spec_round_trips,
     check_loss_needs_are_known,
@@ -293,6 +307,7 @@ LOSS_CHECKS = (
     check_score_loss_ignores_blocks,
     check_score_loss_ignores_rotation_and_scale,
     check_loss_is_diagnosed,
+    check_loss_learns,
 )
 
 
@@ -348,11 +363,18 @@ def check_method_is_repeatable(spec: str) -> None:
     assert len(digests) == 1, "the same seed, or the same state, gave other contrasts"
 
 
+def check_method_learns(spec: str) -> None:
+    """A short training on :class:`harness.toy.Toy` beats the untrained encoder by far."""
+    method = plugins.build("methods", spec)
+    _assert_learns(method, suited_loss(method))
+
+
 METHOD_CHECKS = (
     check_method_spec_round_trips,
     check_method_returns_contrasts,
     check_method_gradient_reaches_parameters,
     check_method_is_repeatable,
+    check_method_learns,
 )
 
 
@@ -591,6 +613,16 @@ CHECKS = {"losses": LOSS_CHECKS, "methods": METHOD_CHECKS, "tasks": TASK_CHECKS}
 _RANDOMNESS = Randomness("contract", "", 0)
 _TOY_IDS = torch.arange(3, 11)
 _TOY_LABELS = torch.tensor([0, 0, 1, 1, 1, 2, -1, -1])
+
+
+def _assert_learns(method: Method, loss: Loss) -> None:
+    scores = []
+    for what in (None, loss):
+        how = plugins.build("methods", "siamese") if what is None else method
+        outcome = fit(Toy(), how, what, _RANDOMNESS, splits=("test",))
+        scores.append(outcome.scores["test"]["accuracy"])
+    untrained, trained = scores
+    assert trained > untrained + LEARNED, f"trained {trained:.1f}, untrained {untrained:.1f}"
 
 
 def _check_spec_round_trips(group: str, spec: str) -> None:

@@ -1,0 +1,108 @@
+"""A small task that every loss and method has to learn from, for contract tests."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.heads import mlp
+from harness.randomness import Randomness
+from harness.task import Batch, Task
+
+CLASSES = 6
+SIGNAL, NOISE = 8, 24
+"""Coordinates that views share, and coordinates that each view draws anew."""
+SIZES = {"train": 480, "validation": 120, "test": 480}
+SPREAD = 0.4
+"""The standard deviation of a point around its class's centre."""
+LOUDNESS = 2.0
+"""That of the noise: the nearest points of an untrained encoder are near by noise alone."""
+
+
+class Toy(Task):
+    """Learn which coordinates two views share, in half a second.
+
+    A point is the centre of its class and a deviation in 8 coordinates, and noise in 24
+    others. The two views of a point share the first and draw the others anew. The score is
+    the accuracy of the nearest class mean, in points, of representations of one noisy view.
+
+    Args:
+        steps: optimizer steps.
+        batch_size: points a step.
+        learning_rate: AdamW's.
+    """
+
+    modality = "points"
+    labelled = True
+
+    def __init__(
+        self, *, steps: int = 100, batch_size: int = 96, learning_rate: float = 5e-3
+    ) -> None:
+        super().__init__(
+            steps=steps, batch_size=batch_size, learning_rate=learning_rate, weight_decay=0.0
+        )
+
+    def load(self, randomness: Randomness) -> None:
+        """Draw the points."""
+        generator = randomness.torch("split")
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(*shape, generator=generator)
+
+        count = sum(SIZES.values())
+        self._labels = torch.arange(count) % CLASSES
+        self._points = normal(CLASSES, SIGNAL)[self._labels] + SPREAD * normal(count, SIGNAL)
+        self._seen = torch.cat([self._points, LOUDNESS * normal(count, NOISE)], dim=1)
+        ends = torch.tensor([*SIZES.values()]).cumsum(dim=0).tolist()
+        starts = [0, *ends[:-1]]
+        self._parts = {
+            name: range(start, end) for name, start, end in zip(SIZES, starts, ends, strict=True)
+        }
+
+    def splits(self) -> Sequence[Mapping[str, Iterable[int]]]:
+        """Return the numbers of the points in each split."""
+        return [self._parts]
+
+    def train_size(self) -> int:
+        """Return the number of training points."""
+        return SIZES["train"]
+
+    def batch(self, index: Tensor) -> Batch:
+        """Return points without noise, with their classes."""
+        return Batch(self._points[index], index, self._labels[index])
+
+    def views(self, data: Tensor) -> tuple[Tensor, Tensor]:
+        """Return each point twice, with noise of its own."""
+        first, second = (
+            torch.cat([data, LOUDNESS * torch.randn(len(data), NOISE, device=data.device)], dim=1)
+            for _ in range(2)
+        )
+        return first, second
+
+    def held_out(self) -> Batch:
+        """Return the validation points."""
+        index = torch.tensor(self._parts["validation"])
+        return Batch(self._points[index], index, self._labels[index])
+
+    def encoder(self) -> nn.Module:
+        """Return a network of one hidden layer, of 16 features."""
+        return mlp([SIGNAL + NOISE, 64, 16])
+
+    def calibration(self) -> Iterable[Tensor]:
+        """Return the training points as they are scored."""
+        return [self._seen[list(self._parts["train"])]]
+
+    def head(self) -> nn.Module:
+        """Return SimCLR's head, as wide as the representation."""
+        return mlp([16, 16, 16])
+
+    def evaluate(self, encoder: nn.Module, split: str) -> dict[str, Any]:
+        """Return the accuracy of the nearest class mean, in points."""
+        rows = nn.functional.normalize(encoder(self._seen), dim=1)
+        train, scored = (torch.tensor(self._parts[name]) for name in ("train", split))
+        means = torch.stack([
+            rows[train[self._labels[train] == label]].mean(dim=0) for label in range(CLASSES)
+        ])  # fmt: skip
+        nearest = torch.cdist(rows[scored], means).argmin(dim=1)
+        return {"accuracy": 100 * (nearest == self._labels[scored]).double().mean().item()}
