@@ -290,20 +290,24 @@ CORPORA = ("sts-b", "wiki1m", "nli")
 """The sources that may be trained on, by name."""
 
 
-def has_negatives(name: str, root: str = "") -> bool:
-    """Return whether a corpus has hard negatives; False where it is not here to be asked."""
+def columns(name: str, root: str = "") -> int | None:
+    """Return how many sentences an example of a corpus has, or None where it is not here.
+
+    1: single sentences; 2: pairs; 3: pairs with a hard negative.
+    """
     if name == "nli":
-        return True
-    if name == "sts-b" or name.startswith(HUB):  # The embedded one is not fetched to be asked.
-        return False
-    place = find_corpus(name, root)
+        return 3
+    if name == "sts-b":  # The embedded one is not fetched to be asked.
+        return 1
+    place = None if name.startswith(HUB) else find_corpus(name, root)
     if place is None:
-        return False
+        return None
     files = [file for file in _files(place) if file.suffix == ".csv"]
     if not files:
-        return False
+        return 1
     with files[0].open(encoding="utf-8-sig", newline="") as text:
-        return _COLUMNS[2] in next(csv.reader(text), [])
+        found = next(csv.reader(text), [])
+    return 1 + sum(column in found for column in _COLUMNS[1:])
 
 
 def content(name: str, root: str = "") -> Content:

@@ -83,7 +83,7 @@ def fitting(task: str, methods: list[str], losses: list[str]) -> dict[str, list[
         loss: [
             method
             for method, made in built.items()
-            if misfit(made, plugins.build("losses", loss), labelled=on.labelled) is None
+            if misfit(made, plugins.build("losses", loss), on) is None
         ]
         for loss in losses
     }

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from harness import search
 from harness.cells import FIXED, NO_METHOD, TUNED, UNTRAINED, Cell, Planned, Spec
 from harness.errors import InputError, require, require_number, unknown
-from harness.methods.base import misfit
+from harness.methods.base import misfit, shortfall
 from harness.plugins import build, canonical, parse, settings, with_settings
 from harness.reading import Mistakes, Tuning, seeds_of, table_of, tuning_of
 from harness.search import Space, settings_at
@@ -195,6 +195,13 @@ class Study:
                     build("losses", entry.trial(point))
         return list(dict.fromkeys(wrong.lines))[:MOST_LINES]
 
+    def shortfalls(self) -> list[str]:
+        """Return which methods have too few steps to learn, a sentence a task and method."""
+        built = {spec: build("methods", spec) for spec in self.all_methods}
+        tasks = [build("tasks", spec) for spec in self.tasks]
+        found = (shortfall(method, task) for task, method in product(tasks, built.values()))
+        return [f"{reason}." for reason in dict.fromkeys(found) if reason is not None]
+
     def _misfits(self) -> list[str]:
         """Return which losses do not go with which method and task, and why."""
         tasks = {spec: build("tasks", spec) for spec in self.tasks}
@@ -203,12 +210,7 @@ class Study:
         for entry in self.entries:
             loss = build("losses", entry.spec)
             for method, task in product(entry.methods, tasks):
-                reason = misfit(
-                    methods[method],
-                    loss,
-                    labelled=tasks[task].labelled,
-                    hard_negatives=tasks[task].hard_negatives,
-                )
+                reason = misfit(methods[method], loss, tasks[task])
                 if reason is not None:
                     key = f"`{entry.spec}` cannot be trained with `{method}`: {reason}"
                     wrong.setdefault(key, []).append(task)

@@ -81,6 +81,9 @@ class Task(ABC):
     hard_negatives: bool = False
     """Whether batches hold negatives, which only some methods can use."""
 
+    dropout_views: bool = False
+    """Whether the two views differ by the encoder's dropout alone, as in unsupervised SimCSE."""
+
     references: tuple[str, ...] = ()
     """Names of encoders that are not trained, such as ``oracle``: rows beside ``untrained``."""
 

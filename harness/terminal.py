@@ -150,6 +150,12 @@ def report(summary: "Summary", folder: Path, seconds: float) -> None:
     out.print(", ".join(parts) + f". Records: {escape(str(folder))}/records", soft_wrap=True)
 
 
+def warn(lines: "Sequence[str]") -> None:
+    """Print what may disappoint, before anything is trained."""
+    for line in lines:
+        err.print(escape(line), style="yellow", soft_wrap=True)
+
+
 def report_losses(summary: "Summary", folder: Path, command: str) -> None:
     """Print which cells have no score and why, and the command that tries them again."""
     if summary.diverged:

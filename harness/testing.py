@@ -284,7 +284,7 @@ def check_loss_learns(spec: str) -> None:
     """A short training on :class:`harness.toy.Toy` beats the untrained encoder by far."""
     loss = plugins.build("losses", spec)
     methods = (plugins.build("methods", name) for name in plugins.names("methods"))
-    fitting = [method for method in methods if misfit(method, loss) is None]
+    fitting = [method for method in methods if misfit(method, loss, Toy()) is None]
     assert fitting, "no installed method gives what it needs"
     # Siamese where it fits: the methods with a copy that follows slowly learn more slowly.
     _assert_learns(max(fitting, key=lambda method: method.pairs), loss)
@@ -594,8 +594,7 @@ def fitting(tasks: Sequence[str]) -> Iterator[tuple[str, str, str]]:
         made = plugins.build("tasks", task)
         for method, how in methods.items():
             for loss, what in losses.items():
-                given = {"labelled": made.labelled, "hard_negatives": made.hard_negatives}
-                if misfit(how, what, **given) is None:
+                if misfit(how, what, made) is None:
                     yield task, method, loss
 
 

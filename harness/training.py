@@ -124,7 +124,7 @@ def fit(
         task.load(randomness)
     reason = None
     if loss is not None:
-        reason = misfit(method, loss, labelled=task.labelled, hard_negatives=task.hard_negatives)
+        reason = misfit(method, loss, task)
     if reason is not None:
         raise InputError(f"Task, method and loss do not go together: {reason}.")
     pairing = (loss.pairing if loss is not None else None) or task.pairing

@@ -130,7 +130,7 @@ class Images(Task):
         network: str = "conv",
         augmentation: str = "auto",
         head_form: str = "simclr",
-        projection: int = 64,
+        projection: int = 256,
         labels: int = 10,
         draws: int = 5,
         knn: int = 0,

@@ -159,7 +159,7 @@ class Sentences(Task):
         self.dropout = dropout
         self.pooling = pooling
         self.length = length
-        self.hard_negatives = sentence_data.has_negatives(corpus, root)
+        self._know(sentence_data.columns(corpus, root))
 
     def fetch(self) -> list[Content]:
         """Download what is missing; return the checksums of corpus, sets and encoder."""
@@ -184,7 +184,7 @@ class Sentences(Task):
         longest = hf_folders.longest(self.network, self.root)
         require_number("length", self.length, at_most=longest)
         self._data = self._words.material()
-        self.hard_negatives = len(self._data.rows[0]) == 3  # A corpus of the hub is known now.
+        self._know(len(self._data.rows[0]))  # A corpus of the hub is known now.
         self._tokens = _corpus_tokens(self._words, self.length)
         self._ids = _ids(self._words)
         self._padding = hf_folders.padding(self.network, self.root)
@@ -198,6 +198,11 @@ class Sentences(Task):
             len(self._data.rows), self.corpus, self._data.left_out, self.keep_out,
             self._data.unseen,
         )  # fmt: skip
+
+    def _know(self, columns: int | None) -> None:
+        """Note what the corpus gives: single sentences, pairs, or pairs with a hard negative."""
+        self.dropout_views = columns == 1
+        self.hard_negatives = columns == 3
 
     def splits(self) -> Sequence[Mapping[str, Iterable[tuple[str, ...]]]]:
         """Return the training sentences and what is scored, a division a fold."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from harness.methods.base import GIFTS, misfit
 from harness.methods.supervised_contrastive import class_ids, partners
 from harness.methods.swav import sinkhorn
 from harness.randomness import Randomness
-from harness.task import Batch
+from harness.task import Batch, Task
 
 IDS = torch.arange(8)
 LABELS = torch.tensor([0, 0, 1, 1, 1, 2, -1, -1])
@@ -258,11 +259,13 @@ def test_labels_are_asked_for() -> None:
         ("moco", "simclr", "SimCLR is defined for the pairing 'both_views', and MoCo makes"),
         ("siamese(pairing=cross_view)", "simclr", "and Siamese was asked for 'cross_view'"),
         ("supervised_contrastive", "infonce", "needs labels, and the task gives none"),
+        ("simsiam", "regression", "SimSiam has no negatives .* differ by dropout alone"),
+        ("swav", "prototypes", "SwAV has no negatives .* differ by dropout alone"),
     ],
 )
 def test_what_does_not_go_together(method: str, loss: str, reason: str) -> None:
     parts = plugins.build("methods", method), plugins.build("losses", loss)
-    found = misfit(*parts, labelled=False)
+    found = misfit(*parts, plugins.build("tasks", "sentences"))
     assert found is not None
     assert re.search(reason, found), found
 
@@ -279,6 +282,16 @@ def test_what_goes_together() -> None:
     ]:
         parts = plugins.build("methods", method), plugins.build("losses", loss)
         assert misfit(*parts) is None
+        assert misfit(*parts, plugins.build("tasks", "images")) is None
+
+
+def test_pairs_of_sentences_are_views_of_their_own(tmp_path: Path) -> None:
+    for columns in ("sent0,sent1", "sent0,sent1,hard_neg"):
+        (tmp_path / "pairs.csv").write_text(columns + "\na,b,c\n")
+        task: Task = plugins.build("tasks", f"sentences(corpus='{tmp_path}/pairs.csv')")
+        parts = plugins.build("methods", "simsiam"), plugins.build("losses", "regression")
+        found = misfit(*parts, task)
+        assert (found is None) == (columns == "sent0,sent1"), found
 
 
 def test_every_gift_is_given_and_needed() -> None:

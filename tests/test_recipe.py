@@ -185,6 +185,6 @@ def test_wrong_settings_are_named(name: str, value: Any, message: str) -> None:
     class Made(Task):
         load = splits = train_size = batch = views = encoder = head = evaluate = None  # type: ignore[assignment]
 
-    given: dict[str, Any] = {"steps": 1, "batch_size": 1, "learning_rate": 1, "weight_decay": 0}
+    given: dict[str, Any] = {"steps": 1, "batch_size": 2, "learning_rate": 1, "weight_decay": 0}
     with pytest.raises(InputError, match=message):
         Made(**given, **{name: value})

@@ -1,9 +1,11 @@
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from harness import shipped as shipped_module
 from harness.cells import Cell
+from harness.cli import app
 from harness.errors import InputError
 from harness.shipped import shipped
 from harness.study import Study
@@ -374,3 +376,18 @@ def test_files_that_no_reader_takes(tmp_path: Path, text: str) -> None:
 def test_a_method_named_twice_is_one() -> None:
     study = Study("s", tasks=["blobs"], losses={"infonce": {"methods": ["siamese", "siamese()"]}})
     assert study.size() == len(study.cells()) == 6
+
+
+def test_a_method_with_too_few_steps_is_said() -> None:
+    study = Study("s", tasks=["images"], losses=["regression"], methods=["simsiam", "byol"])
+    assert study.shortfalls() == [
+        "SimSiam is not known to learn much in fewer than 300 steps, and Images takes 100: raise "
+        "the task's `steps`."
+    ]
+    assert not Study("s", ["images(steps=300)", "nodes"], study.losses, ["simsiam"]).shortfalls()
+    assert not Study("s", ["images(epochs=1)"], study.losses, ["simsiam"]).shortfalls()
+    planned = CliRunner().invoke(
+        app, ["plan", "quickstart", "--no-time", "--tasks", "images", "--methods", "simsiam",
+              "--losses", "regression"],
+    )  # fmt: skip
+    assert "SimSiam is not known to learn much in fewer than 300 steps" in planned.stderr

@@ -1,7 +1,7 @@
 """What every method is, and which method goes with which loss and task."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from jaxtyping import Float
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from harness.contrast import Contrast
 from harness.heads import project
 from harness.losses.base import Loss
-from harness.task import Batch
+from harness.task import Batch, Task
 
 GIFTS = {
     "negatives": "candidates to push away from",
@@ -42,8 +42,14 @@ class Method(nn.Module, ABC):
     needs_labels: ClassVar[bool] = False
     """Whether it can only be used with tasks that give labels."""
 
+    needs_distinct_views: ClassVar[bool] = False
+    """Whether views that differ by dropout alone give it nothing to learn."""
+
     takes_negatives: ClassVar[bool] = False
     """Whether it makes candidates of a batch's hard negatives."""
+
+    least_steps: ClassVar[Mapping[str, int]] = {}
+    """{modality: optimizer steps below which it is not known to learn much}."""
 
     depends_on: ClassVar[tuple[str, ...]] = ()
     """Modules of other distributions whose code its contrasts depend on, beside its own."""
@@ -98,16 +104,24 @@ class NoMethod(Method):
         return []
 
 
-def misfit(
-    method: Method, loss: Loss, *, labelled: bool = True, hard_negatives: bool = False
-) -> str | None:
-    """Return why the two do not go together on a task, or None where they do.
+def shortfall(method: Method, task: Task) -> str | None:
+    """Return that a task's training is too short for a method, or None where it is not."""
+    least = method.least_steps.get(task.modality, 0)
+    if task.epochs or task.steps >= least:
+        return None  # How many steps epochs are is known once the data is loaded.
+    return (
+        f"{type(method).__name__} is not known to learn much in fewer than {least} steps, and "
+        f"{type(task).__name__} takes {task.steps}: raise the task's `steps`"
+    )
+
+
+def misfit(method: Method, loss: Loss, task: Task | None = None) -> str | None:
+    """Return why the two do not go together, on a task if one is given, or None where they do.
 
     Args:
         method: how contrasts are made.
         loss: what they are given to.
-        labelled: whether the task gives labels.
-        hard_negatives: whether its batches hold hard negatives.
+        task: what they are to be trained on.
     """
     name = type(method).__name__
     missing = sorted(loss.needs - method.gives)
@@ -124,8 +138,15 @@ def misfit(
             f"{type(loss).__name__} is defined for the pairing {loss.pairing!r}, and {name} was "
             f"asked for {method.pairing!r}"
         )
-    if method.needs_labels and not labelled:
+    if task is None:
+        return None
+    if method.needs_labels and not task.labelled:
         return f"{name} needs labels, and the task gives none"
-    if hard_negatives and not method.takes_negatives:
+    if task.hard_negatives and not method.takes_negatives:
         return f"the task gives hard negatives, and {name} has no place for them"
+    if task.dropout_views and method.needs_distinct_views:
+        return (
+            f"{name} has no negatives and no slow copy to learn from, and the task's views differ "
+            "by dropout alone: it forgets what the encoder knew"
+        )
     return None

@@ -38,6 +38,7 @@ class SwAV(Method):
     """
 
     gives = frozenset({"targets"})
+    needs_distinct_views = True
 
     def __init__(
         self,
