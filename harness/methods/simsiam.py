@@ -23,8 +23,9 @@ class SimSiam(Method):
         projector: linear layers of its own projector, which stands in the place of the task's
             head and has the head's widths; 3 in the paper, with BatchNorm, the last one without
             scale and shift. 0: the task's head.
-        hidden: the predictor's hidden width; 0 means a quarter of the projections',
-            the paper's bottleneck.
+        hidden: the predictor's hidden width; 0 means a quarter of the projections', the paper's
+            bottleneck of 512 for 2048, but no fewer than 256 or all of them: a narrower one
+            learns much less.
 
     Raises:
         InputError: where a setting breaks its rule.
@@ -49,7 +50,7 @@ class SimSiam(Method):
         head = projector_for(head, layers=self.projector, last_norm=True)
         super().attach(encoder, head, pairing=pairing)
         width = output_width(head)
-        self.predictor = mlp([width, self.hidden or max(width // 4, 1), width])
+        self.predictor = mlp([width, self.hidden or max(width // 4, min(width, 256)), width])
 
     def forward(self, first: Any, second: Any, batch: Batch) -> Sequence[Contrast]:
         """Return two contrasts: each view's predictions with the other's projections."""
