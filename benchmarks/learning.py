@@ -62,17 +62,16 @@ def main() -> int:
     folder = given.folder or Path(tempfile.mkdtemp())
     methods = plugins.split_specs(given.methods) or plugins.names("methods")
     losses = plugins.split_specs(given.losses) or plugins.names("losses")
-    idle = []
+    found: list[Row] = []
     for task in given.tasks:
         pairs = fitting(task, methods, losses)
         if pairs and not given.read:
             table = {loss: {"methods": own} for loss, own in pairs.items()}
             study = Study(task, tasks=[task], losses=table, seeds=given.seeds)
             run(study, folder / task, engine=f"local(jobs={given.jobs})")
-        found = list(rows(folder / task))
-        (print_markdown if given.markdown else print_rows)(found)
-        idle += [row for row in found if not row.learned]
-    return 1 if idle else 0
+        found += rows(folder / task)
+    (print_markdown if given.markdown else print_rows)(found)
+    return 0 if all(row.learned for row in found) else 1
 
 
 def fitting(task: str, methods: list[str], losses: list[str]) -> dict[str, list[str]]:
@@ -127,15 +126,26 @@ def print_rows(found: list[Row]) -> None:
 
 
 def print_markdown(found: list[Row]) -> None:
-    """Print a Markdown table."""
-    print(f"\n| {found[0].task}: method | loss | score | sd | above untrained | |")
-    print("|---|---|---|---|---|---|")
+    """Print one Markdown table, a column a task: score, deviation, and gain over untrained.
+
+    An asterisk marks a gain that is not shown to be above 0, a dagger a collapse.
+    """
+    tasks = list(dict.fromkeys(row.task for row in found))
+    cells: dict[tuple[str, str], dict[str, Row]] = {}
     for row in found:
-        print(
-            f"| `{row.method}` | `{row.loss}` | {row.mean:.2f} | {row.std:.2f} | {_gain(row)} "
-            f"|{_note(row)} |"
-        )
-    print(f"| | `untrained` | {found[0].untrained:.2f} | | | |")
+        cells.setdefault((row.method, row.loss), {})[row.task] = row
+    print("| method | loss | " + " | ".join(tasks) + " |")
+    print("|---|---|" + "---|" * len(tasks))
+    floor = {row.task: row.untrained for row in found}
+    print("| | `untrained` | " + " | ".join(f"{floor[task]:.1f}" for task in tasks) + " |")
+    for (method, loss), own in cells.items():
+        texts = [_cell(own[task]) if task in own else "" for task in tasks]
+        print(f"| `{method}` | `{loss}` | " + " | ".join(texts) + " |")
+
+
+def _cell(row: Row) -> str:
+    mark = "†" if row.collapsed else "" if row.learned else "*"
+    return f"{row.mean:.1f} ± {row.std:.1f} ({row.gain:+.1f}){mark}"
 
 
 def _gain(row: Row) -> str:

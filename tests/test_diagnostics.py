@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from torch import nn
+from torch.nn.functional import cosine_similarity
 from typer.testing import CliRunner
 
 from harness import diagnostics, information, plugins
@@ -57,6 +59,14 @@ def test_geometry_is_that_of_its_definitions() -> None:
     values = np.linalg.svd(first.numpy(), compute_uv=False)
     expected = np.exp(stats.entropy(values / values.sum()))
     assert diagnostics.effective_rank(first).item() == pytest.approx(expected)
+
+
+def test_the_mean_cosine_is_that_of_all_pairs() -> None:
+    rows = drawn(9, 4)
+    pairs = [cosine_similarity(a, b, dim=0).item() for a, b in combinations(rows, 2)]
+    assert diagnostics.mean_cosine(rows).item() == pytest.approx(sum(pairs) / len(pairs))
+    assert diagnostics.mean_cosine(rows[:1].expand(5, -1)).item() == pytest.approx(1)
+    assert diagnostics.mean_cosine(rows[:1]).isnan()
 
 
 def test_effective_rank_counts_dimensions() -> None:

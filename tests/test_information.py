@@ -26,6 +26,8 @@ from harness.training import fit
 from tasks.gaussian_mi import GaussianMI, Oracle, Pairs, Side, _best_scale, draw, nats_of_chi2
 
 RANDOMNESS = Randomness("gaussian_mi", "", 0)
+DOT: dict[str, Any] = {"temperature": None}
+"""The critic that theory wants: dot products as they are."""
 
 # Two anchors, two candidates each; one pair is no negative.
 POS = torch.tensor([2.0, 1.0], dtype=torch.float64)
@@ -95,11 +97,11 @@ def test_the_bounds_keep_their_order(seed: int, n: int, m: int, spread: float) -
 
 
 LOSSES: list[tuple[ScoreLoss, str]] = [
-    (KLInformation(scale=1), "infonce"),
-    (KLInformation(positive=False, scale=1), "tight_kl"),
-    (Chi2Information(scale=1), "chi2_per_anchor"),
-    (NWJ(scale=1), "nwj"),
-    (DV(scale=1), "dv"),
+    (KLInformation(**DOT), "infonce"),
+    (KLInformation(positive=False, **DOT), "tight_kl"),
+    (Chi2Information(**DOT), "chi2_per_anchor"),
+    (NWJ(**DOT), "nwj"),
+    (DV(**DOT), "dv"),
 ]
 
 
@@ -130,13 +132,13 @@ def test_smile_s_loss_is_a_logistic_regression() -> None:
     s = a @ b.T
     own, other = s.diagonal(), s[~torch.eye(4, dtype=torch.bool)]
     expected = -own.sigmoid().log().mean() - (-other).sigmoid().log().mean()
-    assert SMILE(scale=1)(*cross_view(a, b)).item() == pytest.approx(expected.item(), abs=1e-12)
+    assert SMILE(**DOT)(*cross_view(a, b)).item() == pytest.approx(expected.item(), abs=1e-12)
 
 
 def test_dv_s_gradient_is_a_softmax_over_all_pairs() -> None:
     a, b = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     a, b = (40 * a).requires_grad_(), b.requires_grad_()
-    loss = DV(scale=1)
+    loss = DV(**DOT)
     loss.block_rows = 2
     loss(*cross_view(a, b)).backward()
     found = a.grad, b.grad
@@ -153,7 +155,7 @@ def test_chi2_information_is_unbiased(size: int) -> None:
     pos = torch.tensor([0.7], dtype=torch.float64)
     keep = torch.ones(1, size, dtype=torch.bool)
     values = [
-        Chi2Information(scale=1).per_anchor(pos, population[list(drawn)][None], keep).item()
+        Chi2Information(**DOT).per_anchor(pos, population[list(drawn)][None], keep).item()
         for drawn in product(range(4), repeat=size)
     ]
     expected = population.mean() + population.var(correction=0) / 2 - 0.7
@@ -170,7 +172,7 @@ def test_chi2_information_is_the_pair_sum_of_lin_and_mei() -> None:
         assert pairs == pytest.approx(2 * ((k - 1) * sum(x * x for x in off) - sum(off) ** 2))
         value += pairs / (4 * (k - 1) * (k - 2)) + sum(off) / (k - 1) - s[j, j].item()
     found = (
-        Chi2Information(scale=1).per_anchor(s.diagonal(), s, ~torch.eye(k, dtype=torch.bool)).mean()
+        Chi2Information(**DOT).per_anchor(s.diagonal(), s, ~torch.eye(k, dtype=torch.bool)).mean()
     )
     assert found.item() == pytest.approx(value / k, abs=1e-12)
 
@@ -185,28 +187,31 @@ def test_chi2_is_half_of_wu_et_al_s_form() -> None:
 def test_chi2_information_keeps_its_digits_far_from_zero() -> None:
     """E s^2 - (E s)^2 in float32 would lose a variance of one beside 1e4."""
     neg = torch.tensor([[1e4, 1e4 + 1, 1e4 - 1]])
-    value = Chi2Information(scale=1).per_anchor(torch.tensor([1e4]), neg, torch.ones(1, 3).bool())
+    value = Chi2Information(**DOT).per_anchor(torch.tensor([1e4]), neg, torch.ones(1, 3).bool())
     assert value.item() == 0.5
 
 
 def test_extremes_go_on_in_straight_lines() -> None:
     one = torch.ones(1, 1, dtype=torch.bool)
     high, higher = (
-        NWJ(scale=1).per_anchor(torch.zeros(1), torch.tensor([[s]]), one).item()
-        for s in (41.0, 51.0)
+        NWJ(**DOT).per_anchor(torch.zeros(1), torch.tensor([[s]]), one).item() for s in (41.0, 51.0)
     )
     assert (high, higher) == pytest.approx((E**30 * 11, E**30 * 21), rel=1e-5)
     two = torch.ones(1, 2, dtype=torch.bool)
     neg = torch.tensor([[-1e15, 1e15]], dtype=torch.float64)
-    value = (
-        Chi2Information(scale=1).per_anchor(torch.zeros(1, dtype=torch.float64), neg, two).item()
-    )
+    value = Chi2Information(**DOT).per_anchor(torch.zeros(1, dtype=torch.float64), neg, two).item()
     assert value == pytest.approx(2 * WIDEST * (1e15 - WIDEST / 2))
 
 
 @pytest.mark.parametrize(
     "loss",
-    [KLInformation(scale=1), Chi2Information(scale=1), NWJ(scale=1), DV(scale=1), SMILE(scale=1)],
+    [
+        KLInformation(**DOT),
+        Chi2Information(**DOT),
+        NWJ(**DOT),
+        DV(**DOT),
+        SMILE(**DOT),
+    ],
 )
 def test_no_negative_costs_nothing(loss: ScoreLoss) -> None:
     rows = torch.randn(3, 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
@@ -382,9 +387,9 @@ EACH = {f"estimate_{name}_std" for name in ESTIMATORS}
         (None, EACH),
         (InfoNCE(temperature=0.2), OWN),
         (ADNCE(temperature=0.2), OWN),
-        (NWJ(scale=1), OWN),
-        (SMILE(scale=1), OWN),
-        (Chi2Information(scale=1), OWN),
+        (NWJ(**DOT), OWN),
+        (SMILE(**DOT), OWN),
+        (Chi2Information(**DOT), OWN),
     ],
 )
 def test_diagnostics_are_the_losses_own(
@@ -426,7 +431,7 @@ def test_diagnostics_see_no_test_pair_and_change_nothing(task: GaussianMI) -> No
     def diagnosed() -> Any:
         with torch.no_grad(), RANDOMNESS.seeded("probe"):
             batch = task.held_out()
-            return task.diagnose(encoder, task.head(), DV(scale=1)), batch.data.x.sum().item()
+            return task.diagnose(encoder, task.head(), DV(**DOT)), batch.data.x.sum().item()
 
     before, test = diagnosed(), task._test
     task._test = Pairs(test.x * torch.nan, test.y * torch.nan)
@@ -440,7 +445,7 @@ def test_diagnostics_see_no_test_pair_and_change_nothing(task: GaussianMI) -> No
 def test_a_trained_critic_comes_near_the_truth() -> None:
     """The towers can hold the log density ratio: 2 nats of 2, but for the bound's own bias."""
     made = GaussianMI(steps=150, scored=1024, hidden=64)
-    outcome = fit(made, Siamese(), KLInformation(scale=1), RANDOMNESS, diagnosis=Diagnosis)
+    outcome = fit(made, Siamese(), KLInformation(**DOT), RANDOMNESS, diagnosis=Diagnosis)
     assert outcome.scores["validation"]["information"] > 80
     (first_step, first), (last_step, last) = outcome.diagnostics
     assert (first_step, last_step) == (0, 150)

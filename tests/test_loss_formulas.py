@@ -35,7 +35,14 @@ from harness.losses.dro import KLDRO, Chi2DRO, CressieReadDRO, DrRL
 from harness.losses.fmicl import DIVERGENCES, FMICL, MARGIN
 from harness.losses.hcl import HCL, Debiased
 from harness.losses.infonce import InfoNCE
+from harness.losses.information import DV
 from harness.losses.llave import LLaVE
+from harness.losses.presets import (
+    ADNCE_GRAPHS,
+    ADNCE_IMAGES,
+    ADNCE_SENTENCES,
+    FMICL_DIVERGENCES,
+)
 from harness.losses.prototypes import Prototypes
 from harness.losses.regression import Regression
 from harness.losses.rince import RINCE
@@ -795,7 +802,7 @@ def test_prototypes_need_targets() -> None:
 
 def test_spectral_scales_long_projections_down_and_leaves_short_ones() -> None:
     a = torch.tensor([[3.0, 0.0], [0.0, 0.5]], dtype=torch.float64)
-    assert Spectral().embed(a).tolist() == [[1.0, 0.0], [0.0, 0.5]]
+    assert Spectral(radius=1.0).embed(a).tolist() == [[1.0, 0.0], [0.0, 0.5]]
     gradient = torch.zeros(2, 2, dtype=torch.float64, requires_grad=True)
     Spectral()(*cross_view(gradient, a)).backward()
     assert gradient.grad is not None and gradient.grad.isfinite().all()
@@ -843,6 +850,33 @@ def test_presets_are_what_they_say(preset: str, spec: str, pairing: str) -> None
     assert one.pairing == pairing
     for contrast in PAIRINGS[pairing](*views(), None):
         assert torch.equal(one(contrast), other(contrast))
+
+
+def test_all_thirteen_published_settings_of_adnce_are_presets() -> None:
+    families = {"image": ADNCE_IMAGES, "sentence": ADNCE_SENTENCES, "graph": ADNCE_GRAPHS}
+    assert sum(map(len, families.values())) == 13
+    for form, published in families.items():
+        for data, settings in published.items():
+            made: ADNCE = plugins.build("losses", f"adnce-{form}-paper(data='{data}')")
+            assert (made.temperature, made.mu, made.sigma) == settings
+            assert made.form == form
+
+
+def test_a_preset_knows_what_was_published() -> None:
+    with pytest.raises(InputError, match=r"`data` must be one of 'cifar10', .*: got 'svhn'"):
+        plugins.build("losses", "adnce-image-paper(data='svhn')")
+    for preset in ("fmicl-image-paper", "fmicl-text-paper"):
+        for divergence in FMICL_DIVERGENCES:
+            plugins.build("losses", f"{preset}(divergence='{divergence}')")
+        with pytest.raises(InputError, match=r"`divergence` must be one of .*: got 'neyman'"):
+            plugins.build("losses", f"{preset}(divergence='neyman')")
+
+
+def test_a_critic_is_the_cosine_over_the_temperature_or_the_dot_product() -> None:
+    a, b = views(5)
+    scaled = value_of(DV(temperature=0.2), cross_view(a, b))
+    unit = [normalize(rows, dim=1) * 0.2**-0.5 for rows in (a, b)]
+    assert scaled.item() == pytest.approx(value_of(DV(temperature=None), cross_view(*unit)).item())
 
 
 def test_settings_that_overflow_are_refused() -> None:

@@ -136,6 +136,14 @@ def test_simsiam_predicts_its_own_projection_of_the_other_view() -> None:
     torch.testing.assert_close(two.positives, method.project(first))
 
 
+@pytest.mark.parametrize(("width", "hidden"), [(4, 4), (300, 256), (2048, 512)])
+def test_simsiams_predictor_is_a_bottleneck_of_wide_projections_alone(
+    width: int, hidden: int
+) -> None:
+    predictor = attached("simsiam", nn.Linear(6, width)).predictor
+    assert (predictor[0].in_features, predictor[0].out_features) == (width, hidden)
+
+
 # SwAV, DINO
 
 

@@ -702,6 +702,7 @@ def test_the_one_vs_rest_probe_is_scikit_learns_and_chooses_on_validation() -> N
         ("nodes(network='gat', width=30)", "`heads` must divide `width`: got 4 for 30"),
         ("nodes(view='diffusion', neighbours=5)", "`neighbours` must be 0 for the view"),
         ("nodes(activation='tanh')", "`activation` must be one of"),
+        ("nodes(head_hidden=-1)", "`head_hidden` must be a whole number at least 0"),
         ("nodes(split='full')", "`split` must be one of"),
         ("nodes(probe='knn')", "`probe` must be one of 'multinomial', 'one_vs_rest'"),
         ("nodes(cut_off=1.0)", "`cut_off` must be"),
@@ -716,7 +717,8 @@ def test_settings_are_checked(spec: str, message: str) -> None:
 SPECS = (
     "nodes(network='gat', width=32, batch_size=500, normalise_features=True, draws=1)",
     "nodes(network='sage', width=32, neighbours=4, batch_size=300, layers=3)",
-    "nodes(view='gca', centrality='pagerank', width=32, neighbours=6, batch_size=300)",
+    "nodes(view='gca', centrality='pagerank', width=32, neighbours=6, batch_size=300, "
+    "activation='rrelu', head_hidden=16)",
     "nodes(view='gca', centrality='eigenvector', width=32, batch_size=300, activation='relu')",
     "nodes(view='diffusion', diffusion_degree=8, width=32, data='citeseer', split='grace')",
 )

@@ -38,6 +38,9 @@ from tasks.sufficiency_linear import SufficiencyLinear
 from tasks.sufficiency_topics import SufficiencyTopics, WordTable, equally_common
 from tasks.sufficiency_vmf import SufficiencyVMF
 
+DOT: dict[str, Any] = {"temperature": None}
+"""The critic that theory wants: dot products as they are."""
+
 RANDOMNESS = Randomness("sufficiency", "", 0)
 
 
@@ -165,10 +168,10 @@ def test_losses_estimate_their_risks_over_all_batches() -> None:
     joint = random_joint(2, 2, 3)
     a, b = generator.normal(size=(2, 2)), generator.normal(size=(3, 2))
     scores = a @ b.T
-    unbiased = expected_loss(Chi2Information(scale=1), a, b, joint)
+    unbiased = expected_loss(Chi2Information(**DOT), a, b, joint)
     assert unbiased == pytest.approx(critic_risk("chi2", scores, joint), rel=1e-9)
     # The log of a mean of two is too low: Jensen.
-    low = expected_loss(KLInformation(positive=False, scale=1), a, b, joint)
+    low = expected_loss(KLInformation(positive=False, **DOT), a, b, joint)
     assert low < critic_risk("kl", scores, joint) - 0.01
 
 
@@ -183,7 +186,7 @@ def test_the_paper_s_estimator_of_chi2_is_the_loss() -> None:
             (others[k] - others[n]) ** 2 for k in range(size - 1) for n in range(size - 1) if k != n
         )
         each.append(pairs / (4 * (size - 1) * (size - 2)) + sum(others) / (size - 1) - scores[j, j])
-    assert Chi2Information(scale=1)(*cross_view(a, b)).item() == pytest.approx(
+    assert Chi2Information(**DOT)(*cross_view(a, b)).item() == pytest.approx(
         float(sum(each)) / size
     )
 
@@ -199,7 +202,7 @@ def test_critic_rows_are_what_the_loss_exponentiates() -> None:
         [pytest.approx(2.0), pytest.approx(1.6)],
         [pytest.approx(1.6), pytest.approx(2.0)],
     ]
-    products = critic_rows(KLInformation(scale=1), rows)
+    products = critic_rows(KLInformation(**DOT), rows)
     assert products is not None and (products @ products.T).tolist() == [[25, 8], [8, 4]]
     assert critic_rows(None, rows) is None
     assert critic_rows(VICReg(), rows) is None
@@ -283,7 +286,7 @@ def test_a_linear_encoder_reaches_the_information_of_directions() -> None:
     encoder = nn.Linear(task.dimension, task.relevant, bias=False)
     encoder.weight.copy_(torch.eye(task.relevant, task.dimension) * task.kappa**0.5)
     with RANDOMNESS.seeded("probe"):
-        found = task.diagnose(encoder, nn.Identity(), KLInformation(scale=1))
+        found = task.diagnose(encoder, nn.Identity(), KLInformation(**DOT))
     assert found["kl_gap"] == pytest.approx(0, abs=0.06)
     with RANDOMNESS.seeded("probe"):
         cosines = task.diagnose(encoder, nn.Identity(), InfoNCE(temperature=0.05))
@@ -299,7 +302,10 @@ def test_estimated_risks_are_close_to_exact_ones() -> None:
     a, b = generator.normal(size=(4, 2)), generator.normal(size=(5, 2))
     drawn = generator.choice(20, size=2000, p=joint.ravel())
     x, y = np.divmod(drawn, 5)
-    losses = {"kl": KLInformation(positive=False, scale=1), "chi2": Chi2Information(scale=1)}
+    losses = {
+        "kl": KLInformation(positive=False, **DOT),
+        "chi2": Chi2Information(**DOT),
+    }
     rows = torch.from_numpy(a[x]), torch.from_numpy(b[y])
     for name in DIVERGENCES:
         estimate = estimated_risk(name, *rows)
@@ -317,7 +323,7 @@ def test_diagnostics_see_no_test_example(kind: Any) -> None:
     found = []
     for _ in range(2):
         with RANDOMNESS.seeded("probe"):
-            found.append(task.diagnose(encoder, nn.Identity(), KLInformation(scale=1)))
+            found.append(task.diagnose(encoder, nn.Identity(), KLInformation(**DOT)))
         for pools in hidden:
             pools.pop("test", None)
     assert found[0] == found[1]
@@ -361,7 +367,7 @@ def test_the_ratio_of_words_is_the_papers() -> None:
 def test_the_best_table_of_words_reaches_the_information() -> None:
     task = loaded(SufficiencyTopics)
     best = task.best_encoder()
-    found = task.diagnose(best, task.head(), Chi2Information(scale=1))
+    found = task.diagnose(best, task.head(), Chi2Information(**DOT))
     known = task.informations()
     assert found["chi2_risk"] == pytest.approx(-known["chi2"], rel=1e-9)
     assert found["chi2_gap"] == pytest.approx(0, abs=1e-9)
@@ -403,7 +409,7 @@ def test_gaps_of_any_table_are_above_zero() -> None:
     for scale in (0.0, 1.0, 5.0):
         parts = torch.randn(task.words, task.topics, generator=generator)
         table = WordTable(parts, scale)
-        for loss in (KLInformation(scale=1), InfoNCE(temperature=0.2)):
+        for loss in (KLInformation(**DOT), InfoNCE(temperature=0.2)):
             found = task.diagnose(table, task.head(), loss)
             for name, whole in task.informations().items():
                 assert 0 < found[f"{name}_bound"] <= min(found[f"{name}_gap"], whole) + 1e-6

@@ -1,4 +1,4 @@
-"""Losses that are bounds of an information, of scores that are scaled dot products."""
+"""Losses that are bounds of an information, of scores that may be plain dot products."""
 
 import torch
 from torch import Tensor
@@ -17,41 +17,42 @@ WIDEST = 1e9
 """From this deviation on chi-squared's square goes on in a straight line."""
 
 
-class _DotProducts(ScoreLoss):
-    """A score loss whose critic is the scaled dot product of two projections, of any length.
+class _Critic(ScoreLoss):
+    """A score loss whose scores are logarithms of ratios: unbounded, or cosines that are scaled.
 
     Args:
-        scale: what dot products are multiplied by, 1e-6 to 1e6. None: 1/sqrt(d) of
-            projections of d features, so that scores start near 1 in size and e^s does
-            not explode in the first steps.
+        temperature: what cosines are divided by, 1e-4 to 1e4. None: the score is the dot
+            product of two projections as they are, whose length is then free.
     """
 
     estimator = "infonce"
     """Which of :data:`harness.information.ESTIMATORS` goes with such scores."""
 
-    def __init__(self, *, scale: float | None = None) -> None:
+    def __init__(self, *, temperature: float | None = 0.1) -> None:
         super().__init__()
-        if scale is not None:
-            require_number("scale", scale, at_least=1e-6, at_most=1e6)
-        self.scale = scale
+        if temperature is not None:
+            require_number("temperature", temperature, at_least=1e-4, at_most=1e4)
+        self.temperature = temperature
 
     def embed(self, rows: Tensor) -> Tensor:
-        """Return the rows times the root of the scale, of any length."""
-        scale = rows.shape[1] ** -0.5 if self.scale is None else self.scale
-        return rows if scale == 1 else rows * scale**0.5
+        """Return rows whose dot products are the scores."""
+        if self.temperature is None:
+            return rows
+        unit: Tensor = super().embed(rows) * self.temperature**-0.5
+        return unit
 
     def score_scale(self) -> float:
         """Return 1: scores are exponentiated as they are."""
         return 1.0
 
 
-class KLInformation(_DotProducts, SumLoss):
+class KLInformation(_Critic, SumLoss):
     r"""Maximise the mutual information, each anchor with a normaliser of its own.
 
     .. math::
         \ell = -s^+ + \log \frac{e^{s^+} + \sum_{j=1}^m e^{s_j}}{m + 1}
 
-    SimCLR's objective on dot products: InfoNCE's bound of I(X, Y), in nats, is minus the
+    SimCLR's objective: InfoNCE's bound of I(X, Y), in nats, is minus the
     loss, at most log(m + 1). For many negatives it tends to -E_P S + E_x log E_y e^S, the
     tight variational form of the KL divergence, the normaliser chosen best for each
     anchor. The best score is log p(y | x) / p(y) plus any function of the anchor.
@@ -66,21 +67,23 @@ class KLInformation(_DotProducts, SumLoss):
 
     Args:
         positive: whether the positive is in the log mean.
-        scale: what dot products are multiplied by; None: 1/sqrt(d), d features wide.
+        temperature: what cosines are divided by; None: scores are dot products as they are.
 
     >>> from harness.contrast import cross_view
     >>> a = torch.eye(2, dtype=torch.float64)
-    >>> round(KLInformation(scale=1)(*cross_view(a, a)).item(), 6)  # -1 + log((e + 1) / 2)
+    >>> loss = KLInformation(temperature=None)
+    >>> round(loss(*cross_view(a, a)).item(), 6)  # -1 + log((e + 1) / 2)
     -0.379885
-    >>> KLInformation(positive=False, scale=1)(*cross_view(a, 3 * a)).item()  # -3 + log e^0
+    >>> loss = KLInformation(positive=False, temperature=None)
+    >>> loss(*cross_view(a, 3 * a)).item()  # -3 + log e^0
     -3.0
 
     References:
         Lin & Mei 2025, arXiv 2503.17538; Chen et al. 2020 (SimCLR), arXiv 2002.05709.
     """
 
-    def __init__(self, *, positive: bool = True, scale: float | None = None) -> None:
-        super().__init__(scale=scale)
+    def __init__(self, *, positive: bool = True, temperature: float | None = 0.1) -> None:
+        super().__init__(temperature=temperature)
         self.positive = positive
         self.estimator = "infonce" if positive else "tight_kl"
 
@@ -99,7 +102,7 @@ class KLInformation(_DotProducts, SumLoss):
         return sums[0] - count.log() - pos
 
 
-class Chi2Information(_DotProducts):
+class Chi2Information(_Critic):
     r"""Maximise the chi-squared information, each anchor with a normaliser of its own.
 
     .. math::
@@ -118,12 +121,12 @@ class Chi2Information(_DotProducts):
     the loss 0.
 
     Args:
-        scale: what dot products are multiplied by; None: 1/sqrt(d), d features wide.
+        temperature: what cosines are divided by; None: scores are dot products as they are.
 
     >>> from harness.contrast import Contrast
     >>> one, rows = torch.ones(1, 1), torch.tensor([[1.0], [3.0]])
     >>> batch = Contrast(one, one, rows, torch.tensor([0]), torch.tensor([1, 2]))
-    >>> Chi2Information(scale=1)(batch).item()  # -1 + 2 + 2 / 2
+    >>> Chi2Information(temperature=None)(batch).item()  # -1 + 2 + 2 / 2
     2.0
 
     References:
@@ -145,7 +148,7 @@ class Chi2Information(_DotProducts):
         return torch.where(count > 0, mean + half_variance - pos, 0.0)
 
 
-class NWJ(_DotProducts, SumLoss):
+class NWJ(_Critic, SumLoss):
     r"""Maximise Nguyen, Wainwright and Jordan's bound of the mutual information.
 
     .. math:: \ell = -s^+ + e^{-1} \operatorname{mean}_j e^{s_j}
@@ -160,11 +163,11 @@ class NWJ(_DotProducts, SumLoss):
     anchor without a negative has the loss 0.
 
     Args:
-        scale: what dot products are multiplied by; None: 1/sqrt(d), d features wide.
+        temperature: what cosines are divided by; None: scores are dot products as they are.
 
     >>> from harness.contrast import cross_view
     >>> a = torch.eye(2, dtype=torch.float64)
-    >>> round(NWJ(scale=1)(*cross_view(a, a)).item(), 6)  # -1 + e^-1
+    >>> round(NWJ(temperature=None)(*cross_view(a, a)).item(), 6)  # -1 + e^-1
     -0.632121
 
     References:
@@ -189,7 +192,7 @@ class NWJ(_DotProducts, SumLoss):
         return exponent.clamp(max=HIGHEST).exp() * (1 + above) - pos
 
 
-class DV(_DotProducts):
+class DV(_Critic):
     r"""Maximise Donsker and Varadhan's bound of the mutual information.
 
     .. math:: L = -\operatorname{mean}_i s_i^+ + \log \operatorname{mean}_{ij} e^{s_{ij}}
@@ -204,12 +207,12 @@ class DV(_DotProducts):
     twice, first for the largest.
 
     Args:
-        scale: what dot products are multiplied by; None: 1/sqrt(d), d features wide.
+        temperature: what cosines are divided by; None: scores are dot products as they are.
 
     >>> from harness.contrast import Contrast
     >>> one, rows = torch.ones(1, 1), torch.tensor([[0.0], [3.0]]).log1p()
     >>> batch = Contrast(one, one, rows, torch.tensor([0]), torch.tensor([1, 2]))
-    >>> round(DV(scale=1)(batch).item(), 6)  # -1 + log((1 + 4) / 2)
+    >>> round(DV(temperature=None)(batch).item(), 6)  # -1 + log((1 + 4) / 2)
     -0.083709
 
     References:
@@ -244,7 +247,7 @@ class DV(_DotProducts):
         return (mean * len(pos) / pairs).log() + top - pos.mean()
 
 
-class _Exponentials(_DotProducts, SumLoss):
+class _Exponentials(_Critic, SumLoss):
     """Sum e^(s_j - t) over an anchor's negatives; t is in the positive's place."""
 
     def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
@@ -261,7 +264,7 @@ class _Exponentials(_DotProducts, SumLoss):
         return (sums[0] - pos).exp()
 
 
-class SMILE(_DotProducts, SumLoss):
+class SMILE(_Critic, SumLoss):
     r"""Train the critic of SMILE: tell pairs of the joint from pairs of the marginals.
 
     .. math:: \ell = \log(1 + e^{-s^+}) + \operatorname{mean}_j \log(1 + e^{s_j})
@@ -274,11 +277,11 @@ class SMILE(_DotProducts, SumLoss):
     weigh the same; then over anchors. An anchor without a negative has the loss 0.
 
     Args:
-        scale: what dot products are multiplied by; None: 1/sqrt(d), d features wide.
+        temperature: what cosines are divided by; None: scores are dot products as they are.
 
     >>> from harness.contrast import cross_view
     >>> a = torch.eye(2, dtype=torch.float64)
-    >>> round(SMILE(scale=1)(*cross_view(a, 0 * a)).item(), 6)  # 2 log 2
+    >>> round(SMILE(temperature=None)(*cross_view(a, 0 * a)).item(), 6)  # 2 log 2
     1.386294
 
     References:
