@@ -15,11 +15,14 @@ from typer.testing import CliRunner
 from harness import plugins
 from harness.cli import app
 from harness.collapse import collapse
+from harness.diagnostics import Diagnosis
 from harness.errors import InputError
+from harness.heads import mlp
 from harness.randomness import Randomness
 from harness.records import Store
 from harness.table import load_records
 from harness.task import Task
+from harness.toy import NOISE, SIGNAL, Toy
 from harness.training import Diverged, fit
 from leaderboards import leaderboard, to_latex, to_markdown
 from leaderboards.page import to_html
@@ -130,3 +133,22 @@ def test_a_trained_encoder_without_a_finite_score_is_settled() -> None:
         fit(*made, plugins.build("losses", "infonce"), Randomness("toy", "", 0))
     with pytest.raises(InputError, match="must return at least one finite score"):
         fit(*made, None, Randomness("toy", "", 0))
+
+
+class Bare(Toy):
+    """The toy task without BatchNorm or a head: what keeps most losses from collapsing."""
+
+    def encoder(self) -> nn.Module:
+        return mlp([SIGNAL + NOISE, 64, 16], batch_norm=False)
+
+    def head(self) -> nn.Module:
+        return nn.Identity()
+
+
+@pytest.mark.parametrize(("loss", "fell"), [("infonce", False), ("fmicl(alpha=0)", True)])
+def test_a_training_without_negatives_collapses_and_one_with_them_does_not(
+    loss: str, fell: bool
+) -> None:
+    made = plugins.build("methods", "siamese"), plugins.build("losses", loss)
+    outcome = fit(Bare(), *made, Randomness("toy", "", 0), diagnosis=Diagnosis)
+    assert bool(collapse(outcome.diagnostics)) == fell
