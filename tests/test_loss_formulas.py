@@ -35,7 +35,7 @@ from harness.losses.dro import KLDRO, Chi2DRO, CressieReadDRO, DrRL
 from harness.losses.fmicl import DIVERGENCES, FMICL, MARGIN
 from harness.losses.hcl import HCL, Debiased
 from harness.losses.infonce import InfoNCE
-from harness.losses.information import DV, SMILE
+from harness.losses.information import DV
 from harness.losses.llave import LLaVE
 from harness.losses.presets import (
     ADNCE_GRAPHS,
@@ -877,21 +877,6 @@ def test_a_critic_is_the_cosine_over_the_temperature_or_the_dot_product() -> Non
     scaled = value_of(DV(temperature=0.2), cross_view(a, b))
     unit = [normalize(rows, dim=1) * 0.2**-0.5 for rows in (a, b)]
     assert scaled.item() == pytest.approx(value_of(DV(temperature=None), cross_view(*unit)).item())
-
-
-def test_smile_with_a_temperature_has_an_offset() -> None:
-    a, b = views(5)
-    loss = SMILE(temperature=0.5).double()
-    assert loss.offset is not None
-    assert loss.offset.item() == -2
-    (contrast,) = cross_view(a, b)
-    expected = mean(
-        [
-            log(1 + exp(2 - p / 0.5)) + mean([log(1 + exp(s / 0.5 - 2)) for s in n])
-            for p, n in scores_of(DCL(), contrast)
-        ]
-    )
-    assert loss(contrast).item() == pytest.approx(expected)
 
 
 def test_settings_that_overflow_are_refused() -> None:

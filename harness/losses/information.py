@@ -1,7 +1,7 @@
 """Losses that are bounds of an information, of scores that may be plain dot products."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import huber_loss, softplus
 
 from harness.contrast import Contrast
@@ -270,10 +270,8 @@ class SMILE(_Critic, SumLoss):
     .. math:: \ell = \log(1 + e^{-s^+}) + \operatorname{mean}_j \log(1 + e^{s_j})
 
     The Jensen-Shannon objective: a logistic regression whose best score is
-    log p(y | x) / p(y). A cosine over the temperature gets an offset b, learned from
-    -1/tau on: cosines of different examples are seldom below 0, as their best score is. The
-    loss is no estimate of I(X, Y) itself; SMILE's is :func:`harness.information.smile`,
-    Donsker and Varadhan's with clipped ratios.
+    log p(y | x) / p(y). The loss is no estimate of I(X, Y) itself; SMILE's is
+    :func:`harness.information.smile`, Donsker and Varadhan's with clipped ratios.
 
     Convention: the mean is over the anchor's negatives, so that both kinds of pairs
     weigh the same; then over anchors. An anchor without a negative has the loss 0.
@@ -293,18 +291,10 @@ class SMILE(_Critic, SumLoss):
     estimator = "smile"
     in_logs = False
 
-    def __init__(self, *, temperature: float | None = 0.1) -> None:
-        super().__init__(temperature=temperature)
-        start = None if temperature is None else torch.tensor(-1 / temperature)
-        self.offset = None if start is None else nn.Parameter(start)
-
     def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
-        """Return log(1 + e^(s + b))."""
-        return (softplus(self._moved(scores)),)
+        """Return log(1 + e^s)."""
+        return (softplus(scores),)
 
     def combine(self, pos: Tensor, sums: tuple[Tensor, ...], count: Tensor) -> Tensor:
         """Return the positive's term plus the mean of the negatives'."""
-        return softplus(-self._moved(pos)) + sums[0] / count
-
-    def _moved(self, scores: Tensor) -> Tensor:
-        return scores if self.offset is None else scores + self.offset
+        return softplus(-pos) + sums[0] / count
