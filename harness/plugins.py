@@ -14,7 +14,8 @@ from collections.abc import Collection, Mapping
 from functools import cache
 from importlib.metadata import entry_points, packages_distributions
 from importlib.util import find_spec
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args
 
 from harness.errors import InputError, require, unknown
 from harness.sources import LIBRARIES, OURS, defined_in, find_module
@@ -247,10 +248,12 @@ def _typed(group: str, name: str, known: Mapping[str, Any], key: str, value: Any
         nearest = str(unknown("setting", key, known)).split(" Known:")[0]
         raise InputError(f"{nearest} Settings of the {_singular(group)} {name!r}: {listed}.")
     default = known[key]
+    asked = inspect.signature(load(group, name)).parameters[key].annotation
     if default is None and type(value) is int:  # One number, and so one spec and one record.
-        asked = inspect.signature(load(group, name)).parameters[key].annotation
         return float(value) if asked == float | None else value
     if default is None or type(value) is type(default):
+        return value
+    if value is None and isinstance(asked, UnionType) and NoneType in get_args(asked):
         return value
     if isinstance(default, float) and type(value) is int and abs(value) < 2**1023:
         return float(value)

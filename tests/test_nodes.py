@@ -766,4 +766,5 @@ def test_the_shipped_studies_are_graces(name: str) -> None:
     built = plugins.build("tasks", task)
     assert (built.data, built.split, built.optimizer) == (name, "grace", "adam")
     assert built.total_steps() == (1500 if name == "pubmed" else 200)
-    assert len(study.seeds) * built.draws == 20
+    # One division moves CiteSeer by a point: four of a seed are too few.
+    assert (len(study.seeds), built.draws) == (5, 20 if name == "citeseer" else 4)

@@ -178,3 +178,11 @@ def test_a_setting_without_default_is_refused(monkeypatch: pytest.MonkeyPatch) -
     )
     with pytest.raises(InputError, match="must be a keyword argument with a default"):
         plugins.build("losses", "mine")
+
+
+def test_none_is_taken_where_a_setting_says_so() -> None:
+    assert plugins.build("losses", "nwj(temperature=None)").temperature is None
+    assert plugins.canonical("losses", "nwj(temperature=None)") == "nwj(temperature=None)"
+    assert plugins.canonical("losses", "nwj(temperature=0.1)") == "nwj"
+    with pytest.raises(InputError, match=r"`temperature` .* must be a number, such as 0.1: got No"):
+        plugins.build("losses", "infonce(temperature=None)")
