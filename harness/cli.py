@@ -139,7 +139,7 @@ def run_command(
             from harness.runner import Interrupted, default_folder, run
 
             chosen = _study(study, tasks, methods, losses, seeds)
-        terminal.warn(chosen.shortfalls())
+        terminal.warn(chosen.cautions())
         if folder is None:
             folder = default_folder(chosen)
         given = {} if jobs is None else {"jobs": jobs}
@@ -301,7 +301,7 @@ def plan_command(
         from harness import estimate
 
         chosen = _study(study, tasks, methods, losses, seeds)
-        terminal.warn(chosen.shortfalls())
+        terminal.warn(chosen.cautions())
         prices = None
         if timed:
             with out.status("Timing a few steps") as status:

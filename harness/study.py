@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from harness import search
 from harness.cells import FIXED, NO_METHOD, TUNED, UNTRAINED, Cell, Planned, Spec
 from harness.errors import InputError, require, require_number, unknown
-from harness.methods.base import misfit, shortfall
+from harness.methods.base import misfit
 from harness.plugins import build, canonical, parse, settings, with_settings
 from harness.reading import Mistakes, Tuning, seeds_of, table_of, tuning_of
 from harness.search import Space, settings_at
@@ -195,12 +195,16 @@ class Study:
                     build("losses", entry.trial(point))
         return list(dict.fromkeys(wrong.lines))[:MOST_LINES]
 
-    def shortfalls(self) -> list[str]:
-        """Return which methods have too few steps to learn, a sentence a task and method."""
-        built = {spec: build("methods", spec) for spec in self.all_methods}
-        tasks = [build("tasks", spec) for spec in self.tasks]
-        found = (shortfall(method, task) for task, method in product(tasks, built.values()))
-        return [f"{reason}." for reason in dict.fromkeys(found) if reason is not None]
+    def cautions(self) -> list[str]:
+        """Return what is known to go wrong with a method or loss on a task's modality."""
+        found: dict[str, None] = {}
+        for entry in self.entries:
+            parts = [("losses", entry.spec), *(("methods", name) for name in entry.methods)]
+            for task, (group, spec) in product(self.tasks, parts):
+                modality = build("tasks", task).modality
+                if modality in build(group, spec).cautions:
+                    found[f"{spec} on {task}: {build(group, spec).cautions[modality]}"] = None
+        return list(found)
 
     def _misfits(self) -> list[str]:
         """Return which losses do not go with which method and task, and why."""

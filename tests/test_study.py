@@ -378,16 +378,10 @@ def test_a_method_named_twice_is_one() -> None:
     assert study.size() == len(study.cells()) == 6
 
 
-def test_a_method_with_too_few_steps_is_said() -> None:
-    study = Study("s", tasks=["images"], losses=["regression"], methods=["simsiam", "byol"])
-    assert study.shortfalls() == [
-        "SimSiam is not known to learn much in fewer than 300 steps, and Images takes 100: raise "
-        "the task's `steps`."
-    ]
-    assert not Study("s", ["images(steps=300)", "nodes"], study.losses, ["simsiam"]).shortfalls()
-    assert not Study("s", ["images(epochs=1)"], study.losses, ["simsiam"]).shortfalls()
+def test_what_goes_wrong_on_a_modality_is_said_before_anything_runs() -> None:
+    study = Study("s", tasks=["images", "sentences"], losses=["spectral", "infonce"])
+    assert [line.split(":")[0] for line in study.cautions()] == ["spectral on sentences"]
     planned = CliRunner().invoke(
-        app, ["plan", "quickstart", "--no-time", "--tasks", "images", "--methods", "simsiam",
-              "--losses", "regression"],
-    )  # fmt: skip
-    assert "SimSiam is not known to learn much in fewer than 300 steps" in planned.stderr
+        app, ["plan", "quickstart", "--no-time", "--tasks", "sentences", "--losses", "spectral"]
+    )
+    assert "spectral on sentences: it ends below the untrained encoder" in planned.stderr

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -39,6 +40,9 @@ class Loss(nn.Module, ABC):
 
     depends_on: ClassVar[tuple[str, ...]] = ()
     """Modules of other distributions whose code its value depends on, beside its own."""
+
+    cautions: ClassVar[Mapping[str, str]] = {}
+    """{modality: what is known to go wrong there at the defaults, and what it needs}."""
 
     rate: float = 1.0
     """How much faster than the encoder's weights the loss's own parameters are learned."""

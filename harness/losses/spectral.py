@@ -1,5 +1,8 @@
 """The spectral contrastive loss."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -34,6 +37,10 @@ class Spectral(SumLoss):
     """
 
     in_logs = False
+    cautions: ClassVar[Mapping[str, str]] = {
+        "sentence": "it ends below the untrained encoder at the defaults (54 on STS-B, where that "
+        "has 56); tune `radius` and the task's `learning_rate` first"
+    }
 
     def __init__(self, *, radius: float = 3.0) -> None:
         super().__init__()

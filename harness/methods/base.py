@@ -48,8 +48,8 @@ class Method(nn.Module, ABC):
     takes_negatives: ClassVar[bool] = False
     """Whether it makes candidates of a batch's hard negatives."""
 
-    least_steps: ClassVar[Mapping[str, int]] = {}
-    """{modality: optimizer steps below which it is not known to learn much}."""
+    cautions: ClassVar[Mapping[str, str]] = {}
+    """{modality: what is known to go wrong there at the defaults, and what it needs}."""
 
     depends_on: ClassVar[tuple[str, ...]] = ()
     """Modules of other distributions whose code its contrasts depend on, beside its own."""
@@ -102,17 +102,6 @@ class NoMethod(Method):
         """Return no contrast: there are no steps."""
         del first, second, batch
         return []
-
-
-def shortfall(method: Method, task: Task) -> str | None:
-    """Return that a task's training is too short for a method, or None where it is not."""
-    least = method.least_steps.get(task.modality, 0)
-    if task.epochs or task.steps >= least:
-        return None  # How many steps epochs are is known once the data is loaded.
-    return (
-        f"{type(method).__name__} is not known to learn much in fewer than {least} steps, and "
-        f"{type(task).__name__} takes {task.steps}: raise the task's `steps`"
-    )
 
 
 def misfit(method: Method, loss: Loss, task: Task | None = None) -> str | None:

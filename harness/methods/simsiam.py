@@ -1,7 +1,7 @@
 """SimSiam: predict the other view's projection, held constant."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -36,7 +36,6 @@ class SimSiam(Method):
 
     gives = frozenset({"stopped positives"})
     needs_distinct_views = True
-    least_steps: ClassVar[Mapping[str, int]] = {"image": 300}
 
     def __init__(self, *, projector: int = 3, hidden: int = 0) -> None:
         super().__init__()
