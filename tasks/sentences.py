@@ -122,7 +122,7 @@ class Sentences(Task):
         length: int = 20,
         steps: int = 60,
         batch_size: int = 64,
-        learning_rate: float = 3e-4,
+        learning_rate: float = 1e-4,
         weight_decay: float = 0.0,
         epochs: float = 0.0,
         optimizer: str = "adamw",
