@@ -6,7 +6,8 @@ two distributions are said to be.
 """
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -189,6 +190,11 @@ class DrRL(SumLoss):
     """
 
     in_logs = False
+
+    cautions: ClassVar[Mapping[str, str]] = {
+        "sentence": "it ends below the untrained encoder at the defaults (55.0 on STS-B, where "
+        "that has 56.1); tune `radius` first"
+    }
 
     def __init__(
         self, *, k: float = 2.0, radius: float = 1.0, level: float = -0.5, rate: float = 10.0

@@ -1,6 +1,8 @@
 """RINCE: robust InfoNCE, for noisy views."""
 
 import math
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -40,6 +42,11 @@ class RINCE(SumLoss):
     References:
         Chuang et al., CVPR 2022, arXiv 2201.04309.
     """
+
+    cautions: ClassVar[Mapping[str, str]] = {
+        "sentence": "it ends below the untrained encoder at the defaults (54.0 on STS-B, where "
+        "that has 56.1); tune `temperature` first"
+    }
 
     def __init__(self, *, temperature: float = 0.5, q: float = 0.5, lam: float = 0.025) -> None:
         super().__init__()
