@@ -87,7 +87,7 @@ AttentionInterface.register("packed", _attend)
 
 
 class PartlyTrained(nn.Module):
-    """Embeddings of which some are trained and others are only read.
+    """Word embeddings that train some rows and keep the others fixed.
 
     Embeddings are three quarters of MiniLM's weights, and each step fills a gradient and
     moves two moments of every one that is trained, whether its word comes or not.

@@ -191,7 +191,7 @@ def folder(path: Path) -> Parts:
 
 
 def folder_files(path: Path) -> Files:
-    """Return the files that :func:`folder` reads, by part, class and name, zipped or not."""
+    """Return the files that :func:`folder` reads, in a folder or a zip, by part, class and name."""
     found = [
         (f"{part}/{label}/{_name_of(file)}", file) for part, label, file in _class_folders(path)
     ]

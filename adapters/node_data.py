@@ -88,7 +88,7 @@ def content(name: str, root: str = "") -> Content:
 
 
 class _Set(NamedTuple):
-    """A set that is here: what boards call it, how it is read, and its files."""
+    """A node data set found on disk: its label on boards, its format, and its files."""
 
     label: str
     form: str

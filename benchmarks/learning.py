@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness import Study, load_records, plugins, run
+from harness.cells import UNTRAINED
 from harness.methods.base import misfit
 from leaderboards import leaderboard
-from leaderboards.statistics import mean_interval
 
 TASKS = ("images", "sentences", "nodes", "graphs")
 
@@ -48,7 +48,7 @@ class Row(NamedTuple):
 
 
 def main() -> int:
-    """Run what is missing, print a table a task, and return the exit status."""
+    """Run the cells without a record, print one table, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tasks", nargs="*", default=TASKS)
     parser.add_argument("--methods", default="", help="these alone, separated by commas")
@@ -91,27 +91,14 @@ def fitting(task: str, methods: list[str], losses: list[str]) -> dict[str, list[
 
 def rows(folder: Path) -> Iterator[Row]:
     """Yield what the records under ``folder`` show, the highest score first."""
-    board = leaderboard(load_records(folder))
-    table = board.rows[board.rows["main"].astype(bool)]
-    final = board.records[
-        (board.records["split"] == "test") & (board.records["step"] == board.records["steps"])
-    ]
-    for row in table.sort_values("mean", ascending=False).to_dict("records"):
-        if not row["trained"]:
-            continue
-        own = final[(final["task"] == row["task"]) & (final["metric"] == row["metric"])]
-        by_seed = {
-            loss: own[(own["loss"] == loss) & (own["method"] == row["method"])]
-            .drop_duplicates("seed")
-            .set_index("seed")["value"]
-            for loss in (row["loss"], "untrained")
-        }
-        difference = (by_seed[row["loss"]] - by_seed["untrained"]).dropna().to_numpy(float)
-        gain, low, high = (float(figure) for figure in mean_interval(difference))
+    board = leaderboard(load_records(folder), baseline=UNTRAINED)
+    table = board.rows[board.rows["main"].astype(bool)].sort_values("mean", ascending=False)
+    floors = table[~table["trained"].astype(bool)].set_index(["task", "method"])["mean"]
+    for row in table[table["trained"].astype(bool)].to_dict("records"):
         yield Row(
-            row["task"], row["method"], row["loss"], float(by_seed["untrained"].mean()),
-            row["mean"], row["std"], gain, low, high, row["seeds"], row["planned"],
-            row["collapsed"],
+            row["task"], row["method"], row["loss"], floors[row["task"], row["method"]],
+            row["mean"], row["std"], row["difference"], row["difference_low"],
+            row["difference_high"], row["seeds"], row["planned"], row["collapsed"],
         )  # fmt: skip
 
 
@@ -126,7 +113,7 @@ def print_rows(found: list[Row]) -> None:
 
 
 def print_markdown(found: list[Row]) -> None:
-    """Print one Markdown table, a column a task: score, deviation, and gain over untrained.
+    """Print a Markdown table with a column for each task: score, deviation, gain over untrained.
 
     An asterisk marks a gain that is not shown to be above 0, a dagger a collapse.
     """

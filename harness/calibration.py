@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import torch
@@ -42,7 +43,7 @@ def calibrate(encoder: nn.Module, batches: Iterable[Any]) -> None:
             layer.reset_running_stats()
             layer.momentum = None  # An average over all batches, each weighing the same.
             layer.train()
-        for batch in (first, *batches):
+        for batch in chain([first], batches):
             encoder(batch)
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):

@@ -142,7 +142,7 @@ def is_path(name: str) -> bool:
 
 
 def label_of(place: Path) -> str:
-    """Return what boards call the data at ``place``: the last part of its path.
+    """Return the label that boards give the data at ``place``: the last part of its path.
 
     >>> label_of(Path("home/pets/"))
     'pets'
@@ -240,7 +240,7 @@ def content(
 
 
 def files_of(source: Source, place: Path) -> Files:
-    """Return the files that are read of ``source``, which lies at ``place``.
+    """Return the files of ``source`` that its reader reads, found at ``place``.
 
     Raises:
         InputError: if there are none, or one is missing.
@@ -266,7 +266,7 @@ def all_files(place: Path) -> dict[str, File]:
         return {place.name: place}
     found: dict[str, File] = {}
     seen = set()
-    # Links are followed: a subset of ImageNet is a folder of links to its classes.
+    # Follow links: users make a subset of ImageNet as a folder of links to its classes.
     for where, folders, names in os.walk(place, followlinks=True):
         folder = Path(where)
         new = folder.resolve() not in seen
@@ -295,7 +295,7 @@ def in_zip(archive: Path, folder: str) -> dict[str, File]:
 
 
 def opened(archive: Path) -> ZipFile:
-    """Return an open zip: to read the list of what is in it takes long, and is done once."""
+    """Return an open zip, cached: reading the list of its members takes long."""
     return _opened(archive, archive.stat().st_mtime_ns)
 
 

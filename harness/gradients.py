@@ -1,17 +1,15 @@
 """What the first steps must show: that the objective trains what it should."""
 
 import logging
-from itertools import chain
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.errors import require
 from harness.losses.base import Loss
 from harness.methods.base import Method
 
 FIRST = 3
-"""Steps in which each part that is trained has to get some gradient."""
-LOSS = "loss"
+"""Every trained part must get a gradient other than 0 in one of so many first steps."""
 
 log = logging.getLogger("harness")
 
@@ -28,10 +26,11 @@ class FirstSteps:
     def __init__(self, method: Method, loss: Loss, steps: int) -> None:
         self.method, self.loss = method, loss
         self.first = min(FIRST, steps)
-        self.moved: dict[str, bool] = {}
+        self.parts: dict[str, bool] = {}  # The method's networks and own parameters.
+        self.own: dict[str, bool] = {}  # The loss's parameters.
 
     def require_graph(self, objective: Tensor) -> None:
-        """Raise where an objective depends on nothing that is trained, before ``backward``."""
+        """Raise an error if no trained parameter has an influence on the objective."""
         require(
             objective.requires_grad,
             f"The objective must depend on what is trained: {self._names()} gave a value without "
@@ -47,33 +46,28 @@ class FirstSteps:
         """
         if step >= self.first:
             return
-        trained = chain(self.method.named_parameters(), self.loss.named_parameters(prefix=LOSS))
-        for name, parameter in trained:
-            if parameter.requires_grad:
-                moved = parameter.grad is not None and bool(parameter.grad.any())
-                self.moved[name] = self.moved.get(name, False) or moved
+        for name, parameter in self.method.named_parameters():
+            _note(self.parts, name.split(".")[0], parameter)
+        for name, parameter in self.loss.named_parameters():
+            _note(self.own, name, parameter)
         if step == self.first - 1:
             self._judge(value)
 
     def _judge(self, value: float) -> None:
         when = f"at each of the first {self.first} steps"
         require(
-            any(self.moved.values()),
+            any([*self.parts.values(), *self.own.values()]),
             f"The objective of {self._names()} must have a gradient: it is {value:g}, and the "
             f"gradient of every parameter is 0, {when}. If no anchor has a negative, give the "
             "task's examples different ids, or raise its `batch_size`.",
         )
-        parts: dict[str, bool] = {}
-        for name, moved in self.moved.items():
-            part = name if name.startswith(LOSS) else name.split(".")[0]
-            parts[part] = parts.get(part, False) or moved
-        idle = [part for part, moved in parts.items() if not moved]
+        idle = [part for part, moved in self.parts.items() if not moved]
         require(
             "encoder" not in idle,
             f"The encoder must get a gradient: {self._names()} gave it none, {when}, and training "
             "would leave it as it is. Does the method, or the loss, detach its projections?",
         )
-        own = [f"`{part.removeprefix(LOSS)[1:]}`" for part in idle if part.startswith(LOSS)]
+        own = [f"`{name}`" for name, moved in self.own.items() if not moved]
         require(
             not own,
             f"The parameters of {type(self.loss).__name__} must get a gradient: {', '.join(own)} "
@@ -84,3 +78,10 @@ class FirstSteps:
 
     def _names(self) -> str:
         return f"{type(self.method).__name__} with {type(self.loss).__name__}"
+
+
+def _note(moved: dict[str, bool], name: str, parameter: nn.Parameter) -> None:
+    """Note whether a trained parameter of the part ``name`` has a gradient other than 0."""
+    if parameter.requires_grad:
+        has_gradient = parameter.grad is not None and bool(parameter.grad.any())
+        moved[name] = moved.get(name, False) or has_gradient

@@ -7,7 +7,10 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from harness.errors import InputError, require
+from harness.errors import InputError, require, require_number
+
+MAX_LAYERS = 10
+"""Linear layers of a method's own projector, at most."""
 
 
 def mlp(
@@ -74,8 +77,13 @@ def output_width(head: nn.Module) -> int:
     return width
 
 
+def require_projector(layers: int) -> None:
+    """Raise unless ``layers`` is a number that :func:`projector_for` takes."""
+    require_number("projector", layers, at_least=0, at_most=MAX_LAYERS, whole=True)
+
+
 def projector_for(head: nn.Module, *, layers: int, last_norm: bool = False) -> nn.Module:
-    """Return a method's own projector, with the widths of the task's head.
+    """Return the projector that a method puts in the place of the task's head.
 
     It takes and gives as many features as ``head``; its hidden layers are twice as wide as
     its input.
@@ -106,7 +114,7 @@ def projector_for(head: nn.Module, *, layers: int, last_norm: bool = False) -> n
 
 
 def project(encoder: nn.Module, head: nn.Module, view: Any) -> Float[Tensor, "n d"]:
-    """Return the projections of ``view``: head(encoder(view)).
+    """Encode a view, and return what the head makes of the representations.
 
     Raises:
         InputError: where the head does not take as many features as the encoder gives.

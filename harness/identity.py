@@ -88,7 +88,7 @@ def identify(cell: Cell) -> Identity:
 
 @cache
 def label_of(task: Spec, contents: tuple[Content, ...] = ()) -> Spec:
-    """Return what boards call a task: names in the place of paths.
+    """Return a task's label on boards: its spec, with names instead of paths.
 
     Without ``contents``, as where data are missing, a path's last part is the name.
     """

@@ -30,7 +30,7 @@ def is_mark(step: int, steps: int) -> bool:
 
 
 def chained(before: str, ids: Tensor, seed: int) -> str:
-    """Return a digest of all batches so far: of those ``before``, and of one more.
+    """Return the digest of all batches so far, from the digest ``before`` this batch and its ids.
 
     Args:
         before: the digest of the earlier ones; empty at first.
@@ -91,7 +91,7 @@ def _tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _sample(tensors: list[Tensor]) -> list[float]:
-    """Return numbers from places spread evenly over all ``tensors``."""
+    """Return a sample of the values of ``tensors``, at evenly spaced positions."""
     total = sum(tensor.numel() for tensor in tensors)
     count = min(SAMPLED, total)
     wanted = [total * number // count for number in range(count)]

@@ -284,7 +284,7 @@ class _Run:
         """Run the cells of ``phase``; ``plan`` is all that is known of the study by now."""
         self.identify(plan)
         own = [planned.cell for planned in phase if Place.of(planned) in self.own]
-        # One cell may have several places, and two paths may lead to the same data.
+        # Two paths may lead to the same data, so that several planned cells share one record.
         cells = list({self.keys.get(cell, cell): cell for cell in reversed(own)}.values())[::-1]
         self.summary.expected -= len(own) - len(cells)
         self.summary.cells += cells

@@ -249,7 +249,7 @@ def _placed(record: Record, plan: _Plan, folder: str, dropped: Dropped) -> list[
 
 
 def _place_in(place: Place, record: Record) -> Place:
-    """Return ``place``, with its method if ``record`` is of a release whose cells all had one."""
+    """Return ``place``; for a record of version 0.1.0, with the method its untrained cells had."""
     if record.schema == FIRST_RELEASE:
         return replace(place, method=record.cell["method"])
     return place

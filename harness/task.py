@@ -94,7 +94,7 @@ class Task(ABC):
     """
 
     depends_on: ClassVar[tuple[str, ...]] = ()
-    """Modules of other distributions whose code the scores depend on, beside its own."""
+    """Modules of other distributions that it calls: a cell is run again when they change."""
 
     optimizers: ClassVar[tuple[str, ...]] = OPTIMIZERS
     """The optimizers by name: more where a task makes its own."""

@@ -281,7 +281,7 @@ def check_loss_is_diagnosed(spec: str) -> None:
 
 
 def check_loss_learns(spec: str) -> None:
-    """A short training on :class:`harness.toy.Toy` beats the untrained encoder by far."""
+    """Training on :class:`harness.toy.Toy` beats the untrained encoder by ``LEARNED`` points."""
     loss = plugins.build("losses", spec)
     methods = (plugins.build("methods", name) for name in plugins.names("methods"))
     fitting = [method for method in methods if misfit(method, loss, Toy()) is None]
@@ -364,7 +364,7 @@ def check_method_is_repeatable(spec: str) -> None:
 
 
 def check_method_learns(spec: str) -> None:
-    """A short training on :class:`harness.toy.Toy` beats the untrained encoder by far."""
+    """Training on :class:`harness.toy.Toy` beats the untrained encoder by ``LEARNED`` points."""
     method = plugins.build("methods", spec)
     _assert_learns(method, suited_loss(method))
 

@@ -1,4 +1,4 @@
-"""A small task that every loss and method has to learn from, for contract tests."""
+"""A small task for the contract tests: every loss and method must learn from it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -44,7 +44,7 @@ class Toy(Task):
         )
 
     def load(self, randomness: Randomness) -> None:
-        """Draw the points."""
+        """Draw the points of all splits, and the noise that they are scored with."""
         generator = randomness.torch("split")
 
         def normal(*shape: int) -> Tensor:
@@ -73,7 +73,7 @@ class Toy(Task):
         return Batch(self._points[index], index, self._labels[index])
 
     def views(self, data: Tensor) -> tuple[Tensor, Tensor]:
-        """Return each point twice, with noise of its own."""
+        """Return two copies of each point, each with fresh noise."""
         first, second = (
             torch.cat([data, LOUDNESS * torch.randn(len(data), NOISE, device=data.device)], dim=1)
             for _ in range(2)

@@ -129,6 +129,6 @@ def _same_weights(first: Proof, second: Proof, alike: bool) -> bool:
 
 
 def _first_difference(first: Mapping[str, str], second: Mapping[str, str]) -> int:
-    """Return the first mark that both have and that differs, or 0."""
+    """Return the first step at which both have a mark and the marks differ, or 0."""
     both = sorted(first.keys() & second.keys(), key=int)
     return next((int(step) for step in both if first[step] != second[step]), 0)

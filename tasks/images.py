@@ -30,7 +30,7 @@ EVALUATED = 500 * 48 * 48
 """Pixels that are encoded at a time in the evaluation, 500 images at most."""
 
 CALIBRATED = 5000
-"""Training images that BatchNorm's statistics are taken of, at most."""
+"""The largest number of training images that BatchNorm statistics are computed from."""
 
 HELD_OUT = 256
 """Validation images that diagnostics are of, where there are as many."""

@@ -45,9 +45,10 @@ from tasks.transfer import FOLDS, cross_validated, draw_folds, given_parts, pair
 
 EVALUATION_LENGTH = 128
 MOST_LAYERS = 6
+"""MiniLM's."""
+
 HELD_OUT = 48
 """Sentences that diagnostics are of, at most."""
-"""MiniLM's."""
 
 QUICK_LAYERS = 2
 """Of MiniLM's, where no number is asked for."""
@@ -166,7 +167,7 @@ class Sentences(Task):
         sources = {**sentence_data.SOURCES, **senteval.SOURCES}
         found = [sentence_data.content(self.corpus, self.root)]
         for setting, sets in (("evaluation", self._sets), ("keep_out", self._kept_out)):
-            # MSRvid of STS12 is STS-B's as well.
+            # Where STS12 lacks the file of its subset MSRvid, these pairs are read from STS-B.
             also = [BENCHMARK] if "sts12" in sets and BENCHMARK not in sets else []
             found += [
                 content(sources[name], self.root, setting=setting, trained_on=False)

@@ -1,6 +1,8 @@
 """The loop of one cell, on the third party's task."""
 
 import math
+import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from harness import plugins
+from harness.calibration import calibrate
 from harness.contrast import Contrast
 from harness.errors import InputError
 from harness.losses.base import Loss
@@ -345,3 +348,28 @@ def test_an_objective_without_negatives_is_refused_in_the_first_steps() -> None:
 def test_a_batch_of_one_is_refused() -> None:
     with pytest.raises(InputError, match="`batch_size` must be 0, for all examples, or 2 or more"):
         plugins.build("tasks", "images(batch_size=1)")
+
+
+def test_a_network_called_like_a_loss_is_no_parameter_of_the_loss(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    method = plugins.build("methods", "siamese")
+    method.loss_scale = nn.Linear(1, 1)
+    fit(plugins.build("tasks", "blobs(steps=3)"), method, InfoNCE(), RANDOMNESS)
+    assert "`loss_scale` got no gradient from Siamese with InfoNCE" in caplog.text
+
+
+def test_clean_batches_are_made_one_at_a_time() -> None:
+    alive: list[int] = []
+
+    def batches() -> Iterator[Tensor]:
+        for _ in range(4):
+            batch = torch.randn(8, 5)
+            held.append(weakref.ref(batch))
+            alive.append(sum(ref() is not None for ref in held))
+            yield batch
+            del batch
+
+    held: list[weakref.ref[Tensor]] = []
+    calibrate(nn.BatchNorm1d(5), batches())
+    assert max(alive) <= 3, "all batches of a set of large images do not fit into memory"

@@ -17,6 +17,19 @@ SHORTEST = 1e-12
 """Rows that are no longer count as zero: they score 0 with all others."""
 
 
+def below_untrained_on_sentences(score: float, tune: str) -> Mapping[str, str]:
+    """Return the caution of a loss that ends below the untrained encoder on sentences.
+
+    Args:
+        score: what it reaches on STS-B at the defaults, where the untrained encoder has 56.1.
+        tune: the settings that should be tuned before it is used there.
+    """
+    return {
+        "sentence": f"it ends below the untrained encoder at the defaults ({score} on STS-B, "
+        f"where that has 56.1); tune {tune} first"
+    }
+
+
 class Loss(nn.Module, ABC):
     """Turn a contrast into a scalar to minimise.
 
@@ -39,7 +52,7 @@ class Loss(nn.Module, ABC):
     """The pairing that is part of the definition; None where any will do."""
 
     depends_on: ClassVar[tuple[str, ...]] = ()
-    """Modules of other distributions whose code its value depends on, beside its own."""
+    """Modules of other distributions that it calls: a cell is run again when they change."""
 
     cautions: ClassVar[Mapping[str, str]] = {}
     """{modality: what is known to go wrong there at the defaults, and what it needs}."""

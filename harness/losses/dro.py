@@ -6,15 +6,14 @@ two distributions are said to be.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from harness.errors import require_number
-from harness.losses.base import ScoreLoss, count_kept
+from harness.losses.base import ScoreLoss, below_untrained_on_sentences, count_kept
 from harness.losses.sums import SumLoss
 
 LOG_TAU = math.log(1e-3), math.log(1e3)
@@ -191,10 +190,7 @@ class DrRL(SumLoss):
 
     in_logs = False
 
-    cautions: ClassVar[Mapping[str, str]] = {
-        "sentence": "it ends below the untrained encoder at the defaults (55.0 on STS-B, where "
-        "that has 56.1); tune `radius` first"
-    }
+    cautions = below_untrained_on_sentences(55.0, "`radius`")
 
     def __init__(
         self, *, k: float = 2.0, radius: float = 1.0, level: float = -0.5, rate: float = 10.0

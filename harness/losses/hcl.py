@@ -1,13 +1,12 @@
 """HCL, hard negatives by importance weighting, and Debiased, its special case."""
 
 import math
-from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from harness.errors import require_number
+from harness.losses.base import below_untrained_on_sentences
 from harness.losses.sums import SumLoss
 
 
@@ -112,10 +111,7 @@ class Debiased(HCL):
         Chuang et al., NeurIPS 2020, arXiv 2007.00224.
     """
 
-    cautions: ClassVar[Mapping[str, str]] = {
-        "sentence": "it ends below the untrained encoder at the defaults (55.8 on STS-B, where "
-        "that has 56.1); tune `temperature` first"
-    }
+    cautions = below_untrained_on_sentences(55.8, "`temperature`")
 
     def __init__(self, *, temperature: float = 0.5, tau_plus: float = 0.1) -> None:
         super().__init__(temperature=temperature, tau_plus=tau_plus, beta=0.0)

@@ -1,15 +1,17 @@
 """Losses that are bounds of an information, of scores that may be plain dot products."""
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 from torch.nn.functional import huber_loss, softplus
 
 from harness.contrast import Contrast
 from harness.errors import require_number
-from harness.losses.base import ScoreLoss, count_kept, masked_logsumexp
+from harness.losses.base import (
+    ScoreLoss,
+    below_untrained_on_sentences,
+    count_kept,
+    masked_logsumexp,
+)
 from harness.losses.blocks import Kept, blocks
 from harness.losses.sums import SumLoss
 
@@ -294,10 +296,7 @@ class SMILE(_Critic, SumLoss):
     estimator = "smile"
     in_logs = False
 
-    cautions: ClassVar[Mapping[str, str]] = {
-        "sentence": "it ends below the untrained encoder at the defaults (54.8 on STS-B, where "
-        "that has 56.1); tune `temperature` first"
-    }
+    cautions = below_untrained_on_sentences(54.8, "`temperature`")
 
     def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
         """Return log(1 + e^s)."""

@@ -1,13 +1,12 @@
 """RINCE: robust InfoNCE, for noisy views."""
 
 import math
-from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from harness.errors import InputError, require_number
+from harness.losses.base import below_untrained_on_sentences
 from harness.losses.sums import SumLoss
 
 MOST = 60.0
@@ -43,10 +42,7 @@ class RINCE(SumLoss):
         Chuang et al., CVPR 2022, arXiv 2201.04309.
     """
 
-    cautions: ClassVar[Mapping[str, str]] = {
-        "sentence": "it ends below the untrained encoder at the defaults (54.0 on STS-B, where "
-        "that has 56.1); tune `temperature` first"
-    }
+    cautions = below_untrained_on_sentences(54.0, "`temperature`")
 
     def __init__(self, *, temperature: float = 0.5, q: float = 0.5, lam: float = 0.025) -> None:
         super().__init__()

@@ -1,12 +1,10 @@
 """The spectral contrastive loss."""
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
 from harness.errors import require_number
+from harness.losses.base import below_untrained_on_sentences
 from harness.losses.sums import SumLoss
 
 
@@ -37,10 +35,7 @@ class Spectral(SumLoss):
     """
 
     in_logs = False
-    cautions: ClassVar[Mapping[str, str]] = {
-        "sentence": "it ends below the untrained encoder at the defaults (54.9 on STS-B, where "
-        "that has 56.1); tune `radius` first"
-    }
+    cautions = below_untrained_on_sentences(54.9, "`radius`")
 
     def __init__(self, *, radius: float = 3.0) -> None:
         super().__init__()

@@ -1,14 +1,11 @@
 """VICReg: variance, invariance, covariance."""
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
 from harness.contrast import Contrast
 from harness.errors import require, require_number
-from harness.losses.base import Loss, at_least_float32
+from harness.losses.base import Loss, at_least_float32, below_untrained_on_sentences
 
 
 class VICReg(Loss):
@@ -46,10 +43,7 @@ class VICReg(Loss):
     needs = frozenset({"trained positives"})
     pairing = "cross_view"
 
-    cautions: ClassVar[Mapping[str, str]] = {
-        "sentence": "it ends below the untrained encoder at the defaults (24.8 on STS-B, where "
-        "that has 56.1); tune its three weights first"
-    }
+    cautions = below_untrained_on_sentences(24.8, "its three weights")
 
     def __init__(
         self, *, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0

@@ -52,7 +52,7 @@ class Method(nn.Module, ABC):
     """{modality: what is known to go wrong there at the defaults, and what it needs}."""
 
     depends_on: ClassVar[tuple[str, ...]] = ()
-    """Modules of other distributions whose code its contrasts depend on, beside its own."""
+    """Modules of other distributions that it calls: a cell is run again when they change."""
 
     encoder: nn.Module
     head: nn.Module
@@ -105,7 +105,7 @@ class NoMethod(Method):
 
 
 def misfit(method: Method, loss: Loss, task: Task | None = None) -> str | None:
-    """Return why the two do not go together, on a task if one is given, or None where they do.
+    """Return why a method cannot train with a loss, on a task if one is given; None if it can.
 
     Args:
         method: how contrasts are made.

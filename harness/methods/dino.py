@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 
 from harness.contrast import Contrast
 from harness.errors import require_number
-from harness.heads import output_width, project, projector_for
+from harness.heads import output_width, project, projector_for, require_projector
 from harness.methods.base import Method
 from harness.methods.parts import cosines, follow, frozen_copy, rising_momentum
 from harness.task import Batch
@@ -57,7 +57,7 @@ class DINO(Method):
         require_number("temperature", temperature, at_least=0.001, at_most=10)
         require_number("momentum", momentum, at_least=0, at_most=1)
         require_number("centering", centering, at_least=0, at_most=1)
-        require_number("projector", projector, at_least=0, at_most=10, whole=True)
+        require_projector(projector)
         self.prototypes = prototypes
         self.projector = projector
         self.temperature = temperature

@@ -7,7 +7,7 @@ from torch import nn
 
 from harness.contrast import Contrast
 from harness.errors import require_number
-from harness.heads import mlp, output_width, projector_for
+from harness.heads import mlp, output_width, projector_for, require_projector
 from harness.methods.base import Method
 from harness.methods.parts import without_candidates
 from harness.task import Batch
@@ -39,7 +39,7 @@ class SimSiam(Method):
 
     def __init__(self, *, projector: int = 3, hidden: int = 0) -> None:
         super().__init__()
-        require_number("projector", projector, at_least=0, at_most=10, whole=True)
+        require_projector(projector)
         require_number("hidden", hidden, at_least=0, whole=True)
         self.projector = projector
         self.hidden = hidden

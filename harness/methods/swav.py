@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 
 from harness.contrast import Contrast
 from harness.errors import require_number
-from harness.heads import output_width, projector_for
+from harness.heads import output_width, projector_for, require_projector
 from harness.methods.base import Method
 from harness.methods.parts import cosines
 from harness.task import Batch
@@ -52,7 +52,7 @@ class SwAV(Method):
         require_number("prototypes", prototypes, at_least=2, whole=True)
         require_number("epsilon", epsilon, at_least=0.005, at_most=10)
         require_number("iterations", iterations, at_least=1, at_most=1000, whole=True)
-        require_number("projector", projector, at_least=0, at_most=10, whole=True)
+        require_projector(projector)
         self.prototypes = prototypes
         self.projector = projector
         self.epsilon = epsilon
