@@ -14,12 +14,13 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Annotated, Any
 
 from harness.cells import Cell
 from harness.engines import Engine, Event, Job, Resources
-from harness.errors import InputError, require, require_choice, require_number
+from harness.errors import InputError, require
 from harness.processes import GRACE, WorkerProcess
+from harness.settings import Between, OneOf
 
 CLUSTERS = {
     "slurm": "SLURMCluster",
@@ -71,30 +72,30 @@ class Dask(Engine):
         InputError: where a setting is wrong, or the extra ``cluster`` is not installed.
     """
 
-    def __init__(
-        self, *, address: str = "", cluster: str = "", jobs: int = 0, patience: float = 300.0
-    ) -> None:
-        require_number("jobs", jobs, at_least=0, whole=True)
-        require_number("patience", patience, at_least=0)
-        require_choice("cluster", cluster, ("", *CLUSTERS))
+    address: str = ""
+    cluster: Annotated[str, OneOf(("", *CLUSTERS))] = ""
+    jobs: Annotated[int, Between(0)] = 0
+    patience: Annotated[float, Between(0)] = 300.0
+
+    def setup(self) -> None:
+        """Check that the settings go together and that the libraries are there."""
         require(
-            not (address and (cluster or jobs)),
-            f"`address` must be alone: got {address!r} with cluster={cluster!r}, jobs={jobs}. "
-            "How many workers a scheduler has is said where they are started.",
+            not (self.address and (self.cluster or self.jobs)),
+            f"`address` must be alone: got {self.address!r} with cluster={self.cluster!r}, "
+            f"jobs={self.jobs}. How many workers a scheduler has is said where they are started.",
         )
         require(
-            not cluster or jobs > 0,
-            f"`jobs` must be 1 or more with `cluster`: got {jobs}. Write how many jobs "
-            f"{cluster} is to be given, such as dask(cluster='{cluster}', jobs=8).",
+            not self.cluster or self.jobs > 0,
+            f"`jobs` must be 1 or more with `cluster`: got {self.jobs}. Write how many jobs "
+            f"{self.cluster} is to be given, such as dask(cluster='{self.cluster}', jobs=8).",
         )
-        for library in ("distributed", *(["dask_jobqueue"] if cluster else [])):
+        for library in ("distributed", *(["dask_jobqueue"] if self.cluster else [])):
             require(
                 find_spec(library) is not None,
                 f"The engine `dask` needs the library {library!r}, which is not installed. "
                 "Run `pip install 'triptych[cluster]'`.",
             )
-        self.address, self.cluster, self.jobs, self.patience = address, cluster, jobs, patience
-        self.elsewhere = bool(address or cluster)
+        self.elsewhere = bool(self.address or self.cluster)
         self._started: Any = None
         self._client: Any = None
 

@@ -51,18 +51,20 @@ class Spearman(_Metric):
         return {"spearman": float(spearmanr(predictions, references).statistic)}
 
 
-def points(
+def computed(
     metrics: Sequence[evaluate.Metric],
     predictions: NDArray[Any],
     references: NDArray[Any],
 ) -> dict[str, float]:
-    """Return {metric: value x 100} of ``predictions`` against ``references``.
+    """Return {metric: value} of ``predictions`` against ``references``.
 
     >>> import numpy as np
-    >>> points([Accuracy()], np.array([1, 2, 3, 3]), np.array([1, 2, 3, 4]))
-    {'accuracy': 75.0}
+    >>> computed([Accuracy()], np.array([1, 2, 3, 3]), np.array([1, 2, 3, 4]))
+    {'accuracy': 0.75}
     """
     combined = evaluate.combine(list(metrics))
-    scores = combined.compute(predictions=predictions, references=references)
+    scores: dict[str, float] | None = combined.compute(
+        predictions=predictions, references=references
+    )
     assert scores is not None
-    return {name: 100 * value for name, value in scores.items()}
+    return scores

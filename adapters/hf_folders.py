@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-import transformers
-from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer
 
 from adapters import wheels
 from harness.content import Content
@@ -55,6 +52,8 @@ def longest(name: str, root: str = "") -> int:
 
 def config_of(name: str, root: str = "") -> Mapping[str, Any]:
     """Return the configuration of the encoder ``name``, as transformers writes it."""
+    from transformers import AutoConfig
+
     if name == EMBEDDED:
         return minilm_files()[0]
     folder = encoder_folder(name, root)
@@ -143,6 +142,8 @@ def as_input_error(name: str, folder: Path) -> Iterator[None]:
 @contextmanager
 def quietly() -> Iterator[None]:
     """Keep transformers' bars, and its report of layers that were cut off, from the terminal."""
+    import transformers
+
     log: Any = transformers.utils.logging
     level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()
@@ -164,8 +165,10 @@ def minilm_files() -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 @cache
-def tokenizer(name: str = EMBEDDED, root: str = "") -> Tokenizer:
+def tokenizer(name: str = EMBEDDED, root: str = "") -> Any:
     """Return the fast backend of an encoder's tokenizer."""
+    from tokenizers import Tokenizer
+
     if name != EMBEDDED:
         return _fast_tokenizer(name, root)[0]
     text = wheels.read(wheels.MINILM, f"{IN_WHEEL}/tokenizer.json")
@@ -173,8 +176,10 @@ def tokenizer(name: str = EMBEDDED, root: str = "") -> Tokenizer:
 
 
 @cache
-def _fast_tokenizer(name: str, root: str) -> tuple[Tokenizer, int]:
+def _fast_tokenizer(name: str, root: str) -> tuple[Any, int]:
     """Return the fast backend of an encoder's tokenizer, and its padding's id."""
+    from tokenizers import Tokenizer
+
     known = auto_tokenizer(name, root)
     backend = getattr(known, "backend_tokenizer", None)
     require(
@@ -188,6 +193,8 @@ def _fast_tokenizer(name: str, root: str) -> tuple[Tokenizer, int]:
 
 def auto_tokenizer(name: str, root: str) -> Any:
     """Return an encoder's tokenizer as transformers has it."""
+    from transformers import AutoTokenizer
+
     folder = encoder_folder(name, root)
     with as_input_error(name, folder), quietly():
         return AutoTokenizer.from_pretrained(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,6 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, AutoConfig, AutoModel, BertConfig, BertModel
 
 from adapters import wheels
 from adapters.hf_folders import (
@@ -83,7 +83,12 @@ def _spread(rows: Tensor, real: Tensor, places: Tensor) -> Tensor:
     return padded.view(*real.shape, *rows.shape[1:])
 
 
-AttentionInterface.register("packed", _attend)
+@cache
+def _register_packed() -> None:
+    """Make the attention ``packed`` known to transformers, once."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register("packed", _attend)
 
 
 class PartlyTrained(nn.Module):
@@ -214,11 +219,14 @@ def sentence_encoder(
     Raises:
         InputError: where a setting breaks its rule, or the encoder is not to be had.
     """
+    from transformers import AutoConfig, AutoModel
+
     if name == EMBEDDED:
         return minilm(
             layers=layers, dropout=dropout, pooling=pooling, vocabulary=vocabulary,
             also_read=also_read,
         )  # fmt: skip
+    _register_packed()
     require_number("dropout", dropout, at_least=0, at_most=0.9)
     folder = encoder_folder(name, root)
     with as_input_error(name, folder), quietly():
@@ -268,6 +276,8 @@ def minilm(
     Raises:
         InputError: where a setting breaks its rule, or the weights are not to be had.
     """
+    from transformers import BertConfig, BertModel
+
     config, weights = minilm_files()
     require_number("layers", layers, at_least=0, at_most=config["num_hidden_layers"], whole=True)
     require_number("dropout", dropout, at_least=0, at_most=0.9)
@@ -276,6 +286,7 @@ def minilm(
         "hidden_dropout_prob": dropout,
         "attention_probs_dropout_prob": dropout,
     }
+    _register_packed()
     model = BertModel(BertConfig(**settings, attn_implementation="packed"), add_pooling_layer=False)
     model.load_state_dict({name: weights[name] for name in model.state_dict() if name in weights})
     if vocabulary is not None:

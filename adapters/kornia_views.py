@@ -1,16 +1,6 @@
 """The ``kornia`` library: random image views on whole batches, CPU or GPU."""
 
 from jaxtyping import Float
-from kornia.augmentation import (
-    AugmentationSequential,
-    ColorJitter,
-    RandomAffine,
-    RandomErasing,
-    RandomGaussianBlur,
-    RandomGrayscale,
-    RandomHorizontalFlip,
-    RandomResizedCrop,
-)
 from torch import Tensor
 
 
@@ -25,6 +15,13 @@ class DigitViews:
     """
 
     def __init__(self, size: int) -> None:
+        from kornia.augmentation import (
+            AugmentationSequential,
+            RandomAffine,
+            RandomErasing,
+            RandomResizedCrop,
+        )
+
         self.transform = AugmentationSequential(
             RandomResizedCrop(
                 (size, size), scale=(0.4, 1.0), ratio=(0.8, 1.25), cropping_mode="resample"
@@ -59,6 +56,15 @@ class SimCLRViews:
     """
 
     def __init__(self, size: int, *, colour: bool, strength: float = 0.4) -> None:
+        from kornia.augmentation import (
+            AugmentationSequential,
+            ColorJitter,
+            RandomGaussianBlur,
+            RandomGrayscale,
+            RandomHorizontalFlip,
+            RandomResizedCrop,
+        )
+
         width = max(3, size // 10 // 2 * 2 + 1)
         crop = RandomResizedCrop((size, size), scale=(0.08, 1.0), cropping_mode="resample")
         jitter = ColorJitter(strength, strength, strength, strength / 4, p=0.8)

@@ -14,7 +14,6 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -144,6 +143,8 @@ def _read(label: str, form: str, files: tuple[tuple[str, File], ...], checksum: 
 
 def _features(x: Any) -> Float[Tensor, "n f"]:
     """Return features, an array or a SciPy matrix, as float32; sparse where it is worth it."""
+    import scipy.sparse
+
     matrix = scipy.sparse.coo_matrix(x, dtype=np.float32)
     if matrix.count_nonzero() >= SPARSE * x.shape[0] * x.shape[1]:
         return torch.from_numpy(matrix.toarray())
@@ -183,6 +184,7 @@ def _planetoid(files: Files, *, name: str) -> NodeSet:
     out 15 nodes without words, edges or a class: their features are 0, as in PyG, and
     their class is -1 and not PyG's 0, which nobody gave them.
     """
+    import scipy.sparse
 
     def content(part: str) -> bytes:
         return read_bytes(files[f"ind.{name}.{part}"])
@@ -218,6 +220,8 @@ def _npz(files: Files) -> NodeSet:
 
     Features become 0 or 1, as PyG makes them.
     """
+    import scipy.sparse
+
     with np.load(io.BytesIO(read_bytes(files[NPZ])), allow_pickle=False) as arrays:
 
         def matrix(name: str) -> scipy.sparse.csr_matrix:

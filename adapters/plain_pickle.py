@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 
 from harness.errors import InputError, require
 
@@ -177,6 +176,8 @@ def _array(made: _Made) -> np.ndarray:
 
 
 def _matrix(made: _Made) -> Any:
+    import scipy.sparse
+
     state = made.state
     parts = tuple(_value(state[part]) for part in ("data", "indices", "indptr"))
     rows, columns = state.get("_shape", state.get("shape"))

@@ -1,6 +1,5 @@
 """The ``torch_geometric`` library: graph encoders, on whole graphs and on parts of them."""
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,13 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adapters.neighbours import Hop, Sample, needed
-
-with warnings.catch_warnings():
-    # PyG still asks for torch.jit.script when it is imported; nothing here uses it.
-    warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
-    from torch_geometric.nn import GATConv, GCNConv, SAGEConv
-    from torch_geometric.nn.conv.gcn_conv import gcn_norm
-    from torch_geometric.utils import add_remaining_self_loops, softmax
+from adapters.pyg_library import pyg
 
 ACTIVATIONS = {"prelu": nn.PReLU, "relu": nn.ReLU, "elu": nn.ELU, "rrelu": nn.RReLU}
 CHUNK = 1 << 16
@@ -137,7 +130,7 @@ class GCN(Encoder):
 
     def layer(self, inputs: int, outputs: int) -> nn.Module:
         """Return PyG's layer."""
-        made: nn.Module = GCNConv(inputs, outputs)
+        made: nn.Module = pyg().nn.GCNConv(inputs, outputs)
         return made
 
     def whole(
@@ -168,7 +161,7 @@ class SAGE(Encoder):
 
     def layer(self, inputs: int, outputs: int) -> nn.Module:
         """Return PyG's layer."""
-        made: nn.Module = SAGEConv(inputs, outputs)
+        made: nn.Module = pyg().nn.SAGEConv(inputs, outputs)
         return made
 
     def whole(
@@ -224,14 +217,14 @@ class GAT(Encoder):
 
     def layer(self, inputs: int, outputs: int) -> nn.Module:
         """Return PyG's layer."""
-        made: nn.Module = GATConv(inputs, outputs // self.heads, self.heads)
+        made: nn.Module = pyg().nn.GATConv(inputs, outputs // self.heads, self.heads)
         return made
 
     def whole(
         self, edges: Int[Tensor, "2 e"], weights: Float[Tensor, " e"] | None, nodes: int
     ) -> Float[Tensor, "n n"]:
         """Return where there is an edge, with a loop at each node."""
-        edges, _ = add_remaining_self_loops(edges, num_nodes=nodes)
+        edges, _ = pyg().utils.add_remaining_self_loops(edges, num_nodes=nodes)
         ones = torch.ones_like(edges[0], dtype=torch.float32)
         return _matrix(edges, ones, nodes, nodes)
 
@@ -248,7 +241,7 @@ class GAT(Encoder):
         asked = (own * layer.att_dst).sum(-1)[targets]
         given = (values * layer.att_src).sum(-1)[sources]
         scores = functional.leaky_relu(asked + given, layer.negative_slope)
-        shares = softmax(scores, targets, num_nodes=len(own))
+        shares = pyg().utils.softmax(scores, targets, num_nodes=len(own))
         out = torch.zeros_like(own)
         for start in range(0, len(targets), CHUNK):
             part = slice(start, start + CHUNK)
@@ -268,7 +261,7 @@ def normalized(
 
     With self-loops, and each edge divided by the root of both its ends' degrees.
     """
-    edges, weights = gcn_norm(edges, weights, nodes)
+    edges, weights = pyg().nn.conv.gcn_conv.gcn_norm(edges, weights, nodes)
     return _matrix(edges, weights, nodes, nodes)
 
 

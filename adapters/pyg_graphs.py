@@ -4,7 +4,6 @@ An augmentation works on a whole batch at once, on the CPU or a GPU, and draws f
 torch's global generator.
 """
 
-import warnings
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -14,11 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from adapters.graph_data import GraphSet
-
-with warnings.catch_warnings():
-    # PyG still asks for torch.jit.script when it is imported; nothing here uses it.
-    warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
-    from torch_geometric.nn import GINConv, global_add_pool
+from adapters.pyg_library import pyg
 
 
 class GraphBatch(NamedTuple):
@@ -61,7 +56,7 @@ class GIN(nn.Module):
         super().__init__()
         widths = [inputs] + [width] * (layers - 1)
         self.convolutions = nn.ModuleList(
-            GINConv(
+            pyg().nn.GINConv(
                 nn.Sequential(nn.Linear(n, width), nn.ReLU(), nn.Linear(width, width)), eps=epsilon
             )
             for n in widths
@@ -74,7 +69,7 @@ class GIN(nn.Module):
         x, owner, layers = graphs.x, owners(graphs.sizes, len(graphs.x)), []
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = norm(convolution(x, graphs.edges).relu())
-            layers.append(global_add_pool(x, owner, size=len(graphs.sizes)))
+            layers.append(pyg().nn.global_add_pool(x, owner, size=len(graphs.sizes)))
         return torch.cat(layers, dim=1)
 
 

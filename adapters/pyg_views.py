@@ -5,13 +5,11 @@ What is dropped is drawn from torch's global generator, on the device of the dat
 
 from collections.abc import Sequence
 from math import exp
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse
 import torch
 from jaxtyping import Float, Int
-from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
 from adapters.neighbours import Drawn, Hop, Sample, rows
@@ -207,6 +205,9 @@ def centrality(edges: Int[Tensor, "2 e"], nodes: int, kind: str) -> Float[Tensor
     ``degree``: its edges. ``pagerank``: damping .85, with a mean of 1 over the nodes.
     ``eigenvector``: the adjacency's leading eigenvector, of length 1.
     """
+    import scipy.sparse
+    from scipy.sparse.linalg import eigsh
+
     row, column = edges.cpu().numpy()
     adjacency = scipy.sparse.csr_matrix((np.ones(len(row)), (column, row)), (nodes, nodes))
     degrees = np.bincount(row, minlength=nodes).astype(float)
@@ -221,7 +222,7 @@ def centrality(edges: Int[Tensor, "2 e"], nodes: int, kind: str) -> Float[Tensor
     return torch.from_numpy(values).float().to(edges.device)
 
 
-def _pagerank(adjacency: scipy.sparse.csr_matrix, degrees: np.ndarray) -> np.ndarray:
+def _pagerank(adjacency: Any, degrees: np.ndarray) -> np.ndarray:
     ranks = np.ones(len(degrees))
     while True:
         # A node without edges hands its rank to all.

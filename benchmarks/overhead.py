@@ -20,14 +20,17 @@ from pathlib import Path
 TASK = """
 import torch
 from torch import nn
+from harness.metrics import Evaluation, Metric
 from harness.task import Batch, Task
 
 class Instant(Task):
     modality = "nothing"
 
-    def __init__(self, *, number: int = 0, steps: int = 1):
-        super().__init__(steps=steps, batch_size=0, learning_rate=0.1, weight_decay=0.0)
-        self.number = number
+    metrics = (Metric("score", unit=""),)
+    number: int = 0
+    steps: int = 1
+    batch_size: int = 0
+    learning_rate: float = 0.1
 
     def load(self, randomness):
         self.level = torch.rand(2, generator=randomness.torch("split")).tolist()
@@ -50,8 +53,9 @@ class Instant(Task):
     def head(self):
         return nn.Linear(2, 2)
 
-    def evaluate(self, encoder, split):
-        return {"score": 50 + self.level[split == "test"] + float(encoder.weight.sum())}
+    def evaluate(self, encoder, splits):
+        level = 50 + float(encoder.weight.sum())
+        return Evaluation({s: {"score": level + self.level[s == "test"]} for s in splits})
 """
 TASKS, LOSSES = 5, 20
 

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from harness import plugins
 from harness.randomness import Randomness
 from harness.task import Task
+from harness.testing import scores_of
 
 SPECIAL = ("pad", "unk", "cls", "sep", "mask")
 """MiniLM's special tokens: ``[PAD]`` and so on."""
@@ -81,8 +82,8 @@ class InTurn:
     def score(self) -> Mapping[str, float]:
         """Let it end after its last step, and return its test scores."""
         self.take_step()
-        with torch.no_grad(), self.randomness.seeded("probe"):
-            return self.task.evaluate(self.encoder.eval(), "test")
+        with self.randomness.seeded("probe"):
+            return scores_of(self.task, self.encoder.eval(), "test")
 
 
 def lightly_simclr(task: Any, tau: float, ended: Callable[[], None]) -> nn.Module:

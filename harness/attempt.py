@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -122,9 +123,11 @@ def run_cell(
         modality=task.modality,
         settings={name: plugins.described(PLUGINS[name], spec) for name, spec in named.items()},
         scores=outcome.scores,
-        probed=[list(point) for point in outcome.probed],
-        curve=[list(point) for point in outcome.curve],
-        diagnostics=[list(point) for point in outcome.diagnostics],
+        metrics=[asdict(metric) for metric in task.metrics],
+        resolution=outcome.resolution,
+        probed=outcome.probed,
+        curve=outcome.curve,
+        diagnostics=outcome.diagnostics,
         steps=outcome.steps,
         continued=outcome.continued,
         seconds={

@@ -71,24 +71,40 @@ class Kind(StrEnum):
 def list_command(
     kind: Annotated[Kind, typer.Argument(help="What to list.")],
     long: Annotated[
-        bool, typer.Option("--long", help="Also the paper, and what goes with what.")
+        bool, typer.Option("--long", help="Also ranges, the paper, and what goes with what.")
     ] = False,
 ) -> None:
     """List what is installed, with settings and their defaults."""
-    from harness import listing, plugins
-    from harness.shipped import shipped
-    from harness.study import Study
+    from harness.shipped import description, shipped
 
     with _input_errors():
         if kind is Kind.studies:
-            rows = [(name, listing.study_line(Study.load(name)), [""]) for name in shipped()]
+            rows = [
+                (name, *_described(name, description(file), long=long))
+                for name, file in shipped().items()
+            ]
         else:
+            from harness import listing, plugins
+
             fits = listing.fits(kind) if long else None
             rows = [listing.plugin_row(kind, name, fits) for name in plugins.names(kind)]
     for name, line, details in rows:
         out.print(f"[bold]{escape(name)}[/bold]  {escape(line)}", soft_wrap=True)
         for detail in filter(None, details):
             out.print(f"    {escape(detail)}", soft_wrap=True, style="dim")
+
+
+def _described(study: str, text: str, *, long: bool) -> tuple[str, list[str]]:
+    """Return the first sentence of a study's description; where ``long`` asks all, and its size.
+
+    The size takes every plugin that the study names, which takes seconds to import.
+    """
+    if not long:
+        return text.partition(". ")[0].removesuffix(".") + ".", []
+    from harness import listing
+    from harness.study import Study
+
+    return text, [listing.study_line(Study.load(study))]
 
 
 @app.command("run")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.cells import Cell
+from harness.settings import Configured
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Event:
         return self.kind in ("done", "failed", "diverged", "claimed")
 
 
-class Engine(ABC):
+class Engine(Configured, ABC):
     """Run cells somewhere. Use as a context manager: leaving it stops all work.
 
     ``open``, any number of ``submit``, ``events`` to its end, ``close``; and from the
@@ -98,7 +99,7 @@ class Engine(ABC):
     are the same everywhere.
     """
 
-    elsewhere: bool = False
+    elsewhere = False
     """Whether cells run on other machines: what devices there are, this one cannot say."""
 
     def open(self, folder: Path) -> "Engine":

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import TypeGuard
 
 
 class InputError(ValueError):
@@ -52,14 +53,22 @@ def require_number(
 def require_choice(name: str, value: object, choices: Iterable[object]) -> None:
     """Raise :class:`InputError` unless ``value`` is one of ``choices``.
 
-    >>> require_choice("form", "imaeg", ["image", "graph"])
+    >>> require_choice("form", "imaeg", ["image"])
     Traceback (most recent call last):
         ...
-    harness.errors.InputError: `form` must be one of 'image', 'graph': got 'imaeg'.
+    harness.errors.InputError: `form` must be one of 'image': got 'imaeg'. Did you mean 'image'?
     """
     allowed = list(choices)
+    if value in allowed:
+        return
     listed = ", ".join(repr(choice) for choice in allowed)
-    require(value in allowed, f"`{name}` must be one of {listed}: got {value!r}.")
+    near = get_close_matches(value, filter(_is_text, allowed), n=1) if _is_text(value) else []
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise InputError(f"`{name}` must be one of {listed}: got {value!r}.{hint}")
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    return isinstance(value, str)
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:

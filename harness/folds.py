@@ -5,11 +5,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics.pairwise import rbf_kernel
-from sklearn.model_selection import StratifiedKFold
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
 
 from harness.errors import require
 
@@ -30,6 +25,8 @@ def stratified_folds(
     Raises:
         InputError: where a class has fewer rows than there are folds.
     """
+    from sklearn.model_selection import StratifiedKFold
+
     fewest = int(np.unique(classes, return_counts=True)[1].min())
     require(
         fewest >= folds,
@@ -67,6 +64,9 @@ def svc_probe(
         The evaluation of Sun et al., ICLR 2020, arXiv 1908.01000, and You et al.,
         NeurIPS 2020, arXiv 2010.13902.
     """
+    from sklearn.metrics.pairwise import rbf_kernel
+    from sklearn.svm import SVC
+
     rows, classes = fitted[0].astype(np.float64), fitted[1]
     gamma = 1 / (rows.shape[1] * (rows.var() or 1.0))
     kernel = rbf_kernel(rows, gamma=gamma)  # once, and not anew in each of the fits
@@ -100,6 +100,9 @@ def logistic_cv_probe(
     Returns:
         One class a row of ``scored``.
     """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
     scaler = StandardScaler().fit(fitted[0].astype(np.float64))
     rows, classes = scaler.transform(fitted[0].astype(np.float64)), fitted[1]
 
@@ -118,6 +121,8 @@ def _best(
     predict: Callable[[float, Rows, Rows], NDArray[np.int64]],
 ) -> float:
     """Return the C whose predictions of each fold, from the others, are right most often."""
+    from sklearn.model_selection import StratifiedKFold
+
     folds = list(StratifiedKFold(INNER).split(classes, classes))
     accuracies = [
         np.mean([np.mean(predict(c, kept, left) == classes[left]) for kept, left in folds])

@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from harness.errors import InputError, require, require_number
+from harness.errors import InputError, require
 
 MAX_LAYERS = 10
 """Linear layers of a method's own projector, at most."""
@@ -75,11 +75,6 @@ def output_width(head: nn.Module) -> int:
             "Linear layer nor `out_features`. Give it the attribute `out_features`."
         )
     return width
-
-
-def require_projector(layers: int) -> None:
-    """Raise unless ``layers`` is a number that :func:`projector_for` takes."""
-    require_number("projector", layers, at_least=0, at_most=MAX_LAYERS, whole=True)
 
 
 def projector_for(head: nn.Module, *, layers: int, last_norm: bool = False) -> nn.Module:

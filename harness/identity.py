@@ -95,7 +95,7 @@ def label_of(task: Spec, contents: tuple[Content, ...] = ()) -> Spec:
     names = {one.setting: one.name for one in contents}
     name, given = plugins.parse("tasks", task)
     defaults = plugins.settings("tasks", name)
-    for setting in _locations(name):
+    for setting in plugins.located("tasks", name):
         value = given.get(setting)
         # A location without a default is a folder to look in, and names nothing.
         if isinstance(value, str) and setting not in names and defaults[setting]:
@@ -111,7 +111,7 @@ def _without_locations(task: Spec) -> Spec:
 def _with_locations(task: Spec, names: Mapping[str, str]) -> Spec:
     """Return ``task`` with ``names`` for its locations, which are left out without one."""
     name, given = plugins.parse("tasks", task)
-    locations = _locations(name)
+    locations = plugins.located("tasks", name)
     kept = {setting: value for setting, value in given.items() if setting not in locations}
     named = {setting: names[setting] for setting in given if setting in {*locations} & {*names}}
     return plugins.with_settings("tasks", name, kept | named)
@@ -123,7 +123,7 @@ def require_one_content_a_name(identities: Iterable[Identity]) -> None:
     for task, contents in {each.cell.task: each.contents for each in identities}.items():
         name, _ = plugins.parse("tasks", task)
         for one in contents:
-            if one.setting not in _locations(name):
+            if one.setting not in plugins.located("tasks", name):
                 continue
             place = (name, one.setting, one.name)
             checksum, first = found.setdefault(place, (one.checksum, task))
@@ -135,23 +135,19 @@ def require_one_content_a_name(identities: Iterable[Identity]) -> None:
             )
 
 
-def _locations(name: str) -> tuple[str, ...]:
-    """Return the settings of the task ``name`` that say where data lie."""
-    found: tuple[str, ...] = getattr(plugins.load("tasks", name), "locations", ())
-    return found
-
-
 @cache
 def _fetch(task: Spec) -> tuple[Content, ...] | InputError:
     """Return what a task uses, or the error: a download that failed is tried once a run."""
     try:
         made = plugins.build("tasks", task)
         found = contents_of(made.fetch(), task)
-        silent = [] if found else [s for s in made.locations if getattr(made, s, "")]
+        locations = plugins.located("tasks", plugins.parse("tasks", task)[0])
+        silent = [] if found else [s for s in locations if getattr(made, s, "")]
         require(
             not silent,
             f"`fetch` of {task} must give a checksum of what its locations hold: got none for "
-            f"{', '.join(silent)}. Return a Content for each, or take them out of `locations`.",
+            f"{', '.join(silent)}. Return a Content for each, or declare them without the role "
+            "`location`.",
         )
     except InputError as error:
         return error

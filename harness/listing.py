@@ -21,12 +21,14 @@ def plugin_row(
     """
     try:
         plugin = plugins.load(kind, name)
-        settings = plugins.settings(kind, name)
+        settings = plugins.declared(kind, name)
     except InputError as error:
         return name, f"cannot be used: {error}", []
     text = inspect.getdoc(plugin) or ""
-    details = [", ".join(f"{key}={value!r}" for key, value in settings.items())]
-    if fits is not None:
+    if fits is None:
+        details = [", ".join(f"{key}={each.default!r}" for key, each in settings.items())]
+    else:
+        details = [each.described() for each in settings.values()]
         _, _, papers = text.partition("References:")
         details.append(" ".join(papers.split()))
         if pairing := getattr(plugin, "pairing", None):

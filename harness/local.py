@@ -6,12 +6,13 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import torch
 
 from harness.engines import Engine, Event, Job, Resources
-from harness.errors import require
 from harness.processes import GRACE, WorkerProcess
+from harness.settings import Between
 
 
 class Local(Engine):
@@ -27,12 +28,7 @@ class Local(Engine):
         InputError: where ``jobs`` is not a whole number of 0 or more.
     """
 
-    def __init__(self, *, jobs: int = 0) -> None:
-        require(
-            type(jobs) is int and jobs >= 0,
-            f"`jobs` must be a whole number, 0 for one a core: got {jobs!r}.",
-        )
-        self.jobs = jobs
+    jobs: Annotated[int, Between(0)] = 0
 
     def open(self, folder: Path) -> "Engine":
         """Start afresh: an engine may be used for one run after another."""

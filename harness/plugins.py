@@ -6,7 +6,6 @@ points as anybody's.
 """
 
 import ast
-import inspect
 import math
 import re
 import sys
@@ -14,10 +13,10 @@ from collections.abc import Collection, Mapping
 from functools import cache
 from importlib.metadata import entry_points, packages_distributions
 from importlib.util import find_spec
-from types import NoneType, UnionType
-from typing import Any, get_args
+from typing import Any
 
 from harness.errors import InputError, require, unknown
+from harness.settings import Setting, location, settings_of
 from harness.sources import LIBRARIES, OURS, defined_in, find_module
 
 GROUPS = ("losses", "methods", "tasks", "engines", "studies", "data")
@@ -96,16 +95,25 @@ def settings(group: str, name: str) -> Settings:
     Raises:
         InputError: where a setting has no default or is not a keyword.
     """
-    found: Settings = {}
-    for parameter in inspect.signature(load(group, name)).parameters.values():
-        by_name = parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-        if not by_name or parameter.default is parameter.empty:
-            raise InputError(
-                f"Every setting of the {_singular(group)} {name!r} must be a keyword argument "
-                f"with a default: got `{parameter}`. Write `{parameter.name}=...` in its signature."
-            )
-        found[parameter.name] = parameter.default
-    return found
+    return {key: setting.default for key, setting in declared(group, name).items()}
+
+
+def declared(group: str, name: str) -> Mapping[str, Setting]:
+    """Return {setting: its declaration} of a plugin, in the order of its signature.
+
+    Raises:
+        InputError: as :func:`settings`.
+    """
+    try:
+        return settings_of(load(group, name))
+    except InputError as error:
+        raise InputError(f"The {_singular(group)} {name!r} cannot be used: {error}") from error
+
+
+def located(group: str, name: str) -> tuple[str, ...]:
+    """Return the settings of a plugin that say where data lie."""
+    found = declared(group, name).values()
+    return tuple(setting.name for setting in found if setting.role == location)
 
 
 def parse(group: str, spec: str) -> tuple[str, Settings]:
@@ -119,7 +127,7 @@ def parse(group: str, spec: str) -> tuple[str, Settings]:
     ('adnce', {'mu': 1.0, 'form': 'graph'})
     """
     name, given = _read(spec)
-    known = settings(group, name)
+    known = declared(group, name)
     return name, {key: _typed(group, name, known, key, value) for key, value in given.items()}
 
 
@@ -241,28 +249,13 @@ def _literal(node: ast.expr) -> Any:
     return ast.literal_eval(node)
 
 
-def _typed(group: str, name: str, known: Mapping[str, Any], key: str, value: Any) -> Any:
-    """Check ``value`` against the type of the setting's default."""
+def _typed(group: str, name: str, known: Mapping[str, Setting], key: str, value: Any) -> Any:
+    """Return ``value`` as the setting takes it, its type checked."""
     if key not in known:
-        listed = ", ".join(f"{k}={v!r}" for k, v in known.items()) or "none"
+        listed = ", ".join(f"{k}={v.default!r}" for k, v in known.items()) or "none"
         nearest = str(unknown("setting", key, known)).split(" Known:")[0]
         raise InputError(f"{nearest} Settings of the {_singular(group)} {name!r}: {listed}.")
-    default = known[key]
-    asked = inspect.signature(load(group, name)).parameters[key].annotation
-    if default is None and type(value) is int:  # One number, and so one spec and one record.
-        return float(value) if asked == float | None else value
-    if default is None or type(value) is type(default):
-        return value
-    if value is None and isinstance(asked, UnionType) and NoneType in get_args(asked):
-        return value
-    if isinstance(default, float) and type(value) is int and abs(value) < 2**1023:
-        return float(value)
-    rules = {float: "a number", int: "a whole number", str: "a text", bool: "True or False"}
-    rule = rules.get(type(default), f"a {type(default).__name__}")
-    raise InputError(
-        f"`{key}` of the {_singular(group)} {name!r} must be {rule}, such as {default!r}: "
-        f"got {value!r}."
-    )
+    return known[key].typed(value, f" of the {_singular(group)} {name!r}")
 
 
 def _same(value: Any, default: Any) -> bool:

@@ -1,14 +1,11 @@
 """Probes of frozen representations: arrays in, predictions or scores out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from harness.errors import require, require_number
@@ -25,18 +22,18 @@ PATIENCE = 2
 KNN_TEMPERATURE = 0.07
 """Wu et al.'s, whatever the losses' temperature: else scores could not be compared."""
 
-Rows = Float[np.ndarray, "_ d"]
+Predict = Callable[[Float[np.ndarray, "m d"]], Int[np.ndarray, " m"]]
+"""Return the class of each row of representations."""
 
 
 def logistic_probe(
     train: tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]],
     validation: tuple[Float[np.ndarray, "k d"], Int[np.ndarray, " k"]],
-    scored: Float[np.ndarray, "m d"],
     *,
     grid: Sequence[float] = REGULARISATION,
     device: torch.device | str = "cpu",
-) -> NDArray[np.int64]:
-    """Fit a multinomial logistic regression and predict the classes of ``scored``.
+) -> Predict:
+    """Fit a multinomial logistic regression; return the function that predicts with it.
 
     Features are standardised by the training rows' mean and deviation. C is the
     smallest value of ``grid`` with the best accuracy on ``validation``; the
@@ -46,19 +43,21 @@ def logistic_probe(
     Args:
         train: representations and classes to fit.
         validation: representations and classes that choose C.
-        scored: representations to predict.
         grid: values of C, in rising order.
         device: where a large one is fitted.
 
     Returns:
-        One class a row of ``scored``.
+        A function of representations that returns one class a row.
 
     Raises:
         InputError: where ``train`` has fewer than two classes.
     """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
     rows, classes = train
     if rows.size >= LARGE:
-        return LinearProbe(train, validation, grid=grid, device=device).predict(scored)
+        return LinearProbe(train, validation, grid=grid, device=device).predict
     _require_classes(classes)
     scaler = StandardScaler().fit(rows.astype(np.float64))
 
@@ -70,8 +69,12 @@ def logistic_probe(
     models = [LogisticRegression(C=c, max_iter=5000, tol=1e-6).fit(fitted, classes) for c in grid]
     accuracies = [np.mean(model.predict(checked) == validation[1]) for model in models]
     best = models[int(np.argmax(accuracies))]
-    predictions: NDArray[np.int64] = best.predict(scale(scored))
-    return predictions
+
+    def predict(scored: Float[np.ndarray, "m d"]) -> Int[np.ndarray, " m"]:
+        predictions: NDArray[np.int64] = best.predict(scale(scored))
+        return predictions
+
+    return predict
 
 
 class LinearProbe:
@@ -148,6 +151,8 @@ class LinearProbe:
 
 def _fit(rows: Tensor, classes: Tensor, start: Tensor, curvature: Tensor, c: float) -> Tensor:
     """Return weights, the intercepts in the last row, that minimise the probe's objective."""
+    from scipy.optimize import minimize
+
     penalty = 1 / (c * len(rows))
     scale = torch.cat([curvature.rsqrt(), curvature.new_ones(1)])[:, None]
 

@@ -3,12 +3,13 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
 from harness.cells import TUNED, Cell
+from harness.conform import made, mismatch
 from harness.files import write_atomically
 
 SCHEMA = 4
@@ -27,7 +28,10 @@ class Record:
         identity: what the key is a digest of: settings, data, code.
         modality: of the task.
         settings: {task, method, loss: {setting: value}}, defaults included; data by name.
-        scores: {split: {metric: value}}, in points.
+        scores: {split: {metric: value}}, as boards show them: shares in points.
+        metrics: what the task declares of each metric, the main one first: the fields of
+            :class:`harness.metrics.Metric`.
+        resolution: {split: {metric: one item's weight in the score}}, where it is known.
         probed: (step, {metric: value}) pairs: validation scores during training.
         curve: (step, objective) pairs.
         diagnostics: (step, {name: value}) pairs, of :mod:`harness.diagnostics`.
@@ -52,8 +56,8 @@ class Record:
     modality: str
     settings: dict[str, dict[str, Any]]
     scores: dict[str, dict[str, float]]
-    probed: list[list[Any]]
-    curve: list[list[float]]
+    probed: list[tuple[int, dict[str, float]]]
+    curve: list[tuple[int, float]]
     steps: int
     continued: list[int]
     seconds: dict[str, float]
@@ -66,16 +70,15 @@ class Record:
     commit: str | None
     device: str
     finished: str
-    diagnostics: list[list[Any]] = field(default_factory=list)
+    diagnostics: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    resolution: dict[str, dict[str, float]] = field(default_factory=dict)
     schema: int = field(default=SCHEMA)
 
     @property
     def source(self) -> str:
         """Return the digest of all code that the result depends on."""
         return str(self.identity["source"])
-
-
-_FIELDS = tuple(field.name for field in fields(Record))
 
 
 @dataclass(frozen=True)
@@ -176,8 +179,8 @@ class Store:
         """Return the failure in ``path``, or None where it is missing or cannot be read."""
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            return Failure(**{field.name: values[field.name] for field in fields(Failure)})
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return made(Failure, values)
+        except (OSError, ValueError, RecursionError):
             return None
 
     def scan(self) -> Iterator[tuple[Path, Record | None]]:
@@ -235,12 +238,10 @@ def _budget(place: Mapping[str, Any], study: Mapping[str, Any]) -> object:
 
 def _is_place(place: Mapping[str, Any]) -> bool:
     """Return whether this is a cell of a plan; wrong ones may raise a KeyError or TypeError."""
-    texts = (place["label"], place["key"], place.get("task", ""))
-    return (
-        all(isinstance(text, str) for text in texts)
-        and isinstance(Cell(**place["cell"]).seed, int)
-        and isinstance(place.get("trial"), int | None)
-    )
+    made(Cell, place["cell"])
+    kinds = {"label": str, "key": str, "task": str, "trial": int | None}
+    given = {"task": "", "trial": None, **place}
+    return not any(mismatch(given[name], kind, name) for name, kind in kinds.items())
 
 
 def read_record(path: Path) -> Record | None:
@@ -251,7 +252,8 @@ def read_record(path: Path) -> Record | None:
             values = _of_first_release(values)
         elif values["schema"] != SCHEMA:
             return None
-        return Record(**{name: values[name] for name in _FIELDS})
+        made(Cell, values["cell"])
+        return made(Record, values)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 

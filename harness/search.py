@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import qmc
 
 from harness.errors import InputError, require, require_choice, require_number
 
@@ -92,6 +91,8 @@ def points(trials: int) -> NDArray[np.float64]:
     >>> points(3).shape, bool((points(3) == points(8)[:3]).all())
     ((3, 16), True)
     """
+    from scipy.stats import qmc
+
     sequence = qmc.Sobol(MOST_SETTINGS, scramble=True, rng=np.random.default_rng(SEQUENCE_SEED))
     drawn: NDArray[np.float64] = sequence.random_base2(math.ceil(math.log2(max(trials, 2))))
     return drawn[:trials]

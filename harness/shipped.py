@@ -3,6 +3,7 @@
 import warnings
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from itertools import takewhile
 
 from harness.errors import InputError
 from harness.plugins import load, names
@@ -37,3 +38,14 @@ def shipped() -> dict[str, Traversable]:
                 )
             found[study] = file
     return dict(sorted(found.items()))
+
+
+def description(file: Traversable) -> str:
+    """Return the comment that a study's file begins with, as one line.
+
+    >>> description(shipped()["quickstart"]).partition(":")[0]
+    'Three panels'
+    """
+    lines = file.read_text(encoding="utf-8").splitlines()
+    said = takewhile(lambda line: line.startswith("#"), lines)
+    return " ".join(line.lstrip("# ") for line in said)

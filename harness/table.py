@@ -5,22 +5,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from harness.cells import NO_METHOD, TUNED, Cell, Planned, is_trained
+from harness.cells import NO_METHOD, TUNED, UNTRAINED, Cell, Planned, is_trained
 from harness.collapse import collapse
 from harness.errors import InputError
+from harness.metrics import SHARE
 from harness.records import FIRST_RELEASE, Record, Store, digest_of
 
 COLUMNS = (
-    "task", "modality", "method", "loss", "spec", "baseline", "stage", "trial", "seed",
-    "status", "reason", "collapsed", "split", "metric", "step", "value", "steps", "seconds",
-    "proof", "key",
-    "settings", "space", "data", "versions", "source", "commit", "device", "memory",
-    "finished",
+    "task", "task_name", "modality", "method", "loss", "kind", "tuned", "spec", "baseline",
+    "stage", "trial", "seed", "status", "reason", "collapsed", "split", "metric", "main", "unit",
+    "direction", "margin", "resolution", "step", "value", "steps", "seconds", "proof", "key",
+    "task_settings", "settings", "space", "data", "versions", "source", "commit", "device",
+    "memory", "finished",
 )  # fmt: skip
 
 DIAGNOSTICS = "diagnostics"
@@ -159,7 +160,7 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
             cells.append(lost if place.stage == "tuning" else lost | {
                 "spec": specs.get(key, lost["spec"])  # Of the choice that is shown.
             })  # fmt: skip
-            points.append([(None, None, None, None)])
+            points.append([_NO_SCORE])
     if not cells:
         raise InputError(
             "There is nothing to show: of a tuned study's records, only the run's own study.json "
@@ -176,7 +177,7 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
             f"{baseline} is taken. Name another with `--baseline`."
         )
     # A record's texts are put into the table once, and copied there to each of its scores.
-    scores = pd.DataFrame(chain(*points), columns=["split", "metric", "step", "value"])
+    scores = pd.DataFrame(chain(*points), columns=list(_Point._fields))
     number = np.repeat(np.arange(len(cells)), [len(own) for own in points])
     table = pd.DataFrame(cells).take(number).reset_index(drop=True).join(scores)
     table = table.reindex(columns=list(COLUMNS))
@@ -392,9 +393,12 @@ def _cell_row(found: _Found, plan: _Plan) -> dict[str, Any]:
     record, place = found.record, found.place
     return {
         "task": place.task,
+        "task_name": _name(place.task),
         "modality": record.modality,
         "method": place.method,
         "loss": place.label,
+        "kind": _kind(record.cell["loss"]),
+        "tuned": place.label.endswith(TUNED),
         "spec": record.cell["loss"],
         "stage": place.stage,
         "trial": place.trial,
@@ -406,6 +410,7 @@ def _cell_row(found: _Found, plan: _Plan) -> dict[str, Any]:
         "seconds": record.seconds["total"],
         "proof": _proof(record),
         "key": record.key,
+        "task_settings": json.dumps(record.settings.get("task", {})),
         "settings": json.dumps(record.settings.get("loss", {})),
         "space": plan.spaces.get(place.label, "{}"),
         "data": json.dumps(record.data),
@@ -418,6 +423,18 @@ def _cell_row(found: _Found, plan: _Plan) -> dict[str, Any]:
     }
 
 
+def _name(task: str) -> str:
+    """Return a task's name without its settings."""
+    return task.partition("(")[0]
+
+
+def _kind(loss: str) -> str:
+    """Return what a row is of: ``trained``, ``untrained`` or ``reference``."""
+    if is_trained(loss):
+        return "trained"
+    return UNTRAINED if loss == UNTRAINED else "reference"
+
+
 def _proof(record: Record) -> str:
     """Return what makes the record one of a pair, as JSON: see ``leaderboards.pairs``."""
     shared = {
@@ -427,15 +444,43 @@ def _proof(record: Record) -> str:
     return json.dumps({**record.proof, **shared})
 
 
-def _points(record: Record) -> list[tuple[str | None, str | None, int | None, float | None]]:
-    """Return the record's scores and diagnostics: split, metric, step and value."""
+class _Point(NamedTuple):
+    """A score or a diagnostic, and what is declared of its metric."""
+
+    split: str | None
+    metric: str | None
+    main: bool
+    unit: str
+    direction: str
+    margin: float | None
+    resolution: float | None
+    step: int | None
+    value: float | None
+
+
+_NO_SCORE = _Point(None, None, False, "", "", None, None, None, None)
+
+
+def _points(record: Record) -> list[_Point]:
+    """Return the record's scores and diagnostics."""
+    declared = {metric["name"]: metric for metric in record.metrics}
+    # Records of earlier versions say nothing of metrics: points, and the first is the main one.
+    undeclared: dict[str, Any] = {"unit": SHARE, "direction": "higher", "margin": None}
+    first = next((name for scores in record.scores.values() for name in scores), None)
+    main = next(iter(declared), first)
     probed = [("validation", step, scores) for step, scores in record.probed]
     last = [(split, record.steps, scores) for split, scores in record.scores.items()]
-    measured = [(DIAGNOSTICS, step, values) for step, values in record.diagnostics]
-    return [
-        (split, metric, step, value)
-        for split, step, scores in (*probed, *last, *measured)
-        for metric, value in scores.items()
+    found = []
+    for split, step, scores in (*probed, *last):
+        for name, value in scores.items():
+            said = declared.get(name, undeclared)
+            weight = record.resolution.get(split, {}).get(name)
+            declared_of = (said["unit"], said["direction"], said["margin"], weight)
+            found.append(_Point(split, name, name == main, *declared_of, step, value))
+    return found + [
+        _Point(DIAGNOSTICS, name, False, "", "", None, None, step, value)
+        for step, values in record.diagnostics
+        for name, value in values.items()
     ]
 
 
@@ -453,9 +498,12 @@ def _lost_row(
             status, reason = failure.outcome, failure.reason
     return {
         "task": place.task,
+        "task_name": _name(place.task),
         "modality": entry.get("modality", ""),
         "method": place.method,
         "loss": place.label,
+        "kind": _kind(cell.loss),
+        "tuned": place.label.endswith(TUNED),
         "spec": cell.loss,
         "stage": place.stage,
         "trial": place.trial,
@@ -464,6 +512,7 @@ def _lost_row(
         "reason": reason,
         "collapsed": "",
         "key": entry["key"],
+        "task_settings": "{}",
         "settings": json.dumps(entry.get("settings", {})),
         "space": plan.spaces.get(place.label, "{}"),
         "steps": None if is_trained(cell.loss) else 0,

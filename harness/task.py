@@ -1,9 +1,9 @@
 """What a task plugin must give: data, networks, views and an evaluation."""
 
-import math
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -14,14 +14,9 @@ from torch import Tensor, nn
 
 from harness.checkpoints import save_weights
 from harness.content import Fetched
-from harness.errors import require, require_choice, require_number
+from harness.metrics import Evaluation, Metric
 from harness.randomness import Randomness
-
-OPTIMIZERS = ("adamw", "adam", "sgd")
-SCHEDULES = ("constant", "cosine", "linear")
-PRECISIONS = ("float32", "bfloat16")
-MOMENTUM = 0.9
-"""SGD's."""
+from harness.recipe import Recipe
 
 
 class Batch(NamedTuple):
@@ -38,7 +33,7 @@ class Batch(NamedTuple):
     negatives: Any = None
 
 
-class Task(ABC):
+class Task(Recipe, ABC):
     """Data with splits that never mix, an encoder, two views, and an evaluation.
 
     A cell makes one task, calls :meth:`load` once, and then trains and evaluates.
@@ -46,27 +41,9 @@ class Task(ABC):
     the cell's own streams; take randomness from there or from the
     :class:`~harness.randomness.Randomness` given to :meth:`load`, nowhere else.
 
-    Every setting is a keyword argument of the constructor with a default; those
-    below are common to all tasks and are passed to ``super().__init__``: the first
-    four by every task, the others by those that offer them.
-
-    Args:
-        steps: how many steps a cell trains.
-        batch_size: examples a step, 2 or more; 0 means all of them.
-        learning_rate: the optimizer's, at its highest.
-        weight_decay: the optimizer's.
-        epochs: how often a cell goes through the training examples; 0: ``steps`` counts.
-        optimizer: ``adamw``, ``adam`` or ``sgd``, whose momentum is .9.
-        schedule: of the learning rate after the warm-up: ``constant``, or down to 0 along
-            half a ``cosine`` (arXiv 1608.03983) or a line (``linear``).
-        warmup: share of the steps in which the rate rises, in a line, to its highest.
-        precision: of the training step: ``bfloat16`` is torch's autocast; the
-            evaluation is in float32.
-        accumulate: batches a step, whose objectives are averaged: each has negatives of
-            its own alone, so that two of 128 are not one of 256.
-
-    Raises:
-        InputError: where a setting breaks its rule.
+    Its settings are fields (:class:`harness.settings.Configured`); those of
+    :class:`~harness.recipe.Recipe` are common to all tasks, and a task changes a default in
+    one line: ``steps: int = 20``.
     """
 
     modality: ClassVar[str]
@@ -75,76 +52,53 @@ class Task(ABC):
     pairing: ClassVar[str] = "both_views"
     """The pairing that the field uses for such data."""
 
-    labelled: bool = False
+    @property
+    def metrics(self) -> Sequence[Metric]:
+        """Return what :meth:`evaluate` measures, the main one first.
+
+        A task writes it as an attribute of its class: ``metrics = (Metric("accuracy"),)``.
+        """
+        return ()
+
+    labelled = False
     """Whether batches hold labels, for supervised methods."""
 
-    hard_negatives: bool = False
+    hard_negatives = False
     """Whether batches hold negatives, which only some methods can use."""
 
-    dropout_views: bool = False
+    dropout_views = False
     """Whether the two views differ by the encoder's dropout alone, as in unsupervised SimCSE."""
 
-    references: tuple[str, ...] = ()
+    references: ClassVar[tuple[str, ...]] = ()
     """Names of encoders that are not trained, such as ``oracle``: rows beside ``untrained``."""
-
-    locations: ClassVar[tuple[str, ...]] = ()
-    """Settings that say where data lie.
-
-    No key, seed or label depends on them. What :meth:`fetch` returns for them counts.
-    """
 
     depends_on: ClassVar[tuple[str, ...]] = ()
     """Modules of other distributions that it calls: a cell is run again when they change."""
 
-    optimizers: ClassVar[tuple[str, ...]] = OPTIMIZERS
-    """The optimizers by name: more where a task makes its own."""
-
-    def __init__(
-        self,
-        *,
-        steps: int,
-        batch_size: int,
-        learning_rate: float,
-        weight_decay: float,
-        epochs: float = 0.0,
-        optimizer: str = "adamw",
-        schedule: str = "constant",
-        warmup: float = 0.0,
-        precision: str = "float32",
-        accumulate: int = 1,
-    ) -> None:
-        require_number("steps", steps, at_least=1, whole=True)
-        require_number("batch_size", batch_size, at_least=0, whole=True)
-        require(
-            batch_size != 1,
-            "`batch_size` must be 0, for all examples, or 2 or more: got 1. An anchor's negatives "
-            "are the batch's other examples, and BatchNorm takes its statistics over them.",
-        )
-        require_number("learning_rate", learning_rate, above=0)
-        require_number("weight_decay", weight_decay, at_least=0)
-        require_number("epochs", epochs, at_least=0)
-        require_choice("optimizer", optimizer, self.optimizers)
-        require_choice("schedule", schedule, SCHEDULES)
-        require_number("warmup", warmup, at_least=0, at_most=1)
-        require_choice("precision", precision, PRECISIONS)
-        require_number("accumulate", accumulate, at_least=1, whole=True)
-        self.steps = steps
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.epochs = epochs
-        self.optimizer = optimizer
-        self.schedule = schedule
-        self.warmup = warmup
-        self.precision = precision
-        self.accumulate = accumulate
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        if "locations" in vars(cls):
+            raise TypeError(
+                f"`locations` of {cls.__name__} must be said where its settings are declared: "
+                "write `data: Annotated[str, harness.settings.location] = ''`, as a field or in "
+                "the signature of `__init__`."
+            )
+        own = vars(cls).get("evaluate")
+        if callable(own) and "split" in inspect.signature(own).parameters:
+            raise TypeError(
+                f"`evaluate` of {cls.__name__} must take all splits at once: write "
+                "`def evaluate(self, encoder, splits)`, and return "
+                "harness.metrics.Evaluation({split: {'accuracy': 0.95} for split in splits}) with "
+                "shares from 0 to 1, named by `metrics = (harness.metrics.Metric('accuracy'),)`."
+            )
 
     def fetch(self) -> Fetched:
         """Download what is missing; return {name: checksum} of all data used.
 
-        A task with ``locations`` returns a list of :class:`harness.content.Content`, which
-        says for each what is trained on. Called in the main process before any cell
-        starts, and again before each cell. The default is for data that is made, not read.
+        A task with settings that are locations returns a list of
+        :class:`harness.content.Content`, which says for each what is trained on. Called in
+        the main process before any cell starts, and again before each cell. The default is
+        for data that is made, not read.
         """
         return {}
 
@@ -189,13 +143,14 @@ class Task(ABC):
         """Return a fresh head: representations in, projections out."""
 
     @abstractmethod
-    def evaluate(self, encoder: nn.Module, split: str) -> Mapping[str, float]:
-        """Return {metric: value} of the frozen encoder on ``validation`` or ``test``.
+    def evaluate(self, encoder: nn.Module, splits: Sequence[str]) -> Evaluation:
+        """Score the frozen encoder on ``splits``: ``validation``, ``test`` or both.
 
-        Higher is better, in points (x100). The encoder comes in eval mode, without
-        gradients, and must be left as it is. The first metric is the task's main one, of
-        both splits; ``test`` may have further ones, of sets that have no other part.
-        Whatever is chosen, such as a probe's C, is chosen on validation.
+        Return ``Evaluation({split: {metric: value}})``: names are those of ``metrics``, values
+        are in their units, so that a share is from 0 to 1. The encoder comes in eval mode,
+        without gradients, and must be left as it is; encode and fit once for all splits.
+        The main metric is there on both splits; ``test`` may have further ones, of sets that
+        have no other part. Whatever is chosen, such as a probe's C, is chosen on validation.
         """
 
     def calibration(self) -> Iterable[Any]:
@@ -239,33 +194,6 @@ class Task(ABC):
         """
         save_weights(encoder, folder / "encoder.safetensors")
 
-    def make_optimizer(self, groups: Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
-        """Return the optimizer that the setting names.
-
-        Args:
-            groups: torch's parameter groups: the networks', without settings of their
-                own, and the loss's parameters where it has some, with theirs.
-        """
-        rates: dict[str, Any] = {"lr": self.learning_rate, "weight_decay": self.weight_decay}
-        if self.optimizer == "sgd":
-            return torch.optim.SGD(groups, momentum=MOMENTUM, **rates)
-        kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
-        return kind(groups, fused=True, **rates)
-
-    def make_scheduler(
-        self, optimizer: torch.optim.Optimizer, steps: int
-    ) -> torch.optim.lr_scheduler.LRScheduler | None:
-        """Return what changes the learning rate after each step, or None.
-
-        Args:
-            optimizer: whose learning rates it changes.
-            steps: how many there will be.
-        """
-        if self.schedule == "constant" and not self.warmup:
-            return None
-        factor = partial(rate_at, steps=steps, warmup=self.warmup, schedule=self.schedule)
-        return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-
     def total_steps(self) -> int:
         """Return how many steps a cell trains: the ``epochs`` where they are given."""
         if not self.epochs:
@@ -294,23 +222,6 @@ class Task(ABC):
 @lru_cache(maxsize=2)  # A cell's own epoch, and that of the probe of another task.
 def _permutation(size: int, seed: int) -> Int[Tensor, " n"]:
     return torch.randperm(size, generator=torch.Generator().manual_seed(seed))
-
-
-def rate_at(step: int, *, steps: int, warmup: float, schedule: str) -> float:
-    """Return the share of the highest learning rate that step ``step`` takes.
-
-    >>> [round(rate_at(s, steps=4, warmup=0.5, schedule="linear"), 3) for s in range(4)]
-    [0.5, 1.0, 1.0, 0.5]
-    >>> [round(rate_at(s, steps=4, warmup=0.0, schedule="cosine"), 3) for s in range(4)]
-    [1.0, 0.854, 0.5, 0.146]
-    """
-    rising = round(warmup * steps)
-    if step < rising:
-        return (step + 1) / rising
-    if schedule == "constant":
-        return 1.0
-    done = (step - rising) / max(1, steps - rising)
-    return 1 - done if schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
 
 
 def device_of(encoder: nn.Module) -> torch.device:

@@ -33,6 +33,7 @@ from harness.losses.base import Loss, ScoreLoss
 from harness.losses.blocks import mean_by_rows
 from harness.losses.sums import SumLoss
 from harness.methods.base import GIFTS, Method, misfit
+from harness.metrics import shown_scores
 from harness.randomness import Randomness
 from harness.task import Batch, Task, to_device
 from harness.toy import Toy
@@ -392,8 +393,7 @@ def check_task_fetches_checksums(spec: str) -> None:
     first, second = (contents_of(task.fetch(), spec) for _ in range(2))
     assert first == second, "two calls of fetch gave different checksums"
     known = plugins.resolved("tasks", spec)
-    assert set(task.locations) <= known.keys(), f"`locations` are no settings: {task.locations}"
-    if task.locations:
+    if plugins.located("tasks", plugins.parse("tasks", spec)[0]):
         assert any(one.trained_on for one in first), "`fetch` says of nothing that it is trained on"
         assert {one.setting for one in first} <= known.keys(), "`fetch` names what is no setting"
 
@@ -444,7 +444,7 @@ def check_task_views_are_those_of_the_stream(spec: str) -> None:
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(1)
         method = _task_method(used)
-        evaluate(used, method, "validation", _RANDOMNESS)
+        evaluate(used, method, ("validation",), _RANDOMNESS)
         torch.rand(7)
         again = _step_of(used, 2)
     first = _step_of(fresh, 2)
@@ -475,8 +475,11 @@ def check_task_evaluation_changes_nothing(spec: str) -> None:
     task = _loaded_task(spec)
     method = _task_method(task).train()
     before = digest_of(dict(method.state_dict()))
-    scores = [{s: evaluate(task, method, s, _RANDOMNESS) for s in SPLITS} for _ in range(2)]
+    scores = [evaluate(task, method, SPLITS, _RANDOMNESS)[0] for _ in range(2)]
     assert scores[0] == scores[1], "two evaluations of the same weights differ"
+    for split in SPLITS:
+        alone, _ = evaluate(task, method, (split,), _RANDOMNESS)
+        assert alone[split] == scores[0][split], f"{split} alone has other scores than with others"
     validation, test = (list(scores[0][split]) for split in ("validation", "test"))
     assert validation[0] == test[0], "the main metric, which is the first, differs by split"
     assert set(validation) <= set(test), "validation has a metric that test has not"
@@ -507,17 +510,19 @@ def check_task_references_are_scored(spec: str) -> None:
     task = _loaded_task(spec)
     assert isinstance(task.references, tuple), "`references` must be a tuple of names"
     method = _task_method(task)
-    for split in SPLITS if task.references else ():
-        metrics = list(evaluate(task, method, split, _RANDOMNESS))
+    if task.references:
+        metrics = {
+            s: list(own) for s, own in evaluate(task, method, SPLITS, _RANDOMNESS)[0].items()
+        }
         for name in task.references:
             twice = []
             for _ in range(2):
                 with _RANDOMNESS.seeded("init"):
                     method.encoder = task.reference(name)
-                twice.append(evaluate(task, method, split, _RANDOMNESS))
-            assert list(twice[0]) == metrics, f"{name!r} has the metrics {list(twice[0])}"
+                twice.append(evaluate(task, method, SPLITS, _RANDOMNESS)[0])
+            found = {split: list(own) for split, own in twice[0].items()}
+            assert found == metrics, f"{name!r} has the metrics {found}"
             assert twice[0] == twice[1], f"{name!r} made anew has other scores"
-        method = _task_method(task)
 
 
 def check_task_training_beats_untrained(spec: str) -> None:
@@ -596,6 +601,13 @@ def fitting(tasks: Sequence[str]) -> Iterator[tuple[str, str, str]]:
             for loss, what in losses.items():
                 if misfit(how, what, made) is None:
                     yield task, method, loss
+
+
+def scores_of(task: Task, encoder: nn.Module, split: str = "test") -> dict[str, float]:
+    """Return a loaded task's {metric: score} of an encoder, as boards show it: shares in points."""
+    with torch.no_grad():
+        found = task.evaluate(encoder, (split,))
+    return shown_scores(type(task).__name__, task.metrics, found, (split,))[split]
 
 
 def suited_loss(method: Method) -> Loss:

@@ -1,12 +1,12 @@
 """A small task for the contract tests: every loss and method must learn from it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from harness.heads import mlp
+from harness.metrics import Evaluation, Metric
 from harness.randomness import Randomness
 from harness.task import Batch, Task
 
@@ -26,22 +26,14 @@ class Toy(Task):
     A point is the centre of its class and a deviation in 8 coordinates, and noise in 24
     others. The two views of a point share the first and draw the others anew. The score is
     the accuracy of the nearest class mean, in points, of representations of one noisy view.
-
-    Args:
-        steps: optimizer steps.
-        batch_size: points a step.
-        learning_rate: AdamW's.
     """
 
     modality = "points"
+    metrics = (Metric("accuracy", "The share of points nearest to the mean of their class."),)
     labelled = True
 
-    def __init__(
-        self, *, steps: int = 100, batch_size: int = 96, learning_rate: float = 5e-3
-    ) -> None:
-        super().__init__(
-            steps=steps, batch_size=batch_size, learning_rate=learning_rate, weight_decay=0.0
-        )
+    batch_size: int = 96
+    learning_rate: float = 5e-3
 
     def load(self, randomness: Randomness) -> None:
         """Draw the points of all splits, and the noise that they are scored with."""
@@ -97,12 +89,16 @@ class Toy(Task):
         """Return SimCLR's head, as wide as the representation."""
         return mlp([16, 16, 16])
 
-    def evaluate(self, encoder: nn.Module, split: str) -> dict[str, Any]:
-        """Return the accuracy of the nearest class mean, in points."""
+    def evaluate(self, encoder: nn.Module, splits: Sequence[str]) -> Evaluation:
+        """Return the accuracy of the nearest class mean."""
         rows = nn.functional.normalize(encoder(self._seen), dim=1)
-        train, scored = (torch.tensor(self._parts[name]) for name in ("train", split))
+        train, *scored = (torch.tensor(self._parts[name]) for name in ("train", *splits))
         means = torch.stack([
             rows[train[self._labels[train] == label]].mean(dim=0) for label in range(CLASSES)
         ])  # fmt: skip
-        nearest = torch.cdist(rows[scored], means).argmin(dim=1)
-        return {"accuracy": 100 * (nearest == self._labels[scored]).double().mean().item()}
+        nearest = torch.cdist(rows, means).argmin(dim=1)
+        right = (nearest == self._labels).double()
+        return Evaluation({
+            split: {"accuracy": right[own].mean().item()}
+            for split, own in zip(splits, scored, strict=True)
+        })  # fmt: skip

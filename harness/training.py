@@ -17,6 +17,7 @@ from harness.errors import InputError, require
 from harness.gradients import FirstSteps
 from harness.losses.base import Loss
 from harness.methods.base import Method, misfit
+from harness.metrics import Evaluation, require_declared, shown_scores
 from harness.proof import SeenViews, chained, is_mark, start_of
 from harness.randomness import ENCODER, HEAD, METHOD, Randomness
 from harness.task import Batch, Task, to_device
@@ -54,7 +55,8 @@ class Outcome:
     """What training and evaluating one cell gave.
 
     Attributes:
-        scores: {split: {metric: value}}, in points.
+        scores: {split: {metric: value}}, as boards show them: shares in points.
+        resolution: {split: {metric: one item's weight in the score}}, in the same units.
         curve: (step, objective) pairs, at most ``CURVE_POINTS`` of them.
         probed: (step, {metric: value}) pairs: validation scores during training.
         diagnostics: (step, {name: value}) pairs: at step 0, at every probe, at the end;
@@ -72,6 +74,7 @@ class Outcome:
     """
 
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    resolution: dict[str, dict[str, float]] = field(default_factory=dict)
     curve: list[tuple[int, float]] = field(default_factory=list)
     probed: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     diagnostics: list[tuple[int, dict[str, float]]] = field(default_factory=list)
@@ -120,6 +123,7 @@ def fit(
     """
     device = torch.device(device)
     outcome = Outcome()
+    require_declared(type(task).__name__, task.metrics)
     with randomness.seeded("split"):
         task.load(randomness)
     reason = None
@@ -160,8 +164,9 @@ def fit(
     started = time.perf_counter()
     calibrate(ranks.alone(method.encoder), _clean(task, device))
     outcome.diagnostics.append((outcome.steps, dict(diagnose())))
-    for split in splits:
-        outcome.scores[split] = evaluate(task, method, split, randomness, steps=outcome.steps)
+    outcome.scores, outcome.resolution = evaluate(
+        task, method, splits, randomness, steps=outcome.steps
+    )
     outcome.evaluate_seconds += time.perf_counter() - started
     return outcome
 
@@ -242,10 +247,10 @@ def train(
             started = time.perf_counter()
             _require_finite(method, loss, outcome.steps, steps)
             with calibrated(ranks.alone(method.encoder), _clean(task, device)):
-                scores = evaluate(task, method, "validation", randomness, steps=outcome.steps)
+                found, _ = evaluate(task, method, ("validation",), randomness, steps=outcome.steps)
                 outcome.diagnostics.append((outcome.steps, dict(diagnose())))
-            outcome.probed.append((outcome.steps, scores))
-            report_probe(outcome.steps, scores)
+            outcome.probed.append((outcome.steps, found["validation"]))
+            report_probe(outcome.steps, found["validation"])
             outcome.evaluate_seconds += time.perf_counter() - started
         if checkpoints.due():
             state = {name: it.state_dict() for name, it in stateful.items()}
@@ -308,37 +313,54 @@ def _diverged(what: str, step: int, steps: int) -> str:
 
 
 def evaluate(
-    task: Task, method: Method, split: str, randomness: Randomness, *, steps: int = 0
-) -> dict[str, float]:
-    """Return the task's scores of the frozen encoder on ``split``, after ``steps`` steps.
+    task: Task, method: Method, splits: Sequence[str], randomness: Randomness, *, steps: int = 0
+) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
+    """Score the frozen encoder on ``splits``, after ``steps`` steps.
 
     The head takes no part. The encoder is in eval mode and without gradients, so
     that evaluating changes nothing, BatchNorm's statistics included.
 
+    Returns:
+        {split: {metric: value}} as boards show it, shares in points; and the same of one
+        item's weight in each score, where the task says it.
+
     Raises:
         Diverged: where a score of a trained encoder is not finite.
-        InputError: where one of an untrained encoder is not, or there is none.
+        InputError: where one of an untrained encoder is not, or a score is not as declared.
     """
+    name, metrics = type(task).__name__, task.metrics
     modes = {module: module.training for module in method.modules()}
     method.eval()
     try:
         with torch.no_grad(), randomness.seeded("probe"):
-            scores: Mapping[str, float] = task.evaluate(ranks.alone(method.encoder), split)
+            found = task.evaluate(ranks.alone(method.encoder), splits)
     finally:  # Module by module: a method may keep a part of itself in eval mode.
         for module, mode in modes.items():
             module.training = mode
-    wrong = {name: value for name, value in scores.items() if not math.isfinite(value)}
+    if isinstance(found, Evaluation):
+        for split, scores in found.scores.items():
+            _require_finite_scores(name, split, scores, steps)
+    shown = shown_scores(name, metrics, found, splits)
+    scale = {metric.name: metric.scale for metric in metrics}
+    resolution = {
+        split: {metric: scale[metric] * weight for metric, weight in own.items()}
+        for split, own in found.resolution.items()
+    }
+    return shown, resolution
+
+
+def _require_finite_scores(name: str, split: str, scores: Mapping[str, float], steps: int) -> None:
+    """Raise where a score is not finite."""
+    wrong = {metric: value for metric, value in scores.items() if not math.isfinite(value)}
     if wrong and steps:
         raise Diverged(
             f"collapsed after {steps} steps: the scores {wrong} on {split!r} are not finite. "
             "Are all representations equal?"
         )
-    if wrong or not scores:
+    if wrong:
         raise InputError(
-            f"`evaluate` of {type(task).__name__} must return at least one finite score on "
-            f"{split!r}: got {dict(scores)}."
+            f"`evaluate` of {name} must return finite scores on {split!r}: got {dict(scores)}."
         )
-    return {name: float(value) for name, value in scores.items()}
 
 
 def _groups(task: Task, method: Method, loss: Loss) -> list[dict[str, Any]]:

@@ -65,11 +65,16 @@ def choose(trials: Sequence[Planned], keys: Mapping[Cell, str], store: Store) ->
 
 
 def _validation(cell: Cell, key: str | None, store: Store) -> float | None:
-    """Return the cell's main score, minus infinity where it diverged, None where unknown."""
+    """Return the cell's main score, its sign turned where lower is better.
+
+    Minus infinity where the cell diverged, None where it is not known.
+    """
     if key is None:
         return None
     record = read_record(store.record_path(cell, key))
     if record is not None and record.key == key:
-        return next(iter(record.scores["validation"].values()))
+        main = next(iter(record.scores["validation"].values()))
+        lower = record.metrics and record.metrics[0]["direction"] == "lower"
+        return -main if lower else main
     failure = store.failure(cell, key)
     return -math.inf if failure is not None and failure.outcome == "diverged" else None

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,8 @@ PANEL = ["task", "method"]
 MODALITIES = ("image", "sentence", "graph")
 JUDGED = (
     "task", "modality", "method", "loss", "spec", "baseline", "stage", "seed", "status",
-    "collapsed", "split", "metric", "step", "value", "steps", "proof",
+    "kind", "tuned", "collapsed", "split", "metric", "main", "unit", "direction", "step", "value",
+    "steps", "proof",
 )  # fmt: skip
 """What figures are made from: the records' other columns are long texts."""
 
@@ -104,16 +105,15 @@ def leaderboard(
     pair_notes: list[str] = []
     for task in final["task"].unique():
         on_task = scores[scores["task"] == task]
-        metrics = list(on_task["metric"].unique()) or [""]
-        for metric in metrics:
-            measured = on_task[on_task["metric"] == metric]
+        for declared in _metrics_of(on_task):
+            measured = on_task[on_task["metric"] == declared.metric]
             panel = pd.concat([measured, lost[lost["task"] == task]])
-            panel_of = panel_rows(panel, chosen, rope)
-            pair_notes += _pair_notes(panel_of, chosen) if metric == metrics[0] else []
+            panel_of = panel_rows(panel, chosen, rope, lower=declared.direction == "lower")
+            pair_notes += _pair_notes(panel_of, chosen) if declared.main else []
             for row in panel_of:
-                key = (task, metric, row["method"], row["loss"])
+                key = (task, declared.metric, row["method"], row["loss"])
                 row["steps_to_baseline"] = reached.get(key, math.nan)
-                rows.append(row | {"metric": metric, "main": metric == metrics[0]})
+                rows.append(row | declared._asdict())
     every = pd.DataFrame(rows, columns=list(ROW_COLUMNS)).assign(
         minor=lambda t: ~t["main"].astype(bool)
     )
@@ -143,6 +143,21 @@ def leaderboard(
         asked=asked,
         responses=_responses(records, scores, table, asked, chosen),
     )
+
+
+class _Declared(NamedTuple):
+    """What a task declares of a metric."""
+
+    metric: str
+    main: bool
+    unit: str
+    direction: str
+
+
+def _metrics_of(scores: pd.DataFrame) -> list[_Declared]:
+    """Return the metrics of one task, the main one first; one without a name for no score."""
+    found = [_Declared(*row) for row in each_row(scores[list(_Declared._fields)].drop_duplicates())]
+    return sorted(found, key=lambda one: not one.main) or [_Declared("", True, "", "higher")]
 
 
 def _responses(

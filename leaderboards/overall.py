@@ -42,7 +42,8 @@ def friedman_over_tasks(rows: pd.DataFrame) -> Friedman | str:
     main = rows[rows["main"] & rows["trained"]]
     several = main["method"].nunique() > 1
     names = main["method"] + " / " + main["loss"] if several else main["loss"]
-    table = main.assign(name=names).pivot(index="task", columns="name", values="block_mean")
+    means = main["block_mean"].where(main["direction"] != "lower", -main["block_mean"])
+    table = main.assign(name=names, means=means).pivot(index="task", columns="name", values="means")
     complete = table.dropna(axis="columns")
     tasks, k = complete.shape
     if tasks < MIN_TASKS or k < 3:
@@ -89,10 +90,10 @@ def _block(
     complete: list[tuple[str, str]],
     baseline: str,
 ) -> np.ndarray:
-    """Return a task's scores by its main metric, [the baseline's seeds, rows]."""
-    metric = main.loc[main["task"] == task, "metric"].iloc[0]
+    """Return a task's scores by its main metric, [the baseline's seeds, rows]; higher is better."""
+    metric, direction = main.loc[main["task"] == task, ["metric", "direction"]].iloc[0]
     here = scores[(scores["task"] == task) & (scores["metric"] == metric)]
     table = here.pivot(index="seed", columns=KEY, values="value")
     seeds = here.loc[here["loss"] == baseline, "seed"].unique()
     block: np.ndarray = table.loc[sorted(seeds), complete].to_numpy(dtype=float)
-    return block
+    return -block if direction == "lower" else block

@@ -68,14 +68,19 @@ def is_trained(loss: object) -> bool:
     return loss != UNTRAINED and not is_reference(loss)
 
 
-def panel_rows(panel: pd.DataFrame, baseline: str, rope: float) -> list[Row]:
+def panel_rows(
+    panel: pd.DataFrame, baseline: str, rope: float, *, lower: bool = False
+) -> list[Row]:
     """Return the rows of one task and metric.
 
     Args:
         panel: final test scores of that metric, and the cells that have none.
         baseline: the label of the loss to compare with.
         rope: half the width of the region of practical equivalence, in points.
+        lower: whether lower scores are better.
     """
+    if lower:  # Everything below takes higher for better; scores and differences are turned back.
+        panel = panel.assign(value=-panel["value"])
     cells: dict[tuple[str, str], list[Cell]] = defaultdict(list)
     for cell in map(Cell, *(panel[name].tolist() for name in Cell._fields)):
         cells[cell.method, cell.loss].append(cell)
@@ -123,7 +128,20 @@ def panel_rows(panel: pd.DataFrame, baseline: str, rope: float) -> list[Row]:
     _correct(rows, baseline)
     _learn(rows)
     _rank(rows, runs)
+    if lower:
+        for row in rows:
+            _turn(row)
     return rows
+
+
+def _turn(row: Row) -> None:
+    """Give the scores and differences of a row whose sign was turned their own sign."""
+    for name in ("mean", "block_mean", "difference"):
+        row[name] = -row[name]
+    for name in ("difference", "bootstrap"):
+        row[f"{name}_low"], row[f"{name}_high"] = -row[f"{name}_high"], -row[f"{name}_low"]
+    for name in ("scores", "differences", "to_untrained"):
+        row[name] = [-value for value in row[name]]
 
 
 def pairs(scores: Runs, others: Runs, *, settings: bool = False) -> dict[int, Pair]:

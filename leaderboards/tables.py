@@ -9,11 +9,11 @@ import pandas as pd
 from leaderboards.ranking import Friedman
 
 RECORD_COLUMNS = (
-    "task", "modality", "method", "loss", "spec", "baseline", "stage", "trial", "seed",
-    "status", "reason", "collapsed", "split", "metric", "step", "value", "steps", "seconds",
-    "proof", "key",
-    "settings", "space", "data", "versions", "source", "commit", "device", "memory",
-    "finished",
+    "task", "task_name", "modality", "method", "loss", "kind", "tuned", "spec", "baseline",
+    "stage", "trial", "seed", "status", "reason", "collapsed", "split", "metric", "main", "unit",
+    "direction", "margin", "resolution", "step", "value", "steps", "seconds", "proof", "key",
+    "task_settings", "settings", "space", "data", "versions", "source", "commit", "device",
+    "memory", "finished",
 )  # fmt: skip
 """What :func:`leaderboards.leaderboard` reads: one row a score, and one a cell without.
 
@@ -23,10 +23,14 @@ this cell had, ``baseline`` whether the label is the study's baseline. ``stage``
 ``done``, ``missing``, ``failed`` or ``diverged``; the last three have no split,
 metric and value, and a ``reason``. ``collapsed`` says in what way the encoder's
 representations are nearly the same for every example, and is empty where they are not.
+``kind`` is ``trained``, ``untrained`` or ``reference``, ``tuned`` whether the settings were
+chosen on validation. ``main`` says whether the metric is the task's main one; ``unit``,
+``direction`` (``higher`` or ``lower`` is better), ``margin`` (the smallest difference that
+matters) and ``resolution`` (one item's weight in the score) are what the task declares of it.
 ``value`` was measured after ``step`` optimizer steps of ``steps``: a score where they are
 equal, a point of the curve where not.
-``settings`` (of the loss), ``space``, ``data``, ``versions``, ``memory`` (the peaks, in
-bytes) and ``proof`` (of a pair: :mod:`leaderboards.pairs`) are JSON texts. Where
+``task_settings``, ``settings`` (of the loss), ``space``, ``data``, ``versions``, ``memory`` (the
+peaks, in bytes) and ``proof`` (of a pair: :mod:`leaderboards.pairs`) are JSON texts. Where
 ``split`` is ``diagnostics``, ``metric`` names a diagnostic: no score, and never ranked.
 
 ``attrs["notes"]`` are sentences that the board passes on, and ``attrs["task_settings"]``,
@@ -36,8 +40,8 @@ DIAGNOSTICS = "diagnostics"
 """The split of the rows that hold diagnostics."""
 
 ROW_COLUMNS = (
-    "task", "modality", "metric", "main", "method", "loss", "spec", "mean", "std", "seeds",
-    "planned", "difference", "difference_low", "difference_high", "bootstrap_low",
+    "task", "modality", "metric", "main", "unit", "direction", "method", "loss", "spec", "mean",
+    "std", "seeds", "planned", "difference", "difference_low", "difference_high", "bootstrap_low",
     "bootstrap_high", "pairs", "p", "p_holm", "better", "equivalent", "worse", "seeds_needed",
     "verdict", "rank", "block_mean", "steps_to_baseline", "best", "near_best", "trained", "failed",
     "learned", "collapsed",

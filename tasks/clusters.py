@@ -1,15 +1,19 @@
 """Clusters whose right map is known: does a contrastive loss keep them whole?"""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from harness.errors import require, require_choice, require_number
+from harness.errors import require, require_choice
+from harness.metrics import Evaluation, Metric
 from harness.randomness import Randomness
-from harness.task import Batch, Task, device_of
+from harness.represent import represent
+from harness.settings import Above, Between, OneOf
+from harness.task import Batch, Task
 from tasks.cluster_enumeration import PAIRS, style_pairs
 from tasks.cluster_loss import (
     joint_masses,
@@ -79,16 +83,6 @@ class Clusters(Task):
         jitter: the width of the interval around its style point that an image's style is
             drawn from, in distances of points: above 0, at most .9.
         beta: of the exact loss among the diagnostics.
-        steps: optimizer steps.
-        batch_size: natural images a step: one more than the number of negatives; 0: all.
-        learning_rate: the optimizer's, at its highest.
-        weight_decay: the optimizer's.
-        epochs: passes over the images; 0: ``steps`` counts.
-        optimizer: ``adamw``, ``adam`` or ``sgd``.
-        schedule: of the learning rate: ``constant``, ``cosine`` or ``linear``.
-        warmup: share of the steps in which the rate rises.
-        precision: of the training step, ``float32`` or ``bfloat16``.
-        accumulate: batches a step.
 
     Raises:
         InputError: where a setting breaks its rule.
@@ -98,73 +92,38 @@ class Clusters(Task):
     """
 
     modality = "synthetic"
+    metrics = (
+        Metric("worst_task", "The accuracy of the task that is predicted worst.", margin=1.0),
+        Metric("mean_task", "The mean accuracy over the tasks.", margin=1.0),
+        Metric("preserved", "The share of clusters that are mapped to one vertex."),
+        Metric("vertex_entropy", "The entropy of the vertices, as a share of the largest."),
+    )
     pairing = "same_view"
     references = ("oracle",)
 
-    def __init__(
-        self,
-        *,
-        dimension: int = 2,
-        clusters: int = 0,
-        styles: int = 4,
-        pairs: str = "interleaved",
-        network: str = "linear",
-        width: int = 64,
-        imbalance: float = 1.0,
-        examples: int = 32,
-        jitter: float = 0.5,
-        beta: float = 1.0,
-        steps: int = 150,
-        batch_size: int = 64,
-        learning_rate: float = 0.05,
-        weight_decay: float = 0.0,
-        epochs: float = 0.0,
-        optimizer: str = "adam",
-        schedule: str = "constant",
-        warmup: float = 0.0,
-        precision: str = "float32",
-        accumulate: int = 1,
-    ) -> None:
-        super().__init__(
-            steps=steps,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            epochs=epochs,
-            optimizer=optimizer,
-            schedule=schedule,
-            warmup=warmup,
-            precision=precision,
-            accumulate=accumulate,
-        )
-        require_number("dimension", dimension, at_least=1, at_most=4, whole=True)
-        require_number("clusters", clusters, at_least=0, at_most=MOST_CLUSTERS, whole=True)
+    dimension: Annotated[int, Between(1, 4)] = 2
+    clusters: Annotated[int, Between(0, MOST_CLUSTERS)] = 0
+    styles: int = 4
+    pairs: Annotated[str, OneOf(PAIRS)] = "interleaved"
+    network: Annotated[str, OneOf(NETWORKS)] = "linear"
+    width: Annotated[int, Between(1)] = 64
+    imbalance: Annotated[float, Between(1, 1000)] = 1.0
+    examples: Annotated[int, Between(1, 10_000)] = 32
+    jitter: Annotated[float, Above(0, 0.9)] = 0.5
+    beta: Annotated[float, Above(0, 100)] = 1.0
+    steps: int = 150
+    batch_size: int = 64
+    learning_rate: float = 0.05
+    optimizer: str = "adam"
+
+    def setup(self) -> None:
+        """Check what ties settings to one another."""
+        super().setup()
         require(
-            clusters % 2 == 0,
-            f"`clusters` must be even, half of them are labelled 1: got {clusters}.",
+            self.clusters % 2 == 0,
+            f"`clusters` must be even, half of them are labelled 1: got {self.clusters}.",
         )
-        require_choice("pairs", pairs, PAIRS)
-        style_pairs(pairs, styles)
-        require_choice("network", network, NETWORKS)
-        require_number("width", width, at_least=1, whole=True)
-        require_number("imbalance", imbalance, at_least=1, at_most=1000)
-        require_number("examples", examples, at_least=1, at_most=10_000, whole=True)
-        require(
-            batch_size != 1,
-            "`batch_size` must be 0, for all, or 2 at least, for a negative: got 1.",
-        )
-        require_number("jitter", jitter, above=0, at_most=0.9)
-        require_number("beta", beta, above=0, at_most=100)
-        self.dimension = dimension
-        self.clusters = clusters
-        self.styles = styles
-        self.pairs = pairs
-        self.network = network
-        self.width = width
-        self.imbalance = imbalance
-        self.examples = examples
-        self.jitter = jitter
-        self.beta = beta
+        style_pairs(self.pairs, self.styles)
 
     def load(self, randomness: Randomness) -> None:
         """Draw the images: the same numbers of each cluster and style point in each split."""
@@ -220,21 +179,25 @@ class Clusters(Task):
         require_choice("name", name, self.references)
         return Oracle(self._count, self.dimension)
 
-    def evaluate(self, encoder: nn.Module, split: str) -> dict[str, float]:
+    def evaluate(self, encoder: nn.Module, splits: Sequence[str]) -> Evaluation:
         """Return accuracies of the worst and the mean task, preserved share and entropy."""
         clusters = np.concatenate([self._clusters, self._clusters])
-        parts = {part: self._map(encoder, part) for part in ("train", split)}
-        fitted, scored = (
-            vertex_shares(np.concatenate(numbers), clusters, self.dimension)
-            for numbers in (parts["train"], parts[split])
-        )
-        accuracies = task_accuracies(fitted, scored)
-        return {
-            "worst_task": 100 * float(accuracies.min()),
-            "mean_task": 100 * float(accuracies.mean()),
-            "preserved": 100 * float((scored.max(axis=1) == 1).mean()),
-            "vertex_entropy": 100 * self._entropy(parts[split][0]) / self.dimension,
+        parts = {part: self._map(encoder, part) for part in ("train", *splits)}
+        shares = {
+            part: vertex_shares(np.concatenate(numbers), clusters, self.dimension)
+            for part, numbers in parts.items()
         }
+
+        def scores(split: str) -> dict[str, float]:
+            accuracies = task_accuracies(shares["train"], shares[split])
+            return {
+                "worst_task": float(accuracies.min()),
+                "mean_task": float(accuracies.mean()),
+                "preserved": float((shares[split].max(axis=1) == 1).mean()),
+                "vertex_entropy": self._entropy(parts[split][0]) / self.dimension,
+            }
+
+        return Evaluation({split: scores(split) for split in splits})
 
     def held_out(self) -> Batch:
         """Return the validation images, with their clusters as labels."""
@@ -262,10 +225,8 @@ class Clusters(Task):
 
     def _map(self, encoder: nn.Module, part: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the vertices of a split's natural images, and of their augmentations."""
-        device = device_of(encoder)
         first, second = (
-            vertex_numbers(encoder(view.to(device)).cpu().numpy())
-            for view in self.views(self._images[part])
+            vertex_numbers(represent(encoder, [view])) for view in self.views(self._images[part])
         )
         return first, second
 

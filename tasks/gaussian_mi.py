@@ -2,18 +2,19 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from jaxtyping import Float
-from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from harness.errors import require, require_number
 from harness.information import ESTIMATORS
 from harness.losses.base import ScoreLoss
+from harness.metrics import Evaluation, Metric
 from harness.randomness import Randomness
+from harness.settings import Between
 from harness.task import Batch, Task, device_of, to_device
 
 SCALES = (-6.0, 6.0)
@@ -83,16 +84,6 @@ class GaussianMI(Task):
         hidden: of both hidden layers of a tower.
         pairs: to train on.
         scored: pairs of validation, and of test.
-        steps: optimizer steps.
-        epochs: passes over the pairs; 0: ``steps`` counts.
-        batch_size: pairs a step, 2 or more.
-        learning_rate: the optimizer's, at its highest.
-        weight_decay: the optimizer's.
-        optimizer: ``adamw``, ``adam`` or ``sgd``.
-        schedule: of the learning rate: ``constant``, ``cosine`` or ``linear``.
-        warmup: share of the steps in which the rate rises.
-        precision: of the training step, ``float32`` or ``bfloat16``.
-        accumulate: batches a step.
 
     Raises:
         InputError: where a setting breaks its rule.
@@ -103,62 +94,41 @@ class GaussianMI(Task):
     """
 
     modality = "gaussian"
+    metrics = (
+        Metric(
+            "information",
+            "The lower bound of the mutual information as a share of the true one.",
+            margin=1.0,
+            low=-math.inf,
+            high=math.inf,
+        ),
+    )
     pairing = "cross_view"
     references = ("oracle",)
 
-    def __init__(
-        self,
-        *,
-        information: float = 2.0,
-        dimension: int = 4,
-        cubic: bool = False,
-        width: int = 32,
-        hidden: int = 64,
-        pairs: int = 65536,
-        scored: int = 2048,
-        steps: int = 400,
-        epochs: float = 0.0,
-        batch_size: int = 128,
-        learning_rate: float = 0.003,
-        weight_decay: float = 0.0,
-        optimizer: str = "adam",
-        schedule: str = "cosine",
-        warmup: float = 0.0,
-        precision: str = "float32",
-        accumulate: int = 1,
-    ) -> None:
-        super().__init__(
-            steps=steps,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            optimizer=optimizer,
-            schedule=schedule,
-            warmup=warmup,
-            precision=precision,
-            accumulate=accumulate,
-        )
-        require_number("dimension", dimension, at_least=1, whole=True)
+    information: float = 2.0
+    dimension: Annotated[int, Between(1)] = 4
+    cubic: bool = False
+    width: Annotated[int, Between(1)] = 32
+    hidden: Annotated[int, Between(1)] = 64
+    pairs: Annotated[int, Between(2, 2**24)] = 65536
+    scored: Annotated[int, Between(2, 2**14)] = 2048
+    steps: int = 400
+    batch_size: Annotated[int, Between(2, 2**13)] = 128
+    learning_rate: float = 0.003
+    optimizer: str = "adam"
+    schedule: str = "cosine"
+
+    def setup(self) -> None:
+        """Check what ties settings to one another."""
+        super().setup()
         # Beyond, float32 tells y from x by its last digits.
-        require_number("information", information, at_least=0.01, at_most=4 * dimension)
-        require_number("width", width, at_least=1, whole=True)
+        require_number("information", self.information, at_least=0.01, at_most=4 * self.dimension)
         require(
-            width >= dimension + 2,
+            self.width >= self.dimension + 2,
             "`width` must be at least `dimension` + 2, which the log density ratio needs: "
-            f"got {width} for {dimension}. Raise `width`.",
+            f"got {self.width} for {self.dimension}. Raise `width`.",
         )
-        require_number("hidden", hidden, at_least=1, whole=True)
-        require_number("pairs", pairs, at_least=2, at_most=2**24, whole=True)
-        require_number("scored", scored, at_least=2, at_most=2**14, whole=True)
-        require_number("batch_size", batch_size, at_least=2, at_most=2**13, whole=True)
-        self.information = information
-        self.dimension = dimension
-        self.cubic = cubic
-        self.width = width
-        self.hidden = hidden
-        self.pairs = pairs
-        self.scored = scored
 
     def load(self, randomness: Randomness) -> None:
         """Draw the pairs: those to train on first, then validation's and test's."""
@@ -204,16 +174,18 @@ class GaussianMI(Task):
         require(name == "oracle", f"There is no reference {name!r} of this task, only 'oracle'.")
         return Oracle(self.dimension, self.information, cubic=self.cubic)
 
-    def evaluate(self, encoder: nn.Module, split: str) -> dict[str, float]:
-        """Return the share of the information that ``split`` shows, in points."""
-        known, scored = (
-            self._critics(encoder, pairs)
-            for pairs in (self._validation, self._test if split == "test" else self._validation)
-        )
+    def evaluate(self, encoder: nn.Module, splits: Sequence[str]) -> Evaluation:
+        """Return the share of the information that each split's pairs show."""
+        known = self._critics(encoder, self._validation)
         chosen = {name: _best_scale(scores) for name, scores in known.items()}
         name = max(chosen, key=lambda name: chosen[name][1])
-        shown = _bound(scored[name] * chosen[name][0])
-        return {"information": 100 * shown / self.information}
+        scored = {"validation": known}
+        if "test" in splits:
+            scored["test"] = self._critics(encoder, self._test)
+        shown = {split: _bound(scored[split][name] * chosen[name][0]) for split in splits}
+        return Evaluation({
+            split: {"information": bound / self.information} for split, bound in shown.items()
+        })  # fmt: skip
 
     def held_out(self) -> Batch:
         """Return the first pairs of validation, ``batch_size`` of them where there are so many."""
@@ -366,6 +338,8 @@ def _estimates(scores: Tensor, *, calibrated: bool) -> dict[str, Tensor]:
 
 def _best_scale(scores: Tensor) -> tuple[float, float]:
     """Return the factor that makes the bound of ``scores`` highest, and the bound; 0 is one."""
+    from scipy.optimize import minimize_scalar
+
     unit = 1 / scores.std().clamp(min=1e-12).item()
     # The bound is concave in the factor, and so has one top.
     found = minimize_scalar(

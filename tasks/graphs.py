@@ -1,6 +1,7 @@
 """Graphs: GraphCL on the TU collection, scored by graph classification."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -10,11 +11,13 @@ from adapters import graph_data, pyg_graphs
 from adapters.graph_data import FEATURES
 from adapters.pyg_graphs import GIN, VIEWS, GraphBatch
 from harness.content import Content
-from harness.errors import require_choice, require_number
 from harness.folds import Rows, logistic_cv_probe, stratified_folds, svc_probe
 from harness.heads import mlp
+from harness.metrics import Evaluation, Metric, mean_scores
 from harness.randomness import Randomness
-from harness.task import Batch, Task, to_device
+from harness.represent import represent
+from harness.settings import Between, OneOf, evaluation, location
+from harness.task import Batch, Task
 
 PROBES = {"accuracy": svc_probe, "logistic_accuracy": logistic_cv_probe}
 
@@ -67,16 +70,6 @@ class Graphs(Task):
         share: of nodes dropped, of edges dropped and added, of nodes masked.
         subgraph: share of nodes that a subgraph keeps.
         folds: of the cross-validation.
-        steps: optimizer steps.
-        epochs: passes over the graphs; 0: ``steps`` counts.
-        batch_size: graphs a step.
-        learning_rate: the optimizer's, at its highest.
-        weight_decay: the optimizer's.
-        optimizer: ``adamw``, ``adam`` or ``sgd``.
-        schedule: of the learning rate: ``constant``, ``cosine`` or ``linear``.
-        warmup: share of the steps in which the rate rises.
-        precision: of the training step, ``float32`` or ``bfloat16``.
-        accumulate: batches a step.
 
     Raises:
         InputError: where a setting breaks its rule.
@@ -87,67 +80,36 @@ class Graphs(Task):
     """
 
     modality = "graph"
+    metrics = (
+        Metric("accuracy", "The share of graphs that the SVC classifies right.", margin=1.0),
+        Metric(
+            "logistic_accuracy",
+            "The share of graphs that the logistic regression classifies right.",
+            margin=1.0,
+        ),
+    )
     pairing = "cross_view"
-    locations = ("data", "root")
 
-    def __init__(
-        self,
-        *,
-        data: str = "mutag",
-        root: str = "",
-        features: str = "auto",
-        width: int = 32,
-        layers: int = 3,
-        epsilon: float = 1.0,
-        view_1: str = "identity",
-        view_2: str = "random2",
-        share: float = 0.1,
-        subgraph: float = 0.2,
-        folds: int = 10,
-        steps: int = 20,
-        epochs: float = 0.0,
-        batch_size: int = 128,
-        learning_rate: float = 0.01,
-        weight_decay: float = 0.0,
-        optimizer: str = "adam",
-        schedule: str = "constant",
-        warmup: float = 0.0,
-        precision: str = "float32",
-        accumulate: int = 1,
-    ) -> None:
-        super().__init__(
-            steps=steps,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            optimizer=optimizer,
-            schedule=schedule,
-            warmup=warmup,
-            precision=precision,
-            accumulate=accumulate,
-        )
-        graph_data.require_known(data, root)
-        require_choice("features", features, FEATURES)
-        require_number("width", width, at_least=1, whole=True)
-        require_number("layers", layers, at_least=1, whole=True)
-        require_number("epsilon", epsilon, at_least=-1, at_most=10)
-        require_choice("view_1", view_1, VIEWS)
-        require_choice("view_2", view_2, VIEWS)
-        require_number("share", share, at_least=0, at_most=0.9)
-        require_number("subgraph", subgraph, at_least=0, at_most=1)
-        require_number("folds", folds, at_least=3, whole=True)
-        self.data = data
-        self.root = root
-        self.features = features
-        self.width = width
-        self.layers = layers
-        self.epsilon = epsilon
-        self.view_1 = view_1
-        self.view_2 = view_2
-        self.share = share
-        self.subgraph = subgraph
-        self.folds = folds
+    data: Annotated[str, location] = "mutag"
+    root: Annotated[str, location] = ""
+    features: Annotated[str, OneOf(FEATURES)] = "auto"
+    width: Annotated[int, Between(1)] = 32
+    layers: Annotated[int, Between(1)] = 3
+    epsilon: Annotated[float, Between(-1, 10)] = 1.0
+    view_1: Annotated[str, OneOf(VIEWS)] = "identity"
+    view_2: Annotated[str, OneOf(VIEWS)] = "random2"
+    share: Annotated[float, Between(0, 0.9)] = 0.1
+    subgraph: Annotated[float, Between(0, 1)] = 0.2
+    folds: Annotated[int, Between(3), evaluation] = 10
+    steps: int = 20
+    batch_size: int = 128
+    learning_rate: float = 0.01
+    optimizer: str = "adam"
+
+    def setup(self) -> None:
+        """Check what ties settings to one another."""
+        super().setup()
+        graph_data.require_known(self.data, self.root)
 
     def fetch(self) -> list[Content]:
         """Download what is missing; return the graphs' checksum."""
@@ -202,17 +164,30 @@ class Graphs(Task):
         pyg_graphs.glorot(head)
         return head
 
-    def evaluate(self, encoder: nn.Module, split: str) -> dict[str, float]:
-        """Return both classifiers' accuracy on ``split``, means over the folds, in points."""
-        features, classes = self._represent(encoder), self._classes
-        accuracies: dict[str, list[float]] = {name: [] for name in PROBES}
-        for division in self._divisions:
+    def evaluate(self, encoder: nn.Module, splits: Sequence[str]) -> Evaluation:
+        """Return both classifiers' accuracy, means over the folds."""
+        classes = self._classes
+        features = self._represented(encoder)
+
+        def accuracies(division: Mapping[str, Rows], split: str) -> dict[str, float]:
+            # The published protocol: what scores the test is fitted on validation as well.
             known = ["train"] if split == "validation" else ["train", "validation"]
             rows, scored = np.concatenate([division[n] for n in known]), division[split]
-            for name, probe in PROBES.items():
-                predicted = probe((features[rows], classes[rows]), features[scored])
-                accuracies[name].append(100 * float(np.mean(predicted == classes[scored])))
-        return {name: float(np.mean(values)) for name, values in accuracies.items()}
+            predicted = {
+                name: probe((features[rows], classes[rows]), features[scored])
+                for name, probe in PROBES.items()
+            }
+            return {name: float(np.mean(p == classes[scored])) for name, p in predicted.items()}
+
+        folds = [{split: accuracies(d, split) for split in splits} for d in self._divisions]
+        each = dict.fromkeys(PROBES, 1 / len(classes))  # Every graph is in one fold.
+        return Evaluation(mean_scores(folds), dict.fromkeys(splits, each))
+
+    def _represented(self, encoder: nn.Module) -> np.ndarray:
+        index = range(0, self.train_size(), EVALUATED)
+        ends = (min(start + EVALUATED, self.train_size()) for start in index)
+        parts = (torch.arange(start, end) for start, end in zip(index, ends, strict=True))
+        return represent(encoder, (pyg_graphs.take(self._graphs, part) for part in parts))
 
     def calibration(self) -> Iterable[GraphBatch]:
         """Return all graphs as they are."""
@@ -220,11 +195,3 @@ class Graphs(Task):
         # Every batch takes graphs from the whole set: sets are often sorted by class.
         index = torch.arange(self.train_size())
         return (pyg_graphs.take(self._graphs, index[i::batches]) for i in range(batches))
-
-    def _represent(self, encoder: nn.Module) -> np.ndarray:
-        device = next(encoder.parameters()).device
-        rows = []
-        for start in range(0, len(self._classes), EVALUATED):
-            index = torch.arange(start, min(start + EVALUATED, len(self._classes)))
-            rows.append(encoder(to_device(pyg_graphs.take(self._graphs, index), device)).cpu())
-        return torch.cat(rows).numpy()

@@ -1,7 +1,8 @@
 """Images: a data set by name, kornia's views, an encoder by name, linear probe and k-NN."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -10,14 +11,15 @@ from torch import Tensor, nn
 
 from adapters import image_data, vision
 from adapters.kornia_views import DigitViews, SimCLRViews
-from adapters.lars import lars
 from harness.content import Content
-from harness.digests import Digest
-from harness.errors import require, require_choice, require_number, unknown
+from harness.errors import require
 from harness.heads import mlp
-from harness.probes import LinearProbe, knn_probe, logistic_probe
+from harness.metrics import Evaluation, Metric
+from harness.probes import LinearProbe, Predict, knn_probe, logistic_probe
 from harness.randomness import Randomness
-from harness.task import MOMENTUM, OPTIMIZERS, Batch, Task
+from harness.represent import represent
+from harness.settings import Between, OneOf, evaluation, location
+from harness.task import Batch, Task, device_of
 from tasks.image_noise import class_counts, compose, require_enough, shuffled_pixels, some_rows
 
 NETWORKS = ("conv", *vision.NAMES)
@@ -37,8 +39,6 @@ HELD_OUT = 256
 
 Numbers = NDArray[np.int64]
 Features = NDArray[np.float32]
-Predictions = tuple[list[Numbers], Numbers | None]
-"""One array of classes a draw of the linear probe, and one of the vote of neighbours."""
 
 
 class Clean(NamedTuple):
@@ -100,16 +100,6 @@ class Images(Task):
             shuffled before the views are drawn, 0 to 1.
         noisy_views: share of each batch's images that are paired with the second view of
             another one, 0 to 1: false positives (arXiv 2201.04309).
-        steps: optimizer steps.
-        epochs: passes over the training images; 0: ``steps`` counts.
-        batch_size: images a step.
-        learning_rate: the optimizer's, at its highest.
-        weight_decay: the optimizer's.
-        optimizer: ``adamw``, ``adam``, ``sgd`` or ``lars``.
-        schedule: of the learning rate: ``constant``, ``cosine`` or ``linear``.
-        warmup: share of the steps in which the rate rises.
-        precision: of the training step, ``float32`` or ``bfloat16``.
-        accumulate: batches a step.
 
     Raises:
         InputError: where a setting breaks its rule.
@@ -118,83 +108,45 @@ class Images(Task):
     modality = "image"
     pairing = "both_views"
     labelled = True
-    locations = ("data", "root")
-    optimizers = (*OPTIMIZERS, "lars")
+    metrics = (
+        Metric(
+            "accuracy",
+            "The share of images that the linear probe classifies right, a mean over the draws.",
+            margin=0.5,
+        ),
+        Metric(
+            "knn_accuracy",
+            "The share of images that a vote of the nearest neighbours classifies right.",
+            margin=0.5,
+        ),
+    )
 
-    def __init__(
-        self,
-        *,
-        data: str = "mnist-5k",
-        root: str = "",
-        size: int = 0,
-        network: str = "conv",
-        augmentation: str = "auto",
-        head_form: str = "simclr",
-        projection: int = 256,
-        labels: int = 10,
-        draws: int = 5,
-        knn: int = 0,
-        validation: int = 0,
-        false_negatives: float | None = None,
-        outliers: float = 0.0,
-        noisy_views: float = 0.0,
-        steps: int = 100,
-        epochs: float = 0.0,
-        batch_size: int = 256,
-        learning_rate: float = 1e-3,
-        weight_decay: float = 1e-4,
-        optimizer: str = "adamw",
-        schedule: str = "constant",
-        warmup: float = 0.0,
-        precision: str = "float32",
-        accumulate: int = 1,
-    ) -> None:
-        super().__init__(
-            steps=steps,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            optimizer=optimizer,
-            schedule=schedule,
-            warmup=warmup,
-            precision=precision,
-            accumulate=accumulate,
-        )
-        image_data.require_known(data, root)
-        require_number("size", size, at_least=0, whole=True)
-        if network not in NETWORKS:
-            raise unknown("network for images", network, NETWORKS)
-        require_choice("augmentation", augmentation, AUGMENTATIONS)
-        require_choice("head_form", head_form, HEADS)
-        require_number("projection", projection, at_least=1, whole=True)
-        require_number("labels", labels, at_least=0, whole=True)
-        require_number("draws", draws, at_least=1, whole=True)
-        require_number("knn", knn, at_least=0, whole=True)
-        require_number("validation", validation, at_least=0, whole=True)
-        if false_negatives is not None:
-            require_number("false_negatives", false_negatives, at_least=0)
+    data: Annotated[str, location] = "mnist-5k"
+    root: Annotated[str, location] = ""
+    size: Annotated[int, Between(0)] = 0
+    network: Annotated[str, OneOf(NETWORKS)] = "conv"
+    augmentation: Annotated[str, OneOf(AUGMENTATIONS)] = "auto"
+    head_form: Annotated[str, OneOf(HEADS)] = "simclr"
+    projection: Annotated[int, Between(1)] = 256
+    labels: Annotated[int, Between(0), evaluation] = 10
+    draws: Annotated[int, Between(1), evaluation] = 5
+    knn: Annotated[int, Between(0), evaluation] = 0
+    validation: Annotated[int, Between(0)] = 0
+    false_negatives: Annotated[float | None, Between(0)] = None
+    outliers: Annotated[float, Between(0, 1)] = 0.0
+    noisy_views: Annotated[float, Between(0, 1)] = 0.0
+    weight_decay: float = 1e-4
+
+    def setup(self) -> None:
+        """Check what ties settings to one another."""
+        super().setup()
+        image_data.require_known(self.data, self.root)
+        if self.false_negatives is not None:
             require(
-                false_negatives < 1,
-                f"`false_negatives` must be below 1: got {false_negatives!r}. An anchor needs "
+                self.false_negatives < 1,
+                f"`false_negatives` must be below 1: got {self.false_negatives!r}. An anchor needs "
                 "negatives of other classes.",
             )
-        require_number("outliers", outliers, at_least=0, at_most=1)
-        require_number("noisy_views", noisy_views, at_least=0, at_most=1)
-        self.data = data
-        self.root = root
-        self.size = size
-        self.network = network
-        self.augmentation = augmentation
-        self.head_form = head_form
-        self.projection = projection
-        self.labels = labels
-        self.draws = draws
-        self.knn = knn
-        self.validation = validation
-        self.false_negatives = false_negatives
-        self.outliers = outliers
-        self.noisy_views = noisy_views
 
     def fetch(self) -> list[Content]:
         """Download and decode what is missing; return the images' checksum."""
@@ -215,7 +167,6 @@ class Images(Task):
             torch.tensor(values).view(shape) for values in (self._pictures.mean, self._pictures.std)
         )
         self._views = self._augmenter()
-        self._fitted: tuple[str, LinearProbe, tuple[Features, Numbers]] | None = None
         by_class, validation = self._divide(randomness.numpy("split"))
         unlabelled = self._pictures.unlabelled
         self._division = {
@@ -299,38 +250,16 @@ class Images(Task):
         hidden = ADNCE_HIDDEN if self.head_form == "adnce" else width
         return mlp([width, hidden, self.projection], last_norm=self.head_form == "simclr-tf")
 
-    def make_optimizer(self, groups: Iterable[dict[str, object]]) -> torch.optim.Optimizer:
-        """Return the optimizer that the setting names, LARS among them."""
-        if self.optimizer != "lars":
-            return super().make_optimizer(groups)
-        return lars(
-            groups, lr=self.learning_rate, weight_decay=self.weight_decay, momentum=MOMENTUM
-        )
-
-    def evaluate(self, encoder: nn.Module, split: str) -> dict[str, float]:
-        """Return the probes' accuracies on ``split``, in points."""
+    def evaluate(self, encoder: nn.Module, splits: Sequence[str]) -> Evaluation:
+        """Return the accuracies of the linear probe, and of the vote where one is asked for."""
         # Imported here because it takes seconds, which planning a run need not wait for.
-        from adapters.hf_evaluate import Accuracy, points
+        from adapters.hf_evaluate import Accuracy, computed
 
-        scored = self._division[split]
-        labels = self._pictures.labels[scored]
-
-        def accuracy(predictions: Numbers) -> float:
-            return points([Accuracy()], predictions, labels)["accuracy"]
-
-        probed, votes = (
-            self._probed_by_all(encoder, scored)
-            if not self.labels
-            else self._probed(encoder, scored)
-        )
-        scores = {"accuracy": float(np.mean([accuracy(predictions) for predictions in probed]))}
-        return scores if votes is None else scores | {"knn_accuracy": accuracy(votes)}
-
-    def _probed(self, encoder: nn.Module, scored: Numbers) -> Predictions:
-        """Return the predictions of the few-label probe, a draw each, and of the vote."""
-        validation, device = self._division["validation"], next(encoder.parameters()).device
+        device = device_of(encoder)
+        validation = self._division["validation"]
         bank = [self._known] if self.knn else []
-        wanted = np.unique(np.concatenate([*self._labelled, *bank, validation, scored]))
+        scored = [self._division[split] for split in splits]
+        wanted = np.unique(np.concatenate([*self._labelled, *bank, validation, *scored]))
         features = self._encoded(encoder, wanted)
 
         def rows(numbers: Numbers) -> Features:
@@ -339,36 +268,29 @@ class Images(Task):
         def known(numbers: Numbers) -> tuple[Features, Numbers]:
             return rows(numbers), self._pictures.labels[numbers]
 
-        probed = [
-            logistic_probe(known(labelled), known(validation), rows(scored), device=device)
-            for labelled in self._labelled
-        ]
-        if not self.knn:
-            return probed, None
-        votes = knn_probe(known(self._known), rows(scored), neighbours=self.knn, device=device)
-        return probed, votes
+        def accuracy(predict: Predict, split: str) -> float:
+            asked, classes = known(self._division[split])
+            return computed([Accuracy()], predict(asked), classes)["accuracy"]
 
-    def _probed_by_all(self, encoder: nn.Module, scored: Numbers) -> Predictions:
-        """Return the predictions of the linear probe of all labels, and of the vote.
+        def fit(labelled: Numbers) -> Predict:
+            if self.labels:
+                return logistic_probe(known(labelled), known(validation), device=device)
+            return LinearProbe(known(labelled), known(validation), device=device).predict
 
-        What was fitted is kept: the same encoder is scored on two splits in turn.
-        """
-        state = Digest()
-        state.update(dict(encoder.state_dict()))
-        if self._fitted is None or self._fitted[0] != state.hexdigest():
-            device = next(encoder.parameters()).device
-            train, validation = (
-                (self._encoded(encoder, numbers), self._pictures.labels[numbers])
-                for numbers in (self._known, self._division["validation"])
-            )
-            probe = LinearProbe(train, validation, device=device)
-            self._fitted = state.hexdigest(), probe, train
-        _, probe, train = self._fitted
-        rows = self._encoded(encoder, scored)
-        if not self.knn:
-            return [probe.predict(rows)], None
-        votes = knn_probe(train, rows, neighbours=self.knn, device=probe.device)
-        return [probe.predict(rows)], votes
+        probes = [fit(labelled) for labelled in self._labelled]
+        scores = {
+            split: {"accuracy": float(np.mean([accuracy(probe, split) for probe in probes]))}
+            for split in splits
+        }
+        resolution = {
+            split: {"accuracy": 1 / (len(probes) * len(self._division[split]))} for split in splits
+        }
+        if self.knn:
+            vote = partial(knn_probe, known(self._known), neighbours=self.knn, device=device)
+            for split in splits:
+                scores[split]["knn_accuracy"] = accuracy(vote, split)
+                resolution[split]["knn_accuracy"] = 1 / len(self._division[split])
+        return Evaluation(scores, resolution)
 
     def _augmenter(self) -> DigitViews | SimCLRViews:
         name = self.augmentation
@@ -442,12 +364,9 @@ class Images(Task):
 
     def _encoded(self, encoder: nn.Module, wanted: Numbers) -> Features:
         """Return the representations of the images ``wanted``, without augmentation."""
-        device = next(encoder.parameters()).device
-        parts = [
-            encoder(self._clean(numbers, device)).float().cpu().numpy()
-            for numbers in np.array_split(wanted, -(-len(wanted) // self._at_a_time()))
-        ]
-        return np.concatenate(parts)
+        parts = np.array_split(wanted, -(-len(wanted) // self._at_a_time()))
+        device = device_of(encoder)
+        return represent(encoder, (self._clean(numbers, device) for numbers in parts))
 
     def _at_a_time(self) -> int:
         """Return how many images are encoded at once in the evaluation."""

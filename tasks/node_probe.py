@@ -3,9 +3,8 @@
 import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.multiclass import OneVsRestClassifier
-from sklearn.preprocessing import normalize
+
+from harness.probes import Predict
 
 GRID = tuple(2.0**power for power in range(-10, 10))
 """The values of C tried: GRACE's."""
@@ -14,9 +13,8 @@ GRID = tuple(2.0**power for power in range(-10, 10))
 def one_vs_rest_probe(
     train: tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]],
     validation: tuple[Float[np.ndarray, "k d"], Int[np.ndarray, " k"]],
-    scored: Float[np.ndarray, "m d"],
-) -> NDArray[np.int64]:
-    """Fit a logistic regression for each class against all others; predict ``scored``.
+) -> Predict:
+    """Fit a logistic regression for each class against all others; return how to predict.
 
     As in GRACE's code: rows divided by their length, scikit-learn's ``liblinear``, which
     shrinks the intercept as well, C one of 2^-10, ..., 2^9. It is the smallest with the
@@ -25,11 +23,14 @@ def one_vs_rest_probe(
     Args:
         train: representations and classes to fit.
         validation: representations and classes that choose C.
-        scored: representations to predict.
 
     Returns:
-        One class a row of ``scored``.
+        A function of representations that returns one class a row.
     """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.preprocessing import normalize
+
     rows, classes = normalize(train[0]), train[1]
     checked = normalize(validation[0])
     models = [
@@ -40,5 +41,9 @@ def one_vs_rest_probe(
     ]
     accuracies = [np.mean(model.predict(checked) == validation[1]) for model in models]
     best = models[int(np.argmax(accuracies))]
-    predictions: NDArray[np.int64] = best.predict(normalize(scored))
-    return predictions
+
+    def predict(scored: Float[np.ndarray, "m d"]) -> Int[np.ndarray, " m"]:
+        predictions: NDArray[np.int64] = best.predict(normalize(scored))
+        return predictions
+
+    return predict

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -12,10 +13,13 @@ from adapters.neighbours import Links, Sample, by_target, draw
 from adapters.pyg import ACTIVATIONS, GAT, NETWORKS, Graph, Part
 from adapters.pyg_views import CENTRALITIES, DIFFUSIONS, Corruption
 from harness.content import Content
-from harness.errors import require, require_choice, require_number
+from harness.errors import require
+from harness.metrics import Evaluation, Metric, mean_scores
 from harness.probes import logistic_probe
 from harness.randomness import Randomness
-from harness.task import Batch, Task, to_device
+from harness.represent import represent
+from harness.settings import Above, Between, OneOf, evaluation, location
+from harness.task import Batch, Task, device_of, to_device
 from tasks.node_divisions import SPLITS, divide
 from tasks.node_probe import one_vs_rest_probe
 
@@ -81,14 +85,6 @@ class Nodes(Task):
         neighbours: drawn a node and layer; 0: all.
         probe: ``multinomial``, or ``one_vs_rest``: GRACE's, on rows of length 1.
         draws: of the split; of public ones, how many are used at most.
-        steps: optimizer steps.
-        epochs: times that each node is an anchor; 0: ``steps`` counts.
-        batch_size: anchors a step; 0: all nodes.
-        learning_rate: the optimizer's.
-        weight_decay: the optimizer's.
-        optimizer: ``adamw``, ``adam`` or ``sgd``.
-        schedule: of the learning rate: ``constant``, ``cosine`` or ``linear``.
-        warmup: share of the steps in which the rate rises.
 
     References:
         Zhu et al. 2020 (GRACE), arXiv 2006.04131; Zhu et al. 2021 (GCA), arXiv 2010.14945;
@@ -98,115 +94,55 @@ class Nodes(Task):
     modality = "graph"
     pairing = "both_views"
     labelled = True
-    locations = ("data", "root")
+    metrics = (
+        Metric("accuracy", "The share of nodes whose class is predicted right.", margin=1.0),
+        Metric("macro_f1", "The mean over classes of the F1 score.", margin=1.0),
+    )
 
-    def __init__(
-        self,
-        *,
-        data: str = "cora",
-        root: str = "",
-        split: str = "random",
-        normalise_features: bool = False,
-        network: str = "gcn",
-        layers: int = 2,
-        width: int = 128,
-        heads: int = 4,
-        activation: str = "prelu",
-        head_hidden: int = 0,
-        view: str = "grace",
-        drop_edges_1: float = 0.2,
-        drop_edges_2: float = 0.4,
-        mask_features_1: float = 0.3,
-        mask_features_2: float = 0.4,
-        centrality: str = "degree",
-        cut_off: float = 0.7,
-        diffusion: str = "ppr",
-        teleport: float = 0.2,
-        heat: float = 5.0,
-        diffusion_degree: int = 64,
-        neighbours: int = 0,
-        probe: str = "multinomial",
-        draws: int = 5,
-        steps: int = 50,
-        epochs: float = 0.0,
-        batch_size: int = 0,
-        learning_rate: float = 2e-3,
-        weight_decay: float = 1e-5,
-        optimizer: str = "adamw",
-        schedule: str = "constant",
-        warmup: float = 0.0,
-    ) -> None:
-        super().__init__(
-            steps=steps,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            optimizer=optimizer,
-            schedule=schedule,
-            warmup=warmup,
-        )
-        node_data.require_known(data, root)
-        require_choice("split", split, SPLITS)
-        require_choice("network", network, NETWORKS)
-        require_number("layers", layers, at_least=1, whole=True)
-        require_number("width", width, at_least=1, whole=True)
-        require_number("heads", heads, at_least=1, whole=True)
+    data: Annotated[str, location] = "cora"
+    root: Annotated[str, location] = ""
+    split: Annotated[str, OneOf(SPLITS)] = "random"
+    normalise_features: bool = False
+    network: Annotated[str, OneOf(NETWORKS)] = "gcn"
+    layers: Annotated[int, Between(1)] = 2
+    width: Annotated[int, Between(1)] = 128
+    heads: Annotated[int, Between(1)] = 4
+    activation: Annotated[str, OneOf(ACTIVATIONS)] = "prelu"
+    head_hidden: Annotated[int, Between(0)] = 0
+    view: Annotated[str, OneOf(VIEWS)] = "grace"
+    drop_edges_1: Annotated[float, Between(0, 0.95)] = 0.2
+    drop_edges_2: Annotated[float, Between(0, 0.95)] = 0.4
+    mask_features_1: Annotated[float, Between(0, 0.95)] = 0.3
+    mask_features_2: Annotated[float, Between(0, 0.95)] = 0.4
+    centrality: Annotated[str, OneOf(CENTRALITIES)] = "degree"
+    cut_off: Annotated[float, Above(0, 0.95)] = 0.7
+    diffusion: Annotated[str, OneOf(DIFFUSIONS)] = "ppr"
+    teleport: Annotated[float, Between(0.01, 1)] = 0.2
+    heat: Annotated[float, Above(0, 50)] = 5.0
+    diffusion_degree: Annotated[int, Between(1)] = 64
+    neighbours: Annotated[int, Between(0)] = 0
+    probe: Annotated[str, OneOf(PROBES), evaluation] = "multinomial"
+    draws: Annotated[int, Between(1), evaluation] = 5
+    steps: int = 50
+    batch_size: int = 0
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-5
+
+    def setup(self) -> None:
+        """Check what ties settings to one another."""
+        super().setup()
+        node_data.require_known(self.data, self.root)
         require(
-            network != "gat" or width % heads == 0,
-            f"`heads` must divide `width`: got {heads} for {width}.",
+            self.network != "gat" or self.width % self.heads == 0,
+            f"`heads` must divide `width`: got {self.heads} for {self.width}.",
         )
-        require_choice("activation", activation, ACTIVATIONS)
-        require_number("head_hidden", head_hidden, at_least=0, whole=True)
-        require_choice("view", view, VIEWS)
-        shares = {
-            "drop_edges_1": drop_edges_1,
-            "drop_edges_2": drop_edges_2,
-            "mask_features_1": mask_features_1,
-            "mask_features_2": mask_features_2,
-        }
-        for name, share in shares.items():
-            require_number(name, share, at_least=0, at_most=0.95)
-        require_choice("centrality", centrality, CENTRALITIES)
-        require_number("cut_off", cut_off, above=0, at_most=0.95)
-        require_choice("diffusion", diffusion, DIFFUSIONS)
-        require_number("teleport", teleport, at_least=0.01, at_most=1)
-        require_number("heat", heat, above=0, at_most=50)
-        require_number("diffusion_degree", diffusion_degree, at_least=1, whole=True)
-        require_number("neighbours", neighbours, at_least=0, whole=True)
         require(
-            neighbours == 0 or view != "diffusion",
+            self.neighbours == 0 or self.view != "diffusion",
             f"`neighbours` must be 0 for the view 'diffusion', whose edges are "
-            f"`diffusion_degree` a node already: got {neighbours}.",
+            f"`diffusion_degree` a node already: got {self.neighbours}.",
         )
-        require_choice("probe", probe, PROBES)
-        require_number("draws", draws, at_least=1, whole=True)
-        self.data = data
-        self.root = root
-        self.split = split
-        self.normalise_features = normalise_features
-        self.network = network
-        self.layers = layers
-        self.width = width
-        self.heads = heads
-        self.activation = activation
-        self.head_hidden = head_hidden
-        self.view = view
-        self.drop_edges_1 = drop_edges_1
-        self.drop_edges_2 = drop_edges_2
-        self.mask_features_1 = mask_features_1
-        self.mask_features_2 = mask_features_2
-        self.centrality = centrality
-        self.cut_off = cut_off
-        self.diffusion = diffusion
-        self.teleport = teleport
-        self.heat = heat
-        self.diffusion_degree = diffusion_degree
-        self.neighbours = neighbours
-        self.probe = probe
-        self.draws = draws
         # Several draws of all nodes leave hardly any that is scored in none.
-        self.labelled = split != "grace" or draws == 1
+        self.labelled = self.split != "grace" or self.draws == 1
 
     def fetch(self) -> list[Content]:
         """Download what is missing; return the graph's checksum."""
@@ -309,23 +245,33 @@ class Nodes(Task):
         hidden = self.head_hidden or self.width
         return nn.Sequential(nn.Linear(self.width, hidden), nn.ELU(), nn.Linear(hidden, self.width))
 
-    def evaluate(self, encoder: nn.Module, split: str) -> dict[str, float]:
-        """Return accuracy and macro-F1 on ``split``, means over the draws, in points."""
+    def evaluate(self, encoder: nn.Module, splits: Sequence[str]) -> Evaluation:
+        """Return accuracy and macro-F1, means over the draws."""
         # Imported here because it takes seconds, which planning a run need not wait for.
-        from adapters.hf_evaluate import Accuracy, MacroF1, points
+        from adapters.hf_evaluate import Accuracy, MacroF1, computed
 
-        graph, *_ = self._at(next(encoder.parameters()).device)
-        features = encoder(graph).cpu().numpy()
-        scores = []
+        graph, *_ = self._at(device_of(encoder))
+        features = represent(encoder, [graph])
+        draws = []
         for division in self._divisions:
-            train, validation, scored = (division[n] for n in ("train", "validation", split))
-            predictions = PROBES[self.probe](
-                (features[train], self._classes[train]),
-                (features[validation], self._classes[validation]),
-                features[scored],
+            predict = PROBES[self.probe](
+                *(
+                    (features[rows], self._classes[rows])
+                    for rows in (division["train"], division["validation"])
+                )
             )
-            scores.append(points([Accuracy(), MacroF1()], predictions, self._classes[scored]))
-        return {name: float(np.mean([s[name] for s in scores])) for name in scores[0]}
+            draws.append({
+                split: computed(
+                    [Accuracy(), MacroF1()],
+                    predict(features[division[split]]),
+                    self._classes[division[split]],
+                )
+                for split in splits
+            })  # fmt: skip
+        items = {split: sum(len(d[split]) for d in self._divisions) for split in splits}
+        return Evaluation(
+            mean_scores(draws), {split: {"accuracy": 1 / count} for split, count in items.items()}
+        )
 
 
 @cache

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -26,9 +26,14 @@ from adapters.hf_transformers import (
 from adapters.sentence_data import SUBSETS, Pairs
 from harness.content import Content
 from harness.data import content
-from harness.errors import require_choice, require_number
+from harness.errors import require_number
+from harness.heads import mlp
+from harness.metrics import Evaluation, Metric
 from harness.randomness import Randomness
-from harness.task import Batch, Task, to_device
+from harness.represent import represent
+from harness.settings import Above, Between, OneOf, location
+from harness.settings import evaluation as scoring
+from harness.task import Batch, Task
 from tasks.sentence_sets import Material, material, texts
 from tasks.sts import (
     BENCHMARK,
@@ -37,13 +42,18 @@ from tasks.sts import (
     average_of_seven,
     evaluation_sets,
     geometry,
+    metrics_of,
     sets_of,
     spearman,
     year_scores,
 )
 from tasks.transfer import FOLDS, cross_validated, draw_folds, given_parts, pair_features
 
+HEADS = ("simcse", "mlp")
 EVALUATION_LENGTH = 128
+EVALUATED = 128
+"""Sentences that are encoded at a time in the evaluation."""
+
 MOST_LAYERS = 6
 """MiniLM's."""
 
@@ -62,8 +72,8 @@ class Sentences(Task):
     By default: the corpus is the sentences of STS-B's train split, each once, and the
     encoder MiniLM's embeddings and first two layers. The main score is Spearman's
     correlation (x100) of the cosine of two representations with the human score, over
-    STS-B's test pairs, and for validation over its dev pairs. SimCSE's head,
-    Linear - tanh, is used in training only. Where the corpus has pairs, they are the two
+    STS-B's test pairs, and for validation over its dev pairs. The head is
+    used in training only. Where the corpus has pairs, they are the two
     views, and hard negatives, if there are any, repel every anchor (supervised SimCSE).
 
     Training examples that share a sentence with a set of ``keep_out`` are left out, and a
@@ -90,16 +100,8 @@ class Sentences(Task):
         pooling: ``mean``, ``cls``, or ``first-last``, the mean of the first and the last
             layer's.
         length: tokens that a training sentence is cut to; half of STS-B's have 12 or fewer.
-        steps: optimizer steps.
-        batch_size: sentences a step.
-        learning_rate: the optimizer's.
-        weight_decay: the optimizer's.
-        epochs: see :class:`~harness.task.Task`, as for the settings that follow.
-        optimizer: ``adamw``, ``adam`` or ``sgd``.
-        schedule: ``constant``, ``cosine`` or ``linear``.
-        warmup: share of the steps.
-        precision: ``float32`` or ``bfloat16``.
-        accumulate: batches a step.
+        head_form: ``simcse``, Linear - tanh, or ``mlp``, Linear - BatchNorm - ReLU - Linear, for
+            losses that need projections of any size, such as VICReg.
 
     References:
         Gao et al. 2021, arXiv 2104.08821; Conneau and Kiela 2018, arXiv 1803.05449.
@@ -107,60 +109,29 @@ class Sentences(Task):
 
     modality = "sentence"
     pairing = "cross_view"
-    locations = ("network", "root", "corpus")
 
-    def __init__(
-        self,
-        *,
-        network: str = EMBEDDED,
-        root: str = "",
-        corpus: str = BENCHMARK,
-        evaluation: str = BENCHMARK,
-        keep_out: str = BENCHMARK,
-        layers: int = 0,
-        dropout: float = 0.1,
-        pooling: str = "mean",
-        length: int = 20,
-        steps: int = 60,
-        batch_size: int = 64,
-        learning_rate: float = 1e-4,
-        weight_decay: float = 0.0,
-        epochs: float = 0.0,
-        optimizer: str = "adamw",
-        schedule: str = "constant",
-        warmup: float = 0.0,
-        precision: str = "float32",
-        accumulate: int = 1,
-    ) -> None:
-        super().__init__(
-            steps=steps,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            epochs=epochs,
-            optimizer=optimizer,
-            schedule=schedule,
-            warmup=warmup,
-            precision=precision,
-            accumulate=accumulate,
-        )
-        most = MOST_LAYERS if network == EMBEDDED else None
-        require_number("layers", layers, at_least=0, at_most=most, whole=True)
-        require_number("dropout", dropout, above=0, at_most=0.9)
-        require_choice("pooling", pooling, POOLINGS)
-        require_number("length", length, at_least=4, at_most=512, whole=True)
-        self._sets = evaluation_sets(evaluation)
-        self._kept_out = sets_of(keep_out)
-        self.network = network
-        self.root = root
-        self.corpus = corpus
-        self.evaluation = evaluation
-        self.keep_out = keep_out
-        self.layers = layers
-        self.dropout = dropout
-        self.pooling = pooling
-        self.length = length
-        self._know(sentence_data.columns(corpus, root))
+    network: Annotated[str, location] = EMBEDDED
+    root: Annotated[str, location] = ""
+    corpus: Annotated[str, location] = BENCHMARK
+    evaluation: Annotated[str, scoring] = BENCHMARK
+    keep_out: str = BENCHMARK
+    layers: Annotated[int, Between(0)] = 0
+    dropout: Annotated[float, Above(0, 0.9)] = 0.1
+    pooling: Annotated[str, OneOf(POOLINGS)] = "mean"
+    length: Annotated[int, Between(4, 512)] = 20
+    head_form: Annotated[str, OneOf(HEADS)] = "simcse"
+    steps: int = 60
+    batch_size: int = 64
+    learning_rate: float = 1e-4
+
+    def setup(self) -> None:
+        """Check what ties settings to one another."""
+        super().setup()
+        if self.network == EMBEDDED:
+            require_number("layers", self.layers, at_least=0, at_most=MOST_LAYERS, whole=True)
+        self._sets = evaluation_sets(self.evaluation)
+        self._kept_out = sets_of(self.keep_out)
+        self._know(sentence_data.columns(self.corpus, self.root))
 
     def fetch(self) -> list[Content]:
         """Download what is missing; return the checksums of corpus, sets and encoder."""
@@ -262,22 +233,39 @@ class Sentences(Task):
         )
 
     def head(self) -> nn.Module:
-        """Return SimCSE's head, Linear - tanh."""
+        """Return a fresh head, as ``head_form`` names it."""
         width = hf_folders.width(self.network, self.root)
+        if self.head_form == "mlp":
+            return mlp([width] * 3)
         return nn.Sequential(nn.Linear(width, width), nn.Tanh())
 
-    def evaluate(self, encoder: nn.Module, split: str) -> dict[str, float]:
-        """Return Spearman, accuracies, or both, x100, of what has a part in ``split``."""
-        scores = self._sts(encoder, split) if self._data.pairs[split] else {}
-        accuracies = {
-            f"{name.replace('-', '')}_accuracy": 100 * self._accuracy(encoder, name, split)
-            for name in self._data.labelled
+    @property
+    def metrics(self) -> Sequence[Metric]:
+        """Return the metrics of the sets that are scored: Spearman on STS-B is the main one."""
+        pairs = metrics_of(self._sets)
+        labelled = [name for name in self._sets if name in senteval.SOURCES]
+        own = [
+            Metric(_accuracy_of(name), f"The accuracy of a probe on {name}.", margin=0.5)
+            for name in labelled
+        ]
+        if len(own) == len(senteval.SOURCES):
+            text = "The mean accuracy over the seven transfer tasks."
+            own.insert(0, Metric("transfer_avg7_accuracy", text, margin=0.5))
+        main = [metric for metric in pairs if metric.name == "sts_spearman"]
+        return [*main, *own, *(metric for metric in pairs if metric not in main)]
+
+    def evaluate(self, encoder: nn.Module, splits: Sequence[str]) -> Evaluation:
+        """Return Spearman, accuracies, or both, of what has a part in each split."""
+        scores: dict[str, dict[str, float]] = {
+            split: self._sts(encoder, split) if self._data.pairs[split] else {} for split in splits
         }
-        if len(accuracies) == len(senteval.SOURCES):
-            mean = {"transfer_avg7_accuracy": float(np.mean([*accuracies.values()]))}
-            accuracies = mean | accuracies
-        main = {name: scores[name] for name in ("sts_spearman",) if name in scores}
-        return main | accuracies | scores
+        accuracies = {name: self._accuracy(encoder, name, splits) for name in self._data.labelled}
+        for split in splits:
+            own = {_accuracy_of(name): found[split] for name, found in accuracies.items()}
+            if len(own) == len(senteval.SOURCES):
+                own["transfer_avg7_accuracy"] = float(np.mean([*own.values()]))
+            scores[split] |= own
+        return Evaluation(scores)
 
     def held_out(self) -> Batch | None:
         """Return sentences of validation's pairs, as short as training's, without labels."""
@@ -308,7 +296,7 @@ class Sentences(Task):
     def _sts(self, encoder: nn.Module, split: str) -> dict[str, float]:
         sets, tokens = self._data.pairs[split], _scored_tokens(self._words, split)
         row = {sentence: i for i, sentence in enumerate(tokens)}
-        rows = self._represent(encoder, list(tokens.values()))
+        rows = torch.from_numpy(self._represented(encoder, list(tokens.values())))
 
         def sides(pairs: Pairs) -> tuple[Tensor, Tensor]:
             return rows[[row[s] for s in pairs.first]], rows[[row[s] for s in pairs.second]]
@@ -331,30 +319,30 @@ class Sentences(Task):
             scores |= geometry(*sides(pairs), pairs.scores, rows[own])
         return scores | average_of_seven(scores)
 
-    def _accuracy(self, encoder: nn.Module, name: str, split: str) -> float:
+    def _accuracy(self, encoder: nn.Module, name: str, splits: Sequence[str]) -> dict[str, float]:
+        """Return {split: accuracy} of a probe on one labelled set."""
         found, folds = self._data.labelled[name], self._folds[name]
         tokens = _labelled_tokens(self._words, name)
         row = {sentence: i for i, sentence in enumerate(tokens)}
-        rows = self._represent(encoder, list(tokens.values())).double().numpy()
+        rows = self._represented(encoder, list(tokens.values())).astype(np.float64)
         columns = [rows[[row[s] for s in column]] for column in found.columns]
         features = pair_features(*columns) if len(columns) == 2 else columns[0]
         if name in senteval.FOLDS:
-            return cross_validated(features, found.classes, folds, split)
-        return given_parts(features, found.classes, found.parts, folds, split)
+            return cross_validated(features, found.classes, folds, splits)
+        return given_parts(features, found.classes, found.parts, folds, splits)
 
     def _padded(self, rows: Sequence[NDArray[np.int32]], index: Tensor) -> Tokens:
         return pad([rows[i] for i in index.tolist()], self._padding)
 
-    def _represent(
-        self, encoder: nn.Module, tokens: Sequence[NDArray[np.int32]], batch_size: int = 128
-    ) -> Tensor:
-        """Return representations on the CPU, computed a batch at a time."""
-        device = next(encoder.parameters()).device
-        rows = [
-            encoder(to_device(pad(tokens[start : start + batch_size], self._padding), device)).cpu()
-            for start in range(0, len(tokens), batch_size)
-        ]
-        return torch.cat(rows)
+    def _represented(self, encoder: nn.Module, tokens: Sequence[NDArray[np.int32]]) -> np.ndarray:
+        """Return the representations of sentences, whose tokens come in rising length."""
+        starts = range(0, len(tokens), EVALUATED)
+        return represent(encoder, (pad(tokens[i : i + EVALUATED], self._padding) for i in starts))
+
+
+def _accuracy_of(name: str) -> str:
+    """Return the name of the metric of a labelled set."""
+    return f"{name.replace('-', '')}_accuracy"
 
 
 class Two(NamedTuple):

@@ -1,6 +1,6 @@
 """Which sets a sentence encoder is scored on, and its scores on scored pairs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch.nn.functional import normalize, pdist
 from adapters.sentence_data import SUBSETS, Pairs
 from adapters.senteval import SOURCES as TRANSFER
 from harness.errors import InputError, unknown
+from harness.metrics import Metric
 
 BENCHMARK = "sts-b"
 RELATED = "sick-r"
@@ -63,8 +64,38 @@ def evaluation_sets(evaluation: str) -> tuple[str, ...]:
     return chosen
 
 
+def metrics_of(sets: Sequence[str]) -> list[Metric]:
+    """Return the metrics of the scored pairs among ``sets``, the benchmark's first.
+
+    Correlations are shown in points (times 100), as papers do.
+    """
+    found = []
+    for name, metric in ((BENCHMARK, "sts_spearman"), (RELATED, "sick_r_spearman")):
+        if name in sets:
+            found.append(_correlation(metric, f"Spearman's correlation on {name}'s pairs"))
+    for name in SUBSETS:
+        if name in sets:
+            found += [
+                _correlation(f"{name}_all", f"Spearman's correlation on all pairs of {name}"),
+                _correlation(f"{name}_mean", f"the mean over the sub-sets of {name}"),
+                _correlation(f"{name}_wmean", f"the mean over the sub-sets of {name}, by pairs"),
+            ]
+    if GEOMETRY in sets:
+        found += [
+            Metric("minus_alignment", "Alignment with its sign turned.", low=-4.0, high=0.0),
+            Metric("minus_uniformity", "Uniformity with its sign turned.", low=0.0, high=2 * 4.0),
+        ]
+    if {*SEVEN} <= {*sets}:
+        found.append(_correlation("sts_avg7_all", "the mean over the seven STS sets"))
+    return found
+
+
+def _correlation(name: str, text: str) -> Metric:
+    return Metric(name, f"{text[0].upper()}{text[1:]}.", margin=0.5, low=-1.0)
+
+
 def year_scores(name: str, subsets: Mapping[str, Pairs], cosine: Cosine) -> dict[str, float]:
-    """Return three Spearman correlations (x100) of a SemEval year, which papers mix up.
+    """Return three Spearman correlations of a SemEval year, which papers mix up.
 
     ``sts12_all`` is that of all sub-sets' pairs together (SimCSE's, and most papers' since);
     ``sts12_mean`` the unweighted mean of the sub-sets' own; ``sts12_wmean`` their mean
@@ -85,13 +116,13 @@ def year_scores(name: str, subsets: Mapping[str, Pairs], cosine: Cosine) -> dict
 
 
 def spearman(cosines: NDArray[np.float64], scores: NDArray[np.float64]) -> float:
-    """Return Spearman's correlation, x100: 0 where all cosines are equal, which rank nothing."""
+    """Return Spearman's correlation: 0 where all cosines are equal, which rank nothing."""
     if len(cosines) and np.ptp(cosines) == 0:
         return 0.0
     # Imported here because it takes seconds, which planning a run need not wait for.
-    from adapters.hf_evaluate import Spearman, points
+    from adapters.hf_evaluate import Spearman, computed
 
-    return points([Spearman()], cosines, scores)["spearman"]
+    return computed([Spearman()], cosines, scores)["spearman"]
 
 
 def average_of_seven(scores: Mapping[str, float]) -> dict[str, float]:
@@ -114,7 +145,7 @@ def geometry(
         -\mathbb E_{(x, y)} \|f(x) - f(y)\|^2, \qquad
         -\log \mathbb E_{x \ne y} e^{-2 \|f(x) - f(y)\|^2}
 
-    x100, of representations scaled to length 1: the first over the pairs with a score of 4
+    Of representations scaled to length 1: the first over the pairs with a score of 4
     or more, the second over all pairs of two different sentences.
 
     References:
@@ -129,6 +160,6 @@ def geometry(
     distances = pdist(normalize(sentences.double())).square()
     uniformity = torch.logsumexp(-T * distances, dim=0) - np.log(len(distances))
     return {
-        "minus_alignment": -100 * float(apart.square().sum(dim=1).mean()),
-        "minus_uniformity": -100 * float(uniformity),
+        "minus_alignment": -float(apart.square().sum(dim=1).mean()),
+        "minus_uniformity": -float(uniformity),
     }

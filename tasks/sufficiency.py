@@ -15,22 +15,24 @@ References:
     Lin & Mei 2025, arXiv 2503.17538.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.optimize import minimize_scalar
-from scipy.special import gammaln, ive, logsumexp, xlogy
 from torch import Tensor, nn
 
-from harness.errors import require_choice, require_number
+from harness.errors import require_choice
 from harness.information import ESTIMATORS
 from harness.losses.base import ScoreLoss
+from harness.metrics import Evaluation, Metric
 from harness.randomness import Randomness
+from harness.represent import represent
+from harness.settings import Above, Between
 from harness.task import Batch, Task, device_of
 
 DIVERGENCES = ("kl", "chi2")
@@ -95,6 +97,8 @@ def log_sphere_mean(p: int, kappa: float) -> float:
     >>> math.isclose(log_sphere_mean(3, 2.0), math.log(math.sinh(2.0) / 2.0))
     True
     """
+    from scipy.special import gammaln, ive
+
     order = p / 2 - 1
     # ive is e^-kappa I: no overflow for large kappa.
     bessel = np.log(ive(order, kappa)) + kappa
@@ -116,6 +120,8 @@ def sphere_information(divergence: str, p: int, kappa: float) -> float:
     >>> round(sphere_information("chi2", 10, 10 / 3), 3)
     0.683
     """
+    from scipy.special import ive
+
     require_choice("divergence", divergence, DIVERGENCES)
     if divergence == "kl":
         mean = ive(p / 2, kappa) / ive(p / 2 - 1, kappa)
@@ -137,6 +143,8 @@ def information(divergence: str, joint: Float[np.ndarray, "a b"]) -> float:
     >>> float(round(information("kl", np.eye(2) / 2), 4)), information("chi2", np.eye(2) / 2)
     (0.6931, 0.5)
     """
+    from scipy.special import xlogy
+
     require_choice("divergence", divergence, DIVERGENCES)
     product = _product(joint)
     ratio = np.divide(joint, product, out=np.ones_like(joint), where=product > 0)
@@ -177,6 +185,8 @@ def critic_risk(
     >>> bool(np.isclose(critic_risk("kl", np.log(4 * joint), joint), -information("kl", joint)))
     True
     """
+    from scipy.special import logsumexp
+
     require_choice("divergence", divergence, DIVERGENCES)
     of_x, of_y = joint.sum(axis=1), joint.sum(axis=0)
     matched = (joint * scores).sum()
@@ -242,6 +252,8 @@ def best_multiple(risk: Callable[[float], float]) -> float:
     >>> round(best_multiple(lambda a: (a - 2) ** 2), 2)
     2.0
     """
+    from scipy.optimize import minimize_scalar
+
     least, most = MULTIPLES
     chosen = minimize_scalar(lambda log: risk(float(np.exp(log))), bounds=(least, most))
     return float(np.exp(chosen.x))
@@ -295,32 +307,23 @@ class RegressionTask(Task):
     """
 
     modality = "vector"
+    metrics = tuple(
+        Metric(
+            f"explained_{m}",
+            f"The share of the signal's variance that fits on {m} labelled rows predict.",
+            low=-math.inf,
+        )
+        for m in LABELLED
+    )
     pairing = "cross_view"
     references = ("direct", "oracle")
 
-    def __init__(
-        self,
-        *,
-        dimension: int,
-        relevant: int,
-        samples: int,
-        noise: float,
-        width: int,
-        representation: int,
-        **common: Any,
-    ) -> None:
-        super().__init__(**common)
-        require_number("dimension", dimension, at_least=2, whole=True)
-        require_number("samples", samples, at_least=2, at_most=10**6, whole=True)
-        require_number("width", width, at_least=0, whole=True)
-        require_number("representation", representation, at_least=1, whole=True)
-        require_number("noise", noise, above=0)
-        self.dimension = dimension
-        self.relevant = relevant
-        self.samples = samples
-        self.noise = noise
-        self.width = width
-        self.representation = representation
+    dimension: Annotated[int, Between(2)] = 50
+    relevant: Annotated[int, Between(1)] = 10
+    samples: Annotated[int, Between(2, 10**6)] = 500
+    noise: Annotated[float, Above(0)] = 1.0
+    width: Annotated[int, Between(0)] = 0
+    representation: Annotated[int, Between(1)] = 10
 
     @abstractmethod
     def draw(self, count: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
@@ -384,17 +387,20 @@ class RegressionTask(Task):
         """Return what hands on x (``direct``), or its relevant coordinates (``oracle``)."""
         return _Columns(self.relevant if name == "oracle" else self.dimension)
 
-    def evaluate(self, encoder: nn.Module, split: str) -> dict[str, float]:
-        """Return the share of the signal's variance that fits on m rows predict, in points."""
-        return {
-            f"explained_{m}": 100 * (1 - excess)
-            for m, excess in self.excess_risks(encoder, split).items()
-        }
+    def evaluate(self, encoder: nn.Module, splits: Sequence[str]) -> Evaluation:
+        """Return the share of the signal's variance that fits on m rows predict."""
+        return Evaluation({
+            split: {
+                f"explained_{m}": 1 - excess
+                for m, excess in self.excess_risks(encoder, split).items()
+            }
+            for split in splits
+        })  # fmt: skip
 
     def excess_risks(self, encoder: nn.Module, split: str) -> dict[int, float]:
         """Return {m: mean excess risk of linear fits on m labelled rows of ``split``}."""
         (rows, labels), (scored, signal) = self._labelled[split], self._scored[split]
-        known, asked = _represent(encoder, rows), _represent(encoder, scored)
+        known, asked = (represent(encoder, [part]).astype(np.float64) for part in (rows, scored))
         excess: dict[int, float] = {}
         for m in LABELLED:
             starts = range(0, min(DRAWS, len(known) // m) * m, m)
@@ -437,8 +443,3 @@ class _Columns(nn.Module):
 
     def forward(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         return rows[:, : self.count]
-
-
-def _represent(encoder: nn.Module, rows: Tensor) -> np.ndarray:
-    represented: np.ndarray = encoder(rows.to(device_of(encoder))).double().cpu().numpy()
-    return represented

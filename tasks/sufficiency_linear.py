@@ -36,14 +36,6 @@ class SufficiencyLinear(RegressionTask):
         noise: sigma, of the views' noise on the relevant coordinates.
         width: hidden units of the ReLU encoder; 0: a linear encoder.
         representation: its outputs.
-        steps: optimizer steps.
-        epochs: passes over the training rows; 0: ``steps`` counts.
-        batch_size: rows a step.
-        learning_rate: the optimizer's, at its highest.
-        weight_decay: the optimizer's.
-        optimizer: ``adamw``, ``adam`` or ``sgd``.
-        schedule: of the learning rate: ``constant``, ``cosine`` or ``linear``.
-        warmup: share of the steps in which the rate rises.
 
     Raises:
         InputError: where a setting breaks its rule.
@@ -52,41 +44,18 @@ class SufficiencyLinear(RegressionTask):
         Lin & Mei 2025, arXiv 2503.17538.
     """
 
-    def __init__(
-        self,
-        *,
-        dimension: int = 100,
-        relevant: int = 10,
-        samples: int = 500,
-        noise: float = 0.5,
-        width: int = 64,
-        representation: int = 10,
-        steps: int = 350,
-        epochs: float = 0.0,
-        batch_size: int = 64,
-        learning_rate: float = 0.001,
-        weight_decay: float = 0.0,
-        optimizer: str = "adam",
-        schedule: str = "constant",
-        warmup: float = 0.0,
-    ) -> None:
-        super().__init__(
-            dimension=dimension,
-            relevant=relevant,
-            samples=samples,
-            noise=noise,
-            width=width,
-            representation=representation,
-            steps=steps,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            optimizer=optimizer,
-            schedule=schedule,
-            warmup=warmup,
-        )
-        require_number("relevant", relevant, at_least=1, at_most=dimension, whole=True)
+    dimension: int = 100
+    noise: float = 0.5
+    width: int = 64
+    steps: int = 350
+    batch_size: int = 64
+    learning_rate: float = 0.001
+    optimizer: str = "adam"
+
+    def setup(self) -> None:
+        """Check what ties settings to one another."""
+        super().setup()
+        require_number("relevant", self.relevant, at_least=1, at_most=self.dimension, whole=True)
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Return rows of N(0, I)."""

@@ -1,6 +1,7 @@
 """Topics of two-word documents: a contrastive task in which every sum is finite."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -9,7 +10,9 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from harness.errors import require_number
+from harness.metrics import Evaluation, Metric
 from harness.randomness import Randomness
+from harness.settings import Above, Between
 from harness.task import Batch, Task
 from tasks.sufficiency import (
     DIVERGENCES,
@@ -66,14 +69,6 @@ class SufficiencyTopics(Task):
         spread: deviation of the words' log weights in a topic, before they are scaled to be
             equally common: the larger, the more a word tells.
         documents: how many are trained on.
-        steps: optimizer steps.
-        epochs: passes over the documents; 0: ``steps`` counts.
-        batch_size: documents a step.
-        learning_rate: the optimizer's, at its highest.
-        weight_decay: the optimizer's.
-        optimizer: ``adamw``, ``adam`` or ``sgd``.
-        schedule: of the learning rate: ``constant``, ``cosine`` or ``linear``.
-        warmup: share of the steps in which the rate rises.
 
     Raises:
         InputError: where a setting breaks its rule.
@@ -83,43 +78,26 @@ class SufficiencyTopics(Task):
     """
 
     modality = "text"
+    metrics = tuple(
+        Metric(f"accuracy_{m}", f"The mean accuracy of fits on {m} labelled documents.")
+        for m in LABELLED
+    )
     pairing = "cross_view"
     references = ("direct", "oracle")
 
-    def __init__(
-        self,
-        *,
-        topics: int = 10,
-        words: int = 100,
-        spread: float = 2.0,
-        documents: int = 5000,
-        steps: int = 300,
-        epochs: float = 0.0,
-        batch_size: int = 64,
-        learning_rate: float = 0.02,
-        weight_decay: float = 0.0,
-        optimizer: str = "adam",
-        schedule: str = "constant",
-        warmup: float = 0.0,
-    ) -> None:
-        super().__init__(
-            steps=steps,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            optimizer=optimizer,
-            schedule=schedule,
-            warmup=warmup,
-        )
-        require_number("topics", topics, at_least=2, whole=True)
-        require_number("words", words, at_least=4 * topics, at_most=4000, whole=True)
-        require_number("spread", spread, above=0, at_most=5)
-        require_number("documents", documents, at_least=2, whole=True)
-        self.topics = topics
-        self.words = words
-        self.spread = spread
-        self.documents = documents
+    topics: Annotated[int, Between(2)] = 10
+    words: int = 100
+    spread: Annotated[float, Above(0, 5)] = 2.0
+    documents: Annotated[int, Between(2)] = 5000
+    steps: int = 300
+    batch_size: int = 64
+    learning_rate: float = 0.02
+    optimizer: str = "adam"
+
+    def setup(self) -> None:
+        """Check what ties settings to one another."""
+        super().setup()
+        require_number("words", self.words, at_least=4 * self.topics, at_most=4000, whole=True)
 
     def load(self, randomness: Randomness) -> None:
         """Draw the topics' words, the documents, and labelled words for both splits."""
@@ -197,14 +175,17 @@ class SufficiencyTopics(Task):
         rows = torch.from_numpy(self.posterior) * (self.topics / 2) ** 0.5
         return WordTable(rows, (self.words / 2) ** 0.5)
 
-    def evaluate(self, encoder: nn.Module, split: str) -> dict[str, float]:
-        """Return the mean accuracy of fits on m labelled documents, in points."""
-        accuracies: dict[str, float] = {}
-        for m, counts in self._counts[split].items():
+    def evaluate(self, encoder: nn.Module, splits: Sequence[str]) -> Evaluation:
+        """Return the mean accuracy of fits on m labelled documents."""
+
+        def accuracy(counts: Int[np.ndarray, "draws topics words"]) -> float:
             named = self._named_topics(encoder, counts)
-            right = self.posterior[np.arange(self.words), named]
-            accuracies[f"accuracy_{m}"] = 100 * float(right.mean())
-        return accuracies
+            return float(self.posterior[np.arange(self.words), named].mean())
+
+        return Evaluation({
+            split: {f"accuracy_{m}": accuracy(c) for m, c in self._counts[split].items()}
+            for split in splits
+        })  # fmt: skip
 
     def diagnose(
         self, encoder: nn.Module, head: nn.Module, loss: nn.Module | None

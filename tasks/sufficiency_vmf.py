@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from scipy.stats import vonmises_fisher
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -45,14 +44,6 @@ class SufficiencyVMF(RegressionTask):
         noise: sigma; the larger, the less two views share.
         width: hidden units of a ReLU encoder; 0: a linear encoder.
         representation: the encoder's outputs.
-        steps: optimizer steps.
-        epochs: passes over the training rows; 0: ``steps`` counts.
-        batch_size: rows a step.
-        learning_rate: the optimizer's, at its highest.
-        weight_decay: the optimizer's.
-        optimizer: ``adamw``, ``adam`` or ``sgd``.
-        schedule: of the learning rate: ``constant``, ``cosine`` or ``linear``.
-        warmup: share of the steps in which the rate rises.
 
     Raises:
         InputError: where a setting breaks its rule.
@@ -61,41 +52,18 @@ class SufficiencyVMF(RegressionTask):
         Lin & Mei 2025, arXiv 2503.17538; Mardia & Jupp, Directional Statistics, 2000.
     """
 
-    def __init__(
-        self,
-        *,
-        dimension: int = 50,
-        relevant: int = 10,
-        samples: int = 2000,
-        noise: float = 1.0,
-        width: int = 0,
-        representation: int = 10,
-        steps: int = 300,
-        epochs: float = 0.0,
-        batch_size: int = 64,
-        learning_rate: float = 0.01,
-        weight_decay: float = 0.0,
-        optimizer: str = "adam",
-        schedule: str = "constant",
-        warmup: float = 0.0,
-    ) -> None:
-        super().__init__(
-            dimension=dimension,
-            relevant=relevant,
-            samples=samples,
-            noise=noise,
-            width=width,
-            representation=representation,
-            steps=steps,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            optimizer=optimizer,
-            schedule=schedule,
-            warmup=warmup,
+    samples: int = 2000
+    steps: int = 300
+    batch_size: int = 64
+    learning_rate: float = 0.01
+    optimizer: str = "adam"
+
+    def setup(self) -> None:
+        """Check what ties settings to one another."""
+        super().setup()
+        require_number(
+            "relevant", self.relevant, at_least=2, at_most=self.dimension - 2, whole=True
         )
-        require_number("relevant", relevant, at_least=2, at_most=dimension - 2, whole=True)
 
     @property
     def kappa(self) -> float:
@@ -104,6 +72,8 @@ class SufficiencyVMF(RegressionTask):
 
     def load(self, randomness: Randomness) -> None:
         """Draw the rows; make the distribution around the first axis."""
+        from scipy.stats import vonmises_fisher
+
         axis = np.eye(self.relevant)[0]
         self._around_axis = vonmises_fisher(axis, self.kappa)  # type: ignore[arg-type]
         super().load(randomness)

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
 
 from harness.errors import require
 
@@ -25,6 +24,8 @@ def draw_folds(
     Raises:
         InputError: where a class has fewer rows than there are folds.
     """
+    from sklearn.model_selection import StratifiedKFold
+
     fewest = int(np.unique(classes, return_counts=True)[1].min())
     require(
         fewest >= folds,
@@ -42,11 +43,11 @@ def cross_validated(
     rows: Float[np.ndarray, "n d"],
     classes: Int[np.ndarray, " n"],
     folds: Int[np.ndarray, " n"],
-    split: str,
+    splits: Sequence[str],
     *,
     grid: Sequence[float] = PENALTIES,
-) -> float:
-    """Return the accuracy of nested cross-validation, a share.
+) -> dict[str, float]:
+    """Return {split: accuracy of nested cross-validation}, shares.
 
     For each fold, C is the value whose accuracy, averaged over the other folds, each
     predicted from all but these two, is best; the smallest of equals. ``validation`` is
@@ -57,7 +58,7 @@ def cross_validated(
         rows: representations, not standardised.
         classes: of each row.
         folds: of each row, 0 and up.
-        split: ``validation`` or ``test``.
+        splits: ``validation``, ``test`` or both.
         grid: values of C, in rising order.
     """
     number = int(folds.max()) + 1
@@ -69,13 +70,14 @@ def cross_validated(
             inner[i, j, k] = _accuracy(model, rows[folds == j], classes[folds == j])
             inner[j, i, k] = _accuracy(model, rows[folds == i], classes[folds == i])
     means = np.nanmean(inner, axis=1)
-    if split == "validation":
-        return float(means.max(axis=1).mean())
+    found = {"validation": float(means.max(axis=1).mean())}
     scores = []
-    for i, best in enumerate(means.argmax(axis=1)):
+    for i, best in enumerate(means.argmax(axis=1) if "test" in splits else ()):
         (model,) = _path(rows[folds != i], classes[folds != i], [grid[best]])
         scores.append(_accuracy(model, rows[folds == i], classes[folds == i]))
-    return float(np.mean(scores))
+    if scores:
+        found["test"] = float(np.mean(scores))
+    return {split: found[split] for split in splits}
 
 
 def given_parts(
@@ -83,11 +85,11 @@ def given_parts(
     classes: Int[np.ndarray, " n"],
     parts: np.ndarray,
     folds: Int[np.ndarray, " n"],
-    split: str,
+    splits: Sequence[str],
     *,
     grid: Sequence[float] = PENALTIES,
-) -> float:
-    """Return the accuracy on a set's own parts, a share.
+) -> dict[str, float]:
+    """Return {split: accuracy on a set's own parts}, shares.
 
     C has the best accuracy on ``dev``, or, where there is none, the best mean accuracy
     over the folds of ``train``: the ``validation`` score. ``test`` is predicted from
@@ -98,12 +100,12 @@ def given_parts(
         classes: of each row.
         parts: of each row, ``train``, ``dev`` or ``test``.
         folds: of each row, of which the training rows' count.
-        split: ``validation`` or ``test``.
+        splits: ``validation``, ``test`` or both.
         grid: values of C, in rising order.
     """
     train, dev, test = (parts == name for name in ("train", "dev", "test"))
     if dev.any():
-        found = [
+        shares = [
             _accuracy(m, rows[dev], classes[dev]) for m in _path(rows[train], classes[train], grid)
         ]
     else:
@@ -112,11 +114,12 @@ def given_parts(
             fitted, left = train & (folds != i), train & (folds == i)
             models = _path(rows[fitted], classes[fitted], grid)
             each.append([_accuracy(model, rows[left], classes[left]) for model in models])
-        found = list(np.mean(each, axis=0))
-    if split == "validation":
-        return float(max(found))
-    (model,) = _path(rows[train], classes[train], [grid[int(np.argmax(found))]])
-    return _accuracy(model, rows[test], classes[test])
+        shares = list(np.mean(each, axis=0))
+    found = {"validation": float(max(shares))}
+    if "test" in splits:
+        (model,) = _path(rows[train], classes[train], [grid[int(np.argmax(shares))]])
+        found["test"] = _accuracy(model, rows[test], classes[test])
+    return {split: found[split] for split in splits}
 
 
 def pair_features(
@@ -126,8 +129,10 @@ def pair_features(
     return np.concatenate([np.abs(first - second), first * second], axis=1)
 
 
-def _path(rows: np.ndarray, classes: np.ndarray, grid: Sequence[float]) -> list[LogisticRegression]:
+def _path(rows: np.ndarray, classes: np.ndarray, grid: Sequence[float]) -> list[Any]:
     """Return a logistic regression for each C, each begun where the last ended."""
+    from sklearn.linear_model import LogisticRegression
+
     # Newton's steps are few, and of two classes each costs little; of more it does not.
     solver = "newton-cholesky" if len(np.unique(classes)) == 2 else "lbfgs"
     model = LogisticRegression(solver=solver, max_iter=5000, warm_start=True)
@@ -142,5 +147,5 @@ def _path(rows: np.ndarray, classes: np.ndarray, grid: Sequence[float]) -> list[
     return models
 
 
-def _accuracy(model: LogisticRegression, rows: np.ndarray, classes: np.ndarray) -> float:
+def _accuracy(model: Any, rows: np.ndarray, classes: np.ndarray) -> float:
     return float(np.mean(model.predict(rows) == classes))

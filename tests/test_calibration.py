@@ -89,7 +89,7 @@ def test_every_cell_is_scored_with_clean_statistics(
     task = plugins.build("tasks", spec)
     evaluate, norms = task.evaluate, []
 
-    def spy(made: nn.Module, split: str) -> Any:
+    def spy(made: nn.Module, splits: Any) -> Any:
         layer = next(m for m in made.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
         norms.append(statistics(layer))
         twin = plugins.build("tasks", spec)
@@ -97,7 +97,7 @@ def test_every_cell_is_scored_with_clean_statistics(
         before = statistics(made)
         with calibrated(made, twin.calibration()):
             assert all(map(torch.equal, statistics(made), before))
-        return evaluate(made, split)
+        return evaluate(made, splits)
 
     monkeypatch.setattr(task, "evaluate", spy)
     for loss in (None, plugins.build("losses", "infonce")):

@@ -12,7 +12,7 @@ from harness.errors import InputError
 from harness.losses.infonce import InfoNCE
 from harness.methods.siamese import Siamese
 from harness.randomness import Randomness
-from harness.testing import TASK_CHECKS, check_task_training_beats_untrained
+from harness.testing import TASK_CHECKS, check_task_training_beats_untrained, scores_of
 from harness.training import Outcome, fit
 from tasks import cluster_enumeration
 from tasks.cluster_enumeration import Maps, Minimisers, clean_tables, halfspaces, style_pairs
@@ -283,7 +283,7 @@ def test_the_oracle_is_perfect(dimension: int) -> None:
     task = Clusters(dimension=dimension, examples=2)
     task.load(RANDOMNESS)
     for split in ("validation", "test"):
-        assert set(task.evaluate(task.reference("oracle"), split).values()) == {100.0}
+        assert set(scores_of(task, task.reference("oracle"), split).values()) == {100.0}
     found = task.diagnose(task.reference("oracle"), nn.Identity(), None)
     assert found["gap"] == pytest.approx(0, abs=1e-12)
     assert (found["entropy_bits"], found["broken_pairs"]) == (dimension, 0)
@@ -295,7 +295,7 @@ def test_collapse_preserves_and_is_of_no_use() -> None:
     collapsed = nn.Linear(5, 2)
     nn.init.zeros_(collapsed.weight)
     with torch.no_grad():
-        assert task.evaluate(collapsed, "test") == {
+        assert scores_of(task, collapsed, "test") == {
             "worst_task": 50.0, "mean_task": 50.0, "preserved": 100.0, "vertex_entropy": 0.0
         }  # fmt: skip
 
@@ -303,7 +303,7 @@ def test_collapse_preserves_and_is_of_no_use() -> None:
 def test_more_clusters_than_vertices_share_them() -> None:
     task = Clusters(dimension=1, clusters=4)
     task.load(RANDOMNESS)
-    scores = task.evaluate(task.reference("oracle"), "test")
+    scores = scores_of(task, task.reference("oracle"), "test")
     assert scores["worst_task"] == 50.0
     assert (scores["preserved"], scores["vertex_entropy"]) == (100.0, 100.0)
 

@@ -18,10 +18,12 @@ from harness.collapse import collapse
 from harness.diagnostics import Diagnosis
 from harness.errors import InputError
 from harness.heads import mlp
+from harness.metrics import Evaluation
 from harness.randomness import Randomness
 from harness.records import Store
 from harness.table import load_records
 from harness.task import Task
+from harness.testing import scores_of
 from harness.toy import NOISE, SIGNAL, Toy
 from harness.training import Diverged, fit
 from leaderboards import leaderboard, to_latex, to_markdown
@@ -72,7 +74,7 @@ def folder(path: Path) -> Path:
             made = record(
                 f"{loss}{seed}".ljust(16, "k"),
                 cell=cell.to_dict(),
-                diagnostics=[[0, UNTRAINED], [40, last]],
+                diagnostics=[(0, UNTRAINED), (40, last)],
             )
             store.write_record(cell, made)
     return path
@@ -120,18 +122,18 @@ def test_equal_representations_have_a_score(spec: str) -> None:
     task.load(Randomness("toy", "", 0))
     encoder = Constant(task.encoder()).eval()
     with torch.no_grad():
-        scores = task.evaluate(encoder, "test")
+        scores = scores_of(task, encoder, "test")
     assert scores
     assert all(math.isfinite(value) for value in scores.values())
 
 
 def test_a_trained_encoder_without_a_finite_score_is_settled() -> None:
     task = plugins.build("tasks", "blobs(steps=3)")
-    task.evaluate = lambda encoder, split: {"accuracy": math.nan}
+    task.evaluate = lambda encoder, splits: Evaluation({s: {"accuracy": math.nan} for s in splits})
     made = [task, plugins.build("methods", "siamese")]
     with pytest.raises(Diverged, match=r"collapsed after 3 steps: .*'accuracy': nan.*equal"):
         fit(*made, plugins.build("losses", "infonce"), Randomness("toy", "", 0))
-    with pytest.raises(InputError, match="must return at least one finite score"):
+    with pytest.raises(InputError, match="must return finite scores"):
         fit(*made, None, Randomness("toy", "", 0))
 
 

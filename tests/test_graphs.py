@@ -393,10 +393,10 @@ def test_no_probe_sees_what_it_is_scored_on(monkeypatch: pytest.MonkeyPatch) -> 
         return np.zeros(len(scored), dtype=np.int64)
 
     monkeypatch.setattr(graphs_module, "PROBES", {"accuracy": spy})
-    monkeypatch.setattr(Graphs, "_represent", lambda *_: np.arange(188)[:, None])
+    monkeypatch.setattr(Graphs, "_represented", lambda *_: np.arange(188)[:, None])
     for split in ("validation", "test"):
         seen.clear()
-        task.evaluate(torch.nn.Identity(), split)
+        task.evaluate(torch.nn.Identity(), (split,))
         for (fitted, scored), division in zip(seen, task.splits(), strict=True):
             parts = {name: set(part) for name, part in division.items()}
             known = (
@@ -409,9 +409,9 @@ def test_the_representation_is_in_the_order_of_the_graphs(monkeypatch: pytest.Mo
     task = loaded()
     encoder = task.encoder().eval()
     with torch.no_grad():
-        at_once = task._represent(encoder)
+        at_once = task._represented(encoder)
         monkeypatch.setattr(graphs_module, "EVALUATED", 50)
-        np.testing.assert_allclose(task._represent(encoder), at_once, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(task._represented(encoder), at_once, rtol=1e-4, atol=1e-4)
     assert at_once.shape == (188, 96)
 
 

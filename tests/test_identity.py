@@ -15,6 +15,7 @@ from harness.content import Content, contents_of, training_data
 from harness.errors import InputError
 from harness.identity import Identity, forget, identify, label_of, require_one_content_a_name
 from harness.records import Store
+from harness.settings import location
 
 CELL = Cell("blobs", "siamese", "adnce(mu=0.5)", 3)
 
@@ -240,7 +241,8 @@ def test_a_fetch_that_returns_something_else(fetched: object, words: str) -> Non
 def test_locations_without_a_checksum_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     from triptych_example import Blobs
 
-    monkeypatch.setattr(Blobs, "locations", ("noise",))
+    noise = replace(Blobs.settings["noise"], role=location)
+    monkeypatch.setattr(Blobs, "settings", {**Blobs.settings, "noise": noise})
     with pytest.raises(InputError, match="`fetch` of blobs must give a checksum of what its loc"):
         identify(Cell("blobs", "siamese", "infonce", 0))
 

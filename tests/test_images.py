@@ -18,11 +18,11 @@ from torch import nn
 
 from adapters import image_data, vision
 from adapters.kornia_views import SimCLRViews
-from adapters.lars import TRUST, lars
 from harness import checkpoints, plugins
 from harness.errors import InputError
+from harness.optimizers import TRUST, lars
 from harness.randomness import Randomness
-from harness.testing import TASK_CHECKS
+from harness.testing import TASK_CHECKS, scores_of
 from harness.training import evaluate, fit
 from tasks.images import Images
 
@@ -395,7 +395,7 @@ def test_lars_is_its_equation_and_leaves_biases_alone() -> None:
     torch.manual_seed(0)
     layer = nn.Linear(4, 3)
     before = [p.detach().clone() for p in layer.parameters()]
-    optimizer = lars([{"params": list(layer.parameters())}], lr=0.5, weight_decay=0.1, momentum=0.9)
+    optimizer = lars([{"params": list(layer.parameters())}], lr=0.5, weight_decay=0.1)
     layer(torch.rand(8, 4)).square().sum().backward()
     slopes = [p.grad.clone() for p in layer.parameters()]  # type: ignore[union-attr]
     optimizer.step()
@@ -423,7 +423,7 @@ def test_lars_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
 
     def make(layer: nn.Module) -> torch.optim.Optimizer:
         groups = [{"params": list(layer.parameters())}]
-        return lars(groups, lr=0.1, weight_decay=0.1, momentum=0.9)
+        return lars(groups, lr=0.1, weight_decay=0.1)
 
     for one, two in zip(run(5, None), run(5, 3), strict=True):
         assert torch.equal(one, two)
@@ -487,12 +487,12 @@ def test_probes_see_no_augmentation_and_the_encoder_stays(small: Callable[..., I
     hook = method.encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0].clone()))
     before = {name: value.clone() for name, value in method.state_dict().items()}
     task._views = None  # type: ignore[assignment]
-    evaluate(task, method, "test", Randomness("t", "", 0))
+    evaluate(task, method, ("test",), Randomness("t", "", 0))
     hook.remove()
     for name, value in method.state_dict().items():
         assert torch.equal(value, before[name]), name
     pictures = task._pictures
-    order = [*task._known, *task._division["validation"], *task._division["test"]]
+    order = np.unique([*task._known, *task._division["validation"], *task._division["test"]])
     shape = (1, 3, 1, 1)
     mean, std = (np.reshape(v, shape).astype(np.float32) for v in (pictures.mean, pictures.std))
     plain = (pictures.images[order].astype(np.float32) / 255 - mean) / std
@@ -513,7 +513,7 @@ def test_validating_reads_nothing_of_the_test_split(
             object.__setattr__(task._pictures, "images", images)
             object.__setattr__(task._pictures, "labels", classes)
         with Randomness("t", "", 0).seeded("init"), torch.no_grad():
-            scores.append(task.evaluate(task.encoder().eval(), "validation"))
+            scores.append(scores_of(task, task.encoder().eval(), "validation"))
     image_data._opened.cache_clear()
     assert scores[0] == scores[1]
 
@@ -522,7 +522,7 @@ def test_the_vote_of_neighbours_knows_no_losss_temperature(small: Callable[..., 
     task = loaded(small(knn=5))
     with Randomness("t", "", 0).seeded("init"), torch.no_grad():
         encoder = task.encoder().eval()
-        scores = task.evaluate(encoder, "test")
+        scores = scores_of(task, encoder, "test")
         rows = [task._encoded(encoder, n) for n in (task._known, task._division["test"])]
     bank, scored = (row / np.linalg.norm(row, axis=1, keepdims=True) for row in rows)
     classes = task._pictures.labels
@@ -540,12 +540,12 @@ def test_what_was_fitted_is_used_for_its_own_encoder_alone(small: Callable[..., 
     torch.manual_seed(0)
     first, second = (task.encoder().eval() for _ in range(2))
     with torch.no_grad():
-        alone = loaded(small()).evaluate(second, "test")
-        task.evaluate(first, "validation")
-        assert task.evaluate(second, "test") == alone
+        alone = scores_of(loaded(small()), second, "test")
+        scores_of(task, first, "validation")
+        assert scores_of(task, second, "test") == alone
         first[0].weight.mul_(-1)  # The same object, with other weights.
-        changed = task.evaluate(first, "test")
-        assert changed == loaded(small()).evaluate(first, "test")
+        changed = scores_of(task, first, "test")
+        assert changed == scores_of(loaded(small()), first, "test")
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "lars"])

@@ -70,12 +70,18 @@ SCORES: dict[tuple[str, str, str], dict[str, list[float]]] = {
     },
 }
 STEPS = 100
+MAIN = ("accuracy", "spearman")
+"""Metrics that are the main one of their task."""
 
 
 def cell_row(task: str, modality: str, loss: str, seed: int, **more: Any) -> dict[str, Any]:
     untrained = loss == "untrained"
     steps = 0 if untrained else STEPS
+    kind = "untrained" if untrained else "reference" if loss.startswith("fixed:") else "trained"
     return {
+        "task_name": task, "kind": kind, "tuned": loss.endswith("[tuned]"), "task_settings": "{}",
+        "main": more.get("metric", "accuracy") in MAIN, "unit": "%", "direction": "higher",
+        "margin": None, "resolution": None,
         "task": task, "modality": modality, "method": "siamese", "loss": loss, "spec": loss,
         "baseline": loss == "infonce", "stage": "final", "trial": None, "seed": seed,
         "status": "done", "reason": "", "collapsed": "", "split": "test", "metric": "accuracy",
@@ -1129,3 +1135,22 @@ def test_diagnostics_against_a_setting_are_paired_like_scores() -> None:
         [gaps.mean(), low, high]
     )
     assert own["difference"].iloc[2] == pytest.approx(np.delete(gaps, 1).mean())
+
+
+def test_where_lower_is_better_the_board_is_the_mirror_image() -> None:
+    """Scores and differences keep their sign; ranks, words and probabilities are turned."""
+    up = leaderboard(table())
+    scores = {
+        key: {loss: [-value for value in values] for loss, values in losses.items()}
+        for key, losses in SCORES.items()
+    }
+    mirrored = table(scores, direction="lower")
+    mirrored["value"] -= 2 * (mirrored["split"] == "validation")  # Which `table` adds 1 to.
+    down = leaderboard(mirrored)
+    same = ["task", "metric", "loss", "rank", "verdict", "p", "p_holm", "better", "equivalent",
+            "worse", "best", "near_best", "learned", "seeds_needed", "std"]  # fmt: skip
+    pd.testing.assert_frame_equal(up.rows[same], down.rows[same])
+    for name in ("mean", "difference", "block_mean"):
+        np.testing.assert_allclose(up.rows[name], -down.rows[name])
+    np.testing.assert_allclose(up.rows["difference_low"], -down.rows["difference_high"])
+    pd.testing.assert_frame_equal(up.overall, down.overall)

@@ -679,7 +679,7 @@ def test_the_one_vs_rest_probe_is_scikit_learns_and_chooses_on_validation() -> N
     rows = generator.normal(size=(150, 6)) + 0.6 * classes[:, None]
     parts = [slice(0, 40), slice(40, 90), slice(90, 150)]
     (train, validation, scored) = ((rows[part], classes[part]) for part in parts)
-    predicted = one_vs_rest_probe(train, validation, scored[0])
+    predicted = one_vs_rest_probe(train, validation)(scored[0])
     scale = [part / np.linalg.norm(part, axis=1)[:, None] for part in (train[0], scored[0])]
     checked = validation[0] / np.linalg.norm(validation[0], axis=1)[:, None]
     best, chosen = 0.0, None
@@ -690,7 +690,7 @@ def test_the_one_vs_rest_probe_is_scikit_learns_and_chooses_on_validation() -> N
             chosen = model.predict(scale[1])
     assert chosen is not None
     assert np.array_equal(predicted, chosen)
-    longer = one_vs_rest_probe((train[0] * 7, train[1]), validation, 3 * scored[0])
+    longer = one_vs_rest_probe((train[0] * 7, train[1]), validation)(3 * scored[0])
     assert np.array_equal(longer, predicted)
 
 

@@ -61,6 +61,12 @@ def make_records(seeds: int = 5, losses: dict[str, float] = LOSSES) -> pd.DataFr
             steps = 0 if loss == "untrained" else STEPS[-1]
             cell = {
                 "task": task,
+                "task_name": task,
+                "kind": "untrained" if loss == "untrained" else "trained",
+                "tuned": loss.endswith("[tuned]"),
+                "task_settings": "{}",
+                "unit": "%",
+                "direction": "higher",
                 "modality": modality,
                 "method": "siamese",
                 "loss": loss,
@@ -95,6 +101,7 @@ def make_records(seeds: int = 5, losses: dict[str, float] = LOSSES) -> pd.DataFr
                     "status": "done",
                     "split": "test",
                     "metric": metric,
+                    "main": place == 0,
                     "value": level - place + gain + common + draw.normal(0, 0.4),
                 }
                 for place, metric in enumerate(metrics)

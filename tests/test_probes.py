@@ -33,20 +33,20 @@ def test_it_is_scikit_learns_with_the_best_c_on_validation() -> None:
         scores[c] = (accuracy, model.predict(scaler.transform(test[0].astype(np.float64))))
     best = max(scores, key=lambda c: (scores[c][0], -c))
     assert len({accuracy for accuracy, _ in scores.values()}) > 1
-    np.testing.assert_array_equal(logistic_probe(train, validation, test[0]), scores[best][1])
+    np.testing.assert_array_equal(logistic_probe(train, validation)(test[0]), scores[best][1])
 
 
 def test_validation_rows_are_never_fitted() -> None:
     """With one C there is nothing to choose, so validation cannot matter."""
     train, test = data(60, 0), data(50, 2)
-    predictions = [logistic_probe(train, data(30, seed), test[0], grid=[0.1]) for seed in (3, 4)]
+    predictions = [logistic_probe(train, data(30, seed), grid=[0.1])(test[0]) for seed in (3, 4)]
     np.testing.assert_array_equal(*predictions)
 
 
 def test_one_class_cannot_be_probed() -> None:
     rows, classes = data(6, 0)
     with pytest.raises(InputError, match=r"`train` must hold at least two classes: got \[0\]"):
-        logistic_probe((rows, classes * 0), (rows, classes), rows)
+        logistic_probe((rows, classes * 0), (rows, classes))
 
 
 def collinear(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -89,12 +89,12 @@ def test_the_linear_probe_takes_the_smallest_best_c_and_stops() -> None:
 
 def test_large_probes_are_fitted_by_the_linear_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     train, validation, test = (collinear(n, seed) for seed, n in enumerate((90, 60, 200)))
-    small = logistic_probe(train, validation, test[0])
+    small = logistic_probe(train, validation)(test[0])
     used = []
     predict = LinearProbe.predict
     monkeypatch.setattr(LinearProbe, "predict", lambda *a: used.append(a) or predict(*a))
     monkeypatch.setattr(probes, "LARGE", train[0].size)
-    np.testing.assert_array_equal(logistic_probe(train, validation, test[0]), small)
+    np.testing.assert_array_equal(logistic_probe(train, validation)(test[0]), small)
     assert len(used) == 1
 
 

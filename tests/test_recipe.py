@@ -12,7 +12,8 @@ from harness.errors import InputError
 from harness.losses.infonce import InfoNCE
 from harness.methods.base import misfit
 from harness.randomness import Randomness
-from harness.task import SCHEDULES, Batch, Task, rate_at
+from harness.recipe import SCHEDULES, rate_at
+from harness.task import Batch, Task
 from harness.training import Outcome, fit
 
 RANDOMNESS = Randomness("blobs", "", 0)
@@ -174,7 +175,11 @@ def test_a_batch_without_negatives_is_as_before() -> None:
     ("name", "value", "message"),
     [
         ("epochs", -1.0, "`epochs` must be a number at least 0: got -1.0"),
-        ("optimizer", "lamb", "`optimizer` must be one of 'adamw', 'adam', 'sgd': got 'lamb'"),
+        (
+            "optimizer",
+            "lamb",
+            "must be one of 'adamw', 'adam', 'sgd', 'lars': got 'lamb'",
+        ),
         ("schedule", "step", "`schedule` must be one of 'constant', 'cosine', 'linear'"),
         ("warmup", 1.5, "`warmup` must be a number at least 0 and at most 1: got 1.5"),
         ("precision", "float16", "`precision` must be one of 'float32', 'bfloat16'"),

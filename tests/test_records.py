@@ -1,4 +1,5 @@
 import json
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 from harness import files
 from harness.cells import Cell
 from harness.files import write_atomically
-from harness.records import Failure, Record, Store, read_record
+from harness.records import Failure, Record, Store, _signed, read_record
+from harness.table import load_records
 
 CELL = Cell("blobs", "siamese", "adnce(mu=0.5)", 3)
 
@@ -25,7 +27,7 @@ def record(key: str = "k" * 16, *, source: str = "src", **changes: Any) -> Recor
         settings={"loss": {"mu": 0.5}},
         scores={"validation": {"accuracy": 0.1 + 0.2}, "test": {"accuracy": 61.5}},
         probed=[],
-        curve=[[1, 2.5]],
+        curve=[(1, 2.5)],
         steps=40,
         continued=[],
         seconds={"train": 1.0, "evaluate": 0.5, "total": 2.0},
@@ -167,3 +169,39 @@ def test_file_names_are_safe(tmp_path: Path) -> None:
     assert path.parent == tmp_path / "records"
     assert len(path.name) < 255
     assert not set("<>|'/ ") & set(path.name)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("scores", {"test": {"accuracy": "high"}}),
+        ("scores", {"test": 61.5}),
+        ("scores", {"test": {"accuracy": math.nan}}),
+        ("steps", "40"),
+        ("steps", True),
+        ("seconds", None),
+        ("curve", [[1]]),
+        ("curve", [[1, "2.5"]]),
+        ("diagnostics", [[0, {"rank": None}]]),
+        ("probed", 5),
+        ("cell", {"task": "blobs"}),
+        ("cell", {**CELL.to_dict(), "seed": "3"}),
+        ("versions", ["3.11"]),
+        ("metrics", {"name": "accuracy"}),
+        ("device", None),
+    ],
+)
+def test_a_record_of_wrong_types_is_left_out_and_the_others_are_read(
+    tmp_path: Path, name: str, value: Any
+) -> None:
+    """Its checksum is right: somebody's script wrote it. One such took a whole board down."""
+    store = Store(tmp_path)
+    wrong = store.write_record(CELL, record())
+    values = {key: own for key, own in json.loads(wrong.read_text()).items() if key != "checksum"}
+    wrong.write_text(_signed(json.dumps(values | {name: value}, indent=1)))
+    assert read_record(wrong) is None
+    good = replace(CELL, seed=4)
+    store.write_record(good, record("n" * 16, cell=good.to_dict()))
+    table = load_records(tmp_path)
+    assert table["seed"].unique().tolist() == [4]
+    assert any(f"left out: {wrong}" in note for note in table.attrs["notes"])

@@ -497,10 +497,10 @@ import json, os
 from triptych_example import Blobs
 
 class Spy(Blobs):
-    def evaluate(self, encoder, split):
+    def evaluate(self, encoder, splits):
         with open(os.environ["SPY_LOG"], "a") as log:
-            log.write(split + "\\n")
-        return super().evaluate(encoder, split)
+            log.writelines(split + "\\n" for split in splits)
+        return super().evaluate(encoder, splits)
 """
 
 

@@ -32,6 +32,7 @@ from harness import plugins, testing
 from harness.errors import InputError
 from harness.methods.siamese import Siamese
 from harness.randomness import Randomness
+from harness.testing import scores_of
 from harness.training import fit
 from tasks import transfer
 from tasks.sentence_sets import material
@@ -591,7 +592,8 @@ def test_nested_cross_validation_is_the_plain_one(classes: int) -> None:
         kept = folds != fold
         outer.append(model.fit(rows[kept], labels[kept]).score(rows[~kept], labels[~kept]))
         inner.append(max(means))
-    found = [transfer.cross_validated(rows, labels, folds, s) for s in ("validation", "test")]
+    both = transfer.cross_validated(rows, labels, folds, ("validation", "test"))
+    found = [both["validation"], both["test"]]
     assert found == pytest.approx([np.mean(inner), np.mean(outer)], abs=1e-3)
 
 
@@ -600,13 +602,15 @@ def test_the_test_rows_choose_nothing(dev: bool) -> None:
     rows, labels = examples()
     parts = np.array(["train"] * 50 + ["dev" if dev else "train"] * 20 + ["test"] * 20)
     folds = transfer.draw_folds(labels, np.random.default_rng(1))
-    before = transfer.given_parts(rows, labels, parts, folds, "validation")
+    before = transfer.given_parts(rows, labels, parts, folds, ("validation",))["validation"]
     test = parts == "test"
     other, turned = rows.copy(), labels.copy()
     other[test], turned[test] = 1e3, 1 - labels[test]
-    assert transfer.given_parts(other, turned, parts, folds, "validation") == before
-    right = transfer.given_parts(rows, labels, parts, folds, "test")
-    wrong = transfer.given_parts(rows, turned, parts, folds, "test")
+    assert (
+        transfer.given_parts(other, turned, parts, folds, ("validation",))["validation"] == before
+    )
+    right = transfer.given_parts(rows, labels, parts, folds, ("test",))["test"]
+    wrong = transfer.given_parts(rows, turned, parts, folds, ("test",))["test"]
     assert right > 0.6
     assert right + wrong == pytest.approx(1)
 
@@ -663,7 +667,7 @@ def test_transfer_is_scored_by_name(spec: str) -> None:
     task = loaded(spec.replace("sst-2+mrpc", "transfer"))
     check_folds(task)
     with torch.no_grad():
-        scores = task.evaluate(task.encoder().eval(), "test")
+        scores = scores_of(task, task.encoder().eval(), "test")
     accuracies = [f"{n.replace('-', '')}_accuracy" for n in senteval.SOURCES]
     assert list(scores) == ["sts_spearman", "transfer_avg7_accuracy", *accuracies]
     mean = np.mean([scores[name] for name in accuracies])
@@ -682,7 +686,7 @@ def test_the_seven_are_scored_in_the_test_and_sts_b_alone_in_validation(
     )
     encoder = task.encoder().eval()
     with torch.no_grad():
-        validation, test = (task.evaluate(encoder, split) for split in ("validation", "test"))
+        validation, test = (scores_of(task, encoder, split) for split in ("validation", "test"))
     assert list(validation) == ["sts_spearman", "minus_alignment", "minus_uniformity"]
     assert set(validation) < set(test)
     assert next(iter(test)) == "sts_spearman"

@@ -273,9 +273,13 @@ def test_the_frame_is_these_modules() -> None:
         "harness.losses.base",
         "harness.losses.blocks",
         "harness.methods.base",
+        "harness.metrics",
+        "harness.optimizers",
         "harness.proof",
         "harness.randomness",
         "harness.ranks",
+        "harness.recipe",
+        "harness.settings",
         "harness.task",
         "harness.training",
     ]

@@ -379,9 +379,9 @@ def test_a_method_named_twice_is_one() -> None:
 
 
 def test_what_goes_wrong_on_a_modality_is_said_before_anything_runs() -> None:
-    study = Study("s", tasks=["images", "sentences"], losses=["spectral", "infonce"])
-    assert [line.split(":")[0] for line in study.cautions()] == ["spectral on sentences"]
+    study = Study("s", tasks=["images", "sentences"], losses=["vicreg", "infonce"])
+    assert [line.split(":")[0] for line in study.cautions()] == ["vicreg on sentences"]
     planned = CliRunner().invoke(
-        app, ["plan", "quickstart", "--no-time", "--tasks", "sentences", "--losses", "spectral"]
+        app, ["plan", "quickstart", "--no-time", "--tasks", "sentences", "--losses", "vicreg"]
     )
-    assert "spectral on sentences: it ends below the untrained encoder" in planned.stderr
+    assert "vicreg on sentences: it ends below the untrained encoder" in planned.stderr

@@ -20,6 +20,7 @@ from harness.losses.infonce import InfoNCE
 from harness.losses.information import Chi2Information, KLInformation
 from harness.losses.vicreg import VICReg
 from harness.randomness import Randomness
+from harness.testing import scores_of
 from tasks.sufficiency import (
     DIVERGENCES,
     LABELLED,
@@ -249,12 +250,12 @@ def test_references_of_the_linear_task() -> None:
         excess = task.excess_risks(task.reference(name), "validation")
         for m in (150, 500, 1000):
             assert excess[m] == pytest.approx(d / (m - d - 1), rel=0.25)
-    scores = task.evaluate(task.reference("oracle"), "validation")
+    scores = scores_of(task, task.reference("oracle"), "validation")
     assert list(scores) == [f"explained_{m}" for m in LABELLED]
     assert scores["explained_500"] == pytest.approx(100 * (1 - excess[500]))
     constant = nn.Linear(100, 2)
     nn.init.zeros_(constant.weight)
-    assert task.evaluate(constant, "test")["explained_20000"] == pytest.approx(0, abs=4)
+    assert scores_of(task, constant, "test")["explained_20000"] == pytest.approx(0, abs=4)
 
 
 @pytest.mark.parametrize("kind", [SufficiencyLinear, SufficiencyVMF])
@@ -373,18 +374,18 @@ def test_the_best_table_of_words_reaches_the_information() -> None:
     assert found["chi2_gap"] == pytest.approx(0, abs=1e-9)
     assert found["kl_gap"] > 1  # Its logarithm would be the best critic of the other one.
     oracle = task.reference("oracle")
-    assert task.evaluate(best, "test") == pytest.approx(task.evaluate(oracle, "test"), abs=0.3)
+    assert scores_of(task, best, "test") == pytest.approx(scores_of(task, oracle, "test"), abs=0.3)
 
 
 def test_accuracy_of_topics_is_below_bayes() -> None:
     task = loaded(SufficiencyTopics)
     bayes = 100 * task.posterior.max(axis=1).mean()
     for name in task.references:
-        scores = task.evaluate(task.reference(name), "validation")
+        scores = scores_of(task, task.reference(name), "validation")
         assert all(100 / task.topics < score <= bayes + 1e-9 for score in scores.values())
         accuracy = list(scores.values())
         assert accuracy == sorted(accuracy)
-    assert task.evaluate(task.reference("oracle"), "test")["accuracy_1000"] > bayes - 1
+    assert scores_of(task, task.reference("oracle"), "test")["accuracy_1000"] > bayes - 1
     found = task.diagnose(task.reference("oracle"), task.head(), None)
     assert found["bayes_accuracy"] == pytest.approx(bayes)
     assert "kl_gap" not in found  # No loss, no critic.

@@ -30,7 +30,7 @@ def plan(*places: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def test_the_table_has_a_row_a_score(tmp_path: Path) -> None:
-    Store(tmp_path).write_record(CELL, record(probed=[[10, {"accuracy": 30.0}]]))
+    Store(tmp_path).write_record(CELL, record(probed=[(10, {"accuracy": 30.0})]))
     found = load_records(tmp_path)
     assert list(found.columns) == list(table.COLUMNS)
     assert found[["split", "metric", "step", "steps", "value"]].to_numpy().tolist() == [

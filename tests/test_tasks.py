@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from adapters import hf_datasets, hf_transformers
-from adapters.hf_evaluate import Accuracy, MacroF1, Spearman, points
+from adapters.hf_evaluate import Accuracy, MacroF1, Spearman, computed
 from harness import plugins
 from harness.digests import Digest
 from harness.errors import InputError
@@ -176,10 +176,10 @@ def test_metrics_are_scikit_learns_and_scipys() -> None:
 
     generator = np.random.default_rng(0)
     predicted, true = generator.integers(0, 4, (2, 100))
-    scores = points([Accuracy(), MacroF1()], predicted, true)
+    scores = computed([Accuracy(), MacroF1()], predicted, true)
     assert scores == {
-        "accuracy": 100 * accuracy_score(true, predicted),
-        "macro_f1": 100 * f1_score(true, predicted, average="macro"),
+        "accuracy": accuracy_score(true, predicted),
+        "macro_f1": f1_score(true, predicted, average="macro"),
     }
     x, y = generator.normal(size=(2, 50))
-    assert points([Spearman()], x, y)["spearman"] == pytest.approx(100 * spearmanr(x, y).statistic)
+    assert computed([Spearman()], x, y)["spearman"] == pytest.approx(spearmanr(x, y).statistic)

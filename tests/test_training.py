@@ -15,8 +15,9 @@ from harness.contrast import Contrast
 from harness.errors import InputError
 from harness.losses.base import Loss
 from harness.losses.infonce import InfoNCE
+from harness.metrics import Evaluation
 from harness.randomness import Randomness
-from harness.task import _permutation
+from harness.task import Task, _permutation
 from harness.training import Diverged, Outcome, evaluate, fit
 
 RANDOMNESS = Randomness("blobs", "", 0)
@@ -146,7 +147,7 @@ def test_evaluation_restores_each_modules_mode() -> None:
     method.attach(task.encoder(), task.head(), pairing="both_views")
     method.train()
     method.head.eval()  # as a momentum encoder would keep itself
-    evaluate(task, method, "validation", RANDOMNESS)
+    evaluate(task, method, ("validation",), RANDOMNESS)
     assert method.encoder.training
     assert not method.head.training
 
@@ -214,9 +215,56 @@ def test_a_losss_parameters_are_trained() -> None:
 
 def test_scores_must_be_finite() -> None:
     task = plugins.build("tasks", "blobs(steps=1)")
-    task.evaluate = lambda encoder, split: {"accuracy": math.nan}
-    with pytest.raises(InputError, match="must return at least one finite score"):
+    task.evaluate = lambda encoder, splits: Evaluation({s: {"accuracy": math.nan} for s in splits})
+    with pytest.raises(InputError, match="must return finite scores on 'validation'"):
         run(None, task=task)
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ({"test": {"accuracy": 0.5}}, "must return an Evaluation"),
+        (Evaluation({"test": {"accuracy": 0.5}}), "its main metric 'accuracy' on 'validation'"),
+        (Evaluation({"validation": {"f1": 0.5}}), "metrics that it declares, accuracy: got 'f1'"),
+        (
+            Evaluation({"validation": {"accuracy": 95.3}}),
+            "`accuracy` must be from 0 to 1: got 95.3",
+        ),
+        (
+            Evaluation({"validation": {"accuracy": -0.1}}),
+            "`accuracy` must be from 0 to 1: got -0.1",
+        ),
+    ],
+)
+def test_scores_are_as_they_are_declared(found: Any, message: str) -> None:
+    """A score in points where a share is meant would be ranked among shares."""
+    task = plugins.build("tasks", "blobs(steps=1)")
+    task.evaluate = lambda encoder, splits: found
+    with pytest.raises(InputError, match=message):
+        run(None, task=task)
+
+
+def test_a_task_without_metrics_is_refused_before_it_trains(monkeypatch: Any) -> None:
+    task = plugins.build("tasks", "blobs(steps=1)")
+    monkeypatch.setattr(type(task), "metrics", ())
+    task.load = lambda randomness: pytest.fail("loaded")
+    with pytest.raises(InputError, match="`metrics` of Blobs must list what its `evaluate` return"):
+        run("infonce", task=task)
+
+
+def test_a_task_of_the_old_signature_is_shown_the_new_one() -> None:
+    with pytest.raises(
+        TypeError, match=r"write `def evaluate\(self, encoder, splits\)`, and return"
+    ):
+
+        class Old(Task):
+            def evaluate(self, encoder: Any, split: str) -> Any:  # type: ignore[override]
+                return {}
+
+    with pytest.raises(TypeError, match="`locations` of Located must be said where"):
+
+        class Located(Task):
+            locations = ("data",)
 
 
 def test_epochs_are_permutations_without_repeats() -> None:

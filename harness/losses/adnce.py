@@ -1,10 +1,12 @@
 """ADNCE: InfoNCE whose negatives are weighted by a Gaussian of their score."""
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
-from harness.errors import require_choice, require_number
 from harness.losses.sums import SumLoss
+from harness.settings import Between, OneOf
 
 FORMS = ("image", "sentence", "graph")
 
@@ -51,23 +53,10 @@ class ADNCE(SumLoss):
 
     detached = True
 
-    def __init__(
-        self,
-        *,
-        temperature: float = 0.1,
-        mu: float = 0.7,
-        sigma: float = 1.0,
-        form: str = "image",
-    ) -> None:
-        super().__init__()
-        require_number("temperature", temperature, at_least=1e-4, at_most=1e4)
-        require_number("mu", mu, at_least=-10, at_most=10)
-        require_number("sigma", sigma, at_least=1e-4)
-        require_choice("form", form, FORMS)
-        self.temperature = temperature
-        self.mu = mu
-        self.sigma = sigma
-        self.form = form
+    temperature: Annotated[float, Between(1e-4, 1e4)] = 0.1
+    mu: Annotated[float, Between(-10, 10)] = 0.7
+    sigma: Annotated[float, Between(1e-4)] = 1.0
+    form: Annotated[str, OneOf(FORMS)] = "image"
 
     def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
         """Return the log of the weighted summand, and that of the weight alone."""

@@ -1,12 +1,14 @@
 """Alignment and uniformity."""
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
 from harness.contrast import Contrast
-from harness.errors import require_number
 from harness.losses.blocks import Kept
 from harness.losses.sums import SumLoss
+from harness.settings import Above, Between
 
 
 class AlignUniform(SumLoss):
@@ -39,12 +41,8 @@ class AlignUniform(SumLoss):
 
     pairing = "same_view_symmetric"
 
-    def __init__(self, *, t: float = 2.0, weight: float = 1.0) -> None:
-        super().__init__()
-        require_number("t", t, above=0, at_most=10)
-        require_number("weight", weight, at_least=0, at_most=1e6)
-        self.t = t
-        self.weight = weight
+    t: Annotated[float, Above(0, 10)] = 2.0
+    weight: Annotated[float, Between(0, 1e6)] = 1.0
 
     def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
         """Return the log of the kernel: minus t times the squared distance."""

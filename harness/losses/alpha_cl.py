@@ -1,9 +1,11 @@
 """alpha-CL: weights on pairs chosen freely, gradient of a weighted difference."""
 
+from typing import Annotated
+
 from torch import Tensor
 
-from harness.errors import require_number
 from harness.losses.sums import SumLoss
+from harness.settings import Above, Between
 
 
 class AlphaCL(SumLoss):
@@ -37,12 +39,8 @@ class AlphaCL(SumLoss):
 
     detached = True
 
-    def __init__(self, *, temperature: float = 0.5, p: float = 2.0) -> None:
-        super().__init__()
-        require_number("temperature", temperature, at_least=1e-4, at_most=1e4)
-        require_number("p", p, above=0, at_most=16)
-        self.temperature = temperature
-        self.p = p
+    temperature: Annotated[float, Between(1e-4, 1e4)] = 0.5
+    p: Annotated[float, Above(0, 16)] = 2.0
 
     def score_scale(self) -> None:
         """Return None: the temperature is of the weights, and no score's."""

@@ -1,13 +1,15 @@
 """Barlow Twins: redundancy reduction."""
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 from torch.nn.functional import batch_norm
 
 from harness.contrast import Contrast
-from harness.errors import require_number
 from harness.losses.base import Loss, at_least_float32
 from harness.losses.vicreg import off_diagonal, require_two_rows
+from harness.settings import Between
 
 
 class BarlowTwins(Loss):
@@ -39,10 +41,7 @@ class BarlowTwins(Loss):
     needs = frozenset({"trained positives"})
     pairing = "cross_view"
 
-    def __init__(self, *, redundancy: float = 0.0051) -> None:
-        super().__init__()
-        require_number("redundancy", redundancy, at_least=0, at_most=1e6)
-        self.redundancy = redundancy
+    redundancy: Annotated[float, Between(0, 1e6)] = 0.0051
 
     def forward(self, contrast: Contrast) -> Tensor:
         """Return the on-diagonal term plus the weighted off-diagonal one."""

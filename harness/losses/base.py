@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,25 +12,27 @@ from torch.autograd.function import once_differentiable
 
 from harness.contrast import Contrast
 from harness.losses.blocks import least_exponent, mean_by_rows
+from harness.settings import Configured
 
 SHORTEST = 1e-12
 """Rows that are no longer count as zero: they score 0 with all others."""
 
 
-def below_untrained_on_sentences(score: float, tune: str) -> Mapping[str, str]:
+def below_untrained_on_sentences(score: float, needs: str, reached: float) -> Mapping[str, str]:
     """Return the caution of a loss that ends below the untrained encoder on sentences.
 
     Args:
         score: what it reaches on STS-B at the defaults, where the untrained encoder has 56.1.
-        tune: the settings that should be tuned before it is used there.
+        needs: settings with which it learns.
+        reached: the score with these.
     """
     return {
         "sentence": f"it ends below the untrained encoder at the defaults ({score} on STS-B, "
-        f"where that has 56.1); tune {tune} first"
+        f"where that has 56.1); with {needs} it reaches {reached}"
     }
 
 
-class Loss(nn.Module, ABC):
+class Loss(Configured, nn.Module, ABC):
     """Turn a contrast into a scalar to minimise.
 
     Every setting is a keyword argument of the constructor with a default, and
@@ -39,7 +41,7 @@ class Loss(nn.Module, ABC):
     together with the encoder's.
     """
 
-    detached: bool = False
+    detached = False
     """Whether some weight is held constant in the gradient, by definition."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
@@ -48,20 +50,20 @@ class Loss(nn.Module, ABC):
     A sub-class that states its own states all of them: a score loss needs negatives.
     """
 
-    pairing: str | None = None
+    pairing: ClassVar[str | None] = None
     """The pairing that is part of the definition; None where any will do."""
 
     depends_on: ClassVar[tuple[str, ...]] = ()
     """Modules of other distributions that it calls: a cell is run again when they change."""
 
+    needs_distinct_views: ClassVar[bool] = False
+    """Whether it forgets what the encoder knew where views differ by dropout alone."""
+
     cautions: ClassVar[Mapping[str, str]] = {}
     """{modality: what is known to go wrong there at the defaults, and what it needs}."""
 
-    rate: float = 1.0
+    rate = 1.0
     """How much faster than the encoder's weights the loss's own parameters are learned."""
-
-    def __init__(self) -> None:
-        super().__init__()
 
     def score_scale(self) -> float | None:
         """Return what scores are multiplied by before they are exponentiated, as it is now.
@@ -96,7 +98,7 @@ class ScoreLoss(Loss):
 
     needs: ClassVar[frozenset[str]] = frozenset({"negatives"})
 
-    block_rows: int | None = None
+    block_rows = cast("int | None", None)
     """How many anchors are scored at once: a matter of speed, not of value."""
 
     @abstractmethod

@@ -1,10 +1,12 @@
 """DCL, InfoNCE without the positive in the denominator, and DCLW."""
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
-from harness.errors import require_number
 from harness.losses.sums import SumLoss
+from harness.settings import Between
 
 
 class DCL(SumLoss):
@@ -32,11 +34,8 @@ class DCL(SumLoss):
         Yeh et al., ECCV 2022, arXiv 2110.06848; You et al. 2020, arXiv 2010.13902.
     """
 
-    def __init__(self, *, temperature: float = 0.1, mean: bool = False) -> None:
-        super().__init__()
-        require_number("temperature", temperature, at_least=1e-4, at_most=1e4)
-        self.temperature = temperature
-        self.mean = mean
+    temperature: Annotated[float, Between(1e-4, 1e4)] = 0.1
+    mean: bool = False
 
     def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
         """Return s / tau."""
@@ -52,7 +51,7 @@ class DCL(SumLoss):
         return values - count.log() if self.mean else values
 
 
-class DCLW(DCL):
+class DCLW(DCL, fixed={"mean": False}):
     r"""DCL whose positives weigh less the closer they already are.
 
     .. math::
@@ -80,10 +79,7 @@ class DCLW(DCL):
 
     detached = True
 
-    def __init__(self, *, temperature: float = 0.1, sigma: float = 0.5) -> None:
-        super().__init__(temperature=temperature)
-        require_number("sigma", sigma, at_least=1e-3, at_most=1e4)
-        self.sigma = sigma
+    sigma: Annotated[float, Between(1e-3, 1e4)] = 0.5
 
     def positive_scores(self, pos: Tensor) -> Tensor:
         """Return the positives' scores times their weights."""

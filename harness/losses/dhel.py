@@ -1,13 +1,15 @@
 """DHEL and KCL: negatives from the anchor's own view, decoupled from the positive."""
 
+from typing import Annotated
+
 from torch import Tensor
 
-from harness.errors import require_number
 from harness.losses.dcl import DCL
 from harness.losses.sums import SumLoss
+from harness.settings import Above, Between
 
 
-class DHEL(DCL):
+class DHEL(DCL, fixed={"mean": False}):
     r"""Push away from the anchor's own view alone, the positive's view left out.
 
     .. math:: \ell_i = -u_i \cdot v_i/\tau + \log \sum_{j \ne i} e^{u_i \cdot u_j/\tau}
@@ -35,8 +37,7 @@ class DHEL(DCL):
 
     pairing = "same_view_symmetric"
 
-    def __init__(self, *, temperature: float = 0.3) -> None:
-        super().__init__(temperature=temperature)
+    temperature: float = 0.3
 
 
 class KCL(SumLoss):
@@ -72,12 +73,8 @@ class KCL(SumLoss):
 
     pairing = "same_view_symmetric"
 
-    def __init__(self, *, t: float = 2.0, gamma: float = 16.0) -> None:
-        super().__init__()
-        require_number("t", t, above=0, at_most=100)
-        require_number("gamma", gamma, at_least=0, at_most=1e6)
-        self.t = t
-        self.gamma = gamma
+    t: Annotated[float, Above(0, 100)] = 2.0
+    gamma: Annotated[float, Between(0, 1e6)] = 16.0
 
     def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
         """Return log k: minus t times the squared distance."""

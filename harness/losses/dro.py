@@ -6,15 +6,15 @@ two distributions are said to be.
 """
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from harness.errors import require_number
-from harness.losses.base import ScoreLoss, below_untrained_on_sentences, count_kept
+from harness.losses.base import ScoreLoss, count_kept
 from harness.losses.sums import SumLoss
+from harness.settings import Above, Between
 
 LOG_TAU = math.log(1e-3), math.log(1e3)
 """Where a learned multiplier stays: a radius above log m has none."""
@@ -53,17 +53,13 @@ class KLDRO(SumLoss):
         Wu et al., NeurIPS 2023, arXiv 2310.11048.
     """
 
-    def __init__(
-        self, *, radius: float = 1.0, temperature: float = 0.1, rate: float = 10.0
-    ) -> None:
-        super().__init__()
-        require_number("rate", rate, at_least=0, at_most=1000)
-        self.rate = rate
-        require_number("radius", radius, at_least=0, at_most=100)
-        require_number("temperature", temperature, at_least=1e-3, at_most=1e3)
-        self.radius = radius
-        self.temperature = temperature
-        self.log_tau = nn.Parameter(torch.tensor(math.log(temperature)))
+    radius: Annotated[float, Between(0, 100)] = 1.0
+    temperature: Annotated[float, Between(1e-3, 1e3)] = 0.1
+    rate: Annotated[float, Between(0, 1000)] = 10.0
+
+    def setup(self) -> None:
+        """Make the learned temperature."""
+        self.log_tau = nn.Parameter(torch.tensor(math.log(self.temperature)))
 
     def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
         """Return s / tau."""
@@ -111,12 +107,8 @@ class CressieReadDRO(ScoreLoss):
         Duchi & Namkoong, Annals of Statistics 2021, arXiv 1810.08750.
     """
 
-    def __init__(self, *, k: float = 1.5, radius: float = 1.0) -> None:
-        super().__init__()
-        require_number("k", k, at_least=1.05, at_most=2)
-        require_number("radius", radius, at_least=1e-4, at_most=1e4)
-        self.k = k
-        self.radius = radius
+    k: Annotated[float, Between(1.05, 2)] = 1.5
+    radius: Annotated[float, Between(1e-4, 1e4)] = 1.0
 
     def per_anchor(self, pos: Tensor, neg: Tensor, keep: Tensor) -> Tensor:
         """Return the worst case's mean score, less the positive's score."""
@@ -128,7 +120,7 @@ class CressieReadDRO(ScoreLoss):
         return torch.where(count > 0, worst - pos, 0.0)
 
 
-class Chi2DRO(CressieReadDRO):
+class Chi2DRO(CressieReadDRO, fixed={"k": 2.0}):
     r"""Contrast with the worst case within a chi-squared radius.
 
     .. math::
@@ -153,8 +145,7 @@ class Chi2DRO(CressieReadDRO):
         Duchi & Namkoong, Annals of Statistics 2021, arXiv 1810.08750.
     """
 
-    def __init__(self, *, radius: float = 1.0) -> None:
-        super().__init__(k=2.0, radius=radius)
+    radius: float = 1.0
 
 
 class DrRL(SumLoss):
@@ -190,21 +181,14 @@ class DrRL(SumLoss):
 
     in_logs = False
 
-    cautions = below_untrained_on_sentences(55.0, "`radius`")
+    k: Annotated[float, Between(1.2, 1000)] = 2.0
+    radius: Annotated[float, Above(0, 50)] = 1.0
+    level: Annotated[float, Between(-10, 10)] = 0.5
+    rate: Annotated[float, Between(0, 1000)] = 10.0
 
-    def __init__(
-        self, *, k: float = 2.0, radius: float = 1.0, level: float = -0.5, rate: float = 10.0
-    ) -> None:
-        super().__init__()
-        require_number("rate", rate, at_least=0, at_most=1000)
-        self.rate = rate
-        require_number("k", k, at_least=1.2, at_most=1000)
-        require_number("radius", radius, above=0, at_most=50)
-        require_number("level", level, at_least=-10, at_most=10)
-        self.k = k
-        self.radius = radius
-        self.level = level
-        self.learned_level = nn.Parameter(torch.tensor(float(level)))
+    def setup(self) -> None:
+        """Make the learned level."""
+        self.learned_level = nn.Parameter(torch.tensor(self.level))
 
     def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
         """Return (s - lambda)+ to the power k*."""

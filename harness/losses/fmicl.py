@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
-from harness.errors import require_choice, require_number
 from harness.losses.sums import SumLoss
+from harness.settings import Between, OneOf
 
 LOG_2 = math.log(2)
 SIMILARITIES = ("gaussian", "cosine")
@@ -139,29 +139,12 @@ class FMICL(SumLoss):
 
     in_logs = False
 
-    def __init__(
-        self,
-        *,
-        divergence: str = "kl",
-        similarity: str = "gaussian",
-        alpha: float = 40.0,
-        mu: float = 1.0,
-        sigma: float = 0.5**0.5,
-        q: float = 3.0,
-    ) -> None:
-        super().__init__()
-        require_choice("divergence", divergence, DIVERGENCES)
-        require_choice("similarity", similarity, SIMILARITIES)
-        require_number("alpha", alpha, at_least=0, at_most=1e7)
-        require_number("mu", mu, at_least=1e-3, at_most=1e3)
-        require_number("sigma", sigma, at_least=0.05, at_most=100)
-        require_number("q", q, at_least=1.01, at_most=10)
-        self.divergence = divergence
-        self.similarity = similarity
-        self.alpha = alpha
-        self.mu = mu
-        self.sigma = sigma
-        self.q = q
+    divergence: Annotated[str, OneOf(DIVERGENCES)] = "kl"
+    similarity: Annotated[str, OneOf(SIMILARITIES)] = "gaussian"
+    alpha: Annotated[float, Between(0, 1e7)] = 40.0
+    mu: Annotated[float, Between(1e-3, 1e3)] = 1.0
+    sigma: Annotated[float, Between(0.05, 100)] = 0.5**0.5
+    q: Annotated[float, Between(1.01, 10)] = 3.0
 
     def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
         """Return f*(f'(u)), or f*(s)."""

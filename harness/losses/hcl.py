@@ -1,13 +1,13 @@
 """HCL, hard negatives by importance weighting, and Debiased, its special case."""
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from harness.errors import require_number
-from harness.losses.base import below_untrained_on_sentences
 from harness.losses.sums import SumLoss
+from harness.settings import Between
 
 
 class HCL(SumLoss):
@@ -44,23 +44,14 @@ class HCL(SumLoss):
         Robinson et al., ICLR 2021, arXiv 2010.04592.
     """
 
-    def __init__(
-        self,
-        *,
-        temperature: float = 0.5,
-        tau_plus: float = 0.1,
-        beta: float = 1.0,
-        detach: bool = False,
-    ) -> None:
-        super().__init__()
-        require_number("temperature", temperature, at_least=1e-4, at_most=1e4)
-        require_number("tau_plus", tau_plus, at_least=0, at_most=0.99)
-        require_number("beta", beta, at_least=0, at_most=1000)
-        self.temperature = temperature
-        self.tau_plus = tau_plus
-        self.beta = beta
-        self.detach = detach
-        self.detached = detach
+    temperature: Annotated[float, Between(1e-4, 1e4)] = 0.5
+    tau_plus: Annotated[float, Between(0, 0.99)] = 0.1
+    beta: Annotated[float, Between(0, 1000)] = 1.0
+    detach: bool = False
+
+    def setup(self) -> None:
+        """Note whether the gradient leaves the weights out."""
+        self.detached = self.detach
 
     def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
         """Return the log of the weighted summand, and that of the weight alone."""
@@ -84,7 +75,7 @@ class HCL(SumLoss):
         return torch.logaddexp(log_negatives - scaled_pos, torch.zeros_like(pos))
 
 
-class Debiased(HCL):
+class Debiased(HCL, fixed={"beta": 0.0, "detach": False}):
     r"""Take the expected share of false negatives out of InfoNCE's denominator.
 
     .. math::
@@ -111,7 +102,4 @@ class Debiased(HCL):
         Chuang et al., NeurIPS 2020, arXiv 2007.00224.
     """
 
-    cautions = below_untrained_on_sentences(55.8, "`temperature`")
-
-    def __init__(self, *, temperature: float = 0.5, tau_plus: float = 0.1) -> None:
-        super().__init__(temperature=temperature, tau_plus=tau_plus, beta=0.0)
+    temperature: float = 0.1

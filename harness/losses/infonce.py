@@ -1,10 +1,12 @@
 """InfoNCE, also known as NT-Xent."""
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
-from harness.errors import require_number
 from harness.losses.sums import SumLoss
+from harness.settings import Between
 
 
 class InfoNCE(SumLoss):
@@ -32,10 +34,7 @@ class InfoNCE(SumLoss):
         Oord et al. 2018, arXiv 1807.03748; Chen et al. 2020, arXiv 2002.05709.
     """
 
-    def __init__(self, *, temperature: float = 0.1) -> None:
-        super().__init__()
-        require_number("temperature", temperature, at_least=1e-4, at_most=1e4)
-        self.temperature = temperature
+    temperature: Annotated[float, Between(1e-4, 1e4)] = 0.1
 
     def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
         """Return s / tau."""

@@ -1,11 +1,12 @@
 """Losses that are bounds of an information, of scores that may be plain dot products."""
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 from torch.nn.functional import huber_loss, softplus
 
 from harness.contrast import Contrast
-from harness.errors import require_number
 from harness.losses.base import (
     ScoreLoss,
     below_untrained_on_sentences,
@@ -14,6 +15,7 @@ from harness.losses.base import (
 )
 from harness.losses.blocks import Kept, blocks
 from harness.losses.sums import SumLoss
+from harness.settings import Between
 
 HIGHEST = 30.0
 """From here NWJ's exponential goes on in a straight line: float32 holds e^30 times 1e24."""
@@ -33,11 +35,7 @@ class _Critic(ScoreLoss):
     estimator = "infonce"
     """Which of :data:`harness.information.ESTIMATORS` goes with such scores."""
 
-    def __init__(self, *, temperature: float | None = 0.1) -> None:
-        super().__init__()
-        if temperature is not None:
-            require_number("temperature", temperature, at_least=1e-4, at_most=1e4)
-        self.temperature = temperature
+    temperature: Annotated[float | None, Between(1e-4, 1e4)] = 0.1
 
     def embed(self, rows: Tensor) -> Tensor:
         """Return rows whose dot products are the scores."""
@@ -87,10 +85,11 @@ class KLInformation(_Critic, SumLoss):
         Lin & Mei 2025, arXiv 2503.17538; Chen et al. 2020 (SimCLR), arXiv 2002.05709.
     """
 
-    def __init__(self, *, positive: bool = True, temperature: float | None = 0.1) -> None:
-        super().__init__(temperature=temperature)
-        self.positive = positive
-        self.estimator = "infonce" if positive else "tight_kl"
+    positive: bool = True
+
+    def setup(self) -> None:
+        """Choose the estimator that goes with the objective."""
+        self.estimator = "infonce" if self.positive else "tight_kl"
 
     def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
         """Return the score."""
@@ -296,7 +295,7 @@ class SMILE(_Critic, SumLoss):
     estimator = "smile"
     in_logs = False
 
-    cautions = below_untrained_on_sentences(54.8, "`temperature`")
+    cautions = below_untrained_on_sentences(54.8, "`sentences(head_form=mlp)`", 60.5)
 
     def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
         """Return log(1 + e^s)."""

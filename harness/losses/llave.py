@@ -1,10 +1,12 @@
 """LLaVE: InfoNCE whose hard negatives have their logits raised."""
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
-from harness.errors import require_number
 from harness.losses.sums import SumLoss
+from harness.settings import Between
 
 
 class LLaVE(SumLoss):
@@ -37,12 +39,8 @@ class LLaVE(SumLoss):
 
     detached = True
 
-    def __init__(self, *, temperature: float = 0.02, alpha: float = 9.0) -> None:
-        super().__init__()
-        require_number("temperature", temperature, at_least=1e-4, at_most=1e4)
-        require_number("alpha", alpha, at_least=0, at_most=1000)
-        self.temperature = temperature
-        self.alpha = alpha
+    temperature: Annotated[float, Between(1e-4, 1e4)] = 0.02
+    alpha: Annotated[float, Between(0, 1000)] = 9.0
 
     def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
         """Return s / tau + alpha sg(s)."""

@@ -1,12 +1,15 @@
 """The prototype loss of SwAV and DINO: cross-entropy to a soft assignment."""
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from harness.contrast import Contrast
-from harness.errors import InputError, require_number
+from harness.errors import InputError
 from harness.losses.base import Loss, at_least_float32
+from harness.settings import Between
 
 
 class Prototypes(Loss):
@@ -41,10 +44,7 @@ class Prototypes(Loss):
 
     needs = frozenset({"targets"})
 
-    def __init__(self, *, temperature: float = 0.1) -> None:
-        super().__init__()
-        require_number("temperature", temperature, at_least=1e-4, at_most=1e4)
-        self.temperature = temperature
+    temperature: Annotated[float, Between(1e-4, 1e4)] = 0.1
 
     def forward(self, contrast: Contrast) -> Tensor:
         """Return the mean cross-entropy between targets and predictions."""

@@ -28,6 +28,7 @@ class Regression(Loss):
     """
 
     needs = frozenset({"stopped positives"})
+    needs_distinct_views = True
 
     def forward(self, contrast: Contrast) -> Tensor:
         """Return the mean squared distance of the unit vectors."""

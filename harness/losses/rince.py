@@ -1,13 +1,14 @@
 """RINCE: robust InfoNCE, for noisy views."""
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from harness.errors import InputError, require_number
-from harness.losses.base import below_untrained_on_sentences
+from harness.errors import InputError
 from harness.losses.sums import SumLoss
+from harness.settings import Above, Between
 
 MOST = 60.0
 """e^60 times a batch still is a float32."""
@@ -42,21 +43,17 @@ class RINCE(SumLoss):
         Chuang et al., CVPR 2022, arXiv 2201.04309.
     """
 
-    cautions = below_untrained_on_sentences(54.0, "`temperature`")
+    temperature: Annotated[float, Between(1e-4, 1e4)] = 0.2
+    q: Annotated[float, Between(1e-3, 1)] = 0.1
+    lam: Annotated[float, Above(0, 1)] = 0.025
 
-    def __init__(self, *, temperature: float = 0.5, q: float = 0.5, lam: float = 0.025) -> None:
-        super().__init__()
-        require_number("temperature", temperature, at_least=1e-4, at_most=1e4)
-        require_number("q", q, at_least=1e-3, at_most=1)
-        require_number("lam", lam, above=0, at_most=1)
-        if q / temperature > MOST:
+    def setup(self) -> None:
+        """Raise where powers would overflow."""
+        if self.q / self.temperature > MOST:
             raise InputError(
                 f"`q` / `temperature` must be at most {MOST:g}, or e^(q/temperature) overflows: "
-                f"got {q:g} / {temperature:g} = {q / temperature:g}. Lower `q`."
+                f"got {self.q:g} / {self.temperature:g} = {self.q / self.temperature:g}. Lower `q`."
             )
-        self.temperature = temperature
-        self.q = q
-        self.lam = lam
 
     def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
         """Return s / tau."""

@@ -1,13 +1,14 @@
 """SigLIP: every pair a binary decision, with learned scale and bias."""
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from harness.errors import require_number
 from harness.losses.sums import SumLoss
+from harness.settings import Between
 
 
 class SigLIP(SumLoss):
@@ -41,14 +42,13 @@ class SigLIP(SumLoss):
 
     in_logs = False
 
-    def __init__(self, *, scale: float = 10.0, bias: float = -10.0) -> None:
-        super().__init__()
-        require_number("scale", scale, at_least=1e-3, at_most=1000)
-        require_number("bias", bias, at_least=-100, at_most=100)
-        self.scale = scale
-        self.bias = bias
-        self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
-        self.offset = nn.Parameter(torch.tensor(float(bias)))
+    scale: Annotated[float, Between(1e-3, 1000)] = 10.0
+    bias: Annotated[float, Between(-100, 100)] = -10.0
+
+    def setup(self) -> None:
+        """Make the learned scale and offset."""
+        self.log_scale = nn.Parameter(torch.tensor(math.log(self.scale)))
+        self.offset = nn.Parameter(torch.tensor(self.bias))
 
     def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
         """Return log(1 + e^{t s + b})."""

@@ -1,6 +1,7 @@
 """SogCLR and iSogCLR: global contrastive losses, with a state kept by example."""
 
 from abc import abstractmethod
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from harness.errors import require, require_number
 from harness.losses.base import ScoreLoss, count_kept, masked_logsumexp
 from harness.losses.blocks import least_exponent
 from harness.losses.sums import SumLoss
+from harness.settings import Above, Between
 
 MOST_EXAMPLES = 2**28
 STEEPEST = 3.0
@@ -31,8 +33,8 @@ class _Remembering(ScoreLoss):
     _noted: tuple[str, ...]
     """What each anchor notes: averaged as it is, a log by what it is the log of."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def setup(self) -> None:
+        """Make the state, of no example yet."""
         for name in self._names:
             self.register_buffer(name, torch.zeros(0))
         self._seen: list[tuple[Tensor, tuple[Tensor, ...]]] = []
@@ -158,12 +160,8 @@ class SogCLR(_Remembering, SumLoss):
     detached = True
     _names = _noted = ("log_u",)
 
-    def __init__(self, *, temperature: float = 0.1, gamma: float = 0.9) -> None:
-        super().__init__()
-        require_number("temperature", temperature, at_least=1e-4, at_most=1e4)
-        require_number("gamma", gamma, above=0, at_most=1)
-        self.temperature = temperature
-        self.gamma = gamma
+    temperature: Annotated[float, Between(1e-4, 1e4)] = 0.1
+    gamma: Annotated[float, Above(0, 1)] = 0.9
 
     def _fresh(self, name: str) -> float:
         del name
@@ -235,32 +233,19 @@ class ISogCLR(_Remembering):
     _names = ("log_u", "tau", "step")
     _noted = ("log_u", "slope")
 
-    def __init__(
-        self,
-        *,
-        temperature: float = 0.07,
-        rho: float = 0.1,
-        gamma: float = 0.8,
-        tau_rate: float = 0.001,
-        momentum: float = 0.1,
-        low: float = 0.005,
-        high: float = 1.0,
-    ) -> None:
-        super().__init__()
-        require_number("low", low, at_least=1e-4)
-        require_number("high", high, at_least=low, at_most=1e4)
-        require_number("temperature", temperature, at_least=low, at_most=high)
-        require_number("rho", rho, at_least=0, at_most=100)
-        require_number("gamma", gamma, above=0, at_most=1)
-        require_number("tau_rate", tau_rate, at_least=0, at_most=1)
-        require_number("momentum", momentum, at_least=0, at_most=0.999)
-        self.temperature = temperature
-        self.rho = rho
-        self.gamma = gamma
-        self.tau_rate = tau_rate
-        self.momentum = momentum
-        self.low = low
-        self.high = high
+    temperature: float = 0.07
+    rho: Annotated[float, Between(0, 100)] = 0.1
+    gamma: Annotated[float, Above(0, 1)] = 0.8
+    tau_rate: Annotated[float, Between(0, 1)] = 0.001
+    momentum: Annotated[float, Between(0, 0.999)] = 0.1
+    low: Annotated[float, Between(1e-4)] = 0.005
+    high: float = 1.0
+
+    def setup(self) -> None:
+        """Check that the temperature starts within its bounds."""
+        super().setup()
+        require_number("high", self.high, at_least=self.low, at_most=1e4)
+        require_number("temperature", self.temperature, at_least=self.low, at_most=self.high)
 
     def score_scale(self) -> None:
         """Return None: each example has a temperature of its own."""

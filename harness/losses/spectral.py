@@ -1,11 +1,12 @@
 """The spectral contrastive loss."""
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
-from harness.errors import require_number
-from harness.losses.base import below_untrained_on_sentences
 from harness.losses.sums import SumLoss
+from harness.settings import Above
 
 
 class Spectral(SumLoss):
@@ -35,12 +36,8 @@ class Spectral(SumLoss):
     """
 
     in_logs = False
-    cautions = below_untrained_on_sentences(54.9, "`radius`")
 
-    def __init__(self, *, radius: float = 3.0) -> None:
-        super().__init__()
-        require_number("radius", radius, above=0, at_most=1000)
-        self.radius = radius
+    radius: Annotated[float, Above(0, 1000)] = 2.0
 
     def embed(self, rows: Tensor) -> Tensor:
         """Return rows scaled down to the radius where they are longer."""

@@ -1,11 +1,14 @@
 """VICReg: variance, invariance, covariance."""
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
 from harness.contrast import Contrast
-from harness.errors import require, require_number
+from harness.errors import require
 from harness.losses.base import Loss, at_least_float32, below_untrained_on_sentences
+from harness.settings import Between
 
 
 class VICReg(Loss):
@@ -43,18 +46,11 @@ class VICReg(Loss):
     needs = frozenset({"trained positives"})
     pairing = "cross_view"
 
-    cautions = below_untrained_on_sentences(24.8, "its three weights")
+    cautions = below_untrained_on_sentences(24.8, "`sentences(head_form=mlp)`", 56.6)
 
-    def __init__(
-        self, *, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0
-    ) -> None:
-        super().__init__()
-        weights = {"invariance": invariance, "variance": variance, "covariance": covariance}
-        for name, weight in weights.items():
-            require_number(name, weight, at_least=0, at_most=1e6)
-        self.invariance = invariance
-        self.variance = variance
-        self.covariance = covariance
+    invariance: Annotated[float, Between(0, 1e6)] = 25.0
+    variance: Annotated[float, Between(0, 1e6)] = 25.0
+    covariance: Annotated[float, Between(0, 1e6)] = 1.0
 
     def forward(self, contrast: Contrast) -> Tensor:
         """Return the three terms' weighted sum."""

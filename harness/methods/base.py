@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from harness.contrast import Contrast
 from harness.heads import project
 from harness.losses.base import Loss
+from harness.settings import Configured
 from harness.task import Batch, Task
 
 GIFTS = {
@@ -22,7 +23,7 @@ GIFTS = {
 """What contrasts may hold: a method lists what it gives, a loss what it needs."""
 
 
-class Method(nn.Module, ABC):
+class Method(Configured, nn.Module, ABC):
     """Turn two views of a batch into contrasts.
 
     A method is the same for every modality: a view is whatever the task's
@@ -43,7 +44,7 @@ class Method(nn.Module, ABC):
     """Whether it can only be used with tasks that give labels."""
 
     needs_distinct_views: ClassVar[bool] = False
-    """Whether views that differ by dropout alone give it nothing to learn."""
+    """Whether it forgets what the encoder knew where views differ by dropout alone."""
 
     takes_negatives: ClassVar[bool] = False
     """Whether it makes candidates of a batch's hard negatives."""
@@ -54,16 +55,9 @@ class Method(nn.Module, ABC):
     depends_on: ClassVar[tuple[str, ...]] = ()
     """Modules of other distributions that it calls: a cell is run again when they change."""
 
-    encoder: nn.Module
-    head: nn.Module
-    pairing: str | None = None
-    """The pairing asked for; None leaves the choice to the loss or the task."""
-
-    used_pairing: str = ""
-    """The pairing chosen when the method was attached."""
-
-    def __init__(self) -> None:
-        super().__init__()
+    pairing = cast("str | None", None)
+    """The pairing asked for, a setting of methods that ``pairs``; None leaves the choice to the
+    loss or the task."""
 
     def attach(self, encoder: nn.Module, head: nn.Module, *, pairing: str) -> None:
         """Take the networks to train, and the pairing that suits loss and task.
@@ -72,9 +66,9 @@ class Method(nn.Module, ABC):
         cell's ``init`` stream; further networks are made here. Neither network's first
         weights depend on the method.
         """
-        self.encoder = encoder
-        self.head = head
-        self.used_pairing = self.pairing or pairing
+        self.encoder: nn.Module = encoder
+        self.head: nn.Module = head
+        self.used_pairing: str = self.pairing or pairing
 
     def project(self, view: Any) -> Float[Tensor, "n d"]:
         """Return the projections of ``view``: head(encoder(view))."""
@@ -133,9 +127,9 @@ def misfit(method: Method, loss: Loss, task: Task | None = None) -> str | None:
         return f"{name} needs labels, and the task gives none"
     if task.hard_negatives and not method.takes_negatives:
         return f"the task gives hard negatives, and {name} has no place for them"
-    if task.dropout_views and method.needs_distinct_views:
+    if task.dropout_views and (method.needs_distinct_views or loss.needs_distinct_views):
         return (
-            f"{name} has no negatives and no slow copy to learn from, and the task's views differ "
-            "by dropout alone: it forgets what the encoder knew"
+            f"{name} with {type(loss).__name__} has no negatives, and the task's views differ by "
+            "dropout alone: it forgets what the encoder knew"
         )
     return None

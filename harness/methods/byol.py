@@ -1,16 +1,16 @@
 """BYOL: predict a momentum encoder's projection of the other view."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
 
 from harness.contrast import Contrast
-from harness.errors import require_number
-from harness.heads import mlp, output_width, project, projector_for, require_projector
+from harness.heads import MAX_LAYERS, mlp, output_width, project, projector_for
 from harness.methods.base import Method
 from harness.methods.parts import follow, frozen_copy, rising_momentum, without_candidates
+from harness.settings import Between
 from harness.task import Batch
 
 
@@ -36,14 +36,9 @@ class BYOL(Method):
 
     gives = frozenset({"stopped positives"})
 
-    def __init__(self, *, momentum: float = 0.996, projector: int = 2, hidden: int = 0) -> None:
-        super().__init__()
-        require_number("momentum", momentum, at_least=0, at_most=1)
-        require_projector(projector)
-        require_number("hidden", hidden, at_least=0, whole=True)
-        self.momentum = momentum
-        self.projector = projector
-        self.hidden = hidden
+    momentum: Annotated[float, Between(0, 1)] = 0.996
+    projector: Annotated[int, Between(0, MAX_LAYERS)] = 2
+    hidden: Annotated[int, Between(0)] = 0
 
     def attach(self, encoder: nn.Module, head: nn.Module, *, pairing: str) -> None:
         """Take the networks, copy them, and make the predictor."""

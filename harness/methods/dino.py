@@ -1,17 +1,17 @@
 """DINO: a student learns a centred and sharpened momentum teacher's assignments."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from harness.contrast import Contrast
-from harness.errors import require_number
-from harness.heads import output_width, project, projector_for, require_projector
+from harness.heads import MAX_LAYERS, output_width, project, projector_for
 from harness.methods.base import Method
 from harness.methods.parts import cosines, follow, frozen_copy, rising_momentum
+from harness.settings import Between
 from harness.task import Batch
 
 
@@ -43,26 +43,14 @@ class DINO(Method):
     centre: Tensor
     teacher_directions: Tensor
 
-    def __init__(
-        self,
-        *,
-        prototypes: int = 256,
-        temperature: float = 0.04,
-        momentum: float = 0.996,
-        centering: float = 0.9,
-        projector: int = 2,
-    ) -> None:
-        super().__init__()
-        require_number("prototypes", prototypes, at_least=2, whole=True)
-        require_number("temperature", temperature, at_least=0.001, at_most=10)
-        require_number("momentum", momentum, at_least=0, at_most=1)
-        require_number("centering", centering, at_least=0, at_most=1)
-        require_projector(projector)
-        self.prototypes = prototypes
-        self.projector = projector
-        self.temperature = temperature
-        self.momentum = momentum
-        self.centering = centering
+    prototypes: Annotated[int, Between(2)] = 256
+    temperature: Annotated[float, Between(0.001, 10)] = 0.04
+    momentum: Annotated[float, Between(0, 1)] = 0.996
+    centering: Annotated[float, Between(0, 1)] = 0.9
+    projector: Annotated[int, Between(0, MAX_LAYERS)] = 2
+
+    def setup(self) -> None:
+        """Start without scores."""
         self._scores: list[Tensor] = []
 
     def attach(self, encoder: nn.Module, head: nn.Module, *, pairing: str) -> None:

@@ -1,17 +1,17 @@
 """MoCo: a queue of keys from a momentum encoder."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from harness.contrast import Contrast
-from harness.errors import require_number
 from harness.heads import output_width, project
 from harness.methods.base import Method
 from harness.methods.parts import follow, frozen_copy
+from harness.settings import Between
 from harness.task import Batch
 
 
@@ -39,12 +39,11 @@ class MoCo(Method):
     queue_keys: Tensor
     queue_end: Tensor
 
-    def __init__(self, *, queue: int = 4096, momentum: float = 0.999) -> None:
-        super().__init__()
-        require_number("queue", queue, at_least=1, at_most=1_000_000, whole=True)
-        require_number("momentum", momentum, at_least=0, at_most=1)
-        self.queue = queue
-        self.momentum = momentum
+    queue: Annotated[int, Between(1, 1_000_000)] = 4096
+    momentum: Annotated[float, Between(0, 1)] = 0.999
+
+    def setup(self) -> None:
+        """Start without keys."""
         self._keys: list[Tensor] = []
 
     def attach(self, encoder: nn.Module, head: nn.Module, *, pairing: str) -> None:

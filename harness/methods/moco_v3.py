@@ -1,16 +1,16 @@
 """MoCo v3: momentum keys of the batch, a predictor, both directions."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
 
 from harness.contrast import Contrast
-from harness.errors import require_number
-from harness.heads import mlp, output_width, project, projector_for, require_projector
+from harness.heads import MAX_LAYERS, mlp, output_width, project, projector_for
 from harness.methods.base import Method
 from harness.methods.parts import follow, frozen_copy, rising_momentum
+from harness.settings import Between
 from harness.task import Batch
 
 
@@ -37,14 +37,9 @@ class MoCoV3(Method):
 
     gives = frozenset({"negatives", "stopped positives", "example ids"})
 
-    def __init__(self, *, momentum: float = 0.99, projector: int = 2, hidden: int = 0) -> None:
-        super().__init__()
-        require_number("momentum", momentum, at_least=0, at_most=1)
-        require_projector(projector)
-        require_number("hidden", hidden, at_least=0, whole=True)
-        self.momentum = momentum
-        self.projector = projector
-        self.hidden = hidden
+    momentum: Annotated[float, Between(0, 1)] = 0.99
+    projector: Annotated[int, Between(0, MAX_LAYERS)] = 2
+    hidden: Annotated[int, Between(0)] = 0
 
     def attach(self, encoder: nn.Module, head: nn.Module, *, pairing: str) -> None:
         """Take the networks, copy them, and make the predictor."""

@@ -1,11 +1,11 @@
 """One encoder and one head, shared by both views."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from harness.contrast import PAIRINGS, Contrast, with_candidates
-from harness.errors import require_choice
 from harness.methods.base import Method
+from harness.settings import OneOf
 from harness.task import Batch
 
 
@@ -31,11 +31,7 @@ class Siamese(Method):
     pairs = True
     takes_negatives = True
 
-    def __init__(self, *, pairing: str | None = None) -> None:
-        super().__init__()
-        if pairing is not None:
-            require_choice("pairing", pairing, PAIRINGS)
-        self.pairing = pairing
+    pairing: Annotated[str | None, OneOf(PAIRINGS)] = None
 
     def forward(self, first: Any, second: Any, batch: Batch) -> Sequence[Contrast]:
         """Return the contrasts that the pairing makes of both projections."""

@@ -1,15 +1,15 @@
 """SimSiam: predict the other view's projection, held constant."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from torch import nn
 
 from harness.contrast import Contrast
-from harness.errors import require_number
-from harness.heads import mlp, output_width, projector_for, require_projector
+from harness.heads import MAX_LAYERS, mlp, output_width, projector_for
 from harness.methods.base import Method
 from harness.methods.parts import without_candidates
+from harness.settings import Between
 from harness.task import Batch
 
 
@@ -35,14 +35,9 @@ class SimSiam(Method):
     """
 
     gives = frozenset({"stopped positives"})
-    needs_distinct_views = True
 
-    def __init__(self, *, projector: int = 3, hidden: int = 0) -> None:
-        super().__init__()
-        require_projector(projector)
-        require_number("hidden", hidden, at_least=0, whole=True)
-        self.projector = projector
-        self.hidden = hidden
+    projector: Annotated[int, Between(0, MAX_LAYERS)] = 3
+    hidden: Annotated[int, Between(0)] = 0
 
     def attach(self, encoder: nn.Module, head: nn.Module, *, pairing: str) -> None:
         """Take the networks, and make the predictor."""

@@ -1,17 +1,17 @@
 """SwAV: predict the cluster assignment of the other view."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from harness.contrast import Contrast
-from harness.errors import require_number
-from harness.heads import output_width, projector_for, require_projector
+from harness.heads import MAX_LAYERS, output_width, projector_for
 from harness.methods.base import Method
 from harness.methods.parts import cosines
+from harness.settings import Between
 from harness.task import Batch
 
 
@@ -40,23 +40,10 @@ class SwAV(Method):
     gives = frozenset({"targets"})
     needs_distinct_views = True
 
-    def __init__(
-        self,
-        *,
-        prototypes: int = 256,
-        epsilon: float = 0.05,
-        iterations: int = 3,
-        projector: int = 2,
-    ) -> None:
-        super().__init__()
-        require_number("prototypes", prototypes, at_least=2, whole=True)
-        require_number("epsilon", epsilon, at_least=0.005, at_most=10)
-        require_number("iterations", iterations, at_least=1, at_most=1000, whole=True)
-        require_projector(projector)
-        self.prototypes = prototypes
-        self.projector = projector
-        self.epsilon = epsilon
-        self.iterations = iterations
+    prototypes: Annotated[int, Between(2)] = 256
+    epsilon: Annotated[float, Between(0.005, 10)] = 0.05
+    iterations: Annotated[int, Between(1, 1000)] = 3
+    projector: Annotated[int, Between(0, MAX_LAYERS)] = 2
 
     def attach(self, encoder: nn.Module, head: nn.Module, *, pairing: str) -> None:
         """Take the networks, and draw the prototypes as random directions."""

@@ -5,7 +5,9 @@ from torch import nn
 
 from harness.heads import mlp
 from harness.losses import ScoreLoss, masked_logsumexp
+from harness.metrics import Evaluation, Metric
 from harness.probes import logistic_probe
+from harness.represent import represent
 from harness.task import Batch, Task
 
 
@@ -26,6 +28,7 @@ class Blobs(Task):
 
     modality = "points"
     labelled = True
+    metrics = (Metric("accuracy"),)
 
     def __init__(self, *, noise: float = 2.0, steps: int = 40, batch_size: int = 64):
         super().__init__(steps=steps, batch_size=batch_size, learning_rate=0.01, weight_decay=0.0)
@@ -58,9 +61,10 @@ class Blobs(Task):
     def head(self):
         return nn.Linear(8, 8)
 
-    def evaluate(self, encoder, split):
-        rows = encoder(self.noisy).numpy()
+    def evaluate(self, encoder, splits):
+        rows = represent(encoder, [self.noisy])
         pairs = {name: (rows[part], self.labels[part].numpy()) for name, part in self.parts.items()}
         train = tuple(half[:60] for half in pairs["train"])
-        predictions = logistic_probe(train, pairs["validation"], pairs[split][0])
-        return {"accuracy": 100 * float((predictions == pairs[split][1]).mean())}
+        predict = logistic_probe(train, pairs["validation"])
+        right = {split: predict(pairs[split][0]) == pairs[split][1] for split in splits}
+        return Evaluation({split: {"accuracy": own.mean()} for split, own in right.items()})

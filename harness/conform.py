@@ -1,0 +1,105 @@
+"""Plain values that were read from a file, checked against a dataclass's annotations."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+
+def made(kind: type[T], values: Any) -> T:
+    """Return ``kind``, a dataclass, of plain values such as JSON has.
+
+    Fields that are missing have their defaults; values that are no fields are left out.
+
+    Raises:
+        ValueError: where a field without a default is missing, or a value is not of its
+            field's type; the message names the field.
+
+    >>> from harness.cells import Cell
+    >>> made(Cell, {"task": "images", "method": "", "loss": "untrained", "seed": "0"})
+    Traceback (most recent call last):
+        ...
+    ValueError: `seed` must be int: got '0'
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{kind.__name__} must be a mapping: got {values!r}")
+    given: dict[str, Any] = {}
+    hints = _hints(kind)  # type: ignore[arg-type]
+    for each in fields(kind):  # type: ignore[arg-type]
+        if each.name in values:
+            wrong = mismatch(values[each.name], hints[each.name], each.name)
+            if wrong:
+                raise ValueError(wrong)
+            given[each.name] = _formed(values[each.name], hints[each.name])
+        elif each.default is MISSING and each.default_factory is MISSING:
+            raise ValueError(f"`{each.name}` is missing")
+    return kind(**given)
+
+
+def mismatch(value: Any, annotation: Any, name: str = "value") -> str:
+    """Return what is wrong with ``value`` for its annotation; an empty text if nothing is.
+
+    Known are Any, None, bool, int, float (finite; whole numbers too), str, Literal, unions,
+    list[...], tuple[...] of fixed length, which JSON writes as a list, and dict[str, ...].
+
+    >>> mismatch({"test": {"accuracy": "high"}}, dict[str, dict[str, float]], "scores")
+    "`scores.test.accuracy` must be float: got 'high'"
+    """
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if annotation is Any:
+        return ""
+    if origin is Literal:
+        return "" if value in parts else f"`{name}` must be one of {parts}: got {value!r}"
+    if origin in (Union, UnionType):
+        found = [mismatch(value, part, name) for part in parts]
+        return "" if "" in found else found[0]
+    if origin is dict:
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            return f"`{name}` must be a mapping of texts: got {value!r}"
+        return _first(mismatch(item, parts[1], f"{name}.{key}") for key, item in value.items())
+    if origin in (list, tuple):
+        if not isinstance(value, list | tuple):
+            return f"`{name}` must be a list: got {value!r}"
+        kinds = parts if origin is tuple else parts * len(value)
+        if len(kinds) != len(value):
+            return f"`{name}` must have {len(kinds)} items: got {value!r}"
+        pairs = enumerate(zip(value, kinds, strict=True))
+        return _first(mismatch(item, kind, f"{name}[{i}]") for i, (item, kind) in pairs)
+    return "" if _is(value, annotation) else f"`{name}` must be {_word(annotation)}: got {value!r}"
+
+
+def _formed(value: Any, annotation: Any) -> Any:
+    """Return ``value``, which conforms, with tuples where JSON has lists for them."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is tuple:
+        return tuple(_formed(item, part) for item, part in zip(value, parts, strict=True))
+    if origin is list:
+        return [_formed(item, parts[0]) for item in value]
+    if origin is dict:
+        return {key: _formed(item, parts[1]) for key, item in value.items()}
+    return value
+
+
+def _is(value: Any, kind: type) -> bool:
+    if kind in (int, float) and isinstance(value, bool):
+        return False
+    if kind is float:
+        return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, kind)
+
+
+def _word(kind: type) -> str:
+    return "None" if kind is NoneType else kind.__name__
+
+
+def _first(found: Any) -> str:
+    return next(filter(None, found), "")
+
+
+@cache
+def _hints(kind: type) -> Mapping[str, Any]:
+    return get_type_hints(kind)

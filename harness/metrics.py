@@ -1,0 +1,176 @@
+"""What a task's scores are: declared metrics, and the scores of one evaluation."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.errors import InputError, require, require_choice
+
+DIRECTIONS = ("higher", "lower")
+SHARE = "%"
+"""The unit of metrics whose values are shares, shown as points: .953 is 95.3."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number that an evaluation gives.
+
+    Attributes:
+        name: as a column of a table, such as ``accuracy``.
+        text: what it is, in a sentence.
+        unit: ``%`` for a share, which boards show as points (times 100); else the unit that
+            values are in, which are shown as they are.
+        direction: which values are better, ``higher`` or ``lower``.
+        margin: the smallest difference that matters, as it is shown (in points for a share);
+            None: nobody has said.
+        low: the lowest value that is possible; None: 0 for a share, else no limit.
+        high: the highest value that is possible; None: 1 for a share, else no limit.
+
+    Raises:
+        InputError: where a field breaks its rule.
+    """
+
+    name: str
+    text: str = ""
+    unit: str = SHARE
+    direction: str = "higher"
+    margin: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        require(bool(self.name), "`name` of a metric must be a text that is not empty.")
+        require_choice("direction", self.direction, DIRECTIONS)
+        require(
+            self.margin is None or 0 < self.margin < math.inf,
+            f"`margin` of the metric {self.name!r} must be a number above 0: got {self.margin!r}.",
+        )
+
+    @property
+    def scale(self) -> float:
+        """Return what a value is multiplied by to be shown."""
+        return 100.0 if self.unit == SHARE else 1.0
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Return the lowest and the highest value that are possible."""
+        low, high = (0.0, 1.0) if self.unit == SHARE else (-math.inf, math.inf)
+        return (
+            low if self.low is None else self.low,
+            high if self.high is None else self.high,
+        )
+
+    def shown(self, value: float) -> float:
+        """Return a value as boards show it: a share in points.
+
+        Raises:
+            InputError: where the value is outside of the metric's limits.
+
+        >>> Metric("accuracy").shown(0.953)
+        95.3
+        >>> Metric("accuracy").shown(95.3)
+        Traceback (most recent call last):
+            ...
+        harness.errors.InputError: `accuracy` must be from 0 to 1: got 95.3. Its unit is '%', ...
+        """
+        low, high = self.limits
+        slack = 1e-6  # Means of float32 shares may miss an end by rounding.
+        if not low - slack <= value <= high + slack:
+            why = (
+                "Its unit is '%', so that values are shares: divide points by 100."
+                if self.unit == SHARE
+                else "Declare other limits: Metric(..., low=..., high=...)."
+            )
+            raise InputError(
+                f"`{self.name}` must be from {low:g} to {high:g}: got {value!r}. {why}"
+            )
+        return self.scale * value
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of one frozen encoder.
+
+    Attributes:
+        scores: {split: {metric: value}}, in the metrics' own units: a share is from 0 to 1.
+        resolution: {split: {metric: one item's weight in the score}}, in the same units, for
+            metrics that count items: 1 / (items * draws) for a mean over draws.
+    """
+
+    scores: Mapping[str, Mapping[str, float]]
+    resolution: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+def mean_scores(draws: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
+    """Return the mean over draws of {split: {metric: value}}.
+
+    >>> mean_scores([{"test": {"accuracy": 0.5}}, {"test": {"accuracy": 1.0}}])
+    {'test': {'accuracy': 0.75}}
+    """
+    return {
+        split: {
+            name: math.fsum(draw[split][name] for draw in draws) / len(draws) for name in scores
+        }
+        for split, scores in draws[0].items()
+    }
+
+
+def require_declared(name: str, metrics: Iterable[Metric]) -> Mapping[str, Metric]:
+    """Return {name: metric} of what the task class ``name`` declares.
+
+    Raises:
+        InputError: where it declares none, something else, or a name twice.
+    """
+    listed = list(metrics)
+    require(
+        bool(listed) and all(isinstance(metric, Metric) for metric in listed),
+        f"`metrics` of {name} must list what its `evaluate` returns, the main one first: got "
+        f"{listed!r}. Write metrics = (harness.metrics.Metric('accuracy'),).",
+    )
+    found = {metric.name: metric for metric in listed}
+    require(
+        len(found) == len(listed),
+        f"`metrics` of {name} must have one name each: got {[metric.name for metric in listed]}.",
+    )
+    return found
+
+
+def shown_scores(
+    name: str, metrics: Iterable[Metric], evaluation: Any, splits: Iterable[str]
+) -> dict[str, dict[str, float]]:
+    """Return {split: {metric: value as it is shown}}, in the order of ``metrics``.
+
+    Args:
+        name: of the task's class, for messages.
+        metrics: what it declares.
+        evaluation: what its ``evaluate`` returned.
+        splits: those that were asked for.
+
+    Raises:
+        InputError: where a split or the main metric is missing, a metric was not declared, or
+            a value is outside of its limits.
+    """
+    declared = require_declared(name, metrics)
+    require(
+        isinstance(evaluation, Evaluation),
+        f"`evaluate` of {name} must return an Evaluation: got {evaluation!r}. Write return "
+        "Evaluation({split: {'accuracy': 0.95} for split in splits}).",
+    )
+    main = next(iter(declared))
+    found: dict[str, dict[str, float]] = {}
+    for split in splits:
+        values = evaluation.scores.get(split, {})
+        unknown = [metric for metric in values if metric not in declared]
+        require(
+            not unknown,
+            f"`evaluate` of {name} must return metrics that it declares, {', '.join(declared)}: "
+            f"got {', '.join(map(repr, unknown))} on {split!r}. Add them to `metrics`.",
+        )
+        require(
+            main in values,
+            f"`evaluate` of {name} must return its main metric {main!r} on {split!r}: got "
+            f"{dict(values)}.",
+        )
+        found[split] = {m: declared[m].shown(float(values[m])) for m in declared if m in values}
+    return found

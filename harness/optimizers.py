@@ -1,0 +1,60 @@
+"""The optimizers that a recipe names."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+
+MOMENTUM = 0.9
+"""SGD's and LARS's."""
+
+TRUST = 1e-3
+"""LARS's trust coefficient, as SimCLR has it."""
+
+Groups = Iterable[dict[str, Any]]
+"""Torch's parameter groups: a group's own settings come first."""
+
+
+def adamw(groups: Groups, **rates: Any) -> torch.optim.Optimizer:
+    """Return Adam with decoupled weight decay."""
+    return torch.optim.AdamW(groups, fused=True, **rates)
+
+
+def adam(groups: Groups, **rates: Any) -> torch.optim.Optimizer:
+    """Return Adam, whose weight decay is part of the gradient."""
+    return torch.optim.Adam(groups, fused=True, **rates)
+
+
+def sgd(groups: Groups, **rates: Any) -> torch.optim.Optimizer:
+    """Return stochastic gradient descent with a momentum of .9."""
+    return torch.optim.SGD(groups, momentum=MOMENTUM, **rates)
+
+
+def lars(groups: Groups, **rates: Any) -> torch.optim.Optimizer:
+    """Return LARS: SGD whose every weight matrix has a rate of its own.
+
+    With w a weight of two dimensions or more, g its gradient and d the weight decay:
+    step = lr * TRUST * |w| / (|g| + d * |w|) * (g + d * w), then momentum. Biases and
+    norms, which have one dimension, take plain SGD steps without weight decay. SimCLR's
+    rate is .3 times the batch size over 256, its weight decay 1e-6.
+
+    References:
+        You et al., Large batch training of convolutional networks, arXiv 1708.03888;
+        Chen et al., SimCLR, arXiv 2002.05709.
+    """
+    # Imported here because it takes seconds, and few cells need it.
+    from pytorch_optimizer.optimizer.lars import LARS
+
+    optimizer: torch.optim.Optimizer = LARS(
+        list(groups), momentum=MOMENTUM, trust_coefficient=TRUST, **rates
+    )
+    return optimizer
+
+
+OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": adamw,
+    "adam": adam,
+    "sgd": sgd,
+    "lars": lars,
+}
+"""{name: a function of parameter groups, ``lr`` and ``weight_decay``}."""

@@ -1,0 +1,99 @@
+"""The training settings that every task has."""
+
+import math
+from collections.abc import Iterable
+from functools import partial
+from typing import Annotated, Any
+
+import torch
+
+from harness.errors import require
+from harness.optimizers import OPTIMIZERS
+from harness.settings import Above, Between, Configured, OneOf
+
+SCHEDULES = ("constant", "cosine", "linear")
+PRECISIONS = ("float32", "bfloat16")
+
+
+class Recipe(Configured):
+    """How long, on how much at a time, and with which optimizer a cell trains.
+
+    Args:
+        steps: how many steps a cell trains.
+        epochs: how often it goes through the training examples; 0: ``steps`` counts.
+        batch_size: examples a step, 2 or more; 0 means all of them.
+        learning_rate: the optimizer's, at its highest.
+        weight_decay: the optimizer's.
+        optimizer: ``adamw``, ``adam``, ``sgd`` or ``lars``; the last two have a momentum of .9.
+        schedule: of the learning rate after the warm-up: ``constant``, or down to 0 along
+            half a ``cosine`` (arXiv 1608.03983) or a line (``linear``).
+        warmup: share of the steps in which the rate rises, in a line, to its highest.
+        precision: of the training step: ``bfloat16`` is torch's autocast; the
+            evaluation is in float32.
+        accumulate: batches a step, whose objectives are averaged: each has negatives of
+            its own alone, so that two of 128 are not one of 256.
+
+    Raises:
+        InputError: where a setting breaks its rule.
+    """
+
+    steps: Annotated[int, Between(1)] = 100
+    epochs: Annotated[float, Between(0)] = 0.0
+    batch_size: Annotated[int, Between(0)] = 256
+    learning_rate: Annotated[float, Above(0)] = 1e-3
+    weight_decay: Annotated[float, Between(0)] = 0.0
+    optimizer: Annotated[str, OneOf(OPTIMIZERS)] = "adamw"
+    schedule: Annotated[str, OneOf(SCHEDULES)] = "constant"
+    warmup: Annotated[float, Between(0, 1)] = 0.0
+    precision: Annotated[str, OneOf(PRECISIONS)] = "float32"
+    accumulate: Annotated[int, Between(1)] = 1
+
+    def setup(self) -> None:
+        """Raise unless a batch holds negatives."""
+        super().setup()
+        require(
+            self.batch_size != 1,
+            "`batch_size` must be 0, for all examples, or 2 or more: got 1. An anchor's negatives "
+            "are the batch's other examples, and BatchNorm takes its statistics over them.",
+        )
+
+    def make_optimizer(self, groups: Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
+        """Return the optimizer that the setting names.
+
+        Args:
+            groups: torch's parameter groups: the networks', without settings of their
+                own, and the loss's parameters where it has some, with theirs.
+        """
+        make = OPTIMIZERS[self.optimizer]
+        return make(groups, lr=self.learning_rate, weight_decay=self.weight_decay)
+
+    def make_scheduler(
+        self, optimizer: torch.optim.Optimizer, steps: int
+    ) -> torch.optim.lr_scheduler.LRScheduler | None:
+        """Return what changes the learning rate after each step, or None.
+
+        Args:
+            optimizer: whose learning rates it changes.
+            steps: how many there will be.
+        """
+        if self.schedule == "constant" and not self.warmup:
+            return None
+        factor = partial(rate_at, steps=steps, warmup=self.warmup, schedule=self.schedule)
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def rate_at(step: int, *, steps: int, warmup: float, schedule: str) -> float:
+    """Return the share of the highest learning rate that step ``step`` takes.
+
+    >>> [round(rate_at(s, steps=4, warmup=0.5, schedule="linear"), 3) for s in range(4)]
+    [0.5, 1.0, 1.0, 0.5]
+    >>> [round(rate_at(s, steps=4, warmup=0.0, schedule="cosine"), 3) for s in range(4)]
+    [1.0, 0.854, 0.5, 0.146]
+    """
+    rising = round(warmup * steps)
+    if step < rising:
+        return (step + 1) / rising
+    if schedule == "constant":
+        return 1.0
+    done = (step - rising) / max(1, steps - rising)
+    return 1 - done if schedule == "linear" else (1 + math.cos(math.pi * done)) / 2

@@ -1,0 +1,339 @@
+"""Settings declared once, as annotated fields: a type, a rule and a default in one line.
+
+    class InfoNCE(SumLoss):
+        temperature: Annotated[float, Between(1e-4, 1e4)] = 0.1
+
+Everything else is read from this line: what a constructor takes and checks, what a spec may
+say, what ``triptych list --long`` prints, and which settings a record's key leaves out.
+"""
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from types import NoneType, UnionType
+from typing import Annotated, Any, ClassVar, Union, dataclass_transform, get_args, get_origin
+
+from harness.errors import InputError, require_choice, require_number
+
+LARGEST_FLOAT = 2**1023
+"""Whole numbers below it can be turned into a float."""
+
+KINDS = {float: "a number", int: "a whole number", str: "a text", bool: "True or False"}
+"""The types of settings, in the words of error messages."""
+
+
+@dataclass(frozen=True)
+class Between:
+    """A rule: numbers from ``low`` to ``high``, both included.
+
+    >>> Between(0, 1).check("share", 2.0)
+    Traceback (most recent call last):
+        ...
+    harness.errors.InputError: `share` must be a number at least 0 and at most 1: got 2.0.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+
+    def check(self, name: str, value: Any, *, whole: bool = False) -> None:
+        """Raise :class:`InputError` unless ``value`` keeps the rule."""
+        require_number(name, value, at_least=_end(self.low), at_most=_end(self.high), whole=whole)
+
+    def __str__(self) -> str:
+        """Return the range in words.
+
+        >>> str(Between(0, 1)), str(Between(2))
+        ('0 to 1', '2 or more')
+        """
+        if self.high == math.inf:
+            return f"{self.low:g} or more"
+        return f"{self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True)
+class Above(Between):
+    """A rule: numbers above ``low``, which is left out, up to ``high``, which is included."""
+
+    def check(self, name: str, value: Any, *, whole: bool = False) -> None:
+        """Raise :class:`InputError` unless ``value`` keeps the rule."""
+        require_number(name, value, above=self.low, at_most=_end(self.high), whole=whole)
+
+    def __str__(self) -> str:
+        """Return the range in words.
+
+        >>> str(Above(0)), str(Above(0, 1))
+        ('above 0', 'above 0 to 1')
+        """
+        return f"above {self.low:g}" + ("" if self.high == math.inf else f" to {self.high:g}")
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """A rule: one of some texts; a function that returns them is called when they are needed."""
+
+    choices: Iterable[str] | Callable[[], Iterable[str]]
+
+    @property
+    def known(self) -> list[str]:
+        """Return the choices."""
+        return list(self.choices() if callable(self.choices) else self.choices)
+
+    def check(self, name: str, value: Any, *, whole: bool = False) -> None:
+        """Raise :class:`InputError` unless ``value`` is one of the choices."""
+        del whole
+        require_choice(name, value, self.known)
+
+    def __str__(self) -> str:
+        """Return the choices, separated by commas."""
+        return ", ".join(self.known)
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a setting does, where it does not change the training."""
+
+    name: str
+
+
+evaluation = Role("evaluation")
+"""Marks a setting that changes how an encoder is scored and nothing in its training."""
+
+location = Role("location")
+"""Marks a setting that says where data lie.
+
+No key, seed or label depends on it; what :meth:`harness.task.Task.fetch` returns for it counts.
+"""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a plugin.
+
+    Attributes:
+        name: as it is written in a spec.
+        default: its value where a spec says nothing.
+        kinds: the types that it takes; empty where its declaration does not say.
+        rule: which values of these types are allowed; None: all.
+        role: what it does, where it does not change the training.
+        annotation: its declared type, for signatures.
+    """
+
+    name: str
+    default: Any
+    kinds: tuple[type, ...]
+    rule: Between | OneOf | None = None
+    role: Role | None = None
+    annotation: Any = None
+
+    def typed(self, value: Any, of: str = "") -> Any:
+        """Return ``value``, a whole number as a float where the setting takes floats.
+
+        Args:
+            value: what is to be checked.
+            of: whose setting it is, for the message.
+
+        Raises:
+            InputError: where the type is none that the setting takes.
+        """
+        if float in self.kinds and type(value) is int and abs(value) < LARGEST_FLOAT:
+            return float(value)  # One number is written in one way, and so is its record.
+        if not self.kinds or any(_is(value, kind) for kind in self.kinds):
+            return value
+        words = [KINDS.get(kind, f"a {kind.__name__}") for kind in self.kinds if kind != NoneType]
+        like = "" if self.default is None else f", such as {self.default!r}"
+        raise InputError(f"`{self.name}`{of} must be {' or '.join(words)}{like}: got {value!r}.")
+
+    def checked(self, value: Any) -> Any:
+        """Return ``value`` as the setting takes it.
+
+        Raises:
+            InputError: where its type or its rule does not allow it.
+        """
+        if value is None and NoneType in self.kinds:
+            return None
+        if self.rule is not None:  # First: its message names the range as well as the type.
+            self.rule.check(self.name, value, whole=float not in self.kinds)
+        return self.typed(value)
+
+    def described(self) -> str:
+        """Return the setting as ``name=default``, with its rule and its role in brackets."""
+        said = [str(self.rule)] if self.rule is not None else []
+        said += [self.role.name] if self.role is not None else []
+        return f"{self.name}={self.default!r}" + (f" ({'; '.join(said)})" if said else "")
+
+
+@dataclass_transform(kw_only_default=True)
+class Configured:
+    """A base class whose annotated fields with a default are settings.
+
+    A setting is ``name: Annotated[type, rule, role] = default``; rule and role can be left
+    out. A sub-class changes a default by another line, which keeps the base's rule where it
+    states none: ``temperature: float = 0.5``. It fixes a setting, which it then no longer
+    takes, by ``class Debiased(HCL, fixed={"beta": 0.0})``. Its own settings stand before its
+    base's. A field that is no setting is a ``ClassVar``, or has no annotation.
+
+    The constructor takes settings by keyword, checks each by its rule, keeps each as an
+    attribute, and calls :meth:`setup`. A class with an ``__init__`` of its own has the
+    settings of that signature.
+
+    Raises:
+        InputError: where a value breaks its setting's rule.
+    """
+
+    settings: ClassVar[Mapping[str, Setting]] = {}
+    """{name: setting} of what the constructor takes."""
+
+    _declared: ClassVar[Mapping[str, Setting]] = {}
+    _fixed: ClassVar[Mapping[str, Any]] = {}
+    _fields: ClassVar[Mapping[str, Setting]] = {}
+
+    def __init_subclass__(cls, *, fixed: Mapping[str, Any] | None = None, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        cls._fixed = fixed or {}
+        cls._declared = dict(_declarations(cls))
+        cls._fields = _merged(cls)
+        for name, value in cls._fixed.items():
+            setattr(cls, name, value)
+        own = next(vars(line)["__init__"] for line in cls.__mro__ if "__init__" in vars(line))
+        if own is Configured.__init__:
+            cls.settings = cls._fields
+            parameters = [
+                inspect.Parameter(
+                    each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default,
+                    annotation=each.annotation,
+                )
+                for each in cls.settings.values()
+            ]  # fmt: skip
+        else:
+            parameters = list(_signature(own).parameters.values())[1:]
+            cls.settings = {each.name: _of_parameter(each) for each in parameters}
+        cls.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__()
+        for name in given.keys() - self._fields.keys():
+            near = get_close_matches(name, self._fields, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise TypeError(
+                f"{type(self).__name__} got an unexpected setting {name!r}.{hint} It takes: "
+                f"{', '.join(self._fields) or 'none'}."
+            )
+        for name, setting in self._fields.items():
+            setattr(self, name, setting.checked(given.get(name, setting.default)))
+        self.setup()
+
+    def setup(self) -> None:
+        """Check what ties settings to one another, and make parameters; called once."""
+
+
+def settings_of(plugin: Callable[..., Any]) -> Mapping[str, Setting]:
+    """Return {name: setting} of what a class or function takes, in its order.
+
+    Raises:
+        InputError: where a parameter has no default or is not a keyword.
+    """
+    parameters = _signature(plugin).parameters.values()
+    for parameter in parameters:
+        by_name = parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        if not by_name or parameter.default is parameter.empty:
+            raise InputError(
+                f"Every setting must be a keyword argument with a default: got `{parameter}`. "
+                f"Write `{parameter.name}=...` in the signature."
+            )
+    if isinstance(plugin, type) and issubclass(plugin, Configured):
+        return plugin.settings
+    return {each.name: _of_parameter(each) for each in parameters}
+
+
+def _signature(made: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(made, eval_str=True)
+    except NameError:  # Annotations that name what only a type checker imports.
+        return inspect.signature(made)
+
+
+def _of_parameter(parameter: inspect.Parameter) -> Setting:
+    return _setting(parameter.name, parameter.annotation, parameter.default)
+
+
+def _declarations(cls: type) -> Iterable[tuple[str, Setting]]:
+    """Yield the settings that a class's own body declares."""
+    for name, annotation in _annotations(cls).items():
+        if annotation is ClassVar or get_origin(annotation) is ClassVar or name not in vars(cls):
+            continue
+        yield name, _setting(name, annotation, vars(cls)[name])
+
+
+def _annotations(cls: type) -> Mapping[str, Any]:
+    """Return the annotations of a class's own body, those written as texts evaluated."""
+    try:
+        return inspect.get_annotations(cls, eval_str=True)
+    except NameError as error:
+        if "__init__" in vars(cls):  # Its signature has the settings.
+            return {}
+        raise TypeError(
+            f"The settings of {cls.__name__} cannot be read: {error}. Import what annotations name "
+            "outside of `if TYPE_CHECKING`, or write an `__init__`."
+        ) from error
+
+
+def _setting(name: str, annotation: Any, default: Any) -> Setting:
+    """Return the setting that an annotation and a default declare."""
+    marks: tuple[Any, ...] = ()
+    plain = annotation
+    if get_origin(annotation) is Annotated:
+        plain, *found = get_args(annotation)
+        marks = tuple(found)
+    rule = next((mark for mark in marks if isinstance(mark, Between | OneOf)), None)
+    role = next((mark for mark in marks if isinstance(mark, Role)), None)
+    return Setting(name, default, _kinds(plain, default), rule, role, annotation)
+
+
+def _kinds(annotation: Any, default: Any) -> tuple[type, ...]:
+    """Return the types that a setting takes: those of its annotation, or its default's."""
+    united = isinstance(annotation, UnionType) or get_origin(annotation) is Union
+    named = get_args(annotation) if united else (annotation,)
+    if all(kind in (*KINDS, NoneType) for kind in named):
+        return named
+    return () if default is None or default is inspect.Parameter.empty else (type(default),)
+
+
+def _merged(cls: type) -> dict[str, Setting]:
+    """Return the settings of a class and its bases: its own first, without the fixed ones."""
+    found: dict[str, Setting] = {}
+    for line in reversed(cls.__mro__):
+        own = {name: _inherit(one, found.get(name)) for name, one in _own(line).items()}
+        changed = {name: own.get(name, one) for name, one in found.items()}
+        found = {name: one for name, one in own.items() if name not in found} | changed
+        fixed = vars(line).get("_fixed", {})
+        unknown = fixed.keys() - found.keys()
+        if unknown:
+            raise TypeError(f"{line.__name__} fixes {sorted(unknown)}, no settings of its bases.")
+        found = {name: one for name, one in found.items() if name not in fixed}
+    return found
+
+
+def _own(line: type) -> Mapping[str, Setting]:
+    own: Mapping[str, Setting] = vars(line).get("_declared", {})
+    return own
+
+
+def _inherit(own: Setting, base: Setting | None) -> Setting:
+    """Return a redeclared setting with its base's rule and role where it states none."""
+    if base is None:
+        return own
+    return Setting(
+        own.name, own.default, own.kinds, own.rule or base.rule, own.role or base.role,
+        own.annotation,
+    )  # fmt: skip
+
+
+def _end(bound: float) -> float | None:
+    return None if math.isinf(bound) else bound
+
+
+def _is(value: Any, kind: type) -> bool:
+    """Return whether ``value`` is of a kind: True and False are no numbers."""
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
