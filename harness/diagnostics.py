@@ -409,7 +409,7 @@ def of_loss(
         return {}
     weights = slopes_on_negatives(loss, ids, loss.positive_scores(pos), neg, keep)
     # The gradient of a cosine by its anchor has the length of what is at right angles to it.
-    along = neg.square() if type(loss).embed is ScoreLoss.embed else 0.0
+    along = neg.square() if loss.cosines else 0.0
     norms = weights * (b.square().sum(dim=1) - along).clamp(min=0).sqrt()
     found = {
         "effective_negatives": effective_sample_size(weights),

@@ -70,7 +70,7 @@ class Clusters(Task):
     The row ``oracle`` is not trained: it gives cluster c the vertex c modulo 2^d.
 
     Args:
-        dimension: d, of the cube, 1 to 4.
+        dimension: d, of the cube.
         clusters: their number, even, at most 16; 0: 2^d, one a vertex.
         styles: style points of a cluster, even; half of them are natural images.
         pairs: ``interleaved`` or ``local``.

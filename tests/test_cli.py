@@ -34,15 +34,17 @@ SMALL = ["--tasks", "blobs(steps=3)", "--losses", "infonce,adnce(mu=0.5, sigma=2
         ("tasks", ["images", "sentences", "nodes", "blobs", "labels=10", "noise=2.0"]),
         ("losses", ["infonce", "adnce", "margin", "temperature=0.1", "form='image'"]),
         ("methods", ["siamese", "pairing=None"]),
+        ("studies", ["quickstart  Three panels: is ADNCE better than InfoNCE, on images"]),
         (
-            "studies",
-            ["quickstart", "27 cells: 3 tasks x 3 rows x 3 seeds", "after 96 cells of tuning"],
+            "studies --long",
+            ["Neither loss is tuned", "27 cells: 3 tasks x 3 rows x 3 seeds", "after 96 cells of"],
         ),
+        ("tasks --long", ["labels=10 (0 or more; evaluation)", "data='mnist-5k' (location)"]),
         ("engines", ["local", "jobs=0"]),
     ],
 )
 def test_list(kind: str, words: list[str]) -> None:
-    done = CliRunner().invoke(cli.app, ["list", kind])
+    done = CliRunner().invoke(cli.app, ["list", *kind.split()])
     assert done.exit_code == 0, done.output
     for word in words:
         assert word in done.stdout

@@ -267,8 +267,10 @@ def test_labels_are_asked_for() -> None:
         ("moco", "simclr", "SimCLR is defined for the pairing 'both_views', and MoCo makes"),
         ("siamese(pairing=cross_view)", "simclr", "and Siamese was asked for 'cross_view'"),
         ("supervised_contrastive", "infonce", "needs labels, and the task gives none"),
-        ("simsiam", "regression", "SimSiam has no negatives .* differ by dropout alone"),
-        ("swav", "prototypes", "SwAV has no negatives .* differ by dropout alone"),
+        ("simsiam", "regression", "SimSiam with Regression has .* differ by dropout alone"),
+        ("swav", "prototypes", "SwAV with Prototypes has no neg.* differ by dropout alone"),
+        ("byol", "regression", "BYOL with Regression has no neg.* differ by dropout alone"),
+        ("moco_v3", "regression", "MoCoV3 with Regression has no .* differ by dropout alone"),
     ],
 )
 def test_what_does_not_go_together(method: str, loss: str, reason: str) -> None:

@@ -34,9 +34,9 @@ class ADNCE(SumLoss):
     weights, grows: in float32 keep it below 1e5. An anchor without a negative has the loss 0.
 
     Args:
-        temperature: tau, 1e-4 to 1e4.
-        mu: the score at which a negative weighs most, -10 to 10.
-        sigma: the width of the Gaussian, 1e-4 or more, ``inf`` included.
+        temperature: tau.
+        mu: the score at which a negative weighs most.
+        sigma: the width of the Gaussian.
         form: which of the three published functions.
 
     Raises:
@@ -57,6 +57,10 @@ class ADNCE(SumLoss):
     mu: Annotated[float, Between(-10, 10)] = 0.7
     sigma: Annotated[float, Between(1e-4)] = 1.0
     form: Annotated[str, OneOf(FORMS)] = "image"
+
+    def score_scale(self) -> float:
+        """Return 1 / tau."""
+        return 1 / self.temperature
 
     def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
         """Return the log of the weighted summand, and that of the weight alone."""

@@ -24,8 +24,8 @@ class AlignUniform(SumLoss):
     Without any negative U is 0.
 
     Args:
-        t: the kernel's inverse width, above 0 to 10.
-        weight: lambda, 0 to 1e6.
+        t: the kernel's inverse width.
+        weight: lambda.
 
     Raises:
         InputError: where a setting breaks its rule.

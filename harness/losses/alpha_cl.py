@@ -21,8 +21,8 @@ class AlphaCL(SumLoss):
     negative has the loss 0.
 
     Args:
-        temperature: tau, 1e-4 to 1e4.
-        p: the exponent, above 0 to 16.
+        temperature: tau.
+        p: the exponent.
 
     Raises:
         InputError: where a setting breaks its rule.
@@ -41,9 +41,6 @@ class AlphaCL(SumLoss):
 
     temperature: Annotated[float, Between(1e-4, 1e4)] = 0.5
     p: Annotated[float, Above(0, 16)] = 2.0
-
-    def score_scale(self) -> None:
-        """Return None: the temperature is of the weights, and no score's."""
 
     def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
         """Return the log of the weight times (s + 2), and that of the weight."""

@@ -24,7 +24,7 @@ class BarlowTwins(Loss):
     is contrasted with ``cross_view``.
 
     Args:
-        redundancy: lambda, 0 to 1e6.
+        redundancy: lambda.
 
     Raises:
         InputError: where a setting breaks its rule, or the batch has fewer than 2 rows.

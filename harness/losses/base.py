@@ -1,6 +1,5 @@
 """What every loss is, and score losses."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, cast
@@ -68,13 +67,10 @@ class Loss(Configured, nn.Module, ABC):
     def score_scale(self) -> float | None:
         """Return what scores are multiplied by before they are exponentiated, as it is now.
 
-        Diagnostics ask. One over ``temperature``, where the loss has such a number and
-        learns nothing; None where no one number is. Override it where one is learned.
+        That is 1 / tau for most losses. None, the default: there is no such number. Sums are
+        made with it (:class:`~harness.losses.sums.SumLoss`), and diagnostics ask for it.
         """
-        temperature: Any = getattr(self, "temperature", None)
-        if type(temperature) not in (int, float) or list(self.parameters()):
-            return None
-        return 1 / float(temperature) if 0 < float(temperature) < math.inf else None
+        return None
 
     @abstractmethod
     def forward(self, contrast: Contrast) -> Float[Tensor, ""]:
@@ -97,6 +93,13 @@ class ScoreLoss(Loss):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"negatives"})
+
+    cosines: ClassVar[bool] = True
+    """Whether scores are cosines: not where a class has an :meth:`embed` of its own."""
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        cls.cosines = cls.embed is ScoreLoss.embed
 
     block_rows = cast("int | None", None)
     """How many anchors are scored at once: a matter of speed, not of value."""

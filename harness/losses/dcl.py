@@ -19,7 +19,7 @@ class DCL(SumLoss):
     Can be negative. An anchor without a negative has the loss 0.
 
     Args:
-        temperature: tau, 1e-4 to 1e4.
+        temperature: tau.
         mean: average the negatives instead of adding them up.
 
     Raises:
@@ -37,13 +37,9 @@ class DCL(SumLoss):
     temperature: Annotated[float, Between(1e-4, 1e4)] = 0.1
     mean: bool = False
 
-    def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
-        """Return s / tau."""
-        return (scores * (1 / self.temperature),)
-
-    def slopes(self) -> tuple[float, ...]:
+    def score_scale(self) -> float:
         """Return 1 / tau."""
-        return (1 / self.temperature,)
+        return 1 / self.temperature
 
     def combine(self, pos: Tensor, sums: tuple[Tensor, ...], count: Tensor) -> Tensor:
         """Return -s+/tau plus the log of the negatives' sum or mean."""
@@ -62,8 +58,8 @@ class DCLW(DCL, fixed={"mean": False}):
     contrast, and they are constants in the gradient.
 
     Args:
-        temperature: tau, 1e-4 to 1e4.
-        sigma: the weights' own temperature, 1e-3 to 1e4.
+        temperature: tau.
+        sigma: the weights' own temperature.
 
     Raises:
         InputError: where a setting breaks its rule.

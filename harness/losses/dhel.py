@@ -20,7 +20,7 @@ class DHEL(DCL, fixed={"mean": False}):
     negative has the loss 0.
 
     Args:
-        temperature: tau, 1e-4 to 1e4.
+        temperature: tau.
 
     Raises:
         InputError: where the temperature breaks its rule.
@@ -54,8 +54,8 @@ class KCL(SumLoss):
     anchor without a negative has the loss 0.
 
     Args:
-        t: the kernel's inverse width, above 0 to 100.
-        gamma: the weight of spreading out, 0 to 1e6.
+        t: the kernel's inverse width.
+        gamma: the weight of spreading out.
 
     Raises:
         InputError: where a setting breaks its rule.

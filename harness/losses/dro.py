@@ -36,9 +36,9 @@ class KLDRO(SumLoss):
     plus tau eta. An anchor without a negative has the loss 0.
 
     Args:
-        radius: eta, 0 to 100, in nats.
-        temperature: tau at the start, 1e-3 to 1e3.
-        rate: how much faster than the encoder's weights tau is learned, 0 to 1000.
+        radius: eta, in nats.
+        temperature: tau at the start.
+        rate: how much faster than the encoder's weights tau is learned.
 
     Raises:
         InputError: where a setting breaks its rule.
@@ -92,8 +92,8 @@ class CressieReadDRO(ScoreLoss):
     negative gives its score. An anchor without a negative has the loss 0.
 
     Args:
-        k: the order, 1.05 to 2.
-        radius: eta, 1e-4 to 1e4.
+        k: the order.
+        radius: eta.
 
     Raises:
         InputError: where a setting breaks its rule.
@@ -131,7 +131,7 @@ class Chi2DRO(CressieReadDRO, fixed={"k": 2.0}):
     it is the mean of the negatives plus sqrt(2 eta) times their standard deviation.
 
     Args:
-        radius: eta, 1e-4 to 1e4.
+        radius: eta.
 
     Raises:
         InputError: where the radius breaks its rule.
@@ -161,10 +161,10 @@ class DrRL(SumLoss):
     the encoder; the mean is over anchors. An anchor without a negative has the loss 0.
 
     Args:
-        k: the order, 1.2 to 1000; large orders are near the conditional value at risk.
-        radius: eta, above 0 to 50, in nats.
-        level: lambda at the start, -10 to 10.
-        rate: how much faster than the encoder's weights lambda is learned, 0 to 1000.
+        k: the order; large orders are near the conditional value at risk.
+        radius: eta, in nats.
+        level: lambda at the start.
+        rate: how much faster than the encoder's weights lambda is learned.
 
     Raises:
         InputError: where a setting breaks its rule.

@@ -118,10 +118,10 @@ class FMICL(SumLoss):
         divergence: ``kl``, ``js``, ``pearson``, ``hellinger`` (squared), ``tsallis``,
             ``vincze-le-cam``, ``reverse-kl`` or ``neyman``; the last two collapse.
         similarity: ``gaussian`` or ``cosine``.
-        alpha: the weight of the negatives, 0 to 1e7.
-        mu: the Gaussian's height, 1e-3 to 1e3.
-        sigma: its width, .05 to 100; the default is 1/(2 sigma^2) = 1.
-        q: Tsallis' order, 1.01 to 10.
+        alpha: the weight of the negatives.
+        mu: the Gaussian's height.
+        sigma: its width; the default is 1/(2 sigma^2) = 1.
+        q: Tsallis' order.
 
     Raises:
         InputError: where a setting breaks its rule.

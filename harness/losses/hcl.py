@@ -26,9 +26,9 @@ class HCL(SumLoss):
     of ADNCE's.
 
     Args:
-        temperature: tau, 1e-4 to 1e4.
-        tau_plus: the assumed share of false negatives, 0 to .99.
-        beta: how much harder negatives weigh, 0 to 1000; 0 weighs all alike.
+        temperature: tau.
+        tau_plus: the assumed share of false negatives.
+        beta: how much harder negatives weigh; 0 weighs all alike.
         detach: whether the weights are constants in the gradient.
 
     Raises:
@@ -52,6 +52,10 @@ class HCL(SumLoss):
     def setup(self) -> None:
         """Note whether the gradient leaves the weights out."""
         self.detached = self.detach
+
+    def score_scale(self) -> float:
+        """Return 1 / tau."""
+        return 1 / self.temperature
 
     def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
         """Return the log of the weighted summand, and that of the weight alone."""
@@ -86,8 +90,8 @@ class Debiased(HCL, fixed={"beta": 0.0, "detach": False}):
     Convention: :class:`HCL` with beta = 0. tau+ = 0 gives InfoNCE.
 
     Args:
-        temperature: tau, 1e-4 to 1e4.
-        tau_plus: the assumed share of false negatives, 0 to .99.
+        temperature: tau.
+        tau_plus: the assumed share of false negatives.
 
     Raises:
         InputError: where a setting breaks its rule.

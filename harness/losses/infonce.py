@@ -20,7 +20,7 @@ class InfoNCE(SumLoss):
     ``cross_view`` SimCSE's objective. An anchor without a negative has the loss 0.
 
     Args:
-        temperature: the tau above, 1e-4 to 1e4.
+        temperature: the tau above.
 
     Raises:
         InputError: where the temperature breaks its rule.
@@ -36,13 +36,9 @@ class InfoNCE(SumLoss):
 
     temperature: Annotated[float, Between(1e-4, 1e4)] = 0.1
 
-    def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
-        """Return s / tau."""
-        return (scores * (1 / self.temperature),)
-
-    def slopes(self) -> tuple[float, ...]:
+    def score_scale(self) -> float:
         """Return 1 / tau."""
-        return (1 / self.temperature,)
+        return 1 / self.temperature
 
     def combine(self, pos: Tensor, sums: tuple[Tensor, ...], count: Tensor) -> Tensor:
         """Return log(1 + sum of e^{(s_j - s+)/tau}) for each anchor."""

@@ -28,7 +28,7 @@ class _Critic(ScoreLoss):
     """A score loss whose scores are logarithms of ratios: unbounded, or cosines that are scaled.
 
     Args:
-        temperature: what cosines are divided by, 1e-4 to 1e4. None: the score is the dot
+        temperature: what cosines are divided by. None: the score is the dot
             product of two projections as they are, whose length is then free.
     """
 
@@ -90,14 +90,6 @@ class KLInformation(_Critic, SumLoss):
     def setup(self) -> None:
         """Choose the estimator that goes with the objective."""
         self.estimator = "infonce" if self.positive else "tight_kl"
-
-    def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
-        """Return the score."""
-        return (scores,)
-
-    def slopes(self) -> tuple[float, ...]:
-        """Return 1."""
-        return (1.0,)
 
     def combine(self, pos: Tensor, sums: tuple[Tensor, ...], count: Tensor) -> Tensor:
         """Return minus the positive's score plus the log mean exp."""
@@ -181,14 +173,6 @@ class NWJ(_Critic, SumLoss):
 
     estimator = "nwj"
 
-    def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
-        """Return the score."""
-        return (scores,)
-
-    def slopes(self) -> tuple[float, ...]:
-        """Return 1."""
-        return (1.0,)
-
     def combine(self, pos: Tensor, sums: tuple[Tensor, ...], count: Tensor) -> Tensor:
         """Return minus the positive's score plus the negatives' mean of e^(s - 1)."""
         exponent = sums[0] - count.log() - 1
@@ -253,14 +237,6 @@ class DV(_Critic):
 
 class _Exponentials(_Critic, SumLoss):
     """Sum e^(s_j - t) over an anchor's negatives; t is in the positive's place."""
-
-    def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
-        """Return the score."""
-        return (scores,)
-
-    def slopes(self) -> tuple[float, ...]:
-        """Return 1."""
-        return (1.0,)
 
     def combine(self, pos: Tensor, sums: tuple[Tensor, ...], count: Tensor) -> Tensor:
         """Return the sum."""

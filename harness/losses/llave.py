@@ -21,8 +21,8 @@ class LLaVE(SumLoss):
     the loss 0.
 
     Args:
-        temperature: tau, 1e-4 to 1e4.
-        alpha: how much hard negatives weigh, 0 to 1000.
+        temperature: tau.
+        alpha: how much hard negatives weigh.
 
     Raises:
         InputError: where a setting breaks its rule.
@@ -41,6 +41,10 @@ class LLaVE(SumLoss):
 
     temperature: Annotated[float, Between(1e-4, 1e4)] = 0.02
     alpha: Annotated[float, Between(0, 1000)] = 9.0
+
+    def score_scale(self) -> float:
+        """Return 1 / tau."""
+        return 1 / self.temperature
 
     def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
         """Return s / tau + alpha sg(s)."""

@@ -24,7 +24,7 @@ class Prototypes(Loss):
     and over both directions. Ids play no part.
 
     Args:
-        temperature: tau of the prediction, 1e-4 to 1e4.
+        temperature: tau of the prediction.
 
     Raises:
         InputError: where the temperature breaks its rule, or a contrast has no targets.

@@ -26,9 +26,9 @@ class RINCE(SumLoss):
     may be at most 60. An anchor without a negative has the loss 0.
 
     Args:
-        temperature: tau, 1e-4 to 1e4.
-        q: robustness, 1e-3 to 1.
-        lam: lambda, the weight of the denominator, above 0 to 1.
+        temperature: tau.
+        q: robustness.
+        lam: lambda, the weight of the denominator.
 
     Raises:
         InputError: where a setting breaks its rule.
@@ -55,13 +55,9 @@ class RINCE(SumLoss):
                 f"got {self.q:g} / {self.temperature:g} = {self.q / self.temperature:g}. Lower `q`."
             )
 
-    def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
-        """Return s / tau."""
-        return (scores * (1 / self.temperature),)
-
-    def slopes(self) -> tuple[float, ...]:
+    def score_scale(self) -> float:
         """Return 1 / tau."""
-        return (1 / self.temperature,)
+        return 1 / self.temperature
 
     def combine(self, pos: Tensor, sums: tuple[Tensor, ...], count: Tensor) -> Tensor:
         """Return the loss of each anchor, each power taken in log space."""

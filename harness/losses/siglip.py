@@ -24,8 +24,8 @@ class SigLIP(SumLoss):
     published. An anchor without a negative has the loss 0.
 
     Args:
-        scale: t at the start, 1e-3 to 1000.
-        bias: b at the start, -100 to 100.
+        scale: t at the start.
+        bias: b at the start.
 
     Raises:
         InputError: where a setting breaks its rule.

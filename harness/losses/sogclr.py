@@ -142,8 +142,8 @@ class SogCLR(_Remembering, SumLoss):
     training mode. An anchor without a negative has the loss 0 and leaves its u.
 
     Args:
-        temperature: tau, 1e-4 to 1e4.
-        gamma: the weight of the new estimate, above 0 to 1.
+        temperature: tau.
+        gamma: the weight of the new estimate.
 
     Raises:
         InputError: where a setting breaks its rule.
@@ -167,13 +167,9 @@ class SogCLR(_Remembering, SumLoss):
         del name
         return torch.nan  # Not seen yet.
 
-    def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
-        """Return s / tau."""
-        return (scores * (1 / self.temperature),)
-
-    def slopes(self) -> tuple[float, ...]:
+    def score_scale(self) -> float:
         """Return 1 / tau."""
-        return (1 / self.temperature,)
+        return 1 / self.temperature
 
     def combine(self, pos: Tensor, sums: tuple[Tensor, ...], count: Tensor) -> Tensor:
         """Return tau log g - s+: a batch without memory."""
@@ -209,11 +205,11 @@ class ISogCLR(_Remembering):
 
     Args:
         temperature: tau_i of an example not seen yet, within ``low`` and ``high``.
-        rho: the radius: how far the worst case may be from uniform, 0 to 100.
-        gamma: the weight of the new estimate in u, above 0 to 1.
-        tau_rate: the step size of tau_i, 0 to 1.
-        momentum: the share of the old step kept, 0 to below 1: 1 - beta_u.
-        low: the smallest tau_i, 1e-4 or more.
+        rho: the radius: how far the worst case may be from uniform.
+        gamma: the weight of the new estimate in u.
+        tau_rate: the step size of tau_i.
+        momentum: the share of the old step kept: 1 - beta_u.
+        low: the smallest tau_i.
         high: the largest.
 
     Raises:

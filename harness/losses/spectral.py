@@ -20,7 +20,7 @@ class Spectral(SumLoss):
     anchor's own. An anchor without a negative has the loss 0.
 
     Args:
-        radius: the largest length of a projection, above 0 to 1000. The authors' mu is 1 on
+        radius: the largest length of a projection. The authors' mu is 1 on
             CIFAR-10 and 10 on ImageNet: a radius of 1 and 3.16.
 
     Raises:

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -29,20 +29,45 @@ class SumLoss(ScoreLoss):
     nothing to be told from: its loss is 0.
     """
 
+    by_rows: ClassVar[bool] = False
+    """Whether a class went back to rows, by a :meth:`per_anchor` or ``per_anchor_of`` of its own.
+
+    Its terms and sums are not asked for then.
+    """
+
+    scaled: ClassVar[bool] = True
+    """Whether the one term is the score times :meth:`score_scale`: no :meth:`terms` of its own."""
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        own = (cls.per_anchor, cls.per_anchor_of)
+        cls.by_rows = own != (SumLoss.per_anchor, SumLoss.per_anchor_of)
+        cls.scaled = cls.terms is SumLoss.terms
+
     in_logs: ClassVar[bool] = True
     """Whether terms are logs of what is summed; if not, they are summed as they are."""
 
-    @abstractmethod
     def terms(self, scores: Float[Tensor, "..."]) -> tuple[Float[Tensor, "..."], ...]:
-        """Return what a negative of such a score adds to each sum, elementwise."""
+        """Return what a negative of such a score adds to each sum, elementwise.
+
+        By default one term, the score times :meth:`score_scale`.
+        """
+        return (scores * self._scale(),)
 
     def slopes(self) -> tuple[float, ...] | None:
         """Return the terms' derivatives by the score, where they are constants.
 
         Nothing is then asked of autograd. None, where one is not, or a parameter of the
-        loss is in a term; 0 for a detached term.
+        loss is in a term; 0 for a detached term. Write it beside a :meth:`terms` of your own
+        whose derivatives are constants.
         """
-        return None
+        return (self._scale(),) if self.scaled else None
+
+    def _scale(self) -> float:
+        scale = self.score_scale()
+        if scale is None:
+            raise TypeError(f"{type(self).__name__} must have `terms`, or a `score_scale`.")
+        return scale
 
     @abstractmethod
     def combine(
@@ -77,7 +102,7 @@ class SumLoss(ScoreLoss):
 
     def per_anchor_of(self, ids: Tensor, pos: Tensor, neg: Tensor, keep: Tensor) -> Tensor:
         """Return :meth:`combine_of` of the row's own sums, and 0 without a negative."""
-        if type(self).per_anchor is not SumLoss.per_anchor:
+        if self.by_rows:
             return self.per_anchor(pos, neg, keep)
         return self.values_of(ids, pos, *self._sums(neg, keep))
 
@@ -114,7 +139,7 @@ class SumLoss(ScoreLoss):
         self, contrast: Contrast, pos: Tensor, anchors: Tensor, candidates: Tensor
     ) -> Tensor:
         """Return the mean of :meth:`combine`, each pair scored once where it can be."""
-        if self._has_rows_of_its_own():
+        if self.by_rows:
             return mean_by_rows(self, contrast, pos, anchors, candidates)
         shifts = self.shifts(anchors)
         symmetric = (
@@ -132,7 +157,7 @@ class SumLoss(ScoreLoss):
         None where the terms range so widely over [-1, 1] that one number cannot
         keep every exponential from vanishing; rows are then shifted one by one.
         """
-        if self.in_logs and type(self).embed is not ScoreLoss.embed:
+        if self.in_logs and not self.cosines:
             return None  # Scores need not be cosines.
         if not self.in_logs:
             return [0.0] * len(self.terms(rows.new_zeros(1)))
@@ -145,13 +170,6 @@ class SumLoss(ScoreLoss):
         if all(high - low <= 2 * top for low, high in ends):
             return [high - top for _, high in ends]
         return None
-
-    def _has_rows_of_its_own(self) -> bool:
-        """Return whether a sub-class went back to rows: terms and sums are not asked then."""
-        return (
-            type(self).per_anchor is not SumLoss.per_anchor
-            or type(self).per_anchor_of is not SumLoss.per_anchor_of
-        )
 
     def _sums(self, neg: Tensor, keep: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         terms = self.terms(neg)

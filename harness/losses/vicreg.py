@@ -27,9 +27,9 @@ class VICReg(Loss):
     knows no negatives, so ids play no part; it is contrasted with ``cross_view``.
 
     Args:
-        invariance: lambda, 0 to 1e6.
-        variance: mu, 0 to 1e6.
-        covariance: nu, 0 to 1e6.
+        invariance: lambda.
+        variance: mu.
+        covariance: nu.
 
     Raises:
         InputError: where a setting breaks its rule, or the batch has fewer than 2 rows.

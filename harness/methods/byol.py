@@ -20,7 +20,7 @@ class BYOL(Method):
     There are no negatives. Its loss is ``regression``.
 
     Args:
-        momentum: how slowly the copy follows at the start, 0 to 1; it rises to 1
+        momentum: how slowly the copy follows at the start; it rises to 1
             along half a cosine.
         projector: linear layers of its own projector, which stands in the place of the task's
             head and has the head's widths; 2 in the paper, with BatchNorm. 0: the task's

@@ -23,11 +23,11 @@ class DINO(Method):
     multi-crop. Its loss is ``prototypes``, whose temperature is the student's.
 
     Args:
-        prototypes: how many, 2 or more; the paper's is 65536.
-        temperature: the teacher's, .001 to 10.
-        momentum: how slowly the teacher follows at the start, 0 to 1; it rises to 1
+        prototypes: how many; the paper's is 65536.
+        temperature: the teacher's.
+        momentum: how slowly the teacher follows at the start; it rises to 1
             along half a cosine.
-        centering: the share of the old centre kept at each step, 0 to 1.
+        centering: the share of the old centre kept at each step.
         projector: linear layers of its own projector, which stands in the place of the task's
             head and has the head's widths. The paper's has 3 and GELU; BatchNorm, which short
             runs need, is an option of its code (``use_bn_in_head``). 0: the task's head.

@@ -25,8 +25,8 @@ class MoCo(Method):
     shuffled: the copy normalises the batch as it comes.
 
     Args:
-        queue: how many keys it holds, 1 to 1,000,000; the paper's is 65536.
-        momentum: how slowly the copy follows, 0 to 1.
+        queue: how many keys it holds; the paper's is 65536.
+        momentum: how slowly the copy follows.
 
     Raises:
         InputError: where a setting breaks its rule.

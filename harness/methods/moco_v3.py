@@ -21,7 +21,7 @@ class MoCoV3(Method):
     loss by 2 tau, which AdamW takes out again.)
 
     Args:
-        momentum: how slowly the copy follows at the start, 0 to 1; it rises to 1
+        momentum: how slowly the copy follows at the start; it rises to 1
             along half a cosine.
         projector: linear layers of its own projector, which stands in the place of the task's
             head and has the head's widths; 2 in the authors' code for ResNets, with BatchNorm,

@@ -23,9 +23,9 @@ class SwAV(Method):
     ``prototypes``.
 
     Args:
-        prototypes: how many, 2 or more; the paper's is 3000.
-        epsilon: how soft the codes are, .005 to 10.
-        iterations: of Sinkhorn's algorithm, 1 to 1000.
+        prototypes: how many; the paper's is 3000.
+        epsilon: how soft the codes are.
+        iterations: of Sinkhorn's algorithm.
         projector: linear layers of its own projector, which stands in the place of the task's
             head and has the head's widths; 2 in the paper, with BatchNorm. 0: the task's
             head.
