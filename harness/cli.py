@@ -4,7 +4,6 @@ Heavy modules are imported by the command that needs them, so that ``--help`` an
 a wrong option answer at once.
 """
 
-import gc
 import shlex
 import signal
 import sys
@@ -391,7 +390,6 @@ def board_command(
     import leaderboards
     from harness.files import write_atomically
 
-    gc.disable()  # One pass over thousands of records, then the process ends.
     with _input_errors():
         asked = [name.strip() for name in (diagnostics or "").split(",") if name.strip()]
         board = _board(folders, baseline, rope, published=published, diagnostics=asked)

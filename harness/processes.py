@@ -135,6 +135,14 @@ def _start(log: Path, gpu: str | None) -> "subprocess.Popen[str]":
         )
 
 
+KEPT_BYTES = str(32 * 2**20)
+"""Blocks of up to so many bytes stay with glibc's allocator when they are freed.
+
+By default it hands freed blocks of some megabytes back to the system, and each new one is paid
+for in page faults: a fifth of the time of a large loss. Other allocators ignore the variables.
+"""
+
+
 def _environment(gpu: str | None) -> dict[str, str]:
     """Return the environment of a worker."""
     environment = os.environ | {
@@ -142,6 +150,8 @@ def _environment(gpu: str | None) -> dict[str, str]:
         "MKL_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        "MALLOC_MMAP_THRESHOLD_": KEPT_BYTES,
+        "MALLOC_TRIM_THRESHOLD_": KEPT_BYTES,
         "PYTHONHASHSEED": "0",
         "PYTHONUNBUFFERED": "1",  # What a plugin printed is in the log when it is killed.
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",

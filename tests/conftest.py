@@ -130,7 +130,6 @@ def here(
 
     What a cell does is done by a worker process all the same.
     """
-    import gc
     import signal
 
     from typer.testing import CliRunner
@@ -147,7 +146,6 @@ def here(
             patch.setenv("COLUMNS", "100")
             patch.setattr(sys, "argv", ["triptych", *arguments])
             done = CliRunner().invoke(cli.app, list(arguments))
-        gc.enable()
         for name, handler in handlers.items():
             signal.signal(name, handler)
         if done.exception is not None and not isinstance(done.exception, SystemExit):

@@ -8,7 +8,6 @@ projections.
 
 import math
 from collections.abc import Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,9 +25,6 @@ CPU_SCORES, GPU_SCORES = 2**19, 2**25
 
 SMALL = 512
 """So few candidates are faced in one block on a CPU."""
-
-HEAP = 31 * 2**20
-"""Bytes of one allocation that teaches glibc to keep freed blocks; see :func:`_keep_heap`."""
 
 FEW = 8
 """Up to so many candidates of an anchor's own id are left out one by one."""
@@ -152,17 +148,6 @@ def least_exponent(dtype: torch.dtype) -> float:
     return math.log(torch.finfo(dtype).tiny) + 7
 
 
-@cache
-def _keep_heap() -> None:
-    """Allocate and free, once and untouched, what glibc takes as the size to expect.
-
-    Until then it hands every freed block of some megabytes back to the system, and
-    each new one is paid for in page faults: a fifth of the time of a large loss.
-    Other allocators and devices are not affected.
-    """
-    torch.empty(HEAP, dtype=torch.uint8)
-
-
 def rows_a_block(loss: "ScoreLoss", candidates: Tensor) -> int:
     """Return how many anchors are scored at once."""
     m = max(len(candidates), 1)
@@ -175,7 +160,6 @@ def rows_a_block(loss: "ScoreLoss", candidates: Tensor) -> int:
 
 def blocks(loss: "ScoreLoss", anchors: Tensor, candidates: Tensor) -> list[slice]:
     """Return the rows of each block of anchors."""
-    _keep_heap()
     size = rows_a_block(loss, candidates)
     return [slice(i, min(i + size, len(anchors))) for i in range(0, len(anchors), size)]
 

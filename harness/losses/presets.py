@@ -18,42 +18,8 @@ from harness.losses.rince import RINCE
 from harness.losses.sogclr import ISogCLR, SogCLR
 from harness.settings import OneOf
 
-L = TypeVar("L", bound=Loss)
-
-
-def preset(
-    name: str,
-    base: type[L],
-    summary: str,
-    references: str,
-    *,
-    pairing: str,
-    fixed: Mapping[str, Any] | None = None,
-    **defaults: Any,
-) -> type[L]:
-    """Return ``base`` with a paper's pairing and defaults, as a class of its own.
-
-    Args:
-        name: of the class.
-        base: the loss whose equation it is.
-        summary: the first line of its docstring.
-        references: the paper, and the code where it says more.
-        pairing: the paper's.
-        fixed: settings that it no longer takes, with their values.
-        **defaults: settings that it still takes, with the paper's values.
-    """
-
-    def body(names: dict[str, Any]) -> None:
-        kept = {key: base.settings[key].annotation for key in defaults}
-        names |= {"__module__": __name__, "__annotations__": kept, "pairing": pairing, **defaults}
-        names["__doc__"] = (
-            f"{summary}\n\nEquation and settings: :class:`{base.__name__}`.\n\nReferences:\n"
-            f"    {references}\n"
-        )
-
-    made: type[L] = new_class(name, (base,), {"fixed": fixed}, body)
-    return made
-
+Published = Mapping[str, tuple[float, float, float]]
+"""{data set or encoder: (temperature, mu, sigma)}, as ADNCE's authors published them."""
 
 ADNCE_IMAGES = {
     "cifar10": (0.4, 0.7, 0.5),
@@ -74,13 +40,61 @@ ADNCE_GRAPHS = {
     "rdt-5k": (0.15, 0.8, 1.0),
     "imdb-b": (0.55, 0.7, 1.0),
 }
-"""{data set or encoder: (temperature, mu, sigma)}, as the authors published them."""
+
+
+L = TypeVar("L", bound=Loss)
+
+
+def preset(
+    name: str,
+    base: type[L],
+    summary: str,
+    references: str,
+    *,
+    pairing: str,
+    fixed: Mapping[str, Any] | None = None,
+    published: Published | None = None,
+    **defaults: Any,
+) -> type[L]:
+    """Return ``base`` with a paper's pairing and defaults, as a class of its own.
+
+    Args:
+        name: of the class.
+        base: the loss whose equation it is.
+        summary: the first line of its docstring.
+        references: the paper, and the code where it says more.
+        pairing: the paper's.
+        fixed: settings that it no longer takes, with their values.
+        published: what the setting ``data`` chooses from.
+        **defaults: settings that it still takes, with the paper's values.
+    """
+
+    def body(names: dict[str, Any]) -> None:
+        kept = {key: base.settings[key].annotation for key in defaults}
+        if published is not None:
+            kept["data"] = Annotated[str, OneOf(published)]
+            names["published"] = published
+        names |= {"__module__": __name__, "__annotations__": kept, "pairing": pairing, **defaults}
+        names["__doc__"] = (
+            f"{summary}\n\nEquation and settings: :class:`{base.__name__}`.\n\nReferences:\n"
+            f"    {references}\n"
+        )
+
+    made: type[L] = new_class(name, (base,), {"fixed": fixed}, body)
+    return made
 
 
 class _ADNCEPaper(ADNCE):
-    """ADNCE with the published temperature, mu and sigma of a data set, or others."""
+    """ADNCE with the published temperature, mu and sigma of a data set or encoder, or others.
 
-    published: ClassVar[Mapping[str, tuple[float, float, float]]]
+    Args:
+        data: whose published settings.
+        temperature: tau; None: the published one.
+        mu: the score at which a negative weighs most; None: the published one.
+        sigma: the width of the Gaussian; None: the published one.
+    """
+
+    published: ClassVar[Published]
     data: str = ""
     temperature: float | None = None  # type: ignore[assignment]
     mu: float | None = None  # type: ignore[assignment]
@@ -94,69 +108,6 @@ class _ADNCEPaper(ADNCE):
                 setattr(self, name, value)
 
 
-class ADNCEImagePaper(_ADNCEPaper, fixed={"form": "image"}):
-    """ADNCE as published for images: symmetric, 2B - 2 negatives, both views.
-
-    Args:
-        data: whose published settings.
-        temperature: tau; None: the published one.
-        mu: the score at which a negative weighs most; None: the published one.
-        sigma: the width of the Gaussian; None: the published one.
-
-    Raises:
-        InputError: where a setting breaks its rule.
-
-    References:
-        Wu et al., NeurIPS 2023, arXiv 2310.11048.
-    """
-
-    pairing = "both_views"
-    published = ADNCE_IMAGES
-    data: Annotated[str, OneOf(ADNCE_IMAGES)] = "cifar10"
-
-
-class ADNCESentencePaper(_ADNCEPaper, fixed={"form": "sentence"}):
-    """ADNCE as published for sentences: the positive is weighted and in the mean.
-
-    Args:
-        data: whose published settings: those of an encoder.
-        temperature: tau; None: the published one.
-        mu: the score at which a negative weighs most; None: the published one.
-        sigma: the width of the Gaussian; None: the published one.
-
-    Raises:
-        InputError: where a setting breaks its rule.
-
-    References:
-        Wu et al., NeurIPS 2023, arXiv 2310.11048.
-    """
-
-    pairing = "cross_view"
-    published = ADNCE_SENTENCES
-    data: Annotated[str, OneOf(ADNCE_SENTENCES)] = "bert"
-
-
-class ADNCEGraphPaper(_ADNCEPaper, fixed={"form": "graph"}):
-    """ADNCE as published for graphs: decoupled, over the mean of the negatives.
-
-    Args:
-        data: whose published settings.
-        temperature: tau; None: the published one.
-        mu: the score at which a negative weighs most; None: the published one.
-        sigma: the width of the Gaussian; None: the published one.
-
-    Raises:
-        InputError: where a setting breaks its rule.
-
-    References:
-        Wu et al., NeurIPS 2023, arXiv 2310.11048.
-    """
-
-    pairing = "cross_view"
-    published = ADNCE_GRAPHS
-    data: Annotated[str, OneOf(ADNCE_GRAPHS)] = "dd"
-
-
 FMICL_DIVERGENCES = ("kl", "js", "pearson", "hellinger", "tsallis", "vincze-le-cam")
 """The six of the paper's tables; the other two that :class:`FMICL` knows collapse."""
 
@@ -167,6 +118,24 @@ class _FMICLPaper(FMICL):
     divergence: Annotated[str, OneOf(FMICL_DIVERGENCES)] = "kl"
 
 
+ADNCEImagePaper = preset(
+    "ADNCEImagePaper", _ADNCEPaper,
+    "ADNCE as published for images: symmetric, 2B - 2 negatives, both views.",
+    "Wu et al., NeurIPS 2023, arXiv 2310.11048.",
+    pairing="both_views", fixed={"form": "image"}, published=ADNCE_IMAGES, data="cifar10",
+)  # fmt: skip
+ADNCESentencePaper = preset(
+    "ADNCESentencePaper", _ADNCEPaper,
+    "ADNCE as published for sentences: the positive is weighted and in the mean.",
+    "Wu et al., NeurIPS 2023, arXiv 2310.11048.",
+    pairing="cross_view", fixed={"form": "sentence"}, published=ADNCE_SENTENCES, data="bert",
+)  # fmt: skip
+ADNCEGraphPaper = preset(
+    "ADNCEGraphPaper", _ADNCEPaper,
+    "ADNCE as published for graphs: decoupled, over the mean of the negatives.",
+    "Wu et al., NeurIPS 2023, arXiv 2310.11048.",
+    pairing="cross_view", fixed={"form": "graph"}, published=ADNCE_GRAPHS, data="dd",
+)  # fmt: skip
 SimCLR = preset(
     "SimCLR", InfoNCE, "NT-Xent as in SimCLR for CIFAR-10: both views are anchors and negatives.",
     "Chen et al., ICML 2020, arXiv 2002.05709.",
