@@ -1,6 +1,7 @@
 """The ``evaluate`` library's metrics, defined here so that they need no hub."""
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import datasets
@@ -8,6 +9,8 @@ import evaluate
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.metrics import accuracy_score, f1_score
+
+from harness.errors import InputError
 
 
 class _Metric(evaluate.Metric):  # type: ignore[misc]
@@ -51,20 +54,49 @@ class Spearman(_Metric):
         return {"spearman": float(spearmanr(predictions, references).statistic)}
 
 
+METRICS: Mapping[str, type[_Metric]] = {
+    "accuracy": Accuracy,
+    "macro_f1": MacroF1,
+    "spearman": Spearman,
+}
+"""Those that need no script of the library's hub."""
+
+
 def computed(
-    metrics: Sequence[evaluate.Metric],
-    predictions: NDArray[Any],
-    references: NDArray[Any],
+    names: Sequence[str], predictions: NDArray[Any], references: NDArray[Any]
 ) -> dict[str, float]:
     """Return {metric: value} of ``predictions`` against ``references``.
 
+    Args:
+        names: of :data:`METRICS`, or of any metric of the library whose script is on this
+            machine or can be fetched.
+        predictions: one an item.
+        references: what is right, one an item.
+
+    Raises:
+        InputError: where a metric cannot be loaded.
+
     >>> import numpy as np
-    >>> computed([Accuracy()], np.array([1, 2, 3, 3]), np.array([1, 2, 3, 4]))
+    >>> computed(["accuracy"], np.array([1, 2, 3, 3]), np.array([1, 2, 3, 4]))
     {'accuracy': 0.75}
     """
-    combined = evaluate.combine(list(metrics))
-    scores: dict[str, float] | None = combined.compute(
-        predictions=predictions, references=references
-    )
+    # A folder of its own: the library's default is in the home folder, which may be read-only.
+    with tempfile.TemporaryDirectory() as cache:
+        combined = evaluate.combine([_metric(name, cache) for name in names])
+        scores: dict[str, float] | None = combined.compute(
+            predictions=predictions, references=references
+        )
     assert scores is not None
     return scores
+
+
+def _metric(name: str, cache: str) -> evaluate.EvaluationModule:
+    if name in METRICS:
+        return METRICS[name](cache_dir=cache)
+    try:
+        return evaluate.load(name, cache_dir=cache, keep_in_memory=True)
+    except Exception as error:  # The library raises many kinds where the hub cannot be reached.
+        raise InputError(
+            f"The metric {name!r} could not be loaded: {type(error).__name__}: {error}. Known "
+            f"without the hub: {', '.join(METRICS)}; or give the path of a metric's script."
+        ) from error

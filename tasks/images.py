@@ -253,7 +253,7 @@ class Images(Task):
     def evaluate(self, encoder: nn.Module, splits: Sequence[str]) -> Evaluation:
         """Return the accuracies of the linear probe, and of the vote where one is asked for."""
         # Imported here because it takes seconds, which planning a run need not wait for.
-        from adapters.hf_evaluate import Accuracy, computed
+        from adapters.hf_evaluate import computed
 
         device = device_of(encoder)
         validation = self._division["validation"]
@@ -270,7 +270,7 @@ class Images(Task):
 
         def accuracy(predict: Predict, split: str) -> float:
             asked, classes = known(self._division[split])
-            return computed([Accuracy()], predict(asked), classes)["accuracy"]
+            return computed(["accuracy"], predict(asked), classes)["accuracy"]
 
         def fit(labelled: Numbers) -> Predict:
             if self.labels:

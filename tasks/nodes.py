@@ -248,7 +248,7 @@ class Nodes(Task):
     def evaluate(self, encoder: nn.Module, splits: Sequence[str]) -> Evaluation:
         """Return accuracy and macro-F1, means over the draws."""
         # Imported here because it takes seconds, which planning a run need not wait for.
-        from adapters.hf_evaluate import Accuracy, MacroF1, computed
+        from adapters.hf_evaluate import computed
 
         graph, *_ = self._at(device_of(encoder))
         features = represent(encoder, [graph])
@@ -262,7 +262,7 @@ class Nodes(Task):
             )
             draws.append({
                 split: computed(
-                    [Accuracy(), MacroF1()],
+                    ["accuracy", "macro_f1"],
                     predict(features[division[split]]),
                     self._classes[division[split]],
                 )

@@ -120,9 +120,9 @@ def spearman(cosines: NDArray[np.float64], scores: NDArray[np.float64]) -> float
     if len(cosines) and np.ptp(cosines) == 0:
         return 0.0
     # Imported here because it takes seconds, which planning a run need not wait for.
-    from adapters.hf_evaluate import Spearman, computed
+    from adapters.hf_evaluate import computed
 
-    return computed([Spearman()], cosines, scores)["spearman"]
+    return computed(["spearman"], cosines, scores)["spearman"]
 
 
 def average_of_seven(scores: Mapping[str, float]) -> dict[str, float]:

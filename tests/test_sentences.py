@@ -18,7 +18,6 @@ from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
 
 from adapters import (
-    hf_datasets,
     hf_folders,
     hf_transformers,
     sentence_data,
@@ -288,7 +287,7 @@ def test_msrvid_is_taken_from_sts_b_where_its_file_is_missing(tmp_path: Path) ->
     write_years(tmp_path, without="MSRvid")
     found = sentence_data.sts("sts12", str(tmp_path))["MSRvid"]
     assert len(found.scores) == 750
-    assert len(hf_datasets.msrvid()) == 750
+    assert len(sentence_data.msrvid().scores) == 750
     everything = {
         frozenset(pair) for p in sentence_data.sts_b().values() for pair in zip(*p[:2], strict=True)
     }
@@ -318,12 +317,12 @@ def test_the_three_figures_of_a_year_are_told_apart() -> None:
     subsets = {n: Pairs([n] * len(c), [n] * len(c), c + i + generator.normal(size=len(c)))
                for i, (n, c) in enumerate(cosines.items())}  # fmt: skip
     found = year_scores("sts12", subsets, lambda pairs: cosines[pairs.first[0]])
-    own = [100 * spearmanr(cosines[n], p.scores).statistic for n, p in subsets.items()]
+    own = [spearmanr(cosines[n], p.scores).statistic for n, p in subsets.items()]
     both = [np.concatenate([cosines["a"], cosines["b"]]),
             np.concatenate([p.scores for p in subsets.values()])]  # fmt: skip
     assert found == pytest.approx(
         {
-            "sts12_all": 100 * spearmanr(*both).statistic,
+            "sts12_all": spearmanr(*both).statistic,
             "sts12_mean": (own[0] + own[1]) / 2,
             "sts12_wmean": (30 * own[0] + 10 * own[1]) / 40,
         }
@@ -368,8 +367,8 @@ def test_alignment_and_uniformity_are_the_papers(seed: int) -> None:
             for j in range(i)
         ]
     )
-    assert found["minus_alignment"] == pytest.approx(-100 * aligned)
-    assert found["minus_uniformity"] == pytest.approx(-100 * np.log(spread))
+    assert found["minus_alignment"] == pytest.approx(-aligned)
+    assert found["minus_uniformity"] == pytest.approx(-np.log(spread))
 
 
 # Corpora
@@ -762,6 +761,8 @@ def test_first_last_pooling_is_saved_without_a_pooling(encoders: Path, tmp_path:
 def test_mteb_scores_a_saved_encoder(encoders: Path, tmp_path: Path) -> None:
     pytest.importorskip("sentence_transformers")
     mteb = pytest.importorskip("mteb")
+    import datasets
+
     from adapters.mteb_evaluation import evaluate
 
     with pytest.raises(InputError, match=r"there is no modules.json"):
@@ -769,10 +770,11 @@ def test_mteb_scores_a_saved_encoder(encoders: Path, tmp_path: Path) -> None:
     encoder = sentence_encoder("bert", layers=1, dropout=0.1, pooling="mean", root=str(encoders))
     Sentences(network="bert", root=str(encoders)).save(encoder, tmp_path)
     task = mteb.get_task("STSBenchmark")
-    names = {"first": "sentence1", "second": "sentence2"}
-    task.dataset = {"test": hf_datasets.sts_b()["test"].select(range(60)).rename_columns(names)}
-    task.data_loaded = True
     pairs = sentence_data.sts_b()["test"]
+    columns = zip(("sentence1", "sentence2", "score"), pairs, strict=True)
+    rows = {name: list(column[:60]) for name, column in columns}
+    task.dataset = {"test": datasets.Dataset.from_dict(rows)}
+    task.data_loaded = True
     rows = [encoder.eval()(pad(tokenize(s[:60], length=128))) for s in (pairs.first, pairs.second)]
     cosines = torch.cosine_similarity(*rows).detach().numpy()
     expected = 100 * spearmanr(cosines, pairs.scores[:60]).statistic

@@ -1,11 +1,13 @@
 """Facts about the embedded data, and what the tasks promise of it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from adapters import hf_datasets, hf_transformers
-from adapters.hf_evaluate import Accuracy, MacroF1, Spearman, computed
+from adapters import hf_transformers, image_layouts, sentence_data
+from adapters.hf_evaluate import computed
 from harness import plugins
 from harness.digests import Digest
 from harness.errors import InputError
@@ -20,25 +22,23 @@ def loaded(spec: str, seed: int = 0) -> Task:
 
 
 def test_mnist_5k() -> None:
-    table = hf_datasets.mnist_5k().with_format("numpy")
-    assert np.bincount(table["label"][:]).tolist() == [500] * 10
-    pixels = np.array(table["pixels"][:])
-    assert pixels.shape == (5000, 28, 28)
-    assert (pixels.min(), pixels.max()) == (0, 255)
+    (part,) = image_layouts.mnist_5k().values()
+    assert part.labels is not None
+    assert np.bincount(part.labels).tolist() == [500] * 10
+    assert part.images.shape == (5000, 1, 28, 28)
+    assert (part.images.min(), part.images.max()) == (0, 255)
 
 
 def test_sts_b() -> None:
-    table = hf_datasets.sts_b()
-    assert {split: len(rows) for split, rows in table.items()} == {
+    table = sentence_data.sts_b()
+    assert {split: len(pairs.scores) for split, pairs in table.items()} == {
         "train": 5749,
         "validation": 1500,
         "test": 1379,
     }
-    assert table["train"][0] == {
-        "score": 5.0,
-        "first": "A plane is taking off.",
-        "second": "An air plane is taking off.",
-    }
+    assert [column[0] for column in table["train"]] == [
+        "A plane is taking off.", "An air plane is taking off.", 5.0
+    ]  # fmt: skip
 
 
 def test_images_split_evenly_and_keep_the_test_split() -> None:
@@ -176,10 +176,38 @@ def test_metrics_are_scikit_learns_and_scipys() -> None:
 
     generator = np.random.default_rng(0)
     predicted, true = generator.integers(0, 4, (2, 100))
-    scores = computed([Accuracy(), MacroF1()], predicted, true)
+    scores = computed(["accuracy", "macro_f1"], predicted, true)
     assert scores == {
         "accuracy": accuracy_score(true, predicted),
         "macro_f1": f1_score(true, predicted, average="macro"),
     }
     x, y = generator.normal(size=(2, 50))
-    assert computed([Spearman()], x, y)["spearman"] == pytest.approx(spearmanr(x, y).statistic)
+    assert computed(["spearman"], x, y)["spearman"] == pytest.approx(spearmanr(x, y).statistic)
+
+
+def test_metrics_need_no_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library's cache is there by default: cells failed after their training."""
+    locked = tmp_path / "home"
+    locked.write_text("no folder")
+    monkeypatch.setattr("evaluate.config.HF_METRICS_CACHE", str(locked / "cache"))
+    right = np.array([0, 1])
+    assert computed(["accuracy"], right, right) == {"accuracy": 1.0}
+
+
+def test_a_metric_of_the_library_is_had_by_its_scripts_path(tmp_path: Path) -> None:
+    script = tmp_path / "wrong_share.py"
+    script.write_text(
+        "import datasets\nimport evaluate\n"
+        "class WrongShare(evaluate.Metric):\n"
+        "    def _info(self):\n"
+        "        value = datasets.Value('int64')\n"
+        "        return evaluate.MetricInfo(description='', citation='', inputs_description='',\n"
+        "            features=datasets.Features({'predictions': value, 'references': value}))\n"
+        "    def _compute(self, predictions, references):\n"
+        "        pairs = list(zip(predictions, references))\n"
+        "        return {'wrong_share': sum(a != b for a, b in pairs) / len(pairs)}\n"
+    )
+    found = computed([str(script)], np.array([0, 1, 1, 1]), np.array([0, 1, 1, 0]))
+    assert found == {"wrong_share": 0.25}
+    with pytest.raises(InputError, match="The metric 'no_such_metric' could not be loaded"):
+        computed(["no_such_metric"], np.array([0]), np.array([0]))
