@@ -113,3 +113,37 @@ def test_no_other_distribution_shadows_ours(package: str) -> None:
     module = __import__(package)
     assert module.__file__ is not None
     assert Path(module.__file__).parent == ROOT / package
+
+
+HEAVY = {
+    "sklearn", "scipy", "pandas", "transformers", "tokenizers", "datasets", "torch_geometric",
+    "evaluate", "kornia", "pytorch_optimizer",
+}  # fmt: skip
+"""Libraries that take a good part of a second, or more, to import."""
+
+THEIR_OWN = {
+    "harness/table.py",  # It makes the pandas table, and is imported where one is asked for.
+    "adapters/hf_evaluate.py",  # Its classes derive from the library's.
+}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in FILES if p.relative_to(ROOT).parts[0] != "leaderboards"],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
+    """So that listing, planning and a run with nothing to do need not wait for them."""
+    top = ast.parse(path.read_text(encoding="utf-8")).body
+    names = {
+        name.split(".")[0]
+        for node in top
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in (
+            [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else [alias.name for alias in node.names]
+        )
+    }
+    if str(path.relative_to(ROOT)) not in THEIR_OWN:
+        assert not names & HEAVY

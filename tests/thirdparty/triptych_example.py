@@ -1,5 +1,7 @@
 """Somebody else's plugins: a loss in about 10 lines, and a task in about 40."""
 
+from typing import Annotated
+
 import torch
 from torch import nn
 
@@ -8,15 +10,15 @@ from harness.losses import ScoreLoss, masked_logsumexp
 from harness.metrics import Evaluation, Metric
 from harness.probes import logistic_probe
 from harness.represent import represent
+from harness.settings import Above, Between
 from harness.task import Batch, Task
 
 
 class Margin(ScoreLoss):
     """The smooth maximum of the negatives, a margin below the positive."""
 
-    def __init__(self, *, sharpness: float = 10.0, margin: float = 0.2):
-        super().__init__()
-        self.sharpness, self.margin = sharpness, margin
+    sharpness: Annotated[float, Above(0)] = 10.0
+    margin: Annotated[float, Between(-2, 2)] = 0.2
 
     def per_anchor(self, pos, neg, keep):
         hardest = masked_logsumexp(neg * self.sharpness, keep) / self.sharpness
