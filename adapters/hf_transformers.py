@@ -157,6 +157,7 @@ class SentenceEncoder(nn.Module):
         require_choice("pooling", pooling, POOLINGS)
         config: Any = model.config
         self.model = model
+        self.out_features = int(config.hidden_size)
         self.pooling = pooling
         self.packed = config._attn_implementation == "packed"
         self.first = config.pad_token_id + 1 if PACKED.get(config.model_type) else 0

@@ -80,6 +80,7 @@ class Encoder(nn.Module):
         self, inputs: int, hidden: int, outputs: int, layers: int = 2, activation: str = "prelu"
     ) -> None:
         super().__init__()
+        self.out_features = outputs
         widths = [inputs, *[hidden] * (layers - 1), outputs]
         self.layers = nn.ModuleList(self.layer(a, b) for a, b in pairwise(widths))
         self.activations = nn.ModuleList(ACTIVATIONS[activation]() for _ in self.layers)

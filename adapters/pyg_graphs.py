@@ -54,6 +54,7 @@ class GIN(nn.Module):
 
     def __init__(self, inputs: int, width: int, layers: int, epsilon: float = 0.0) -> None:
         super().__init__()
+        self.out_features = width * layers
         widths = [inputs] + [width] * (layers - 1)
         self.convolutions = nn.ModuleList(
             pyg().nn.GINConv(

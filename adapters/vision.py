@@ -33,18 +33,8 @@ _NETWORKS: dict[str, _ResNet | _ViT] = {
 NAMES = tuple(_NETWORKS)
 
 
-def width(name: str) -> int:
-    """Return how many features the encoder ``name`` gives.
-
-    >>> width("resnet18"), width("vit-tiny")
-    (512, 192)
-    """
-    network = _network(name)
-    return network.widths[-1] if isinstance(network, _ResNet) else network.width
-
-
 def encoder(name: str, *, channels: int, size: int) -> nn.Module:
-    """Return a fresh encoder: [n, channels, size, size] in, [n, width(name)] out.
+    """Return a fresh encoder: [n, channels, size, size] in, [n, features] out.
 
     ResNets (arXiv 1512.03385) give the mean over the last feature map. Up to 64 pixels
     their stem is one 3x3 convolution of stride 1, without max-pooling, as the field has it
@@ -75,9 +65,10 @@ def patch_size(size: int) -> int:
 class _Features(nn.Module):
     """A network of ``transformers`` that takes a tensor and returns one."""
 
-    def __init__(self, model: nn.Module, *, pooled: bool) -> None:
+    def __init__(self, model: nn.Module, width: int, *, pooled: bool) -> None:
         super().__init__()
         self.model = model
+        self.out_features = width
         self.pooled = pooled
 
     def forward(self, images: Tensor) -> Tensor:
@@ -111,7 +102,7 @@ def _resnet(network: _ResNet, channels: int, size: int) -> nn.Module:
         model.embedder.embedder.convolution = first
         model.embedder.pooler = nn.Identity()
     # The same values sooner: convolutions and BatchNorm like a pixel's channels side by side.
-    return _Features(model, pooled=True).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return _Features(model, network.widths[-1], pooled=True).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def _vit(network: _ViT, channels: int, size: int) -> nn.Module:
@@ -134,4 +125,4 @@ def _vit(network: _ViT, channels: int, size: int) -> nn.Module:
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
     )
-    return _Features(ViTModel(config, add_pooling_layer=False), pooled=False)
+    return _Features(ViTModel(config, add_pooling_layer=False), network.width, pooled=False)

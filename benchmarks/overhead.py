@@ -50,8 +50,8 @@ class Instant(Task):
     def encoder(self):
         return nn.Linear(1, 2)
 
-    def head(self):
-        return nn.Linear(2, 2)
+    def head(self, width):
+        return nn.Linear(width, 2)
 
     def evaluate(self, encoder, splits):
         level = 50 + float(encoder.weight.sum())

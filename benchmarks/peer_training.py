@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from harness import plugins
 from harness.randomness import Randomness
 from harness.task import Task
-from harness.testing import scores_of
+from harness.testing import fresh_head, scores_of
 
 SPECIAL = ("pad", "unk", "cls", "sep", "mask")
 """MiniLM's special tokens: ``[PAD]`` and so on."""
@@ -105,7 +105,7 @@ def lightly_simclr(task: Any, tau: float, ended: Callable[[], None]) -> nn.Modul
         shuffle=True,
         drop_last=True,
     )
-    encoder, head, criterion = task.encoder().train(), task.head(), NTXentLoss(temperature=tau)
+    encoder, head, criterion = task.encoder().train(), fresh_head(task), NTXentLoss(temperature=tau)
     optimizer = task.make_optimizer([{"params": [*encoder.parameters(), *head.parameters()]}])
     epochs = (batch for _ in cycle([0]) for batch in loader)
     for (first, second), _, _ in islice(epochs, task.steps):
@@ -159,7 +159,7 @@ def sentence_transformers_trainer(task: Any, tau: float, ended: Callable[[], Non
         transformer = Transformer(folder, max_seq_length=task.length)
         pooling = Pooling(whole.model.config.hidden_size, "mean")
         dense = Dense(whole.model.config.hidden_size, whole.model.config.hidden_size)
-        dense.linear.load_state_dict(task.head()[0].state_dict())
+        dense.linear.load_state_dict(fresh_head(task)[0].state_dict())
         model = SentenceTransformer(modules=[transformer, pooling, dense], device="cpu")
         sentences = [sentence for (sentence,) in task.splits()[0]["train"]]
         SentenceTransformerTrainer(
@@ -217,7 +217,7 @@ def pygcl_grace(task: Any, tau: float, ended: Callable[[], None]) -> nn.Module:
     contrast = gcl.DualBranchContrast(loss=gcl.InfoNCE(tau=tau), mode="L2L", intraview_negs=True)
     graph = task.batch(torch.arange(task.train_size())).data
     x, edges = graph.x.to_dense(), graph.edges
-    encoder, head = _Convolutions(task.encoder()).train(), task.head()
+    encoder, head = _Convolutions(task.encoder()).train(), fresh_head(task)
     optimizer = task.make_optimizer([{"params": [*encoder.parameters(), *head.parameters()]}])
     for _ in range(task.steps):
         optimizer.zero_grad()

@@ -43,6 +43,7 @@ from harness.losses.infonce import InfoNCE
 from harness.methods.siamese import Siamese
 from harness.randomness import Randomness
 from harness.task import Task
+from harness.testing import fresh_head
 
 TASKS = ("images", "sentences", "nodes")
 TAU = 0.1
@@ -64,7 +65,8 @@ def bare(name: str, seed: int, value_of: ValueOf) -> Iterator[None]:
     task: Task = plugins.build("tasks", name)
     randomness = Randomness(name, "", seed)
     task.load(randomness)
-    encoder, head = task.encoder().train(), task.head().train()
+    encoder = task.encoder().train()
+    head = fresh_head(task, encoder).train()
     optimizer = torch.optim.AdamW(
         [*encoder.parameters(), *head.parameters()],
         lr=task.learning_rate,

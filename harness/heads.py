@@ -41,6 +41,33 @@ def mlp(
     return nn.Sequential(*layers)
 
 
+def representation_width(encoder: nn.Module) -> int:
+    """Return how many features an encoder's representations have.
+
+    An encoder says so by an attribute ``out_features``, or by its last linear or embedding
+    layer.
+
+    Raises:
+        InputError: where it does neither.
+
+    >>> representation_width(nn.Sequential(nn.Flatten(), nn.Linear(8, 4), nn.ReLU()))
+    4
+    """
+    width = getattr(encoder, "out_features", None)
+    if width is None:
+        for layer in encoder.modules():
+            if isinstance(layer, nn.Linear):
+                width = layer.out_features
+            elif isinstance(layer, nn.Embedding):
+                width = layer.embedding_dim
+    if not isinstance(width, int):
+        raise InputError(
+            f"The encoder must say how wide its representations are: {type(encoder).__name__} has "
+            "neither a Linear layer nor `out_features`. Give it the attribute `out_features`."
+        )
+    return width
+
+
 def input_width(head: nn.Module) -> int | None:
     """Return how many features a head takes, or None where it does not say.
 

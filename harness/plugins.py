@@ -85,6 +85,8 @@ def _counts(module: str, own: Collection[str]) -> bool:
     top = module.partition(".")[0]
     if top in own or top in sys.stdlib_module_names:
         return top in own
+    if top.replace("_", "-") in LIBRARIES:  # To ask who installed it takes half a second.
+        return False
     distributions = packages_distributions().get(top, [])
     return not {name.lower() for name in distributions} & set(LIBRARIES)
 

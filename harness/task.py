@@ -83,6 +83,12 @@ class Task(Recipe, ABC):
                 "write `data: Annotated[str, harness.settings.location] = ''`, as a field or in "
                 "the signature of `__init__`."
             )
+        made = vars(cls).get("head")
+        if callable(made) and len(inspect.signature(made).parameters) == 1:
+            raise TypeError(
+                f"`head` of {cls.__name__} must take the width of the representations: write "
+                "`def head(self, width)`, and use it where the encoder's width was written."
+            )
         own = vars(cls).get("evaluate")
         if callable(own) and "split" in inspect.signature(own).parameters:
             raise TypeError(
@@ -139,8 +145,11 @@ class Task(Recipe, ABC):
         """Return a fresh encoder: a view in, one representation a row out."""
 
     @abstractmethod
-    def head(self) -> nn.Module:
-        """Return a fresh head: representations in, projections out."""
+    def head(self, width: int) -> nn.Module:
+        """Return a fresh head: representations, of ``width`` features, in; projections out.
+
+        The width is the encoder's: :func:`harness.heads.representation_width`.
+        """
 
     @abstractmethod
     def evaluate(self, encoder: nn.Module, splits: Sequence[str]) -> Evaluation:

@@ -29,6 +29,7 @@ from harness.contrast import PAIRINGS, Contrast, both_views
 from harness.diagnostics import Diagnosis, of_loss
 from harness.digests import digest_of
 from harness.errors import InputError
+from harness.heads import representation_width
 from harness.losses.base import Loss, ScoreLoss
 from harness.losses.blocks import mean_by_rows
 from harness.losses.sums import SumLoss
@@ -423,8 +424,11 @@ def check_task_batches(spec: str) -> None:
     task = _loaded_task(spec)
     batch, (view, _) = _first_step(task)
     with torch.no_grad(), _RANDOMNESS.seeded("init"):
-        rows = task.encoder()(view)
-        projections = task.head()(rows)
+        encoder = task.encoder()
+        rows = encoder(view)
+        projections = fresh_head(task, encoder)(rows)
+    width = representation_width(encoder)
+    assert rows.shape[1:] == (width,), f"the encoder says {width} features, and gives {rows.shape}"
     assert rows.ndim == 2, f"the encoder must return a matrix: got shape {tuple(rows.shape)}"
     assert len(rows) == len(batch.ids), f"{len(batch.ids)} ids for {len(rows)} representations"
     assert projections.ndim == 2, "the head must return a matrix"
@@ -610,6 +614,11 @@ def scores_of(task: Task, encoder: nn.Module, split: str = "test") -> dict[str, 
     return shown_scores(type(task).__name__, task.metrics, found, (split,))[split]
 
 
+def fresh_head(task: Task, encoder: nn.Module | None = None) -> nn.Module:
+    """Return a fresh head of a loaded task, for ``encoder`` or for a fresh one."""
+    return task.head(representation_width(task.encoder() if encoder is None else encoder))
+
+
 def suited_loss(method: Method) -> Loss:
     """Return the plainest loss that goes with ``method``."""
     for spec in ("infonce", "regression", "prototypes"):
@@ -729,7 +738,8 @@ def _fresh_task(spec: str, randomness: Randomness) -> Task:
 def _task_method(task: Task, randomness: Randomness = _RANDOMNESS) -> Method:
     method: Method = plugins.build("methods", "siamese")
     with randomness.seeded("init"):
-        method.attach(task.encoder(), task.head(), pairing=task.pairing)
+        encoder = task.encoder()
+        method.attach(encoder, fresh_head(task, encoder), pairing=task.pairing)
     return method
 
 

@@ -85,9 +85,9 @@ class Toy(Task):
         """Return the training points as they are scored."""
         return [self._seen[list(self._parts["train"])]]
 
-    def head(self) -> nn.Module:
+    def head(self, width: int) -> nn.Module:
         """Return SimCLR's head, as wide as the representation."""
-        return mlp([16, 16, 16])
+        return mlp([width] * 3)
 
     def evaluate(self, encoder: nn.Module, splits: Sequence[str]) -> Evaluation:
         """Return the accuracy of the nearest class mean."""

@@ -15,6 +15,7 @@ from harness.calibration import calibrate, calibrated
 from harness.checkpoints import Checkpoints
 from harness.errors import InputError, require
 from harness.gradients import FirstSteps
+from harness.heads import representation_width
 from harness.losses.base import Loss
 from harness.methods.base import Method, misfit
 from harness.metrics import Evaluation, require_declared, shown_scores
@@ -135,7 +136,7 @@ def fit(
     with randomness.seeded("init", ENCODER):
         encoder = ranks.spread(task.encoder())
     with randomness.seeded("init", HEAD):
-        head = task.head()
+        head = task.head(representation_width(ranks.alone(encoder)))
     with randomness.seeded("init", METHOD):
         method.attach(encoder, head, pairing=pairing)
     networks = {"encoder": ranks.alone(encoder), "head": head}

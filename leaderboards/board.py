@@ -12,7 +12,7 @@ from leaderboards.diagnostics import chosen as chosen_diagnostics
 from leaderboards.diagnostics import diagnostic_rows
 from leaderboards.overall import friedman_over_tasks, overall_rows
 from leaderboards.pairs import CLOSE, Pair
-from leaderboards.panel import BASELINE, CANNOT_TELL, is_reference, is_trained, panel_rows
+from leaderboards.panel import BASELINE, CANNOT_TELL, panel_rows
 from leaderboards.series import response_rows, series_of
 from leaderboards.statistics import FEWEST, ROPE
 from leaderboards.tables import (
@@ -20,7 +20,9 @@ from leaderboards.tables import (
     DIAGNOSTICS,
     PUBLISHED_COLUMNS,
     RECORD_COLUMNS,
+    REFERENCE,
     ROW_COLUMNS,
+    TRAINED,
     Leaderboard,
     each_row,
     scored,
@@ -196,7 +198,8 @@ def _without_repeats(records: pd.DataFrame) -> pd.DataFrame:
 
 def _baseline(given: str | None, final: pd.DataFrame, losses: list[str]) -> str:
     studys = final.loc[final["baseline"].astype(bool), "loss"]
-    wanted = [*studys.head(1), "infonce", *sorted(losses, key=lambda loss: not is_trained(loss))]
+    trained = set(final.loc[final["kind"] == TRAINED, "loss"])
+    wanted = [*studys.head(1), "infonce", *sorted(losses, key=lambda loss: loss not in trained)]
     if given is not None:
         wanted = [given, given + TUNED]
     found = next((loss for loss in wanted if loss in losses), None)
@@ -241,7 +244,7 @@ def _budgets(rows: pd.DataFrame, trials: pd.DataFrame, baseline: str) -> list[st
 def _notes(rows: pd.DataFrame) -> list[str]:
     """Return what a reader has to know of the rows before believing them."""
     notes = []
-    rows = rows[~rows["loss"].map(is_reference).astype(bool)]
+    rows = rows[rows["kind"] != REFERENCE]
     compared = rows[rows["main"] & (rows["verdict"] != BASELINE)]
     baselines = {
         (row.task, row.method): row.seeds
@@ -310,7 +313,7 @@ def _pair_notes(rows: Sequence[Mapping[str, Any]], baseline: str) -> list[str]:
     left_out: dict[str, list[str]] = {}
     compared = {row["method"] for row in rows if row["loss"] == baseline and row["seeds"]}
     for row in rows:
-        if row["loss"] == baseline or is_reference(row["loss"]) or row["method"] not in compared:
+        if row["loss"] == baseline or row["kind"] == REFERENCE or row["method"] not in compared:
             continue
         found: Mapping[int, Pair] = row["found"]
         if row["pairs"] < row["seeds"]:

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from leaderboards.panel import UNTRAINED
 from leaderboards.statistics import mean_interval, of_samples
-from leaderboards.tables import CURVE_COLUMNS
+from leaderboards.tables import CURVE_COLUMNS, UNTRAINED
 
 Key = tuple[str, str, str, str]
 """Task, metric, method and loss."""
@@ -70,14 +69,14 @@ def curves_of(final: pd.DataFrame) -> Curves:
         final: the board's cells, validation scores at every step.
     """
     points = final[(final["status"] == "done") & (final["split"] == "validation")]
-    wanted = ["task", "metric", "method", "loss", "modality", "seed", "step", "value"]
+    wanted = ["task", "metric", "method", "loss", "modality", "kind", "seed", "step", "value"]
     curves: dict[Key, Curve] = defaultdict(lambda: defaultdict(dict))
     starts: dict[tuple[str, str, str], dict[int, float]] = defaultdict(dict)
     modalities: dict[str, str] = {}
     columns = (points[name].tolist() for name in wanted)
-    for task, metric, method, loss, modality, seed, step, value in zip(*columns, strict=True):
+    for task, metric, method, loss, modality, kind, seed, step, value in zip(*columns, strict=True):
         modalities[task] = modality
-        if loss == UNTRAINED:
+        if kind == UNTRAINED:
             starts[task, metric, method][seed] = value
         else:
             curves[task, metric, method, loss][int(step)][seed] = value

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from leaderboards.overall import ALL
-from leaderboards.panel import is_reference, is_trained
 from leaderboards.tables import Leaderboard
 
 Plot = dict[str, Any]
@@ -79,7 +78,7 @@ def of_the_best(board: Leaderboard) -> Leaderboard:
     """
     everywhere = board.overall[board.overall["scope"] == ALL]
     ranks = everywhere.groupby("loss", sort=False)["mean_rank"].min().sort_values(kind="stable")
-    trained = [loss for loss in ranks.index if is_trained(loss) and loss != board.baseline]
+    trained = [loss for loss in ranks.index if board.is_trained(loss) and loss != board.baseline]
     others = set(trained[MOST:])
     if not others:
         return board
@@ -105,7 +104,7 @@ def styles(board: Leaderboard) -> dict[str, Style]:
         loss: Style(
             COLOURS[i % len(COLOURS)],
             SYMBOLS[i % len(SYMBOLS)],
-            REFERENCE if is_reference(loss) else DASHES[i % len(DASHES)],
+            REFERENCE if board.is_reference(loss) else DASHES[i % len(DASHES)],
         )
         for i, loss in enumerate(others)
     }

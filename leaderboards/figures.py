@@ -36,7 +36,7 @@ from leaderboards.drawing import (
     whiskers,
 )
 from leaderboards.overall import ALL
-from leaderboards.panel import BETTER, EQUIVALENT, WORSE, is_trained
+from leaderboards.panel import BETTER, EQUIVALENT, WORSE
 from leaderboards.ranking import Friedman
 from leaderboards.statistics import ALPHA
 from leaderboards.tables import Leaderboard, each_row
@@ -60,7 +60,7 @@ def forest_plots(board: Leaderboard, *, untrained: bool = False) -> list[Panel]:
     """
     rows = board.rows[(board.rows["loss"] != board.baseline) & board.rows["difference"].notna()]
     if not untrained:
-        rows = rows[rows["loss"].map(is_trained).astype(bool)]
+        rows = rows[rows["loss"].map(board.is_trained).astype(bool)]
     looks = styles(board)
     return [
         _forest_plot(board, rows, looks) for _, rows in rows.groupby(["task", "method"], sort=False)
@@ -113,7 +113,7 @@ def heat_map(board: Leaderboard) -> Panel | None:
         abs(value)
         for loss, line in zip(losses, values, strict=True)
         for value in line
-        if is_trained(loss) and math.isfinite(value)
+        if board.is_trained(loss) and math.isfinite(value)
     ]
     reach = max([*trained, board.rope])
     names = short_names(losses)

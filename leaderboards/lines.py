@@ -26,9 +26,8 @@ from leaderboards.drawing import (
     styles,
     whiskers,
 )
-from leaderboards.panel import UNTRAINED, is_reference, is_trained
 from leaderboards.series import SCORE
-from leaderboards.tables import Leaderboard, each_row
+from leaderboards.tables import UNTRAINED, Leaderboard, each_row
 
 FOLDS = 10
 """A setting whose highest value is so many times its lowest has a logarithmic axis."""
@@ -58,13 +57,13 @@ def diagnostic_curves(board: Leaderboard) -> dict[str, list[Panel]]:
     A reference stands still, and is a dotted line.
     """
     looks = styles(board)
-    shown = board.diagnostics[board.diagnostics["loss"] != UNTRAINED]
+    shown = board.diagnostics[board.diagnostics["loss"].map(board.kinds) != UNTRAINED]
     found: dict[str, list[Panel]] = {}
     for (task, method, name), points in shown.groupby(
         ["task", "method", "diagnostic"], sort=False, observed=True
     ):
-        if points["loss"].map(is_trained).any():
-            panel = _diagnostic(str(name), points, looks)
+        if points["loss"].map(board.is_trained).any():
+            panel = _diagnostic(board, str(name), points, looks)
             found.setdefault(heading(board, task, "", method), []).append(panel)
     return found
 
@@ -77,7 +76,9 @@ def response_curves(board: Leaderboard, *, main: bool) -> list[Panel]:
         main: whether to return the main metrics and the diagnostics asked for, or the rest.
     """
     looks = styles(board)
-    rows = board.responses[board.responses["loss"] != UNTRAINED]  # Far below, it flattens them.
+    rows = board.responses[
+        board.responses["loss"].map(board.kinds) != UNTRAINED
+    ]  # Far below, it flattens them.
     panels: list[Panel] = []
     for _, points in rows.groupby(["series", "setting", "kind", "metric", "method"], sort=False):
         first = points.iloc[0]
@@ -122,7 +123,7 @@ def _convergence(board: Leaderboard, curves: pd.DataFrame, looks: dict[str, Styl
         (board.rows["task"] == task)
         & (board.rows["metric"] == metric)
         & (board.rows["method"] == method)
-        & board.rows["loss"].map(is_trained).astype(bool)
+        & board.rows["loss"].map(board.is_trained).astype(bool)
     ]
     facts = tuple(
         (str(loss), _reached(steps, by_loss.get(str(loss), [])))
@@ -160,7 +161,9 @@ def _curve_hover(row: Any) -> str:
     return hover(row.loss, score, f"{row.seeds:.0f} seeds")
 
 
-def _diagnostic(name: str, points: pd.DataFrame, looks: dict[str, Style]) -> Panel:
+def _diagnostic(
+    board: Leaderboard, name: str, points: pd.DataFrame, looks: dict[str, Style]
+) -> Panel:
     """Return one diagnostic of one task against the steps.
 
     There may be ten for a task and six points of each: plotly words the hover labels, since
@@ -171,7 +174,7 @@ def _diagnostic(name: str, points: pd.DataFrame, looks: dict[str, Style]) -> Pan
     bands, lines = [], []
     for loss, curve in by_loss.items():
         look = look_of(looks, loss)
-        if is_reference(loss):
+        if board.is_reference(loss):
             line = _line(loss, look, [0, last], [curve[-1].mean] * 2) | {"mode": "lines"}
         else:
             steps = [int(point.step) for point in curve]
@@ -204,7 +207,9 @@ def _responses(
     compared = [
         point
         for point in points
-        if point.loss != board.baseline and is_trained(point.loss) and not pd.isna(point.difference)
+        if point.loss != board.baseline
+        and board.is_trained(point.loss)
+        and not pd.isna(point.difference)
     ]
     if not compared:
         return

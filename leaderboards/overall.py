@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pandas as pd
 
-from leaderboards.panel import BASELINE, BETTER, EQUIVALENT, NOT_RESOLVED, WORSE, is_reference
+from leaderboards.panel import BASELINE, BETTER, EQUIVALENT, NOT_RESOLVED, WORSE
 from leaderboards.ranking import MIN_TASKS, Friedman, friedman, mean_rank_intervals
-from leaderboards.tables import OVERALL_COLUMNS
+from leaderboards.tables import OVERALL_COLUMNS, REFERENCE
 
 ALL = "all"
 KEY = ["method", "loss"]
@@ -27,7 +27,7 @@ def overall_rows(rows: pd.DataFrame, scores: pd.DataFrame, baseline: str) -> pd.
         scores: final test scores, one a row.
         baseline: whose seeds the ranks are over.
     """
-    main = rows[rows["main"].astype(bool) & ~rows["loss"].map(is_reference).astype(bool)]
+    main = rows[rows["main"].astype(bool) & (rows["kind"] != REFERENCE)]
     modalities = list(dict.fromkeys(main["modality"]))
     scopes = [(ALL, main), *((m, main[main["modality"] == m]) for m in modalities)]
     found = [_scope(name, part, scores, baseline) for name, part in scopes]

@@ -27,7 +27,7 @@ from leaderboards.lines import convergence_curves, diagnostic_curves, response_c
 from leaderboards.naming import with_short_names
 from leaderboards.overall import ALL
 from leaderboards.pairs import with_short_proofs
-from leaderboards.panel import NOT_RESOLVED, is_trained
+from leaderboards.panel import NOT_RESOLVED
 from leaderboards.ranking import Friedman
 from leaderboards.series import SCORE
 from leaderboards.tables import ROW, Leaderboard, each_row, scored
@@ -324,7 +324,7 @@ def _verdicts(board: Leaderboard) -> list[Card]:
     cards = []
     for (task, metric, method), rows in main.groupby(["task", "metric", "method"], sort=False):
         others = rows[rows["loss"] != board.baseline]
-        order = sorted(each_row(others), key=lambda row: not is_trained(row.loss))
+        order = sorted(each_row(others), key=lambda row: not board.is_trained(row.loss))
         lines = [
             Line(str(row.loss), str(row.verdict), _slug(row.verdict), _difference(row, board.rope))
             for row in order
@@ -671,7 +671,7 @@ def _looks(board: Leaderboard, panels: Iterable[Panel]) -> list[dict[str, str]]:
             "dashes": DASHES[look.dash],
         }
         for loss, look in styles(board).items()
-        if is_trained(loss) or plain(loss) in drawn
+        if board.is_trained(loss) or plain(loss) in drawn
     ]
 
 

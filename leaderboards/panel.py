@@ -25,10 +25,8 @@ from leaderboards.statistics import (
     spread,
     unjudged,
 )
+from leaderboards.tables import REFERENCE, TRAINED, UNTRAINED
 
-UNTRAINED = "untrained"
-REFERENCE = "fixed:"
-"""How the label begins of an encoder that a task gives and nobody trains, such as an oracle."""
 BASELINE = "baseline"
 CANNOT_TELL = "cannot tell"
 INCOMPLETE = "incomplete"
@@ -45,6 +43,7 @@ class Cell(NamedTuple):
     modality: str
     method: str
     loss: str
+    kind: str
     spec: str
     seed: int
     status: str
@@ -56,16 +55,6 @@ class Cell(NamedTuple):
 
 Runs = Mapping[int, Cell]
 """A row's cells that have a score, by seed."""
-
-
-def is_reference(loss: object) -> bool:
-    """Return whether a row is of an encoder that its task gives, such as ``fixed:oracle``."""
-    return str(loss).startswith(REFERENCE)
-
-
-def is_trained(loss: object) -> bool:
-    """Return whether a row was trained: ``untrained`` and references were not."""
-    return loss != UNTRAINED and not is_reference(loss)
 
 
 def panel_rows(
@@ -96,18 +85,24 @@ def panel_rows(
     }
     if not all(block <= own.keys() for (_, loss), own in runs.items() if loss == baseline):
         block = set()  # The baseline failed somewhere: then nobody is ranked on what is left.
+    floors = {
+        method: runs[method, loss]
+        for (method, loss), own in cells.items()
+        if own[0].kind == UNTRAINED
+    }
     rows = []
     for (method, loss), own in cells.items():
-        scored = runs[method, loss]
+        scored, kind = runs[method, loss], own[0].kind
         found = pairs(scored, runs.get((method, baseline), {}))
         differences = paired_differences(scored, runs.get((method, baseline), {}))
-        complete = bool(block) and block <= scored.keys() and not is_reference(loss)
+        complete = bool(block) and block <= scored.keys() and kind != REFERENCE
         rows.append(
             {
                 "task": own[0].task,
                 "modality": own[0].modality,
                 "method": method,
                 "loss": loss,
+                "kind": kind,
                 "spec": ", ".join(dict.fromkeys(str(cell.spec) for cell in own)),
                 "seeds": len(scored),
                 "planned": len({cell.seed for cell in own}),
@@ -115,13 +110,13 @@ def panel_rows(
                 "block_mean": float(np.mean([scored[seed].value for seed in block]))
                 if complete
                 else math.nan,
-                "trained": is_trained(loss),
+                "trained": kind == TRAINED,
                 "scores": [run.value for run in scored.values()],
                 "failed": len({c.seed for c in own if c.status in ("failed", "diverged")}),
                 "collapsed": sum(run.collapsed not in ("", None) for run in scored.values()),
                 "differences": differences,
                 "found": found,
-                "to_untrained": paired_differences(scored, runs.get((method, UNTRAINED), {})),
+                "to_untrained": paired_differences(scored, floors.get(method, {})),
             }
         )
     _compare(rows, baseline, rope)

@@ -1,7 +1,8 @@
 """The columns of every table, and the :class:`Leaderboard` that holds them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -39,12 +40,15 @@ where it is there, {task: {setting: value}}, those that the task's name leaves o
 DIAGNOSTICS = "diagnostics"
 """The split of the rows that hold diagnostics."""
 
+TRAINED, UNTRAINED, REFERENCE = "trained", "untrained", "reference"
+"""The kinds of rows: a loss's; the encoder's at step 0; an encoder's that a task knows."""
+
 ROW_COLUMNS = (
-    "task", "modality", "metric", "main", "unit", "direction", "method", "loss", "spec", "mean",
-    "std", "seeds", "planned", "difference", "difference_low", "difference_high", "bootstrap_low",
-    "bootstrap_high", "pairs", "p", "p_holm", "better", "equivalent", "worse", "seeds_needed",
-    "verdict", "rank", "block_mean", "steps_to_baseline", "best", "near_best", "trained", "failed",
-    "learned", "collapsed",
+    "task", "modality", "metric", "main", "unit", "direction", "method", "loss", "kind", "spec",
+    "mean", "std", "seeds", "planned", "difference", "difference_low", "difference_high",
+    "bootstrap_low", "bootstrap_high", "pairs", "p", "p_holm", "better", "equivalent", "worse",
+    "seeds_needed", "verdict", "rank", "block_mean", "steps_to_baseline", "best", "near_best",
+    "trained", "failed", "learned", "collapsed",
 )  # fmt: skip
 OVERALL_COLUMNS = (
     "scope", "method", "loss", "tasks", "mean_rank", "rank_low", "rank_high",
@@ -138,6 +142,19 @@ class Leaderboard:
     responses: pd.DataFrame = field(
         default_factory=lambda: pd.DataFrame(columns=list(RESPONSE_COLUMNS))
     )
+
+    @cached_property
+    def kinds(self) -> Mapping[str, str]:
+        """Return {loss: the kind of its rows}."""
+        return dict(zip(self.records["loss"], self.records["kind"], strict=True))
+
+    def is_trained(self, loss: object) -> bool:
+        """Return whether a row was trained: ``untrained`` and references were not."""
+        return self.kinds.get(str(loss), TRAINED) == TRAINED
+
+    def is_reference(self, loss: object) -> bool:
+        """Return whether a row is of an encoder that its task knows, such as an oracle."""
+        return self.kinds.get(str(loss)) == REFERENCE
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the rows and the notes, without a script."""

@@ -170,8 +170,9 @@ class Clusters(Task):
         hidden = nn.Linear(columns, self.width)
         return nn.Sequential(hidden, nn.ReLU(), nn.Linear(self.width, self.dimension), nn.Tanh())
 
-    def head(self) -> nn.Module:
+    def head(self, width: int) -> nn.Module:
         """Return the identity."""
+        del width
         return nn.Identity()
 
     def reference(self, name: str) -> nn.Module:

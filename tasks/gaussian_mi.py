@@ -165,8 +165,9 @@ class GaussianMI(Task):
         """Return two towers of two hidden layers, one for x and one for y."""
         return Towers(self.dimension, self.hidden, self.width)
 
-    def head(self) -> nn.Module:
+    def head(self, width: int) -> nn.Module:
         """Return what hands on representations as they are."""
+        del width
         return nn.Identity()
 
     def reference(self, name: str) -> nn.Module:

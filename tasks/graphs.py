@@ -157,9 +157,8 @@ class Graphs(Task):
         """Return a GIN, whose representation is a sum over nodes, layer by layer."""
         return GIN(self._graphs.x.shape[1], self.width, self.layers, self.epsilon)
 
-    def head(self) -> nn.Module:
+    def head(self, width: int) -> nn.Module:
         """Return GraphCL's head, Linear - ReLU - Linear, as wide as the representation."""
-        width = self.width * self.layers
         head = mlp([width] * 3, batch_norm=False)
         pyg_graphs.glorot(head)
         return head

@@ -244,9 +244,8 @@ class Images(Task):
             return _conv(self._channels, self._pixels)
         return vision.encoder(self.network, channels=self._channels, size=self._pixels)
 
-    def head(self) -> nn.Module:
+    def head(self, width: int) -> nn.Module:
         """Return a fresh head, as ``head_form`` names it."""
-        width = CONV_WIDTH if self.network == "conv" else vision.width(self.network)
         hidden = ADNCE_HIDDEN if self.head_form == "adnce" else width
         return mlp([width, hidden, self.projection], last_norm=self.head_form == "simclr-tf")
 

@@ -240,10 +240,10 @@ class Nodes(Task):
         sizes = (inputs, hidden, self.width, self.layers, self.activation)
         return GAT(*sizes, self.heads) if self.network == "gat" else NETWORKS[self.network](*sizes)
 
-    def head(self) -> nn.Module:
+    def head(self, width: int) -> nn.Module:
         """Return GRACE's head, Linear - ELU - Linear."""
-        hidden = self.head_hidden or self.width
-        return nn.Sequential(nn.Linear(self.width, hidden), nn.ELU(), nn.Linear(hidden, self.width))
+        hidden = self.head_hidden or width
+        return nn.Sequential(nn.Linear(width, hidden), nn.ELU(), nn.Linear(hidden, width))
 
     def evaluate(self, encoder: nn.Module, splits: Sequence[str]) -> Evaluation:
         """Return accuracy and macro-F1, means over the draws."""

@@ -232,9 +232,8 @@ class Sentences(Task):
             root=self.root,
         )
 
-    def head(self) -> nn.Module:
+    def head(self, width: int) -> nn.Module:
         """Return a fresh head, as ``head_form`` names it."""
-        width = hf_folders.width(self.network, self.root)
         if self.head_form == "mlp":
             return mlp([width] * 3)
         return nn.Sequential(nn.Linear(width, width), nn.Tanh())

@@ -379,8 +379,9 @@ class RegressionTask(Task):
             nn.Linear(self.width, self.representation),
         )
 
-    def head(self) -> nn.Module:
+    def head(self, width: int) -> nn.Module:
         """Return the identity: the representation is what is trained on."""
+        del width
         return nn.Identity()
 
     def reference(self, name: str) -> nn.Module:

@@ -159,8 +159,9 @@ class SufficiencyTopics(Task):
         """Return a table of random topic parts beside one-hot words."""
         return WordTable(torch.randn(self.words, self.topics) / self.topics**0.5, 1.0)
 
-    def head(self) -> nn.Module:
+    def head(self, width: int) -> nn.Module:
         """Return the identity: the representation is what is trained on."""
+        del width
         return nn.Identity()
 
     def reference(self, name: str) -> nn.Module:
@@ -239,6 +240,7 @@ class WordTable(nn.Module):
 
     def __init__(self, topic_parts: Float[Tensor, "s m"], scale: float) -> None:
         super().__init__()
+        self.out_features = sum(topic_parts.shape)
         self.topic_parts = nn.Parameter(topic_parts)
         self.scale = nn.Parameter(torch.tensor(scale, dtype=topic_parts.dtype))
 

@@ -143,7 +143,7 @@ class Bare(Toy):
     def encoder(self) -> nn.Module:
         return mlp([SIGNAL + NOISE, 64, 16], batch_norm=False)
 
-    def head(self) -> nn.Module:
+    def head(self, width: int) -> nn.Module:
         return nn.Identity()
 
 

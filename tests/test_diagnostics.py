@@ -29,6 +29,7 @@ from harness.runner import run
 from harness.study import Study
 from harness.table import load_records
 from harness.task import Batch
+from harness.testing import fresh_head
 from harness.training import Outcome, fit
 
 CPU = torch.device("cpu")
@@ -447,7 +448,7 @@ def test_names_of_a_task_are_its_own() -> None:
     with Randomness("t", "", 0).seeded("split"):
         task.load(Randomness("t", "", 0))
     method = plugins.build("methods", "siamese")
-    method.attach(task.encoder(), task.head(), pairing="both_views")
+    method.attach(task.encoder(), fresh_head(task), pairing="both_views")
     type(task).diagnose, before = (lambda *_: {"alignment": 1.0}), type(task).diagnose
     try:
         diagnose = Diagnosis(task, method, None, Randomness("t", "", 0), CPU, strict=True)

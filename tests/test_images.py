@@ -20,6 +20,7 @@ from adapters import image_data, vision
 from adapters.kornia_views import SimCLRViews
 from harness import checkpoints, plugins
 from harness.errors import InputError
+from harness.heads import representation_width
 from harness.optimizers import TRUST, lars
 from harness.randomness import Randomness
 from harness.testing import TASK_CHECKS, scores_of
@@ -357,7 +358,7 @@ def test_networks_take_grey_and_small_images(name: str) -> None:
     torch.manual_seed(0)
     first = vision.encoder(name, channels=1, size=8)
     rows = first(torch.rand(3, 1, 8, 8))
-    assert rows.shape == (3, vision.width(name))
+    assert rows.shape == (3, representation_width(first))
     torch.manual_seed(0)
     second = vision.encoder(name, channels=1, size=8)
     for one, two in zip(first.parameters(), second.parameters(), strict=True):

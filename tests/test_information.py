@@ -22,7 +22,7 @@ from harness.losses.information import DV, NWJ, SMILE, WIDEST, Chi2Information, 
 from harness.losses.vicreg import VICReg
 from harness.methods.siamese import Siamese
 from harness.randomness import Randomness
-from harness.testing import scores_of
+from harness.testing import fresh_head, scores_of
 from harness.training import fit
 from tasks.gaussian_mi import GaussianMI, Oracle, Pairs, Side, _best_scale, draw, nats_of_chi2
 
@@ -399,7 +399,7 @@ def test_diagnostics_are_the_losses_own(
     with RANDOMNESS.seeded("init"):
         encoder = task.encoder()
     with torch.no_grad(), RANDOMNESS.seeded("probe"):
-        found = task.diagnose(encoder, task.head(), loss)
+        found = task.diagnose(encoder, fresh_head(task), loss)
     assert found.keys() == NAMES | more
     assert found["mi_true"] == 2.0 and found["mi_cap"] == math.log(128)
     assert found["estimate_infonce"] <= found["mi_cap"]
@@ -412,7 +412,7 @@ def test_diagnostics_are_the_losses_own(
 
 def test_diagnostics_of_the_oracle_are_unbiased_but_for_infonce(task: GaussianMI) -> None:
     with torch.no_grad(), RANDOMNESS.seeded("probe"):
-        found = task.diagnose(task.reference("oracle"), task.head(), None)
+        found = task.diagnose(task.reference("oracle"), fresh_head(task), None)
     for name in ("dv", "nwj", "smile"):
         assert found[f"estimate_{name}"] == pytest.approx(2.0, abs=0.1)
     assert found["estimate_infonce"] < 2.0 < found["estimate_tight_kl"]
@@ -421,7 +421,7 @@ def test_diagnostics_of_the_oracle_are_unbiased_but_for_infonce(task: GaussianMI
 
 def test_a_loss_without_scores_has_the_truth_alone(task: GaussianMI) -> None:
     with torch.no_grad(), RANDOMNESS.seeded("probe"):
-        found = task.diagnose(task.encoder(), task.head(), VICReg())
+        found = task.diagnose(task.encoder(), fresh_head(task), VICReg())
     assert found.keys() == {"mi_true", "mi_cap"}
 
 
@@ -432,7 +432,7 @@ def test_diagnostics_see_no_test_pair_and_change_nothing(task: GaussianMI) -> No
     def diagnosed() -> Any:
         with torch.no_grad(), RANDOMNESS.seeded("probe"):
             batch = task.held_out()
-            return task.diagnose(encoder, task.head(), DV(**DOT)), batch.data.x.sum().item()
+            return task.diagnose(encoder, fresh_head(task), DV(**DOT)), batch.data.x.sum().item()
 
     before, test = diagnosed(), task._test
     task._test = Pairs(test.x * torch.nan, test.y * torch.nan)

@@ -62,7 +62,7 @@ def make_records(seeds: int = 5, losses: dict[str, float] = LOSSES) -> pd.DataFr
             cell = {
                 "task": task,
                 "task_name": task,
-                "kind": "untrained" if loss == "untrained" else "trained",
+                "kind": KINDS.get(loss.partition(":")[0], "trained"),
                 "tuned": loss.endswith("[tuned]"),
                 "task_settings": "{}",
                 "unit": "%",
@@ -107,6 +107,9 @@ def make_records(seeds: int = 5, losses: dict[str, float] = LOSSES) -> pd.DataFr
                 for place, metric in enumerate(metrics)
             ]
     return pd.DataFrame(rows, columns=list(RECORD_COLUMNS))
+
+
+KINDS = {"untrained": "untrained", "fixed": "reference"}
 
 
 def hash_of(*parts: object) -> int:

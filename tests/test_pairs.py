@@ -136,7 +136,9 @@ def test_order_does_not_matter(parts: list[str]) -> None:
 def records(**changes: Any) -> pd.DataFrame:
     rows = [
         {
-            "task": "images", "modality": "image", "method": "siamese", "loss": loss,
+            "task": "images", "task_name": "images", "kind": "trained", "tuned": False,
+            "main": True, "unit": "%", "direction": "higher", "margin": None, "resolution": None,
+            "task_settings": "{}", "modality": "image", "method": "siamese", "loss": loss,
             "spec": loss, "baseline": loss == "infonce", "stage": "final", "trial": None,
             "seed": seed, "status": "done", "reason": "", "collapsed": "", "split": "test",
             "metric": "accuracy",

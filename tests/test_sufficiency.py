@@ -20,7 +20,7 @@ from harness.losses.infonce import InfoNCE
 from harness.losses.information import Chi2Information, KLInformation
 from harness.losses.vicreg import VICReg
 from harness.randomness import Randomness
-from harness.testing import scores_of
+from harness.testing import fresh_head, scores_of
 from tasks.sufficiency import (
     DIVERGENCES,
     LABELLED,
@@ -368,7 +368,7 @@ def test_the_ratio_of_words_is_the_papers() -> None:
 def test_the_best_table_of_words_reaches_the_information() -> None:
     task = loaded(SufficiencyTopics)
     best = task.best_encoder()
-    found = task.diagnose(best, task.head(), Chi2Information(**DOT))
+    found = task.diagnose(best, fresh_head(task), Chi2Information(**DOT))
     known = task.informations()
     assert found["chi2_risk"] == pytest.approx(-known["chi2"], rel=1e-9)
     assert found["chi2_gap"] == pytest.approx(0, abs=1e-9)
@@ -386,7 +386,7 @@ def test_accuracy_of_topics_is_below_bayes() -> None:
         accuracy = list(scores.values())
         assert accuracy == sorted(accuracy)
     assert scores_of(task, task.reference("oracle"), "test")["accuracy_1000"] > bayes - 1
-    found = task.diagnose(task.reference("oracle"), task.head(), None)
+    found = task.diagnose(task.reference("oracle"), fresh_head(task), None)
     assert found["bayes_accuracy"] == pytest.approx(bayes)
     assert "kl_gap" not in found  # No loss, no critic.
     for name, whole in task.informations().items():
@@ -411,7 +411,7 @@ def test_gaps_of_any_table_are_above_zero() -> None:
         parts = torch.randn(task.words, task.topics, generator=generator)
         table = WordTable(parts, scale)
         for loss in (KLInformation(**DOT), InfoNCE(temperature=0.2)):
-            found = task.diagnose(table, task.head(), loss)
+            found = task.diagnose(table, fresh_head(task), loss)
             for name, whole in task.informations().items():
                 assert 0 < found[f"{name}_bound"] <= min(found[f"{name}_gap"], whole) + 1e-6
 

@@ -18,6 +18,7 @@ from harness.losses.infonce import InfoNCE
 from harness.metrics import Evaluation
 from harness.randomness import Randomness
 from harness.task import Task, _permutation
+from harness.testing import fresh_head
 from harness.training import Diverged, Outcome, evaluate, fit
 
 RANDOMNESS = Randomness("blobs", "", 0)
@@ -144,7 +145,7 @@ def test_evaluation_restores_each_modules_mode() -> None:
     task = plugins.build("tasks", "blobs")
     task.load(RANDOMNESS)
     method = plugins.build("methods", "siamese")
-    method.attach(task.encoder(), task.head(), pairing="both_views")
+    method.attach(task.encoder(), fresh_head(task), pairing="both_views")
     method.train()
     method.head.eval()  # as a momentum encoder would keep itself
     evaluate(task, method, ("validation",), RANDOMNESS)
@@ -260,6 +261,14 @@ def test_a_task_of_the_old_signature_is_shown_the_new_one() -> None:
         class Old(Task):
             def evaluate(self, encoder: Any, split: str) -> Any:  # type: ignore[override]
                 return {}
+
+    with pytest.raises(
+        TypeError, match=r"`head` of Narrow must take the width .* head\(self, width"
+    ):
+
+        class Narrow(Task):
+            def head(self) -> Any:  # type: ignore[override]
+                return None
 
     with pytest.raises(TypeError, match="`locations` of Located must be said where"):
 
@@ -421,3 +430,10 @@ def test_clean_batches_are_made_one_at_a_time() -> None:
     held: list[weakref.ref[Tensor]] = []
     calibrate(nn.BatchNorm1d(5), batches())
     assert max(alive) <= 3, "all batches of a set of large images do not fit into memory"
+
+
+def test_an_encoder_that_does_not_say_how_wide_it_is_is_refused() -> None:
+    task = plugins.build("tasks", "blobs(steps=1)")
+    task.encoder = lambda: torch.nn.Flatten()
+    with pytest.raises(InputError, match=r"The encoder must say how wide .* Flatten has neither"):
+        run("infonce", task=task)

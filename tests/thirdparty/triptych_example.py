@@ -60,8 +60,8 @@ class Blobs(Task):
     def encoder(self):
         return mlp([32, 64, 8], batch_norm=False)
 
-    def head(self):
-        return nn.Linear(8, 8)
+    def head(self, width):
+        return nn.Linear(width, 8)
 
     def evaluate(self, encoder, splits):
         rows = represent(encoder, [self.noisy])
