@@ -459,7 +459,7 @@ def test_a_trained_critic_comes_near_the_truth() -> None:
         ({"information": 0}, "`information` must be a number at least 0.01 and at most 16: got 0"),
         ({"information": 9.0, "dimension": 2}, "at most 8: got 9"),
         ({"width": 5}, "`width` must be at least `dimension` \\+ 2"),
-        ({"batch_size": 1}, "`batch_size` must be 0, for all examples, or 2 or more"),
+        ({"batch_size": 1}, "`batch_size` must be a whole number at least 2 and at most 8192"),
         ({"scored": 1}, "`scored` must be a whole number at least 2"),
     ],
 )

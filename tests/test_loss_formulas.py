@@ -545,7 +545,7 @@ def test_rince_goes_to_infonce() -> None:
     ]
     assert all(small < large / 5 for large, small in pairwise(gaps))
     at_one = [fsum(exp(s / 0.5) for s in n) for _, n in scores_of(RINCE(), contrasts[0])]
-    assert value_of(RINCE(q=1.0, lam=1.0), contrasts).item() == pytest.approx(mean(at_one))
+    assert value_of(RINCE(temperature=0.5, q=1.0, lam=1.0), contrasts).item() == pytest.approx(mean(at_one))
 
 
 def test_llave_debiased_and_hcl_contain_infonce() -> None:
@@ -553,7 +553,7 @@ def test_llave_debiased_and_hcl_contain_infonce() -> None:
     plain = value_of(InfoNCE(temperature=0.5), contrasts).item()
     for loss in (
         LLaVE(temperature=0.5, alpha=0.0),
-        Debiased(tau_plus=0.0),
+        Debiased(temperature=0.5, tau_plus=0.0),
         HCL(tau_plus=0.0, beta=0.0),
     ):
         assert value_of(loss, contrasts).item() == pytest.approx(plain, abs=1e-12)

@@ -132,7 +132,8 @@ def test_the_key_covers_the_source_of_every_plugin(monkeypatch: pytest.MonkeyPat
     asked: list[tuple[str, ...]] = []
     monkeypatch.setattr(identity, "_source", lambda *names: asked.append(names) or "digest")
     identify(Cell("blobs", "siamese", "margin", 0))
-    task = {"harness.task", "harness.training", "triptych_example"}
+    task = {"harness.task", "harness.recipe", "harness.settings", "harness.training"}
+    task |= {"triptych_example"}
     assert set(asked[1]) == task, "a pair shares neither loss nor method"
     assert set(asked[0]) == task | {
         "harness.losses.base", "harness.methods.base", "harness.methods.siamese",
