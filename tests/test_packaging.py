@@ -29,9 +29,10 @@ def test_the_wheel_holds_our_packages_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     assert {t for t in tops if not t.endswith(".dist-info")} == {
-        "harness", "adapters", "tasks", "leaderboards",
+        "triptych", "harness", "adapters", "tasks", "leaderboards",
     }  # fmt: skip
     assert "tasks/studies/quickstart.toml" in names
+    assert {f"{name}/py.typed" for name in ("triptych", "harness", "leaderboards")} <= set(names)
     page = ("page.html.jinja", "page.css", "page.js", "published.csv")
     assert {f"leaderboards/{name}" for name in page} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)

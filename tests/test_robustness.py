@@ -127,7 +127,7 @@ def test_what_false_negatives_cannot_be(as_a_user: None) -> None:
         InputError, match=r"`false_negatives` must be a number at least 0: got -0\.1"
     ):
         Images(false_negatives=-0.1)
-    with pytest.raises(InputError, match="`false_negatives` of the task 'images' must be a number: got 'many'"):
+    with pytest.raises(InputError, match=r"`false_negatives` of .* must be a number: got 'many'"):
         plugins.build("tasks", "images(false_negatives='many')")
     with pytest.raises(
         InputError, match=r"a batch of 512 takes \d+ of one class, and the smallest"

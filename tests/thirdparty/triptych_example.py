@@ -5,13 +5,19 @@ from typing import Annotated
 import torch
 from torch import nn
 
-from harness.heads import mlp
-from harness.losses import ScoreLoss, masked_logsumexp
-from harness.metrics import Evaluation, Metric
-from harness.probes import logistic_probe
-from harness.represent import represent
-from harness.settings import Above, Between
-from harness.task import Batch, Task
+from triptych import (
+    Above,
+    Batch,
+    Between,
+    Evaluation,
+    Metric,
+    ScoreLoss,
+    Task,
+    logistic_probe,
+    masked_logsumexp,
+    mlp,
+    represent,
+)
 
 
 class Margin(ScoreLoss):
