@@ -1,4 +1,4 @@
-"""One cell, from its claim to its record: what a worker does with a job."""
+"""Run one cell as a worker does: claim it, train and evaluate it, write its record."""
 
 import logging
 import os
@@ -25,7 +25,7 @@ from harness.training import SPLITS, Diverged, Outcome, Report, ReportProbe, fit
 
 PLUGINS = {"task": "tasks", "method": "methods", "loss": "losses"}
 LOGGED_STEPS = 20
-"""Lines about steps in a cell's log."""
+"""About how many lines of a cell's log report its steps."""
 
 log = logging.getLogger("harness")
 
@@ -37,20 +37,21 @@ def attempt(
     report: Report = lambda step, steps, loss: None,
     checkpoints: Checkpoints | None = None,
 ) -> dict[str, str]:
-    """Run a cell, unless another process has it or its outcome is known already.
+    """Run a cell, unless another process runs it or its outcome is already known.
 
-    Whatever goes wrong is written down in the store, and returned.
+    An error is written to the store and returned, not raised.
 
     Returns:
-        The last event: its kind, and where it is not ``done`` the reason and details.
+        The last event: its kind, and unless that is ``done`` the reason, with a traceback as
+        ``details`` if there is one.
 
     Raises:
-        harness.checkpoints.Stopped: when asked to stop, with the state on disk.
+        harness.checkpoints.Stopped: if a stop was requested, after saving the state.
     """
     cell, key, store = job.cell, job.key, Store(job.folder)
     try:
         claim = claims.take(store.claim_path(cell, key))
-    except OSError as error:  # Before hours of training whose record could not be written.
+    except OSError as error:  # Fail before hours of training that could not be recorded.
         return {"kind": "failed", "reason": f"Could not write to {store.folder}: {error}"}
     if claim is None:
         return {"kind": "claimed", "reason": "another run on this folder has it"}
@@ -59,7 +60,7 @@ def attempt(
         if store.settled(cell, key) is not None:
             return {"kind": "claimed", "reason": "another run on this folder has finished it"}
         with suppress(OSError):
-            store.failure_path(cell).unlink(missing_ok=True)  # That was another attempt.
+            store.failure_path(cell).unlink(missing_ok=True)  # Left by an earlier attempt.
         try:
             with _diary(job, claim, report) as diary:
                 record = run_cell(
@@ -77,9 +78,9 @@ def attempt(
             diverged = isinstance(error, Diverged)
             reason = str(error) if diverged else f"{type(error).__name__}: {error}"
             failure = Failure(key, "diverged" if diverged else "failed", reason, details)
-            with suppress(OSError):  # The main process says so.
+            with suppress(OSError):  # The returned event reports the failure too.
                 store.write_failure(cell, failure)
-                if diverged:
+                if diverged:  # Resuming it would only diverge again.
                     store.checkpoint_path(cell, key).unlink(missing_ok=True)
             return {"kind": failure.outcome, "reason": reason, "details": details}
 
@@ -97,22 +98,22 @@ def run_cell(
 ) -> Record:
     """Train and evaluate one cell in this process, and write its record.
 
-    With ``save``, its encoder is written to that folder, in the task's own form.
+    If ``save`` names a folder, the trained encoder is written there, in the task's own format.
 
     Raises:
-        InputError: where code or data changed since ``key`` was planned.
+        InputError: if code or data changed since ``key`` was planned.
         Diverged, Stopped: see :func:`harness.training.fit`.
     """
     started = time.perf_counter()
     provenance.reset_peak_memory()
-    forget_data()  # An earlier cell of this process may have seen other files.
+    forget_data()  # Files may have changed since an earlier cell of this process.
     identity = identify(cell)
     if identity.key != key:
         raise InputError(f"{_changed(identity, Store(folder))} Run the same command again.")
     task, method, outcome = fit_cell(
         cell, device=device, report=report, report_probe=report_probe, checkpoints=checkpoints
     )
-    named = {"task": identity.task}  # With names in the place of paths.
+    named = {"task": identity.task}  # This spec has names instead of paths.
     if is_trained(cell.loss):
         named |= {"method": cell.method, "loss": cell.loss}
     record = Record(
@@ -146,17 +147,18 @@ def run_cell(
         finished=datetime.now(UTC).isoformat(timespec="microseconds"),
     )
     Store(folder).write_record(cell, record)
-    if save:  # Last: a folder that cannot be written costs no record.
+    if save:  # Last, so that a folder that cannot be written does not cost the record.
         task.save(ranks.alone(method.encoder).cpu(), Path(save))
     return record
 
 
 def proof_of(outcome: Outcome, device: str) -> dict[str, Any]:
-    """Return what makes two cells a pair, beside their data and frame, as plain values.
+    """Return the evidence that a cell can be paired with another, as plain values.
 
-    ``start``, ``ids`` and ``views`` are :mod:`harness.proof`'s. ``machine`` and ``torch``
-    say with whom views and weights can be compared to the last digit; the number of
-    ``processes`` decides the dropout masks.
+    A pair also needs equal data and frames, which records hold apart. ``start``, ``ids`` and
+    ``views`` come from :mod:`harness.proof`. Views and weights agree to the last digit only
+    between cells of equal ``machine`` and ``torch``. The number of ``processes`` decides the
+    dropout masks.
     """
     return {
         "schema": SCHEMA,
@@ -170,7 +172,7 @@ def proof_of(outcome: Outcome, device: str) -> dict[str, Any]:
 
 
 def _changed(identity: Identity, store: Store) -> str:
-    """Return which of a cell's data or code changed since the run was planned."""
+    """Return a message that says whether a cell's data or code changed since the plan."""
     study = store.study()
     planned = study["data"].get(identity.cell.task, {}) if "data" in study else {}
     for one in identity.contents:
@@ -192,7 +194,7 @@ def fit_cell(
     report_probe: ReportProbe = lambda step, scores: None,
     checkpoints: Checkpoints | None = None,
 ) -> tuple[Task, Method, Outcome]:
-    """Make what a cell names, train it and evaluate it; write nothing.
+    """Build a cell's task, method and loss, then train and evaluate; write no record.
 
     Raises:
         InputError, Diverged, Stopped: see :func:`harness.training.fit`.
@@ -220,13 +222,13 @@ def fit_cell(
 
 
 class _Diary:
-    """What is told about a cell while it runs: to its claim, its log, TensorBoard."""
+    """Report a running cell's progress to its claim, its log and TensorBoard."""
 
     def __init__(self, claim: claims.Claim, report: Report, events: Any) -> None:
         self.claim, self.report, self.events = claim, report, events
 
     def step(self, step: int, steps: int, loss: float) -> None:
-        """Tell of a step."""
+        """Report a step and its objective."""
         self.claim.step, self.claim.steps = step, steps
         self.report(step, steps, loss)
         if self.events is not None:
@@ -235,7 +237,7 @@ class _Diary:
             log.info("step %d of %d: objective %.6g", step, steps, loss)
 
     def probe(self, step: int, scores: Mapping[str, float]) -> None:
-        """Tell of validation scores during training."""
+        """Report validation scores during training."""
         log.info("validation after step %d: %s", step, dict(scores))
         for metric, value in scores.items() if self.events is not None else ():
             self.events.add_scalar(f"validation/{metric}", value, step)
@@ -246,7 +248,7 @@ def _diary(job: Job, claim: claims.Claim, report: Report) -> Iterator[_Diary]:
     log.info("--- %s (record %s, process %d)", job.cell, job.key, os.getpid())
     events = None
     if job.tensorboard:
-        # Imported here: torch brings it, but needs the extra [tensorboard].
+        # Imported here: it is part of torch, but needs the extra [tensorboard].
         from torch.utils.tensorboard import SummaryWriter
 
         folder = Store(job.folder).events_path(job.cell, job.key)

@@ -14,14 +14,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 def calibrate(encoder: nn.Module, batches: Iterable[Any]) -> None:
     """Replace the running statistics of an encoder's BatchNorm layers by those of ``batches``.
 
-    Training leaves a moving average over augmented views, of weights that have changed
-    since; an encoder that was never trained has none at all. The new statistics are the mean
-    over the batches of their means and variances. Only BatchNorm is in training mode, so
-    that no dropout is drawn and nothing but these statistics changes. An encoder without
-    such layers, or a task without batches, is left as it is.
+    Training leaves a moving average over augmented views, taken while the weights changed. An
+    untrained encoder has no statistics at all. The new statistics are the mean over the
+    batches of their means and variances. Only BatchNorm is in training mode, so that no
+    dropout is drawn and nothing but these statistics changes. An encoder without such layers,
+    or a task without batches, is left as it is.
 
     Args:
-        encoder: the encoder; every module's mode is as before afterwards.
+        encoder: the encoder; every module's mode is restored afterwards.
         batches: inputs of the encoder, without augmentation.
 
     References:
@@ -41,7 +41,7 @@ def calibrate(encoder: nn.Module, batches: Iterable[Any]) -> None:
         encoder.eval()
         for layer in layers:
             layer.reset_running_stats()
-            layer.momentum = None  # An average over all batches, each weighing the same.
+            layer.momentum = None  # None: a plain average over all batches.
             layer.train()
         for batch in chain([first], batches):
             encoder(batch)
@@ -54,7 +54,7 @@ def calibrate(encoder: nn.Module, batches: Iterable[Any]) -> None:
 
 @contextmanager
 def calibrated(encoder: nn.Module, batches: Iterable[Any]) -> Iterator[None]:
-    """Evaluate with statistics of ``batches``, and put the old ones back afterwards."""
+    """Calibrate to ``batches`` inside the block; restore the old statistics afterwards."""
     held = [
         (layer, {k: v.clone() for k, v in layer.state_dict().items()}) for layer in _layers(encoder)
     ]

@@ -1,27 +1,27 @@
-"""Cells: what a study is made of, a record is of, and an engine runs."""
+"""Cells: a study plans them, an engine runs them, and each leaves one record."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 UNTRAINED = "untrained"
-"""The reserved name in place of a loss: the encoder at step 0, same evaluation."""
+"""Stands in place of a loss: the encoder at step 0 is evaluated, like any other."""
 
 NO_METHOD = ""
 """The method of a cell that is not trained: one such cell serves the rows of all methods."""
 
 FIXED = "fixed:"
-"""What stands before the name of one of a task's ``references``, in place of a loss."""
+"""Prefix of one of a task's ``references``, an encoder that stands in place of a loss."""
 
 TUNED = "[tuned]"
-"""What is put behind the name of a loss whose settings are chosen on validation."""
+"""Suffix of the name of a loss whose settings are chosen on validation."""
 
 Spec = str
-"""A plugin's name with settings, in its one canonical form."""
+"""A plugin's name with its settings, in canonical form."""
 
 
 def is_trained(loss: str) -> bool:
-    """Return whether ``loss`` is a loss's spec, and no name of an encoder as it is.
+    """Return whether ``loss`` names a loss, rather than ``untrained`` or a reference encoder.
 
     >>> [is_trained(name) for name in ("infonce", "untrained", "fixed:oracle")]
     [True, False, False]
@@ -35,10 +35,10 @@ class Cell:
 
     Attributes:
         task: its spec.
-        method: its spec; ``NO_METHOD``, whatever was given, if the cell is not trained.
+        method: its spec; always ``NO_METHOD`` if the cell is not trained.
         loss: its spec, ``untrained``, or ``fixed:`` and the name of a reference.
         seed: the seed.
-        scored: ``test``: on validation and test; ``validation``: test is not looked at.
+        scored: ``test`` scores validation and test; ``validation`` never looks at test.
         probes: how often validation is scored during training.
     """
 
@@ -60,11 +60,11 @@ class Cell:
 
     @property
     def stage(self) -> str:
-        """Return ``tuning`` for a trial's cell, ``final`` for one of the board."""
+        """Return ``tuning`` for a cell of a tuning trial, ``final`` for a cell of the board."""
         return "tuning" if self.scored == "validation" else "final"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the cell as plain values; ``Cell(**values)`` is the way back."""
+        """Return the cell as plain values; ``Cell(**values)`` restores it."""
         return asdict(self)
 
 
@@ -75,7 +75,7 @@ class Planned:
     Attributes:
         cell: what is run.
         label: the row of the board that it belongs to.
-        trial: which tuning trial it is of, or None: one that is scored on test.
+        trial: the number of its tuning trial; None if it is scored on test.
         task: what boards call its task; the cell's own spec if that is not known.
     """
 
@@ -86,6 +86,6 @@ class Planned:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Planned":
-        """Return the cell and place of an entry of a written plan."""
+        """Restore the cell and its place from an entry of a written plan."""
         cell = Cell(**values["cell"])
         return cls(cell, values["label"], values.get("trial"), values.get("task", cell.task))

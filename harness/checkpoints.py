@@ -1,9 +1,9 @@
-"""Checkpoints: the state of a long cell, so that it goes on where it was stopped.
+"""Checkpoints: the state of a long cell, so that it resumes where it was stopped.
 
-One safetensors file a cell: its tensors, and in its header, as JSON, all the rest.
-Nothing is pickled. No generator's state is in it: streams are seeded anew at each step
-from the cell's own key, so the number of steps done is the position of every generator
-and of the data.
+Each cell has one safetensors file: its header holds, as JSON, all that is not a tensor.
+Nothing is pickled. No generator's state is saved: every step seeds its streams anew from the
+cell's own key, so the number of steps done fixes the position of every generator and of the
+data.
 """
 
 import json
@@ -28,20 +28,20 @@ log = logging.getLogger("harness")
 
 
 class Stopped(Exception):
-    """Raised in a cell that was asked to stop, once its state is on disk, or cannot be."""
+    """Raised in a cell that was asked to stop, once its state is saved or cannot be."""
 
 
 class Checkpoints:
-    """Where a cell keeps its state, and how often.
+    """Save a cell's state at intervals and when it is asked to stop; load it again.
 
     Args:
-        path: of the file; None keeps nothing.
-        every: seconds between two checkpoints; 0 keeps nothing unless asked to stop.
+        path: the checkpoint file; None saves nothing.
+        every: seconds between two checkpoints; 0 saves only when asked to stop.
 
     Attributes:
         asked_to_stop: set by whoever wants the cell to save its state and stop.
-        training: whether there is a state that can be saved soon.
-        versions: of the libraries; a state of others is not used.
+        training: whether the cell is in its training steps, where its state can be saved.
+        versions: of the libraries; a state saved under other versions is not loaded.
     """
 
     def __init__(self, path: Path | None = None, every: float = 0.0) -> None:
@@ -50,7 +50,7 @@ class Checkpoints:
         self.start(path, every)
 
     def start(self, path: Path | None, every: float) -> None:
-        """Turn to the next cell."""
+        """Switch to the next cell's file, and restart the clock."""
         self.path = path
         self.every = every
         self.training = False
@@ -64,10 +64,10 @@ class Checkpoints:
         return late or self.asked_to_stop
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Save ``state``; raise :class:`Stopped` if that was what was waited for.
+        """Save ``state``; raise :class:`Stopped` if a stop was requested.
 
-        A full disk, or a state that cannot be saved, costs the checkpoint, not the cell:
-        it is said in the log.
+        If the disk is full or the state cannot be saved, the log says so; the checkpoint is
+        lost, not the cell.
         """
         assert self.path is not None
         try:
@@ -79,9 +79,9 @@ class Checkpoints:
             raise Stopped
 
     def load(self, start: Any) -> dict[str, Any] | None:
-        """Return the state that was saved, or None: of another ``start``, or damaged.
+        """Return the saved state, or None if it is missing, damaged or does not match.
 
-        A state of other versions of libraries is one of another start.
+        It matches if it was saved with the same ``start`` and versions of libraries.
         """
         if self.path is None:
             return None
@@ -91,7 +91,7 @@ class Checkpoints:
         return state
 
     def forget(self) -> None:
-        """Remove the state: it is of no use."""
+        """Delete the checkpoint file, which is no longer needed."""
         if self.path is not None:
             with suppress(OSError):
                 self.path.unlink()
@@ -101,8 +101,8 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
     """Write ``state``, a nesting of mappings, lists and tuples, to ``path``.
 
     Raises:
-        TypeError: where a value is neither a tensor nor a number, a text or None.
-        OSError: where it cannot be written.
+        TypeError: if a value is not a tensor, a number, a text or None.
+        OSError: if it cannot be written.
     """
     tensors: dict[str, Tensor] = {}
     tree = json.dumps(_packed(state, tensors))
@@ -115,7 +115,7 @@ def save_weights(module: nn.Module, path: Path) -> None:
     """Write a module's weights and buffers as safetensors, under their own names.
 
     Raises:
-        OSError: where it cannot be written.
+        OSError: if it cannot be written.
     """
     weights = {name: tensor.contiguous().clone() for name, tensor in module.state_dict().items()}
     with replacing(path) as temporary:
@@ -123,7 +123,7 @@ def save_weights(module: nn.Module, path: Path) -> None:
 
 
 def load(path: Path) -> dict[str, Any] | None:
-    """Return the state in ``path``, or None where it is missing or damaged."""
+    """Return the state in ``path``, or None if it is missing or damaged."""
     with suppress(OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError):
         with safetensors.safe_open(path, framework="pt") as file:
             about = file.metadata()
@@ -135,16 +135,17 @@ def load(path: Path) -> dict[str, Any] | None:
 
 
 def _packed(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """Return ``value`` as JSON knows it; its tensors go to ``tensors``, by number."""
+    """Return ``value`` in JSON's types, with its tensors moved to ``tensors`` and numbered."""
     if isinstance(value, Tensor):
         name = str(len(tensors))
-        # Tied weights share memory, which the format has no word for: each is written.
+        # Tied weights share memory, which the format cannot express: write a copy of each.
         tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        # Fused optimizers take a state's memory to be laid out as its weights', unasked.
+        # Save the strides too: fused optimizers assume, unchecked, that a state is laid out in
+        # memory like its weights.
         return {"tensor": [name, torch.empty_like(value, device="meta").stride()]}
     if isinstance(value, PLAIN):
         return value
-    if isinstance(value, Mapping):  # Keys may be numbers.
+    if isinstance(value, Mapping):  # Pairs, because JSON would turn number keys to texts.
         return {"items": [[_key(k), _packed(v, tensors)] for k, v in value.items()]}
     if isinstance(value, list | tuple):
         kind = "tuple" if isinstance(value, tuple) else "list"

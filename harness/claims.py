@@ -1,16 +1,17 @@
 """Claims: who is running a cell, so that several runs on one folder share the work.
 
-A claim only saves work. What keeps records right is that each appears whole, that two
-runs of one cell make the same one, and that a good one is never run again: were two
-processes ever to hold the same claim, the cell would be run twice, and nothing else.
+A claim only saves work; records do not depend on it. A record appears whole, two runs of one
+cell write the same record, and a cell with a good record is never run again. If two processes
+ever held the same claim, the cell would run twice, and nothing worse would happen.
 
-What is relied on, of a local or a network file system: giving a file a name that must
-not be taken (link, or O_EXCL where there are no links) succeeds for one process alone,
-renaming is atomic, and a file opened anew shows what was in it when a writer last closed
-it. No locks are asked for, and no two machines' clocks decide who runs a cell: a claim
-expires when its text has not changed for ``LEASE`` seconds of the observer's own clock,
-and at once where its owner is a process of this machine that is gone. It says that the
-process lives, not that its cell gets on.
+The protocol relies on three properties of a local or network file system. Creating a name
+that must not exist (a link, or O_EXCL if there are no links) succeeds for one process only.
+Renaming is atomic. A file opened anew shows what was in it when a writer last closed it.
+
+The protocol needs no locks, and never compares the clocks of two machines. A claim expires
+when its text has not changed for ``LEASE`` seconds of the observer's own clock, and at once
+if its owner is a process of this machine that is gone. A claim shows that its process lives,
+not that its cell makes progress.
 """
 
 import json
@@ -28,19 +29,19 @@ from typing import Any
 from harness.files import Owner, replacing, temporary_beside, this_process
 
 BEAT = 10.0
-"""Seconds after which an owner says again that it is there."""
+"""Seconds between two heartbeats of an owner."""
 
 LEASE = 60.0
-"""Seconds of silence after which an owner is taken for gone."""
+"""Seconds without a heartbeat after which an owner counts as gone."""
 
 
 @dataclass
 class Claim:
-    """A cell that this process runs. As a context manager it is kept, then given back.
+    """This process's claim on a cell. Inside its ``with`` block it is kept alive.
 
     Attributes:
-        path: of the claim's file.
-        step: optimizer steps done so far, for whoever asks.
+        path: the claim's file.
+        step: optimizer steps done so far, which the file shows to observers.
         steps: optimizer steps in all.
     """
 
@@ -52,7 +53,7 @@ class Claim:
     _beats: int = 0
 
     def text(self) -> str:
-        """Return what the claim's file says, another text at each call."""
+        """Serialise the claim; the heartbeat counter makes every call's text different."""
         self._beats += 1
         values = {
             "token": self._token,
@@ -65,7 +66,7 @@ class Claim:
         return json.dumps(values)
 
     def __enter__(self) -> "Claim":
-        """Keep saying that this process is there."""
+        """Start the heartbeat."""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep, daemon=True)
         self._thread.start()
@@ -77,7 +78,7 @@ class Claim:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Give the claim back."""
+        """Stop the heartbeat, and remove the file if it is still this claim's."""
         self._over.set()
         self._thread.join()
         with suppress(OSError):
@@ -86,18 +87,18 @@ class Claim:
 
     def _keep(self) -> None:
         while not self._over.wait(BEAT):
-            with suppress(OSError):  # A full disk: it may be free again by the next beat.
+            with suppress(OSError):  # A full disk may have room again by the next beat.
                 if read(self.path).get("token", self._token) != self._token:
-                    return  # Another's by now: this one was taken for gone, asleep perhaps.
+                    return  # Taken over while this process was suspended.
                 with replacing(self.path, durable=False) as temporary:
                     temporary.write_text(self.text(), encoding="utf-8")
 
 
 def take(path: Path) -> Claim | None:
-    """Return the claim at ``path``, or None where a process has it that may be alive.
+    """Claim ``path`` for this process; return None if its owner may be alive.
 
     Raises:
-        OSError: where no claim can be written.
+        OSError: if no claim can be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     claim = Claim(path)
@@ -118,11 +119,11 @@ def take(path: Path) -> Claim | None:
 
 
 def _create(claim: Claim) -> None:
-    """Write the claim where there is none: whole, so that it always says whose it is.
+    """Create the claim's file, complete from the start so that it always names its owner.
 
     Raises:
-        FileExistsError: where there is one.
-        OSError: where it cannot be written.
+        FileExistsError: if there is one.
+        OSError: if it cannot be written.
     """
     temporary = temporary_beside(claim.path)
     try:
@@ -130,10 +131,11 @@ def _create(claim: Claim) -> None:
         try:
             os.link(temporary, claim.path)
         except FileExistsError:
-            # NFS may ask twice, where the answer to the first time was lost.
+            # NFS repeats a request if the reply was lost, and the repeat fails. Two links to
+            # the temporary file show that the first request succeeded.
             if temporary.stat().st_nlink == 1:
                 raise
-        except OSError:  # A file system without hard links: not whole for a moment.
+        except OSError:  # No hard links here: the file is incomplete for a moment.
             with claim.path.open("x", encoding="utf-8") as file:
                 file.write(claim.text())
     finally:
@@ -142,29 +144,29 @@ def _create(claim: Claim) -> None:
 
 
 def set_aside(path: Path, text: str) -> None:
-    """Remove an expired claim, unless it no longer says ``text``: it is another by now."""
+    """Remove an expired claim, unless its text has changed from ``text``: then it is alive."""
     aside = temporary_beside(path)
     try:
         if _text(path) == text:
-            path.rename(aside)  # Of several observers, one succeeds.
+            path.rename(aside)  # Only one of several observers succeeds.
             if _text(aside) == text:
                 aside.unlink()
-            else:
+            else:  # It changed between the check and the rename: put it back.
                 aside.rename(path)
     except FileNotFoundError:
-        pass  # Given back, or set aside by another.
+        pass  # Its owner or another observer removed it.
 
 
 class Watch:
-    """Observe claims over time, to see which have expired."""
+    """Observe claims over time to see which have expired."""
 
     def __init__(self) -> None:
         self._seen: dict[Path, tuple[str, float]] = {}
 
     def free(self, path: Path) -> bool:
-        """Return whether the cell may be tried: without a claim, or with an expired one.
+        """Return whether a cell may be run: its claim is missing or has expired.
 
-        An expired claim is set aside. While the file system fails, nothing is free.
+        An expired claim is removed. While the file system fails, no cell is free.
         """
         try:
             return self._free(path, path.read_text(encoding="utf-8", errors="replace"))
@@ -186,7 +188,7 @@ class Watch:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Return what the claim at ``path`` says: nothing where it cannot be read."""
+    """Return the values of the claim at ``path``; empty if it cannot be read."""
     return _parsed(_text(path))
 
 
@@ -199,7 +201,7 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def owner_of(values: dict[str, Any]) -> Owner | None:
-    """Return the owner that a claim names, or None where it names none."""
+    """Return the owner that a claim names, or None if it names none."""
     try:
         return Owner(**values["owner"])
     except (KeyError, TypeError):

@@ -39,18 +39,18 @@ app.add_typer(data_app, name="data")
 INTERRUPTED = 130
 MOST_SENTENCES = 12
 MOST_ROWS = 60
-"""Of a table in the terminal; the files have all."""
+"""Rows of a table that the terminal shows; the files have all of them."""
 
 
 class Log(StrEnum):
-    """What a run says while it goes on."""
+    """How a run reports its progress."""
 
     auto = "auto"
     json = "json"
 
 
 class Scored(StrEnum):
-    """What a cell is scored on."""
+    """The split that a cell is scored on."""
 
     test = "test"
     validation = "validation"
@@ -94,9 +94,9 @@ def list_command(
 
 
 def _described(study: str, text: str, *, long: bool) -> tuple[str, list[str]]:
-    """Return the first sentence of a study's description; where ``long`` asks all, and its size.
+    """Return a study's description: its first sentence, or if ``long`` all of it and its size.
 
-    The size takes every plugin that the study names, which takes seconds to import.
+    The size needs every plugin that the study names, which takes seconds to import.
     """
     if not long:
         return text.partition(". ")[0].removesuffix(".") + ".", []
@@ -141,8 +141,8 @@ def run_command(
     """Run a study's cells that have no record yet, and show the board.
 
     A study with a budget first runs its tuning trials, then the cells of the board.
-    Ctrl-C leaves every finished cell on disk; the same command goes on from there,
-    and with more seeds or losses it adds them. Several runs on one folder share the work.
+    Ctrl-C leaves every finished cell on disk; the same command resumes from there.
+    With more seeds or losses it adds their cells. Several runs on one folder share the work.
     """
     command = shlex.join(["triptych", *sys.argv[1:]])
     sys.stdout = terminal.Unfailing(sys.stdout)
@@ -160,8 +160,8 @@ def run_command(
         given = {} if jobs is None else {"jobs": jobs}
         spec = plugins.with_settings("engines", engine, given)
         started = time.monotonic()
-        for name in (signal.SIGTERM, signal.SIGHUP):  # To stop is to stop as by Ctrl-C,
-            if signal.getsignal(name) is signal.SIG_DFL:  # unless nohup says otherwise.
+        for name in (signal.SIGTERM, signal.SIGHUP):  # Treat as Ctrl-C,
+            if signal.getsignal(name) is signal.SIG_DFL:  # unless it is ignored, as by nohup.
                 signal.signal(name, signal.default_int_handler)
         try:
             with terminal.progress(as_json=log is Log.json) as listen:
@@ -228,7 +228,7 @@ def cell_command(
             err.print(f"{event.kind}: {escape(event.reason)}", style="red", soft_wrap=True)
             raise typer.Exit(1)
         if ranks.rank() > 0:
-            return  # The first process of a cell has its record.
+            return  # Only the first process of a cell writes its record.
         from harness.identity import identify
         from harness.records import Store
 
@@ -381,11 +381,11 @@ def board_command(
 ) -> None:
     """Show the leaderboard of one run or several, and write it to files.
 
-    Without options all of them go to FOLDER/board: leaderboard.csv, overall.csv,
+    Without options all files go to FOLDER/board: leaderboard.csv, overall.csv,
     records.csv, pairing.csv, curves.csv, trials.csv, diagnostics.csv, settings.csv,
     published.csv, leaderboard.md, leaderboard.tex and board.html. With --csv, --markdown,
-    --latex, --html or --tidy only those are written, where you say; with --to as well, all
-    the others go there.
+    --latex, --html or --tidy only those are written, to the paths you give. Add --to to
+    write all the others there.
     """
     import leaderboards
     from harness.files import write_atomically
@@ -423,7 +423,7 @@ def _board(
     published: bool,
     diagnostics: Sequence[str] = (),
 ) -> "Leaderboard":
-    """Return the board of all records in ``folders``, against the study's own baseline."""
+    """Return the board of all records in ``folders``, against ``baseline`` or the study's own."""
     import leaderboards
     from harness.table import load_records
 
@@ -441,7 +441,7 @@ def _board(
 
 
 def _label(loss: str, labels: set[str]) -> str:
-    """Return the label that ``loss`` is, or its spec in canonical form."""
+    """Return ``loss`` if it is a row's label, else its spec in canonical form."""
     from harness import plugins
     from harness.cells import TUNED, is_trained
 
@@ -454,7 +454,7 @@ def _label(loss: str, labels: set[str]) -> str:
 
 
 def _show(board: "Leaderboard") -> None:
-    """Print the board, a table a task and metric, and what it comes to."""
+    """Print the board as one table per task and metric, then its conclusions."""
     import leaderboards
 
     board = leaderboards.with_short_names(board)
@@ -493,7 +493,7 @@ def _show_pairing(board: "Leaderboard") -> None:
             *(escape(str(row[key])) for key in (*names, "seeds")),
             f"{row['paired_variance']:.4g}",
             f"{row['unpaired_variance']:.4g}",
-            f"{row['ratio']:.1f}x" if row["ratio"] == row["ratio"] else "",  # Of no variance, none.
+            f"{row['ratio']:.1f}x" if row["ratio"] == row["ratio"] else "",  # NaN: zero variance.
         )
     terminal.show(table)
     out.print("unpaired: the sum of both variances over seeds, as of runs that share nothing;")
@@ -512,7 +512,7 @@ def _require_tensorboard() -> None:
 
 @contextmanager
 def _input_errors() -> Iterator[None]:
-    """Print what the user can put right without a traceback, and exit with 2."""
+    """Print errors that the user can fix, without a traceback, and exit with status 2."""
     try:
         yield
     except (InputError, OSError) as error:
@@ -607,7 +607,7 @@ def data_check(
         list[str] | None, typer.Argument(help="These alone; all that are here if left out.")
     ] = None,
 ) -> None:
-    """Read every file of the data sets that are here: pinned checksums, and one of the whole."""
+    """Check the pinned checksums of the data sets that are here, and print each set's checksum."""
     from harness import data, listing
 
     wrong = False
@@ -621,7 +621,7 @@ def data_check(
                 continue
             found = data.faults(source, path)
             if path.name == source.wheel:
-                data.need(source)  # It checks the wheel.
+                data.need(source)  # This checks the wheel.
             wrong = wrong or bool(found)
             pinned = "as pinned" if source.files or path.name == source.wheel else "not pinned"
             said = (
@@ -635,7 +635,7 @@ def data_check(
 def _study(
     name: str, tasks: str | None, methods: str | None, losses: str | None, seeds: int | None
 ) -> "Study":
-    """Return the study of that name, with what the options put in its place."""
+    """Return the study of that name, changed as the options say."""
     from harness import plugins
     from harness.study import Study
 

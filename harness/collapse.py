@@ -1,26 +1,25 @@
-"""Whether a trained encoder gives nearly the same representation for every example."""
+"""Detect that a trained encoder gives nearly the same representation for every example."""
 
 import math
 from collections.abc import Sequence
 from typing import Any
 
 LEAST_RANK = 0.1
-"""Of the untrained encoder's effective rank: below it, the representations collapsed."""
+"""Representations collapsed below this share of the untrained encoder's effective rank."""
 HIGHEST_COSINE = 0.99
-"""From this mean cosine on they collapsed, unless the untrained encoder's is as high."""
+"""They collapsed from this mean cosine on, unless the untrained encoder's is as high."""
 
 Diagnostics = Sequence[Sequence[Any]]
-"""A record's: (step, {name: value}) pairs in order of steps."""
+"""A record's diagnostics: (step, {name: value}) pairs in order of steps."""
 
 
 def collapse(diagnostics: Diagnostics) -> str:
-    """Return in what way a cell's representations collapsed, or nothing if they did not.
+    """Return how a cell's representations collapsed; an empty text if they did not.
 
-    The last diagnostics are compared with those of step 0, which are of the same encoder
-    before training. Either of two signs is enough: an effective rank below a tenth of
-    that at step 0, or a mean cosine of different examples of .99 or more that was lower at
-    step 0. A cell that was not trained, or whose task has no held-out batch, has not
-    collapsed.
+    The last diagnostics are compared with those of the same encoder at step 0, before
+    training. Either of two signs is enough: the effective rank is below a tenth of that at
+    step 0, or the mean cosine of different examples is .99 or more and was lower at step 0. A
+    cell that was not trained, or whose task has no held-out batch, counts as not collapsed.
 
     >>> first = {"effective_rank": 150.0, "mean_cosine": 0.55}
     >>> collapse([(0, first), (100, {"effective_rank": 40.0, "mean_cosine": 0.87})])

@@ -1,4 +1,4 @@
-"""Plain values that were read from a file, checked against a dataclass's annotations."""
+"""Check plain values that were read from a file against a dataclass's annotations."""
 
 import math
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ T = TypeVar("T")
 
 
 def made(kind: type[T], values: Any) -> T:
-    """Return ``kind``, a dataclass, of plain values such as JSON has.
+    """Build the dataclass ``kind`` from plain values such as JSON has.
 
-    Fields that are missing have their defaults; values that are no fields are left out.
+    Missing fields get their defaults; values that belong to no field are ignored.
 
     Raises:
-        ValueError: where a field without a default is missing, or a value is not of its
+        ValueError: if a field without a default is missing, or a value is not of its
             field's type; the message names the field.
 
     >>> from harness.cells import Cell
@@ -41,9 +41,9 @@ def made(kind: type[T], values: Any) -> T:
 
 
 def mismatch(value: Any, annotation: Any, name: str = "value") -> str:
-    """Return what is wrong with ``value`` for its annotation; an empty text if nothing is.
+    """Return why ``value`` does not fit its annotation; an empty text if it fits.
 
-    Known are Any, None, bool, int, float (finite; whole numbers too), str, Literal, unions,
+    Supported are Any, None, bool, int, float (finite; whole numbers too), str, Literal, unions,
     list[...], tuple[...] of fixed length, which JSON writes as a list, and dict[str, ...].
 
     >>> mismatch({"test": {"accuracy": "high"}}, dict[str, dict[str, float]], "scores")
@@ -73,7 +73,7 @@ def mismatch(value: Any, annotation: Any, name: str = "value") -> str:
 
 
 def _formed(value: Any, annotation: Any) -> Any:
-    """Return ``value``, which conforms, with tuples where JSON has lists for them."""
+    """Turn the lists of a conforming ``value`` into tuples where its annotation has tuples."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is tuple:
         return tuple(_formed(item, part) for item, part in zip(value, parts, strict=True))

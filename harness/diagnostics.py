@@ -1,9 +1,9 @@
-r"""What a loss does to a held-out batch: geometry, weights on negatives, information.
+r"""Measure what a loss does to a held-out batch: geometry, weights on negatives, information.
 
-All but the last function are pure, of rows or of scores. ``scores`` are the scores of n
-anchors with m candidates, before the temperature, and ``keep`` says which candidates
-are negatives of which anchor. Means over an anchor's negatives come first, then the mean
-over the anchors that have some. A score divided by the temperature tau is the exponent;
+The functions before :class:`Diagnosis` are pure functions of rows or scores. ``scores`` are
+the scores of n anchors with m candidates, before the temperature, and ``keep`` says which
+candidates are negatives of which anchor. Means are taken over each anchor's negatives first,
+then over the anchors that have any. A score divided by the temperature tau is the exponent;
 the worst case over distributions of an anchor's negatives is then :math:`q_j \propto
 e^{s_j/\tau}` (Wu et al., NeurIPS 2023, arXiv 2310.11048).
 """
@@ -30,15 +30,15 @@ from harness.task import Task, to_device
 log = logging.getLogger("harness")
 
 LARGEST = 1e30
-"""A diagnostic beyond it, or none at all, is left out: its square would be no number."""
+"""Diagnostics that are NaN or beyond it are left out, because their squares may overflow."""
 HARD = 0.1
-"""The share of an anchor's negatives, those with the highest scores, that are hard."""
+"""The share of an anchor's negatives, those with the highest scores, that count as hard."""
 EASY = 0.5
-"""The share of them, those with the lowest scores, that are easy."""
+"""The share of them, those with the lowest scores, that count as easy."""
 
 
 def alignment(first: Float[Tensor, "n d"], second: Float[Tensor, "n d"]) -> Tensor:
-    r"""Return the mean squared distance of two views, as unit rows: 0 to 4.
+    r"""Return the mean squared distance between the unit rows of two views: 0 to 4.
 
     .. math:: \operatorname{E} \lVert x - x^+ \rVert^2
 
@@ -53,7 +53,7 @@ def alignment(first: Float[Tensor, "n d"], second: Float[Tensor, "n d"]) -> Tens
 
 
 def uniformity(rows: Float[Tensor, "n d"]) -> Tensor:
-    r"""Return how evenly unit rows lie on the sphere: -8 to 0, the lower the more evenly.
+    r"""Return how evenly unit rows lie on the sphere: -8 to 0, lower is more even.
 
     .. math:: \log \operatorname{E}_{i \ne j} e^{-2 \lVert x_i - x_j \rVert^2}
 
@@ -77,7 +77,7 @@ def effective_rank(rows: Float[Tensor, "n d"]) -> Tensor:
 
     .. math:: e^{H(p)}, \quad p_k = \sigma_k / \textstyle\sum_l \sigma_l
 
-    of the singular values sigma of the matrix, which is not centred.
+    with the singular values sigma of the matrix, which is not centred.
 
     >>> round(effective_rank(torch.eye(3)).item(), 6)
     3.0
@@ -93,7 +93,7 @@ def effective_rank(rows: Float[Tensor, "n d"]) -> Tensor:
 
 
 def mean_cosine(rows: Float[Tensor, "n d"]) -> Tensor:
-    r"""Return the mean cosine of two different rows: -1/(n-1) to 1, 1 where all agree.
+    r"""Return the mean cosine of two different rows: -1/(n-1) to 1, and 1 if all agree.
 
     .. math:: \operatorname{E}_{i \ne j} \cos(x_i, x_j)
 
@@ -104,7 +104,8 @@ def mean_cosine(rows: Float[Tensor, "n d"]) -> Tensor:
     if count < 2:
         return rows.new_tensor(math.nan)
     unit = _unit(rows)
-    # The sum over all pairs is the squared length of the sum; a row with itself gives 1.
+    # The sum over all pairs is the squared length of the rows' sum, without an n x n matrix;
+    # subtract each row's pair with itself.
     return (unit.sum(dim=0).square().sum() - unit.square().sum()) / (count * (count - 1))
 
 
@@ -123,13 +124,13 @@ def worst_case_weights(
 def implied_radius(
     scores: Float[Tensor, "n m"], keep: Bool[Tensor, "n m"], temperature: float
 ) -> Tensor:
-    r"""Return the radius eta of the KL ball whose worst case the temperature stands for, in nats.
+    r"""Return the radius eta, in nats, of the KL ball whose worst case the temperature implies.
 
     .. math::
         \eta(\tau) = \operatorname{KL}(Q, Q_0)
         = \operatorname{E}_Q s/\tau - \log \operatorname{E}_{Q_0} e^{s/\tau}
 
-    Q_0 is uniform on the anchor's negatives. It falls as tau rises: a low temperature
+    Q_0 is uniform on the anchor's negatives. The radius falls as tau rises: a low temperature
     guards against more, and trusts the negatives less.
 
     >>> scores = torch.tensor([[0.0, 1.0]], dtype=torch.float64)
@@ -152,8 +153,8 @@ def effective_sample_size(weights: Float[Tensor, "n m"]) -> Tensor:
     .. math:: 1 / \textstyle\sum_j q_j^2, \quad \sum_j q_j = 1
 
     Args:
-        weights: 0 or above, and 0 where a candidate is no negative; rows are scaled to
-            sum to one, and rows of zeros left out.
+        weights: 0 or above, and 0 if a candidate is not a negative; rows are scaled to
+            sum to one, and rows of zeros are left out.
 
     >>> effective_sample_size(torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])).item()
     2.0
@@ -167,7 +168,7 @@ def effective_sample_size(weights: Float[Tensor, "n m"]) -> Tensor:
 def mean_variance_gap(
     scores: Float[Tensor, "n m"], keep: Bool[Tensor, "n m"], temperature: float
 ) -> Tensor:
-    r"""Return how far the worst case's score is from its expansion to second order.
+    r"""Return how far the worst case's score is from its second-order expansion.
 
     .. math::
         \operatorname{E} \Big| \tau \log \operatorname{E} e^{s/\tau}
@@ -197,18 +198,19 @@ def slopes_on_negatives(
 ) -> Float[Tensor, "n m"]:
     r"""Return :math:`|\partial \ell_i / \partial s_{ij}|`: how hard each negative is pushed.
 
-    The weights that the loss gives, whatever its formula: InfoNCE's are its softmax's. A
-    loss that is no mean over anchors is taken as a whole, n times its derivative. Zero
-    where the loss has no gradient.
+    These are the weights that the loss gives to negatives, whatever its formula; those of
+    InfoNCE are proportional to its softmax. If a loss is not a mean over anchors, they are n
+    times the derivative of the whole loss. If it has no gradient, they are zero.
 
     Args:
-        loss: whose weights.
+        loss: the loss whose weights are returned.
         ids: of the anchors.
         pos: scores of the positives.
         neg: scores of each anchor with every candidate.
         keep: which candidates are negatives.
     """
-    # Anchors along the axes: the candidates' columns are then the scores themselves.
+    # The anchors are the unit vectors, so that coordinate i of candidate j is its score with
+    # anchor i, and the gradient by the candidates is the gradient by the scores.
     axes = torch.eye(len(neg), dtype=neg.dtype, device=neg.device)
     columns = neg.detach().T.clone().requires_grad_()
     others = ids.new_full((len(columns),), -1)
@@ -228,8 +230,8 @@ def false_negative_mass(
 ) -> Tensor:
     """Return the share of an anchor's weight on negatives of its own class: 0 to 1.
 
-    Weights are as those of :func:`effective_sample_size`; a label of -1 is of no class,
-    and its anchor is left out.
+    Weights are as for :func:`effective_sample_size`. An anchor with the label -1 has no class
+    and is left out.
 
     >>> labels = torch.tensor([0, 0, 1])
     >>> false_negative_mass(torch.tensor([[0.0, 3.0, 1.0]]), labels[:1], labels).item()
@@ -249,9 +251,9 @@ def chi2_information(
 
     .. math:: (\operatorname{E}_P s - \operatorname{E}_Q s)^2 / 2 \operatorname{Var}_Q s
 
-    It is :func:`harness.information.chi2` of the critic a s at the scale a that is best.
-    P are the positives, Q all anchors' negatives together. Not in nats; 0 where the
-    positives score below the negatives, for which no scale above 0 is any better.
+    It is :func:`harness.information.chi2` of the critic a s with the best scale a. P are the
+    positives, Q all anchors' negatives together. It is not in nats. If the positives score
+    below the negatives it is 0, because no scale above 0 gives more.
 
     >>> keep = torch.ones(1, 2, dtype=torch.bool)
     >>> chi2_information(torch.tensor([2.0]), torch.tensor([[-1.0, 1.0]]), keep).item()
@@ -268,12 +270,12 @@ def chi2_information(
 def hard_to_easy(
     norms: Float[Tensor, "n m"], scores: Float[Tensor, "n m"], keep: Bool[Tensor, "n m"]
 ) -> Tensor:
-    """Return by how much hard negatives pull harder than easy ones: a ratio of means.
+    """Return the mean gradient norm of hard negatives divided by that of easy negatives.
 
     Args:
-        norms: of the gradient that each negative gives its anchor.
-        scores: what says which are hard, the ``HARD`` share with the highest scores of an
-            anchor, and easy, the ``EASY`` share with the lowest.
+        norms: norms of the gradient that each negative gives its anchor.
+        scores: of an anchor's negatives, the ``HARD`` share with the highest scores are hard,
+            and the ``EASY`` share with the lowest are easy.
         keep: which candidates are negatives.
 
     >>> scores, keep = torch.tensor([[0.0, 0.1, 0.2, 0.9]]), torch.ones(1, 4, dtype=torch.bool)
@@ -292,34 +294,34 @@ class Diagnosis:
 
     The batch and its two views are the same at every step and for every loss of one
     (task, method, seed). Networks are in training mode, as the loss sees them, and their
-    buffers are put back. Each anchor is a first view; its negatives are the other
-    examples' second views, whatever the pairing in training, so that losses which pair
-    otherwise are measured on the same scores.
+    buffers are restored. Each anchor is a first view; its negatives are the other examples'
+    second views, whatever the pairing in training, so that losses with other pairings are
+    measured on the same scores.
 
-    {name: value}, where each is defined and finite:
+    A call returns {name: value} of those that are defined and finite:
 
     - ``alignment``, ``uniformity``: of the projections;
     - ``effective_rank``, ``mean_cosine``: of the representations;
     - ``effective_negatives``: the effective sample size of the loss's weights;
-    - ``false_negative_mass``: of the same weights, where there are labels;
+    - ``false_negative_mass``: of the same weights, if there are labels;
     - ``gradient_ratio``: :func:`hard_to_easy` of the gradients' norms;
     - ``implied_radius``, ``mean_variance_gap``: at the loss's temperature;
-    - ``mi_infonce``, ``mi_dv``: estimates of :mod:`harness.information`, in nats, of the
-      critic that is the score over the temperature;
+    - ``mi_infonce``, ``mi_dv``: estimates by :mod:`harness.information`, in nats, with the
+      score over the temperature as critic;
     - ``mi_chi2``: :func:`chi2_information` of the scores;
     - what the task's own :meth:`~harness.task.Task.diagnose` returns, under other names.
 
-    Losses that are no score losses have the first four alone. Views, dropout and what a
-    task draws come from the ``probe`` stream, and the run's own state is left as it was.
-    What goes wrong is said in the log: no diagnostic is worth a cell.
+    A loss that is not a score loss has only the first four and the task's own. Views, dropout
+    and what a task draws come from the ``probe`` stream, and the run's own state is left as it
+    was. An error is logged and does not fail the cell.
 
     Args:
-        task: loaded.
-        method: attached, on ``device``.
-        loss: None for ``untrained`` and references.
-        randomness: the cell's.
+        task: the loaded task.
+        method: the method, attached and on ``device``.
+        loss: the loss; None for ``untrained`` and references.
+        randomness: the cell's random streams.
         device: where the method is.
-        strict: raise what goes wrong, as the contract tests do.
+        strict: raise errors instead of logging them, as the contract tests do.
     """
 
     def __init__(
@@ -360,7 +362,7 @@ class Diagnosis:
         return {name: float(value) for name, value in found.items() if abs(value) < LARGEST}
 
     def _of_the_batch(self, first: Any, second: Any, found: dict[str, float]) -> None:
-        """Add to ``found`` what is of the held-out batch."""
+        """Add the diagnostics of the held-out batch to ``found``."""
         self.method.train()
         encoder, head = ranks.alone(self.method.encoder), self.method.head
         with _buffers_put_back(encoder, head):
@@ -388,7 +390,7 @@ class Diagnosis:
 
     @contextmanager
     def _said(self, part: str) -> Iterator[None]:
-        """Say in the log what went wrong with ``part``, and go on."""
+        """Log an error in ``part``, and go on."""
         try:
             yield
         except Exception:
@@ -400,15 +402,16 @@ class Diagnosis:
 def of_loss(
     loss: ScoreLoss, first: Tensor, second: Tensor, ids: Tensor, labels: Tensor | None
 ) -> dict[str, float]:
-    """Return what a score loss makes of two views' projections: see :class:`Diagnosis`."""
+    """Return the diagnostics of a score loss on two views' projections: see :class:`Diagnosis`."""
     scale = loss.score_scale()
-    loss = deepcopy(loss).double().eval()  # Some keep state, by example.
+    loss = deepcopy(loss).double().eval()  # Copy it: some losses keep state per example.
     a, b = loss.embed(first), loss.embed(second)
     pos, neg, keep = (a * b).sum(dim=1), a @ b.T, ids[:, None] != ids
     if not keep.any():
         return {}
     weights = slopes_on_negatives(loss, ids, loss.positive_scores(pos), neg, keep)
-    # The gradient of a cosine by its anchor has the length of what is at right angles to it.
+    # The gradient of a cosine by its anchor is as long as the candidate's part that is
+    # orthogonal to the anchor.
     along = neg.square() if loss.cosines else 0.0
     norms = weights * (b.square().sum(dim=1) - along).clamp(min=0).sqrt()
     found = {
@@ -430,9 +433,9 @@ def of_loss(
 
 @contextmanager
 def _buffers_put_back(*modules: nn.Module) -> Iterator[None]:
-    """Leave BatchNorm's running statistics, and any other buffer, as they were.
+    """Restore BatchNorm's running statistics, and any other buffer, after the block.
 
-    Those that a module assigns anew, or makes in its first step, too.
+    Buffers that a module reassigns are restored too; those that it creates are removed.
     """
     own = [inner for module in modules for inner in module.modules()]
     held = [(inner, dict(inner._buffers)) for inner in own]
@@ -454,7 +457,7 @@ def _copy(buffer: Tensor | None) -> Tensor | None:
 
 
 def _largest_one(weights: Tensor) -> Tensor:
-    """Return each row times a number, so that squares of tiny weights do not vanish."""
+    """Scale each row to a maximum of 1, so that squares of tiny weights do not underflow."""
     top = weights.amax(dim=1, keepdim=True)
     return weights / torch.where(top > 0, top, 1.0)
 

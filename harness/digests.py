@@ -25,7 +25,7 @@ class Digest:
         """Add ``value``: a tensor, array, text, number, None, or a nesting of them.
 
         Raises:
-            TypeError: where it is something else. Give views as (named) tuples,
+            TypeError: if it is something else. Give views as (named) tuples,
                 lists or mappings of tensors.
         """
         if isinstance(value, Tensor) and value.is_sparse:
@@ -64,6 +64,7 @@ class Digest:
         return self._hash.hexdigest()[:32]
 
     def _text(self, text: str) -> None:
+        # The length keeps ("ab", "c") and ("a", "bc") apart.
         self._hash.update(f"{len(text)}:{text}".encode())
 
 

@@ -1,9 +1,9 @@
 """The engine protocol: where cells run.
 
-A result travels through the store and never through the engine, so every engine
-resumes alike: an engine only moves jobs to worker processes, and says what has become
-of the cells it was given. ``harness.local`` is the one for this machine; others are
-plugins of the group ``harness.engines``.
+Results go through the store and never through the engine, so every engine resumes in the
+same way. An engine only moves jobs to worker processes, and reports what became of each
+cell. ``harness.local`` is the engine for this machine; others are plugins of the group
+``harness.engines``.
 """
 
 from abc import ABC, abstractmethod
@@ -18,7 +18,7 @@ from harness.settings import Configured
 
 @dataclass(frozen=True)
 class Resources:
-    """What a cell may use.
+    """The resources that a cell may use.
 
     Attributes:
         device: ``cpu``, ``cuda`` (any GPU) or ``cuda:1`` (this one).
@@ -31,15 +31,15 @@ class Resources:
 
 @dataclass(frozen=True)
 class Job:
-    """A cell to run, in values that any engine can send anywhere.
+    """A cell to run, in values that any engine can send to another machine.
 
     Attributes:
-        cell: what to run.
-        key: its record's, as planned.
-        folder: of the store, the same path on every machine.
-        checkpoint: seconds between two checkpoints of a long cell; 0: none unless stopped.
+        cell: the cell.
+        key: its record's key, as planned.
+        folder: the store's folder, under the same path on every machine.
+        checkpoint: seconds between two checkpoints of a long cell; 0 saves only when stopped.
         tensorboard: whether to write event files.
-        save: the folder that the trained encoder is written to; empty: it is not kept.
+        save: the folder that the trained encoder is written to; if empty, it is not kept.
     """
 
     cell: Cell
@@ -55,24 +55,24 @@ class Job:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Job":
-        """Return the job that :meth:`to_dict` gave."""
+        """Restore a job from what :meth:`to_dict` returned."""
         return cls(**{**values, "cell": Cell(**values["cell"])})
 
 
 @dataclass(frozen=True)
 class Event:
-    """What a cell is doing.
+    """A change in a cell's state, or one of its steps.
 
     Attributes:
-        kind: ``started``, at a ``step``, ``done``, ``failed``, ``diverged``; or
-            ``claimed``: another run on the same folder has it.
+        kind: ``started``, ``step``, ``done``, ``failed``, ``diverged``; or ``claimed`` if
+            another run on the same folder has the cell.
         cell: the cell.
-        worker: the number of the worker that has it, from 1.
+        worker: the number of the worker that runs it, from 1.
         step: optimizer steps done, of ``steps``.
         steps: optimizer steps in all.
         loss: the objective at that step.
         reason: why it failed, in a line.
-        details: the traceback, where there is one.
+        details: the traceback, if there is one.
     """
 
     kind: Literal["started", "step", "done", "failed", "diverged", "claimed"]
@@ -86,38 +86,37 @@ class Event:
 
     @property
     def settled(self) -> bool:
-        """Return whether the engine has done with the cell."""
+        """Return whether the engine is done with the cell."""
         return self.kind in ("done", "failed", "diverged", "claimed")
 
 
 class Engine(Configured, ABC):
     """Run cells somewhere. Use as a context manager: leaving it stops all work.
 
-    ``open``, any number of ``submit``, ``events`` to its end, ``close``; and from the
-    start again, for a next batch of cells. A job is run by
-    ``harness.processes.WorkerProcess`` wherever the engine brings it, so that scores
-    are the same everywhere.
+    Call ``open``, any number of ``submit``, ``events`` to its end, then ``close``; call
+    ``open`` again for the next batch of cells. Wherever the engine sends a job,
+    ``harness.processes.WorkerProcess`` runs it, so that scores are the same everywhere.
     """
 
     elsewhere = False
-    """Whether cells run on other machines: what devices there are, this one cannot say."""
+    """Whether cells run on other machines, whose devices this machine does not know."""
 
     def open(self, folder: Path) -> "Engine":
-        """Get ready to run cells into the store at ``folder``."""
+        """Get ready to run cells whose records go to the store at ``folder``."""
         self.folder = folder
         return self
 
     @abstractmethod
     def submit(self, job: Job, resources: Resources) -> None:
-        """Take one more cell."""
+        """Accept one more cell."""
 
     @abstractmethod
     def events(self) -> Iterator[Event]:
-        """Yield what becomes of the cells, until each is settled."""
+        """Yield the events of all cells until each is settled."""
 
     @abstractmethod
     def close(self) -> None:
-        """Stop at once whatever still runs."""
+        """Stop at once all cells that still run."""
 
     def __enter__(self) -> "Engine":
         return self

@@ -6,7 +6,7 @@ from typing import TypeGuard
 
 
 class InputError(ValueError):
-    """Raise for input that a user can put right.
+    """Raise for input that a user can correct.
 
     The message names the argument, the rule, the value and the next step; the
     command line prints it without a traceback and exits with status 2.
@@ -72,7 +72,7 @@ def _is_text(value: object) -> TypeGuard[str]:
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
-    """Return the error for a wrong name, with the nearest right ones.
+    """Return the error for an unknown name, with the known names that come closest.
 
     >>> str(unknown("loss", "infonec", ["adnce", "infonce"]))
     "There is no loss 'infonec'. Did you mean 'infonce'? Known: adnce, infonce."

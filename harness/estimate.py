@@ -1,4 +1,4 @@
-"""How long a study will take: measured, from records or by a few steps here and now."""
+"""Estimate how long a study will take, from records or by timing a few steps."""
 
 import time
 from collections import defaultdict
@@ -21,17 +21,17 @@ from harness.table import Place
 from harness.training import fit
 
 MEASURED_STEPS = 4
-"""Steps that are timed, the first not counted: it allocates and warms up."""
+"""Steps that are taken to time one; the first does not count, as it allocates and warms up."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a task with a method takes, in seconds of one worker.
+    """The cost of a cell of one task and method, in seconds of one worker.
 
     Attributes:
-        training: of a trained cell, less its evaluations: loading and all steps.
-        evaluation: of one split.
-        records: from how many; 0: from a few steps.
+        training: loading and all steps of a trained cell, without its evaluations.
+        evaluation: one evaluation of one split.
+        records: how many records it was taken from; 0 if a few steps were timed.
     """
 
     training: float
@@ -51,10 +51,10 @@ def costs(
     folder: str | Path | None = None,
     listen: Callable[[str], None] = lambda text: None,
 ) -> dict[tuple[str, str], Cost]:
-    """Return {(task, method): cost}: from the records under ``folder``, else from a trial.
+    """Return {(task, method): cost}, from the records under ``folder`` or by timing a few steps.
 
-    Such a trial takes ``MEASURED_STEPS`` steps and one evaluation on validation, in this
-    process, with the first loss that goes with the method; data are fetched for it.
+    Timing takes ``MEASURED_STEPS`` steps and one evaluation on validation, in this process,
+    with the first loss that goes with the method. It fetches the data.
     """
     found = from_records(folder) if folder is not None else {}
     first: dict[tuple[str, str], Cell] = {}
@@ -75,7 +75,7 @@ def _measured(cell: Cell) -> Cost:
         return measure(cell)
     except InputError:
         raise
-    except Exception as error:  # A plugin's own, or a loss that diverges at once.
+    except Exception as error:  # A plugin's error, or a loss that diverges at once.
         raise InputError(
             f"Could not time {cell}: {type(error).__name__}: {error} "
             "Leave the estimate out with `--no-time`."
@@ -101,10 +101,10 @@ def from_records(folder: str | Path) -> dict[tuple[str, str], Cost]:
 
 
 def measure(cell: Cell) -> Cost:
-    """Return the cost of ``cell`` by a few of its steps; nothing is written."""
-    randomness = identify(cell).randomness  # Data are fetched for it.
+    """Return the cost of ``cell`` by timing a few of its steps; write nothing."""
+    randomness = identify(cell).randomness  # This fetches the data.
     task = plugins.build("tasks", cell.task)
-    if task.epochs:  # How many steps they are is known once the data is.
+    if task.epochs:  # Only the loaded data tell how many steps they are.
         task.load(randomness)
     steps = task.total_steps()
     task.steps, task.epochs = min(steps, MEASURED_STEPS), 0
@@ -129,14 +129,16 @@ def measure(cell: Cell) -> Cost:
 
 def total(cells: Iterable[Cell], prices: Mapping[tuple[str, str], Cost]) -> float:
     """Return the seconds of one worker that ``cells`` take."""
-    of_task = {task: cost for (task, _), cost in prices.items()}  # To evaluate takes all alike.
+    # Evaluation costs the same for every method: untrained cells take any method's cost.
+    of_task = {task: cost for (task, _), cost in prices.items()}
     return sum(prices.get((c.task, c.method), of_task[c.task]).of(c) for c in cells)
 
 
 def left(study: Study, folder: str | Path | None) -> list[Cell]:
-    """Return the cells that have no record under ``folder`` yet, of whatever version.
+    """Return the cells that have no record under ``folder``, by whatever version of the code.
 
-    The settings that were chosen there are in its plan, under the same label.
+    Cells are matched by their labels in the folder's plan, so that a tuned cell matches
+    whatever settings were chosen.
     """
     every = all_cells(study)
     if folder is None:
@@ -144,7 +146,7 @@ def left(study: Study, folder: str | Path | None) -> list[Cell]:
     store = Store(folder)
     keys = {record.key for record in store.records()}
     done = {
-        Place.of(replace(Planned.from_dict(place), task=""))  # By spec, as those of the study.
+        Place.of(replace(Planned.from_dict(place), task=""))  # By its spec, as in the study.
         for place in store.study().get("plan", [])
         if place["key"] in keys
     }
@@ -152,7 +154,7 @@ def left(study: Study, folder: str | Path | None) -> list[Cell]:
 
 
 def all_cells(study: Study) -> Sequence[Planned]:
-    """Return every cell, with the first trial's settings where they are yet to be chosen."""
+    """Return every cell; cells to be tuned have the first trial's settings for now."""
     trials = study.trials()
     stand_in: dict[tuple[str, str, str], str] = {}
     for planned in trials:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and what is left of writers that were killed."""
+"""Write files that appear whole or not at all, and remove what killed writers left behind."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from pathlib import Path
 DEBRIS = re.compile(r"\.tmp-([0-9a-f]{8})-(\d+)-(\d+)-[0-9a-f]{8}")
 UNKNOWN = 0
 OLD = 24 * 3600.0
-"""Seconds after which a temporary file is debris, whoever wrote it: writing takes less."""
+"""Seconds after which any temporary file is debris, because no write takes that long."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Owner:
         place: a digest of the machine, its last boot and its process namespace:
             processes with the same one can see each other.
         pid: the process's number there.
-        born: when it started, in ticks since boot, or ``UNKNOWN``; numbers are used again.
+        born: when it started, in ticks since boot, or ``UNKNOWN``. It tells apart processes
+            that had the same number one after another.
     """
 
     host: str
@@ -36,7 +37,7 @@ class Owner:
     born: int
 
     def gone(self) -> bool:
-        """Return whether the process is known to be gone; of elsewhere nothing is known."""
+        """Return whether the process is known to be gone, which only its own machine can tell."""
         if self.place != _place():
             return False
         born = _born(self.pid)
@@ -44,7 +45,7 @@ class Owner:
 
 
 def this_process() -> Owner:
-    """Return the owner that this process is."""
+    """Return this process as an owner."""
     pid = os.getpid()
     return Owner(socket.gethostname(), _place(), pid, _born(pid) or UNKNOWN)
 
@@ -54,18 +55,19 @@ def _place() -> str:
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text()
         namespace = str(Path("/proc/self/ns/pid").readlink())
-    except OSError:  # A place of its own: nobody takes this process for gone.
+    except OSError:  # Unique, so that nobody takes this process for gone.
         boot = namespace = uuid.uuid4().hex
     return sha256("\0".join((socket.gethostname(), boot, namespace)).encode()).hexdigest()[:8]
 
 
 def _born(pid: int) -> int | None:
-    """Return when a process started, ``UNKNOWN`` where nobody says, None if there is none."""
+    """Return when a process started, ``UNKNOWN`` if it cannot be told, None if there is none."""
     try:
-        # The name before the last ")" may hold anything.
+        # Split behind the last ")": the name before it may hold spaces and brackets. Field 22
+        # of the line, here rest[18], is the start time.
         state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return None if state in "ZX" else int(rest[18])
-    except (OSError, ValueError, IndexError):  # None there, or hidden, or too many open files.
+    except (OSError, ValueError, IndexError):  # It is gone or hidden, or too many files are open.
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
@@ -76,26 +78,26 @@ def _born(pid: int) -> int | None:
 
 
 def temporary_beside(path: Path) -> Path:
-    """Return a path in the same folder that says whose it is: see :func:`debris`."""
+    """Return a path in the same folder whose name tells its writer: see :func:`debris`."""
     me = this_process()
     return path.with_name(f".tmp-{me.place}-{me.pid}-{me.born}-{uuid.uuid4().hex[:8]}")
 
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """Give a temporary path, and put what was written there in place of ``path``.
+    """Yield a temporary path, then replace ``path`` by the file that was written there.
 
-    Readers see the old file or the whole new one, whenever the writer is killed; if
-    it is ``durable``, whenever the machine loses power.
+    Readers see the old file or the whole new one, even if the writer is killed; if
+    ``durable``, even if the machine loses power.
 
     Raises:
-        OSError: where it cannot be written; nothing is left behind then.
+        OSError: if it cannot be written; nothing is left behind then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:
         yield temporary
-        if durable:  # A rename may reach the disk ahead of what was written.
+        if durable:  # The rename may reach the disk before the data does.
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
         temporary.replace(path)
@@ -107,17 +109,17 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
 def write_atomically(path: Path, text: str) -> None:
     """Write ``text`` to ``path``: readers see the old file or the whole new one.
 
-    A link is followed; a device or a pipe is written to as it is.
+    A link is followed; a device or a pipe is written to directly.
 
     Raises:
-        OSError: where it cannot be written; nothing is left behind then.
+        OSError: if it cannot be written; nothing is left behind then.
     """
     path = path.resolve()
     if path.exists() and not path.is_file():
         path.write_text(text, encoding="utf-8")
         return
     with replacing(path) as temporary:
-        # Not mkstemp: its files are for their owner only, and colleagues read boards.
+        # Not mkstemp: only the owner can read its files, and colleagues read boards.
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -140,7 +142,7 @@ def _is_debris(path: Path) -> bool:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed writers left under ``folder``."""
+    """Remove the temporary files that killed writers left under ``folder``."""
     for path in debris(folder):
         with suppress(OSError):
             path.unlink()

@@ -14,16 +14,16 @@ PENALTIES = tuple(float(c) for c in np.logspace(-3, 3, 7))
 Rows = NDArray[np.int64]
 
 INNER = 5
-"""Folds of the fitted rows that choose C."""
+"""The number of folds of the fitted rows on which C is chosen."""
 
 
 def stratified_folds(
     classes: Int[np.ndarray, " n"], folds: int, generator: np.random.Generator
 ) -> list[NDArray[np.int64]]:
-    """Return ``folds`` parts of the rows, each with the classes in the same shares.
+    """Split the rows at random into ``folds`` parts, each with the same shares of classes.
 
     Raises:
-        InputError: where a class has fewer rows than there are folds.
+        InputError: if a class has fewer rows than there are folds.
     """
     from sklearn.model_selection import StratifiedKFold
 
@@ -69,7 +69,7 @@ def svc_probe(
 
     rows, classes = fitted[0].astype(np.float64), fitted[1]
     gamma = 1 / (rows.shape[1] * (rows.var() or 1.0))
-    kernel = rbf_kernel(rows, gamma=gamma)  # once, and not anew in each of the fits
+    kernel = rbf_kernel(rows, gamma=gamma)  # Once, rather than in each of the fits.
 
     def predict(c: float, kept: Rows, similar: Float[np.ndarray, "k n"]) -> NDArray[np.int64]:
         model = SVC(C=c, kernel="precomputed").fit(kernel[np.ix_(kept, kept)], classes[kept])
@@ -120,7 +120,7 @@ def _best(
     grid: Sequence[float],
     predict: Callable[[float, Rows, Rows], NDArray[np.int64]],
 ) -> float:
-    """Return the C whose predictions of each fold, from the others, are right most often."""
+    """Return the value of C with the best mean accuracy over folds; on a tie, the first."""
     from sklearn.model_selection import StratifiedKFold
 
     folds = list(StratifiedKFold(INNER).split(classes, classes))

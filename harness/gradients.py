@@ -1,4 +1,4 @@
-"""What the first steps must show: that the objective trains what it should."""
+"""Check in a cell's first steps that the objective trains what it should."""
 
 import logging
 
@@ -9,18 +9,18 @@ from harness.losses.base import Loss
 from harness.methods.base import Method
 
 FIRST = 3
-"""Every trained part must get a gradient other than 0 in one of so many first steps."""
+"""Every trained part must get a nonzero gradient in one of this many first steps."""
 
 log = logging.getLogger("harness")
 
 
 class FirstSteps:
-    """Look at the gradients of a cell's first steps, and refuse what trains nothing.
+    """Check the gradients of a cell's first steps, and raise an error if they train nothing.
 
     Args:
-        method: whose networks are trained.
-        loss: whose own parameters are, if it has some.
-        steps: how many there will be.
+        method: the method, whose networks are trained.
+        loss: the loss, whose own parameters are trained too, if it has any.
+        steps: how many steps the cell takes.
     """
 
     def __init__(self, method: Method, loss: Loss, steps: int) -> None:
@@ -30,7 +30,7 @@ class FirstSteps:
         self.own: dict[str, bool] = {}  # The loss's parameters.
 
     def require_graph(self, objective: Tensor) -> None:
-        """Raise an error if no trained parameter has an influence on the objective."""
+        """Raise an error if the objective depends on no trained parameter."""
         require(
             objective.requires_grad,
             f"The objective must depend on what is trained: {self._names()} gave a value without "
@@ -41,8 +41,8 @@ class FirstSteps:
         """Look at the gradients of step number ``step``, whose objective is ``value``.
 
         Raises:
-            InputError: at the last of the first steps, where nothing, or not the encoder, or
-                not the loss's own parameters, got a gradient other than 0 at any of them.
+            InputError: at the last of the first steps, if all gradients so far were 0, or all
+                of the encoder's, or all of one of the loss's own parameters.
         """
         if step >= self.first:
             return
@@ -81,7 +81,7 @@ class FirstSteps:
 
 
 def _note(moved: dict[str, bool], name: str, parameter: nn.Parameter) -> None:
-    """Note whether a trained parameter of the part ``name`` has a gradient other than 0."""
+    """Note whether a trained parameter of the part ``name`` has a nonzero gradient."""
     if parameter.requires_grad:
         has_gradient = parameter.grad is not None and bool(parameter.grad.any())
         moved[name] = moved.get(name, False) or has_gradient

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from harness.errors import InputError, require
 
 MAX_LAYERS = 10
-"""Linear layers of a method's own projector, at most."""
+"""The most linear layers that a method's own projector may have."""
 
 
 def mlp(
@@ -18,13 +18,13 @@ def mlp(
 ) -> nn.Sequential:
     """Return a stack of linear layers: Linear - BatchNorm - ReLU, ..., Linear.
 
-    A linear layer before BatchNorm has no bias, which BatchNorm would take out again.
+    A linear layer before BatchNorm has no bias, because BatchNorm would subtract it again.
 
     Args:
-        widths: the input's, each hidden layer's, and the output's.
-        batch_norm: whether BatchNorm stands behind each hidden layer.
-        last_norm: whether BatchNorm, without scale and shift of its own, stands behind the
-            last layer.
+        widths: the widths of the input, each hidden layer, and the output.
+        batch_norm: whether BatchNorm follows each hidden layer.
+        last_norm: whether BatchNorm, without scale and shift of its own, follows the last
+            layer.
 
     >>> [type(layer).__name__ for layer in mlp([8, 16, 4])]
     ['Linear', 'BatchNorm1d', 'ReLU', 'Linear']
@@ -48,7 +48,7 @@ def representation_width(encoder: nn.Module) -> int:
     layer.
 
     Raises:
-        InputError: where it does neither.
+        InputError: if it has neither.
 
     >>> representation_width(nn.Sequential(nn.Flatten(), nn.Linear(8, 4), nn.ReLU()))
     4
@@ -69,7 +69,7 @@ def representation_width(encoder: nn.Module) -> int:
 
 
 def input_width(head: nn.Module) -> int | None:
-    """Return how many features a head takes, or None where it does not say.
+    """Return how many features a head takes, or None if it does not say.
 
     A head says so by an attribute ``in_features``, or by its first linear layer.
 
@@ -89,7 +89,7 @@ def output_width(head: nn.Module) -> int:
     A head says so by an attribute ``out_features``, or by its last linear layer.
 
     Raises:
-        InputError: where it does neither.
+        InputError: if it has neither.
 
     >>> output_width(mlp([8, 16, 4]))
     4
@@ -105,10 +105,10 @@ def output_width(head: nn.Module) -> int:
 
 
 def projector_for(head: nn.Module, *, layers: int, last_norm: bool = False) -> nn.Module:
-    """Return the projector that a method puts in the place of the task's head.
+    """Return the projector that a method uses instead of the task's head.
 
-    It takes and gives as many features as ``head``; its hidden layers are twice as wide as
-    its input.
+    Its input and output are as wide as those of ``head``; its hidden layers are twice as wide
+    as its input.
 
     Args:
         head: the task's head.
@@ -116,7 +116,7 @@ def projector_for(head: nn.Module, *, layers: int, last_norm: bool = False) -> n
         last_norm: see :func:`mlp`.
 
     Raises:
-        InputError: where the head does not say its widths.
+        InputError: if the head does not say its widths.
 
     >>> projector_for(mlp([8, 8, 4]), layers=2)[0]
     Linear(in_features=8, out_features=16, bias=False)
@@ -136,10 +136,10 @@ def projector_for(head: nn.Module, *, layers: int, last_norm: bool = False) -> n
 
 
 def project(encoder: nn.Module, head: nn.Module, view: Any) -> Float[Tensor, "n d"]:
-    """Encode a view, and return what the head makes of the representations.
+    """Encode a view, and return the head's projections of the representations.
 
     Raises:
-        InputError: where the head does not take as many features as the encoder gives.
+        InputError: if the head does not take as many features as the encoder gives.
     """
     representations: Tensor = encoder(view)
     taken, given = input_width(head), representations.shape[-1]

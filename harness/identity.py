@@ -1,4 +1,4 @@
-"""What a cell's result depends on, and nothing else: settings, data, code."""
+"""Identify a cell by all that its result depends on: its settings, data and code."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,17 +19,17 @@ FRAME = "harness.training"
 
 @dataclass(frozen=True)
 class Identity:
-    """What a cell's result depends on: a record of another identity is another result.
+    """All that a cell's result depends on: another identity means another result.
 
-    Where data lie is not part of it, nor what they are called.
+    The location and the name of data are not part of it.
 
     Attributes:
         cell: the cell as it was written, paths included.
-        task: what boards call the task: its spec with names in the place of paths.
+        task: the task's label on boards: its spec with names instead of paths.
         settings: the task's spec without the settings that say where data lie.
         contents: the data and encoders that the task uses.
         source: a digest of the code of the training loop and of all plugins used.
-        frame: the same without the method and the loss: what a pair shares.
+        frame: the same digest without the method and the loss; paired cells share it.
     """
 
     cell: Cell
@@ -41,7 +41,7 @@ class Identity:
 
     @cached_property
     def values(self) -> dict[str, Any]:
-        """Return what the key stands for, as plain values."""
+        """Return all that the key is a digest of, as plain values."""
         cell = self.cell.to_dict()
         return {
             "schema": SCHEMA,
@@ -53,7 +53,7 @@ class Identity:
 
     @cached_property
     def key(self) -> str:
-        """Return 16 hexadecimal digits that stand for :attr:`values`."""
+        """Return the first 16 hexadecimal digits of the digest of :attr:`values`."""
         return key_of(self.values)
 
     @property
@@ -90,14 +90,14 @@ def identify(cell: Cell) -> Identity:
 def label_of(task: Spec, contents: tuple[Content, ...] = ()) -> Spec:
     """Return a task's label on boards: its spec, with names instead of paths.
 
-    Without ``contents``, as where data are missing, a path's last part is the name.
+    Without ``contents``, such as when data are missing, the last part of a path is the name.
     """
     names = {one.setting: one.name for one in contents}
     name, given = plugins.parse("tasks", task)
     defaults = plugins.settings("tasks", name)
     for setting in plugins.located("tasks", name):
         value = given.get(setting)
-        # A location without a default is a folder to look in, and names nothing.
+        # A location without a default is a folder to search, and names no data.
         if isinstance(value, str) and setting not in names and defaults[setting]:
             names[setting] = value if value.startswith("hub:") else PurePath(value).name
     return _with_locations(task, names)
@@ -109,7 +109,7 @@ def _without_locations(task: Spec) -> Spec:
 
 
 def _with_locations(task: Spec, names: Mapping[str, str]) -> Spec:
-    """Return ``task`` with ``names`` for its locations, which are left out without one."""
+    """Replace the locations in ``task`` by their ``names``; leave out those without one."""
     name, given = plugins.parse("tasks", task)
     locations = plugins.located("tasks", name)
     kept = {setting: value for setting, value in given.items() if setting not in locations}
@@ -137,7 +137,10 @@ def require_one_content_a_name(identities: Iterable[Identity]) -> None:
 
 @cache
 def _fetch(task: Spec) -> tuple[Content, ...] | InputError:
-    """Return what a task uses, or the error: a download that failed is tried once a run."""
+    """Return the contents that a task uses, or the error.
+
+    The error is returned, so that it is cached and a failed download is not tried again.
+    """
     try:
         made = plugins.build("tasks", task)
         found = contents_of(made.fetch(), task)
@@ -151,7 +154,7 @@ def _fetch(task: Spec) -> tuple[Content, ...] | InputError:
         )
     except InputError as error:
         return error
-    except (Exception, SystemExit) as error:  # A plugin's own; other tasks go on.
+    except (Exception, SystemExit) as error:  # A plugin's error must not stop the other tasks.
         return InputError(f"The data of {task} is not available: {type(error).__name__}: {error}")
     return found
 

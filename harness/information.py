@@ -1,23 +1,25 @@
 r"""Estimators of mutual information from a critic's scores: pure functions.
 
-Each takes ``pos`` [n], the scores T of n pairs (x_i, y_i) of the joint P; ``neg`` [n, m],
-those of each x_i with m candidates; and ``keep`` [n, m], which of these are independent of
-x_i, and so pairs of the product Q of the marginals. Scores are exponents: a log density
-ratio log p(y | x) / p(y), where nothing else is said, and divided by any temperature
-before. Each returns a scalar, in nats where nothing else is said. For any critic the
-bound behind it is at most I(X, Y); whether the estimate is at most that on average is
-the estimator's bias, and how often it is not, its variance. Anchors without a negative are
-left out.
+Each takes three tensors. ``pos`` [n] holds the scores T of n pairs (x_i, y_i) of the joint P.
+``neg`` [n, m] holds the scores of each x_i with m candidates. ``keep`` [n, m] says which
+candidates are independent of x_i, and so form pairs of the product Q of the marginals.
+Scores are exponents, already divided by any temperature. Unless stated otherwise, a score
+stands for the log density ratio log p(y | x) / p(y), and each function returns a scalar in
+nats.
+
+For any critic, the bound behind an estimator is at most I(X, Y). Its estimate from a batch
+may be higher: on average because of its bias, in a single batch because of its variance.
+Anchors without a negative are left out.
 
 Bounds, the best critic and what is known of each:
 
 ============ ========================== ==================================================
-estimator    best critic                of a batch
+estimator    best critic                estimate from a batch
 ============ ========================== ==================================================
 infonce      log ratio + any c(x)       never above log N; low for large I, little variance
 dv           log ratio + any c          too high on average; variance grows like e^I
 nwj          log ratio + 1              unbiased; variance grows like e^I
-smile        log ratio                  variance bounded by the clip, bias by nothing
+smile        log ratio                  variance bounded by the clip, bias unbounded
 tight_kl     log ratio + any c(x)       too high on average, and more so than dv
 chi2         ratio + any c, or c(x)     of the chi-squared information, not in nats
 ============ ========================== ==================================================
@@ -54,8 +56,8 @@ def infonce(
         \frac{e^{s_i^+}}{\frac{1}{N} \big( e^{s_i^+} + \sum_j e^{s_{ij}} \big)},
         \qquad N = 1 + \#\text{negatives of } i
 
-    The positive is among the N. On average a lower bound of I(X, Y), whatever the critic,
-    and far below it where I is above log N. log N less the loss ``infonce``.
+    The positive is among the N. On average the estimate is a lower bound of I(X, Y), whatever
+    the critic, and far below it if I is above log N. It is log N minus the loss ``infonce``.
 
     >>> pos, neg, keep = torch.zeros(1), torch.zeros(1, 3), torch.ones(1, 3, dtype=torch.bool)
     >>> infonce(pos, neg, keep).item()  # log 1 / ((1 + 3) / 4)
@@ -76,10 +78,10 @@ def tight_kl(
 
     .. math:: \operatorname{mean}_i \big( s_i^+ - \log \operatorname{mean}_j e^{s_{ij}} \big)
 
-    What the KL-robust view of InfoNCE derives; the tightest for a given critic, and minus
-    the loss ``kl_information(positive=False)``. m negatives underestimate the log (Jensen),
-    so that the estimate is too high on average, by about Var(ratio) / 2m: unlike InfoNCE's
-    it has no cap, and it is no lower bound where I is near log m.
+    The KL-robust view of InfoNCE derives this bound, the tightest for a given critic. It is
+    minus the loss ``kl_information(positive=False)``. The log of a mean over m negatives is too
+    low on average (Jensen), so that the estimate is too high, by about Var(ratio) / 2m. Unlike
+    InfoNCE's it has no cap, and it is no lower bound if I is near log m.
 
     >>> pos, neg, keep = torch.ones(1), torch.zeros(1, 2), torch.ones(1, 2, dtype=torch.bool)
     >>> tight_kl(pos, neg, keep).item()  # 1 - log e^0
@@ -101,9 +103,9 @@ def dv(
     .. math::
         \operatorname{mean}_i s_i^+ - \log \operatorname{mean}_{ij} e^{s_{ij}}
 
-    MINE's; minus the loss ``dv``. Never below :func:`nwj` of the same scores. A sample's
-    log is too low on average (Jensen), so that the estimate is too high; with fewer than
-    e^I pairs it says little.
+    MINE uses this estimate. It is minus the loss ``dv``, and never below :func:`nwj` of the
+    same scores. The log of a sample mean is too low on average (Jensen), so that the estimate
+    is too high; with fewer than e^I pairs it says little.
 
     >>> pos, neg = torch.ones(2), torch.zeros(2, 1)
     >>> dv(pos, neg, torch.ones(2, 1, dtype=torch.bool)).item()
@@ -124,9 +126,9 @@ def nwj(
 
     .. math:: \operatorname{mean}_i \big( s_i^+ - e^{-1} \operatorname{mean}_j e^{s_{ij}} \big)
 
-    The looser dual form of the KL divergence; minus the loss ``nwj``. Its best critic is
-    1 + log p(y | x) / p(y). Infinitely low where a score is above what the number type
-    can exponentiate.
+    This is the looser dual form of the KL divergence, and minus the loss ``nwj``. Its best
+    critic is 1 + log p(y | x) / p(y). The estimate is minus infinity if a score is too large
+    for the number type to exponentiate.
 
     >>> pos, neg = torch.ones(2), torch.ones(2, 1)
     >>> nwj(pos, neg, torch.ones(2, 1, dtype=torch.bool)).item()  # 1 - e^-1 e^1
@@ -153,8 +155,8 @@ def smile(
         \operatorname{mean}_i s_i^+ - \log \operatorname{mean}_{ij}
         \min\big(\max(e^{s_{ij}}, e^{-c}), e^{c}\big)
 
-    The clip bounds the variance, and gives up the bound: the estimate can be above
-    I(X, Y) in the mean, and for scores without the right constant it says nothing.
+    The clip bounds the variance, but the estimate is no bound any more: its mean can be above
+    I(X, Y). For scores without the right additive constant it says nothing.
 
     Args:
         pos: scores of the pairs.
@@ -163,7 +165,7 @@ def smile(
         clip: c, above 0.
 
     Raises:
-        InputError: where ``clip`` breaks its rule.
+        InputError: if ``clip`` is not above 0.
 
     >>> pos, neg = torch.zeros(2), torch.full((2, 1), 9.0)
     >>> smile(pos, neg, torch.ones(2, 1, dtype=torch.bool), clip=2.0).item()
@@ -186,18 +188,19 @@ def chi2(
 
     .. math:: \operatorname{E}_P s - \operatorname{E}_Q s - \tfrac{1}{2} \operatorname{Var}_Q s
 
-    Of f(x) = (x - 1)^2 / 2. Its best critic is the density ratio, and not its log. For
-    f(x) = (x - 1)^2 and a critic g, Wu et al. write E_P g - E_Q g - Var_Q g / 4, which is
-    twice this with g = 2 s. The looser form has the mean square for the variance. For
-    correlated Gaussians the information is (e^{2 I} - 1) / 2.
+    The divergence is that of f(x) = (x - 1)^2 / 2. Its best critic is the density ratio, not
+    the log of it. For f(x) = (x - 1)^2 and a critic g, Wu et al. write
+    E_P g - E_Q g - Var_Q g / 4, which is twice this with g = 2 s. The looser form has the mean
+    square instead of the variance. For correlated Gaussians the information is
+    (e^{2 I} - 1) / 2.
 
     Args:
         pos: scores of the pairs.
         neg: scores of each anchor with every candidate.
         keep: which candidates are negatives.
-        per_anchor: take mean and variance of each anchor's own negatives, as the loss
-            ``chi2_information`` does, and not of all: tighter, and unbiased. A single
-            negative has no variance: it counts as 0.
+        per_anchor: take mean and variance over each anchor's own negatives, as the loss
+            ``chi2_information`` does, instead of over all: tighter, and unbiased. The
+            variance of a single negative counts as 0.
 
     >>> pos, neg = torch.full((1,), 4.0), torch.tensor([[0.0, 2.0]])
     >>> chi2(pos, neg, torch.ones(1, 2, dtype=torch.bool)).item()  # 4 - 1 - 2 / 2
@@ -228,11 +231,11 @@ ESTIMATORS: Mapping[str, Estimator] = MappingProxyType(
         "chi2_per_anchor": partial(chi2, per_anchor=True),
     }
 )
-"""By name, with their defaults."""
+"""Estimators by name, with their defaults."""
 
 
 def _some(keep: Tensor) -> Tensor:
-    """Return which anchors have a negative, where there is one."""
+    """Return which anchors have a negative; raise an error if none has."""
     some = keep.any(dim=1)
     require(
         bool(some.any()),

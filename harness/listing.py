@@ -1,4 +1,4 @@
-"""What is installed, as lines: plugins with their settings, studies with their size."""
+"""Describe what is installed: plugins with their settings, studies with their size."""
 
 import inspect
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ def plugin_row(
 ) -> tuple[str, str, list[str]]:
     """Return a plugin's name, the first line of its docstring, and details to print below.
 
-    A plugin that cannot be loaded has its error in their place: the others are listed.
+    For a plugin that cannot be loaded, return its error instead, so that the others are listed.
     """
     try:
         plugin = plugins.load(kind, name)
@@ -38,7 +38,7 @@ def plugin_row(
 
 
 def fits(kind: str) -> dict[str, list[str]]:
-    """Return for each loss the methods, and for each method the losses, that go with it."""
+    """Return the methods that go with each loss, or the losses that go with each method."""
     if kind not in ("losses", "methods"):
         return {}
     built: dict[str, dict[str, Any]] = {"losses": {}, "methods": {}}
@@ -68,7 +68,7 @@ def fits(kind: str) -> dict[str, list[str]]:
 
 
 def study_line(study: Study) -> str:
-    """Return how many cells a study has: tasks, rows (a loss with a method) and seeds."""
+    """Return a line with a study's cells: tasks, rows (a loss with a method) and seeds."""
     assert isinstance(study.seeds, tuple)
     trials = len(study.trials())
     finals = study.size() - trials
@@ -84,7 +84,7 @@ def study_line(study: Study) -> str:
 
 
 def sources() -> dict[str, Source]:
-    """Return every data set that the installed plugins know, those of a modality together."""
+    """Return every data set that the installed plugins know, grouped by modality."""
     found: dict[str, Source] = {}
     for name in plugins.names("data"):
         given: Mapping[str, Source] = plugins.load("data", name)
@@ -96,7 +96,7 @@ def source(name: str) -> Source:
     """Return the data set of that name.
 
     Raises:
-        InputError: where there is none.
+        InputError: if there is none.
     """
     known = sources()
     if name not in known:

@@ -18,20 +18,20 @@ from harness.settings import Between
 class Local(Engine):
     """Worker processes on this machine, one thread each.
 
-    Each takes one cell after another; one that dies is replaced, and only its cell
-    fails. On GPUs there is a worker a slot, and each sees its own GPU only.
+    Each runs one cell after another; one that dies is replaced, and only its cell
+    fails. On GPUs there is one worker per slot, and each sees only its own GPU.
 
     Args:
-        jobs: how many workers; 0 means one a core, or one a slot of every GPU.
+        jobs: how many workers; 0 means one per core, or one per slot of every GPU.
 
     Raises:
-        InputError: where ``jobs`` is not a whole number of 0 or more.
+        InputError: if ``jobs`` is not a whole number of 0 or more.
     """
 
     jobs: Annotated[int, Between(0)] = 0
 
     def open(self, folder: Path) -> "Engine":
-        """Start afresh: an engine may be used for one run after another."""
+        """Reset the engine, which may be used for one run after another."""
         self._waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -66,18 +66,18 @@ class Local(Engine):
             yield event
 
     def close(self) -> None:
-        """Have the workers save their state, and wait until they are gone."""
+        """Ask the workers to save their state and stop, and wait until they are gone."""
         self._stopped.set()
         for worker in self.workers:
             worker.ask_to_stop()
         deadline = time.monotonic() + GRACE
         for worker in self.workers:
             worker.kill(after=deadline - time.monotonic())
-        for thread in self._threads:  # Not for ever: a plugin's child may hold a pipe.
+        for thread in self._threads:  # A timeout, as a plugin's child may keep a pipe open.
             thread.join(timeout=GRACE)
 
     def _work(self, worker: WorkerProcess, device: str) -> None:
-        """Hand cells to one worker process, and pass on what it says."""
+        """Hand cells to one worker process, and pass on its events."""
         while not self._stopped.is_set():
             try:
                 job = self._waiting.get_nowait()
@@ -91,7 +91,7 @@ class Local(Engine):
 def gpus(resources: Resources) -> list[str]:
     """Return the GPU of each slot, as ``CUDA_VISIBLE_DEVICES`` names it; none on a CPU.
 
-    Slots go round: the first cells get a GPU each.
+    Slots alternate between GPUs, so that the first cells get one GPU each.
     """
     if not resources.device.startswith("cuda"):
         return []

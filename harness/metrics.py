@@ -1,4 +1,4 @@
-"""What a task's scores are: declared metrics, and the scores of one evaluation."""
+"""The metrics that a task declares, and the scores of one evaluation."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,26 +9,26 @@ from harness.errors import InputError, require, require_choice
 
 DIRECTIONS = ("higher", "lower")
 SHARE = "%"
-"""The unit of metrics whose values are shares, shown as points: .953 is 95.3."""
+"""The unit of metrics whose values are shares. Boards show them as points: .953 is 95.3."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One number that an evaluation gives.
+    """Declare one number that an evaluation returns.
 
     Attributes:
-        name: as a column of a table, such as ``accuracy``.
-        text: what it is, in a sentence.
-        unit: ``%`` for a share, which boards show as points (times 100); else the unit that
-            values are in, which are shown as they are.
+        name: the metric's name in tables, such as ``accuracy``.
+        text: what the metric measures, in a sentence.
+        unit: ``%`` for a share, which boards show as points (times 100). Values in any other
+            unit are shown unchanged.
         direction: which values are better, ``higher`` or ``lower``.
-        margin: the smallest difference that matters, as it is shown (in points for a share);
-            None: nobody has said.
-        low: the lowest value that is possible; None: 0 for a share, else no limit.
-        high: the highest value that is possible; None: 1 for a share, else no limit.
+        margin: the smallest difference that matters, in the unit shown (points for a share);
+            None if it is not declared.
+        low: the lowest possible value; None: 0 for a share, else no limit.
+        high: the highest possible value; None: 1 for a share, else no limit.
 
     Raises:
-        InputError: where a field breaks its rule.
+        InputError: if a field breaks its rule.
     """
 
     name: str
@@ -49,12 +49,12 @@ class Metric:
 
     @property
     def scale(self) -> float:
-        """Return what a value is multiplied by to be shown."""
+        """Return the factor from a value to the number that boards show."""
         return 100.0 if self.unit == SHARE else 1.0
 
     @property
     def limits(self) -> tuple[float, float]:
-        """Return the lowest and the highest value that are possible."""
+        """Return the lowest and the highest possible value."""
         low, high = (0.0, 1.0) if self.unit == SHARE else (-math.inf, math.inf)
         return (
             low if self.low is None else self.low,
@@ -62,10 +62,10 @@ class Metric:
         )
 
     def shown(self, value: float) -> float:
-        """Return a value as boards show it: a share in points.
+        """Return a value as boards show it: shares in points.
 
         Raises:
-            InputError: where the value is outside of the metric's limits.
+            InputError: if the value is outside the metric's limits.
 
         >>> Metric("accuracy").shown(0.953)
         95.3
@@ -75,7 +75,7 @@ class Metric:
         harness.errors.InputError: `accuracy` must be from 0 to 1: got 95.3. Its unit is '%', ...
         """
         low, high = self.limits
-        slack = 1e-6  # Means of float32 shares may miss an end by rounding.
+        slack = 1e-6  # Rounding may push a mean of float32 shares slightly past a limit.
         if not low - slack <= value <= high + slack:
             why = (
                 "Its unit is '%', so that values are shares: divide points by 100."
@@ -90,12 +90,12 @@ class Metric:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores of one frozen encoder.
+    """Hold the scores of one frozen encoder.
 
     Attributes:
         scores: {split: {metric: value}}, in the metrics' own units: a share is from 0 to 1.
         resolution: {split: {metric: one item's weight in the score}}, in the same units, for
-            metrics that count items: 1 / (items * draws) for a mean over draws.
+            metrics that count items; a mean over draws has 1 / (items * draws).
     """
 
     scores: Mapping[str, Mapping[str, float]]
@@ -103,7 +103,7 @@ class Evaluation:
 
 
 def mean_scores(draws: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
-    """Return the mean over draws of {split: {metric: value}}.
+    """Average {split: {metric: value}} over random draws.
 
     >>> mean_scores([{"test": {"accuracy": 0.5}}, {"test": {"accuracy": 1.0}}])
     {'test': {'accuracy': 0.75}}
@@ -117,10 +117,10 @@ def mean_scores(draws: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str,
 
 
 def require_declared(name: str, metrics: Iterable[Metric]) -> Mapping[str, Metric]:
-    """Return {name: metric} of what the task class ``name`` declares.
+    """Return {name: metric} of the metrics that the task class ``name`` declares.
 
     Raises:
-        InputError: where it declares none, something else, or a name twice.
+        InputError: if it declares no metric, anything but metrics, or a name twice.
     """
     listed = list(metrics)
     require(
@@ -139,17 +139,17 @@ def require_declared(name: str, metrics: Iterable[Metric]) -> Mapping[str, Metri
 def shown_scores(
     name: str, metrics: Iterable[Metric], evaluation: Any, splits: Iterable[str]
 ) -> dict[str, dict[str, float]]:
-    """Return {split: {metric: value as it is shown}}, in the order of ``metrics``.
+    """Return {split: {metric: value as boards show it}}, in the order of ``metrics``.
 
     Args:
-        name: of the task's class, for messages.
-        metrics: what it declares.
-        evaluation: what its ``evaluate`` returned.
-        splits: those that were asked for.
+        name: the name of the task's class, for error messages.
+        metrics: the metrics that the task declares.
+        evaluation: the result of its ``evaluate``.
+        splits: the splits that were requested.
 
     Raises:
-        InputError: where a split or the main metric is missing, a metric was not declared, or
-            a value is outside of its limits.
+        InputError: if a split or the main metric is missing, a metric was not declared, or
+            a value is outside its limits.
     """
     declared = require_declared(name, metrics)
     require(

@@ -1,4 +1,4 @@
-"""The optimizers that a recipe names."""
+"""The optimizers that a recipe can name."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 import torch
 
 MOMENTUM = 0.9
-"""SGD's and LARS's."""
+"""The momentum of SGD and LARS."""
 
 TRUST = 1e-3
-"""LARS's trust coefficient, as SimCLR has it."""
+"""LARS's trust coefficient, the one that SimCLR uses."""
 
 Groups = Iterable[dict[str, Any]]
-"""Torch's parameter groups: a group's own settings come first."""
+"""Torch's parameter groups: a group's own settings override the optimizer's."""
 
 
 def adamw(groups: Groups, **rates: Any) -> torch.optim.Optimizer:
@@ -31,18 +31,18 @@ def sgd(groups: Groups, **rates: Any) -> torch.optim.Optimizer:
 
 
 def lars(groups: Groups, **rates: Any) -> torch.optim.Optimizer:
-    """Return LARS: SGD whose every weight matrix has a rate of its own.
+    """Return LARS: SGD that adapts the learning rate of each weight matrix.
 
-    With w a weight of two dimensions or more, g its gradient and d the weight decay:
-    step = lr * TRUST * |w| / (|g| + d * |w|) * (g + d * w), then momentum. Biases and
-    norms, which have one dimension, take plain SGD steps without weight decay. SimCLR's
-    rate is .3 times the batch size over 256, its weight decay 1e-6.
+    For a weight w of two dimensions or more, its gradient g and the weight decay d,
+    step = lr * TRUST * |w| / (|g| + d * |w|) * (g + d * w), then momentum. Biases and the
+    parameters of norms, which have one dimension, take plain SGD steps without weight decay.
+    SimCLR uses a learning rate of .3 times the batch size over 256, and a weight decay of 1e-6.
 
     References:
         You et al., Large batch training of convolutional networks, arXiv 1708.03888;
         Chen et al., SimCLR, arXiv 2002.05709.
     """
-    # Imported here because it takes seconds, and few cells need it.
+    # Imported here because the import takes seconds and few cells need LARS.
     from pytorch_optimizer.optimizer.lars import LARS
 
     optimizer: torch.optim.Optimizer = LARS(
@@ -57,4 +57,4 @@ OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": sgd,
     "lars": lars,
 }
-"""{name: a function of parameter groups, ``lr`` and ``weight_decay``}."""
+"""{name: function of parameter groups, ``lr`` and ``weight_decay``}."""

@@ -1,8 +1,8 @@
-"""Plugins: found by entry point, named and configured by a spec string.
+"""Find plugins by entry point; name and configure them by a spec string.
 
-A spec such as ``adnce(mu=0.7, sigma=0.5)`` is at once the command line's syntax,
-the record's key, the test's id and the log's label. Ours use the same entry
-points as anybody's.
+A spec such as ``adnce(mu=0.7, sigma=0.5)`` serves as the command line's syntax,
+in the record's key, as the test's id and as the log's label. Triptych's own plugins
+use the same entry points as third-party ones.
 """
 
 import ast
@@ -22,7 +22,8 @@ from harness.sources import LIBRARIES, OURS, defined_in, find_module
 GROUPS = ("losses", "methods", "tasks", "engines", "studies", "data")
 _SPEC = re.compile(r"\s*([\w.-]+)\s*(\(.*\))?\s*", re.DOTALL)
 Settings = dict[str, Any]
-EntryPoint = Any  # dask imports importlib_metadata, which puts its own in the library's place.
+# Any, because dask imports importlib_metadata, whose own class then replaces the library's.
+EntryPoint = Any
 
 
 def names(group: str) -> list[str]:
@@ -31,10 +32,10 @@ def names(group: str) -> list[str]:
 
 
 def load(group: str, name: str) -> Any:
-    """Return what a plugin's name stands for: a class or function, or a package of studies.
+    """Import a plugin: a class or function, or a package of studies.
 
     Raises:
-        InputError: where there is no such plugin, or where it cannot be imported.
+        InputError: if there is no such plugin, or if it cannot be imported.
     """
     entries = _entries(group)
     if name not in entries:
@@ -50,13 +51,13 @@ def load(group: str, name: str) -> Any:
 
 
 def modules(group: str, spec: str) -> set[str]:
-    """Return the modules that a plugin is made of: those of its class and all its bases.
+    """Return the modules that define a plugin: those of its class and all its bases.
 
-    Bases of the standard library and of libraries whose versions a record names are left
-    out. What a plugin's ``depends_on`` names is added.
+    Bases from the standard library, or from libraries whose versions a record names, are
+    left out. The modules in the plugin's ``depends_on`` are added.
 
     Raises:
-        InputError: as :func:`parse`, or if ``depends_on`` names what is no module.
+        InputError: as :func:`parse`, or if ``depends_on`` names something that is not a module.
     """
     name, _ = parse(group, spec)
     entry, found = _entries(group)[name], load(group, name)
@@ -81,11 +82,11 @@ def modules(group: str, spec: str) -> set[str]:
 
 
 def _counts(module: str, own: Collection[str]) -> bool:
-    """Return whether the code of ``module`` is part of what a plugin does."""
+    """Return whether the code of ``module`` counts as part of a plugin."""
     top = module.partition(".")[0]
     if top in own or top in sys.stdlib_module_names:
         return top in own
-    if top.replace("_", "-") in LIBRARIES:  # To ask who installed it takes half a second.
+    if top.replace("_", "-") in LIBRARIES:  # Asking which distribution owns it takes .5 s.
         return False
     distributions = packages_distributions().get(top, [])
     return not {name.lower() for name in distributions} & set(LIBRARIES)
@@ -95,13 +96,13 @@ def settings(group: str, name: str) -> Settings:
     """Return {setting: default} of a plugin, in the order of its signature.
 
     Raises:
-        InputError: where a setting has no default or is not a keyword.
+        InputError: if a setting has no default or is not a keyword.
     """
     return {key: setting.default for key, setting in declared(group, name).items()}
 
 
 def declared(group: str, name: str) -> Mapping[str, Setting]:
-    """Return {setting: its declaration} of a plugin, in the order of its signature.
+    """Return {name: setting} of a plugin, in the order of its signature.
 
     Raises:
         InputError: as :func:`settings`.
@@ -113,16 +114,16 @@ def declared(group: str, name: str) -> Mapping[str, Setting]:
 
 
 def located(group: str, name: str) -> tuple[str, ...]:
-    """Return the settings of a plugin that say where data lie."""
+    """Return the names of a plugin's settings that locate data."""
     found = declared(group, name).values()
     return tuple(setting.name for setting in found if setting.role == location)
 
 
 def parse(group: str, spec: str) -> tuple[str, Settings]:
-    """Return the name and the settings written in ``spec``, checked.
+    """Return the name and the settings that ``spec`` gives, checked.
 
     Raises:
-        InputError: where the spec cannot be read, or where a name, a setting or
+        InputError: if the spec cannot be parsed, or if a name, a setting or
             the type of a value is wrong.
 
     >>> parse("losses", "adnce(mu=1, form='graph')")
@@ -134,7 +135,7 @@ def parse(group: str, spec: str) -> tuple[str, Settings]:
 
 
 def canonical(group: str, spec: str) -> str:
-    """Return the one way to write ``spec``: settings in order, defaults left out.
+    """Return the canonical form of ``spec``: settings in order, defaults left out.
 
     Raises:
         InputError: as :func:`parse`.
@@ -155,7 +156,7 @@ def with_settings(group: str, spec: str, given: Mapping[str, Any]) -> str:
     """Return the canonical spec of ``spec`` with the settings ``given`` added.
 
     Raises:
-        InputError: as :func:`parse`, or where ``spec`` has one of them already.
+        InputError: as :func:`parse`, or if ``spec`` sets one of them already.
 
     >>> with_settings("losses", "adnce(mu=0.5)", {"sigma": 2})
     'adnce(mu=0.5, sigma=2.0)'
@@ -172,7 +173,7 @@ def build(group: str, spec: str) -> Any:
     """Return a fresh plugin made from ``spec``.
 
     Raises:
-        InputError: as :func:`parse`, or where a value breaks the plugin's own rule.
+        InputError: as :func:`parse`, or if a value breaks the plugin's own rule.
 
     >>> build("losses", "adnce(temperature=0.4, mu=0.7, sigma=0.5)").sigma
     0.5
@@ -183,7 +184,7 @@ def build(group: str, spec: str) -> Any:
         return factory(**given)
     except ValueError as error:
         raise InputError(f"{_singular(group).capitalize()} {spec!r}: {error}") from error
-    except (Exception, SystemExit) as error:  # A fault of the plugin, named as such.
+    except (Exception, SystemExit) as error:  # A bug in the plugin, not in the spec.
         raise InputError(
             f"The {_singular(group)} {spec!r} of {_distribution(_entries(group)[name])} could not "
             f"be made: {type(error).__name__}: {error}."
@@ -191,13 +192,13 @@ def build(group: str, spec: str) -> Any:
 
 
 def resolved(group: str, spec: str) -> Settings:
-    """Return all settings of ``spec``, those left at their defaults included."""
+    """Return all settings of ``spec``, including those left at their defaults."""
     name, given = parse(group, spec)
     return settings(group, name) | given
 
 
 def described(group: str, spec: str) -> Settings:
-    """Return all settings, with numbers that JSON has no word for as texts."""
+    """Return all settings, with infinity and NaN, which JSON lacks, as texts."""
     return {
         name: value if not isinstance(value, float) or math.isfinite(value) else repr(value)
         for name, value in resolved(group, spec).items()
@@ -205,7 +206,7 @@ def described(group: str, spec: str) -> Settings:
 
 
 def split_specs(text: str) -> list[str]:
-    """Return the specs of a comma-separated list; commas in brackets belong to a spec.
+    """Return the specs of a comma-separated list; commas inside brackets do not separate.
 
     >>> split_specs("infonce, adnce(mu=0.5, sigma=1)")
     ['infonce', 'adnce(mu=0.5, sigma=1)']
@@ -246,13 +247,13 @@ def _read(spec: str) -> tuple[str, Settings]:
 def _literal(node: ast.expr) -> Any:
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         return -_literal(node.operand)
-    if isinstance(node, ast.Name):  # A shell eats quotes: form=graph is form='graph'.
+    if isinstance(node, ast.Name):  # Shells strip quotes: form=graph means form='graph'.
         return float("inf") if node.id == "inf" else node.id
     return ast.literal_eval(node)
 
 
 def _typed(group: str, name: str, known: Mapping[str, Setting], key: str, value: Any) -> Any:
-    """Return ``value`` as the setting takes it, its type checked."""
+    """Check the type of ``value`` and return it as the setting takes it."""
     if key not in known:
         listed = ", ".join(f"{k}={v.default!r}" for k, v in known.items()) or "none"
         nearest = str(unknown("setting", key, known)).split(" Known:")[0]
@@ -275,7 +276,7 @@ def _entries(group: str) -> dict[str, EntryPoint]:
     found: dict[str, EntryPoint] = {}
     for entry in entry_points(group=f"harness.{group}"):
         rival = found.setdefault(entry.name, entry)
-        # An editable install in the current folder is listed twice: the same, not a rival.
+        # An editable install in the current folder is listed twice; that is no conflict.
         if rival.value != entry.value:
             raise InputError(
                 f"Two distributions give a {_singular(group)} named {entry.name!r}: "
@@ -293,7 +294,7 @@ def _distribution(entry: EntryPoint) -> str:
 
 
 def _shadow(entry: EntryPoint) -> str:
-    """Say so where another distribution's package of the same name was imported."""
+    """Return where the package was found, or which other distribution shadows it."""
     top = entry.module.split(".")[0]
     owners = sorted(set(packages_distributions().get(top, [])))
     rivals = [owner for owner in owners if owner != _distribution(entry)]
@@ -302,5 +303,5 @@ def _shadow(entry: EntryPoint) -> str:
             f" The package {top!r} is shadowed by the distribution {', '.join(rivals)}: "
             "uninstall it, or use a fresh environment."
         )
-    found = find_spec(top)  # Found and not imported: importing is what failed.
+    found = find_spec(top)  # Only found, because importing it is what failed.
     return f" The package {top!r} was found at {found.origin}." if found else ""

@@ -14,16 +14,16 @@ REGULARISATION = tuple(float(c) for c in np.logspace(-4, 2, 7))
 """The values of C tried, the inverse of the L2 penalty: 1e-4, 1e-3, ..., 1e2."""
 
 LARGE = 4_000_000
-"""From this many numbers to fit on, :class:`LinearProbe` does the fitting."""
+"""Training arrays of at least this many numbers are fitted by :class:`LinearProbe`."""
 
 PATIENCE = 2
-"""So many values of C in a row without a better accuracy end :class:`LinearProbe`'s search."""
+""":class:`LinearProbe` stops after so many values of C in a row without a better accuracy."""
 
 KNN_TEMPERATURE = 0.07
-"""Wu et al.'s, whatever the losses' temperature: else scores could not be compared."""
+"""Wu et al.'s. It does not follow the losses' temperature, so that scores are comparable."""
 
 Predict = Callable[[Float[np.ndarray, "m d"]], Int[np.ndarray, " m"]]
-"""Return the class of each row of representations."""
+"""Predict the class of each row of representations."""
 
 
 def logistic_probe(
@@ -37,20 +37,20 @@ def logistic_probe(
 
     Features are standardised by the training rows' mean and deviation. C is the
     smallest value of ``grid`` with the best accuracy on ``validation``; the
-    validation rows are never fitted. Deterministic. Fitted by scikit-learn; with
-    ``LARGE`` numbers or more by :class:`LinearProbe`, to the same optimum.
+    validation rows are never fitted. The result is deterministic. scikit-learn fits
+    up to ``LARGE`` numbers; :class:`LinearProbe` fits more, to the same optimum.
 
     Args:
         train: representations and classes to fit.
         validation: representations and classes that choose C.
         grid: values of C, in rising order.
-        device: where a large one is fitted.
+        device: the device that :class:`LinearProbe` fits on.
 
     Returns:
-        A function of representations that returns one class a row.
+        A function from representations to one class a row.
 
     Raises:
-        InputError: where ``train`` has fewer than two classes.
+        InputError: if ``train`` has fewer than two classes.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
@@ -78,15 +78,15 @@ def logistic_probe(
 
 
 class LinearProbe:
-    """A multinomial logistic regression for many rows, fitted to convergence.
+    """Fit a multinomial logistic regression to many rows, until it converges.
 
-    Minimises, over W and b, mean over rows of -log softmax(W x + b)[class] + |W|^2 / (2 C n),
-    which is scikit-learn's objective divided by C n, in float64, by L-BFGS until no
-    component of the gradient is above 1e-5. Trained representations are nearly collinear,
-    and L-BFGS then takes thousands of steps; so it works on the principal axes of the rows,
-    each axis scaled by the root of the objective's curvature there: the same optimum, in a
-    fraction of the steps. Each C starts from the solution of the one before. C rises until
-    ``PATIENCE`` values in a row were no better on validation.
+    It minimises over W and b the mean over rows of -log softmax(W x + b)[class], plus
+    |W|^2 / (2 C n), which is scikit-learn's objective divided by C n. L-BFGS runs in float64
+    until no component of the gradient is above 1e-5. Trained representations are nearly
+    collinear, for which L-BFGS takes thousands of steps. It therefore works on the principal
+    axes of the rows, each scaled by the root of the objective's curvature along it: the same
+    optimum, in a fraction of the steps. Each C starts from the solution of the previous one. C
+    rises until ``PATIENCE`` values in a row were no better on validation.
 
     Args:
         train: representations and classes to fit.
@@ -98,7 +98,7 @@ class LinearProbe:
         c: the smallest value of C tried with the best accuracy on validation.
 
     Raises:
-        InputError: where ``train`` has fewer than two classes.
+        InputError: if ``train`` has fewer than two classes.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class LinearProbe:
         self.device = device
         rows = self._moved(train[0])
         self.mean, self.std = rows.mean(dim=0), rows.std(dim=0, correction=0)
-        self.std[self.std == 0] = 1
+        self.std[self.std == 0] = 1  # A constant feature must not become NaN.
         rows = (rows - self.mean) / self.std
         spread, self.axes = torch.linalg.eigh(rows.T @ rows / len(rows))
         rows = rows @ self.axes
@@ -123,6 +123,7 @@ class LinearProbe:
         weights = rows.new_zeros(rows.shape[1] + 1, len(self.names))
         best, stale = -1.0, 0
         for c in grid:
+            # Rounding may leave small negative eigenvalues.
             curvature = spread.clamp(min=0) / len(self.names) + 1 / (c * len(rows))
             weights = _fit(rows, classes, weights, curvature, c)
             accuracy = float(np.mean(self._named(checked, weights) == validation[1]))
@@ -150,7 +151,7 @@ class LinearProbe:
 
 
 def _fit(rows: Tensor, classes: Tensor, start: Tensor, curvature: Tensor, c: float) -> Tensor:
-    """Return weights, the intercepts in the last row, that minimise the probe's objective."""
+    """Return the weights that minimise the probe's objective; the last row is the intercepts."""
     from scipy.optimize import minimize
 
     penalty = 1 / (c * len(rows))
@@ -161,6 +162,7 @@ def _fit(rows: Tensor, classes: Tensor, start: Tensor, curvature: Tensor, c: flo
         scores = _scores(rows, weights)
         log_shares = scores.log_softmax(dim=1)
         of_class = log_shares.gather(1, classes[:, None])
+        # In place, because `of_class` is a copy and `log_shares` is not needed after this.
         slope = log_shares.exp_().scatter_add_(1, classes[:, None], -torch.ones_like(of_class))
         slope /= len(rows)
         inner = weights[:-1]
@@ -200,19 +202,20 @@ def knn_probe(
 ) -> NDArray[np.int64]:
     """Predict the classes of ``scored`` by a vote of the nearest training rows.
 
-    votes(c) = sum over the ``neighbours`` training rows i of class c that are nearest by
-    cosine s_i of exp(s_i / temperature); the class with the most votes wins. Nothing is
+    The ``neighbours`` training rows with the largest cosines s_i vote. Row i gives its class
+    exp(s_i / temperature) votes, and the class with the most votes wins. Nothing is
     fitted or chosen. A row of zeros has cosine 0 with every row.
 
     Args:
         train: representations and classes that vote.
         scored: representations to predict.
-        neighbours: how many vote, 1 to n; 200 is usual for CIFAR.
-        temperature: of the votes. It is no loss's: leave it, to compare.
+        neighbours: how many training rows vote, 1 to n; 200 is usual for CIFAR.
+        temperature: the votes' temperature, unrelated to the losses'. Keep the default to get
+            comparable scores.
         device: where to compute.
 
     Raises:
-        InputError: where a number breaks its rule.
+        InputError: if ``neighbours`` or ``temperature`` is out of range.
 
     >>> rows, classes = np.eye(2, dtype=np.float32)[[0, 0, 1]], np.array([4, 4, 7])
     >>> knn_probe((rows, classes), np.array([[1.0, 0.2], [0.0, 2.0]]), neighbours=1)
@@ -235,7 +238,7 @@ def knn_probe(
     predictions = []
     for block in np.array_split(scored, -(-len(scored) // 500)):
         near = (unit(block) @ bank.T).topk(neighbours)
-        # Of the nearest, 1: else a low temperature overflows.
+        # Relative to the nearest row, which weighs 1: a low temperature would overflow.
         weights = ((near.values - near.values[:, :1]) / temperature).exp()
         votes = torch.zeros(len(block), len(names), device=device)
         votes.scatter_add_(1, votes_for[near.indices], weights)

@@ -1,4 +1,4 @@
-"""Worker processes, from the outside: start one, give it jobs, stop it."""
+"""Start worker processes, give them jobs, and stop them."""
 
 import contextlib
 import json
@@ -18,19 +18,19 @@ GRACE = 5.0
 """Seconds that a worker has for a last checkpoint when it is asked to stop."""
 
 TERMINATED = 128 + signal.SIGTERM
-"""Its exit status when it was."""
+"""The exit status of a worker that was asked to stop."""
 
 
 class WorkerProcess:
-    """A fresh interpreter that runs one job after another: see ``harness.worker``.
+    """Run one job after another in a fresh interpreter: see ``harness.worker``.
 
-    Nothing of the parent's state gets into a score, and one thread does the work, so
-    scores depend neither on the engine nor on how many workers there are. After a cell
-    that failed, the next one gets a new interpreter.
+    No state of the parent gets into a score, and one thread does the work. Scores
+    therefore depend neither on the engine nor on the number of workers. After a failed
+    cell, the next one gets a new interpreter.
 
     Args:
-        number: of the worker, for its log.
-        gpu: the one GPU that it is to see, or None for what this process sees.
+        number: the worker's number, for its log.
+        gpu: the only GPU that the worker sees, or None for all that this process sees.
     """
 
     def __init__(self, number: int, gpu: str | None = None) -> None:
@@ -40,7 +40,7 @@ class WorkerProcess:
         self._stopped = False
 
     def run(self, job: Job, device: str) -> Iterator[Event]:
-        """Run ``job`` and yield what becomes of it; the last event is settled."""
+        """Run ``job`` and yield its events; the last one is settled."""
         yield Event("started", job.cell, self.number)
         store = Store(job.folder)
         log = store.folder / "logs" / f"worker-{self.number}.log"
@@ -50,21 +50,21 @@ class WorkerProcess:
             for line in process.stdout:
                 event = Event(cell=job.cell, worker=self.number, **json.loads(line))
                 if event.kind == "failed":
-                    self.finish()  # It leaves, and must not be given another job meanwhile.
+                    self.finish()  # The worker is about to exit and must not get another job.
                 yield event
                 if event.settled:
                     return
             words = store.log_path(job.cell, job.key)
             words = words if words.exists() else log
             reason = f"The worker {_ending(process.wait())}. Its last words are in {words}."
-        except Exception as error:  # Whatever it is, the cell has to be settled.
-            self.kill()  # What it would still say is not about the next cell.
+        except Exception as error:  # Whatever went wrong, settle the cell.
+            self.kill()  # Events that it may still send are not about the next cell.
             self.finish()
             reason = f"The worker broke: {type(error).__name__}: {error}"
         yield Event("failed", job.cell, self.number, reason=reason)
 
     def _send(self, log: Path, line: str) -> "subprocess.Popen[str]":
-        """Give the job to the process; one that was killed while idle is replaced."""
+        """Send the job to the process; replace a process that was killed while idle."""
         for _ in range(2):
             process = self._ready(log)
             assert process.stdin is not None
@@ -77,25 +77,25 @@ class WorkerProcess:
         return process
 
     def finish(self) -> None:
-        """Let the process leave, and wait until it has."""
+        """Close the process's input, and wait until it exits."""
         if self.process is not None:
-            with contextlib.suppress(BrokenPipeError):  # What a dead one was not told.
+            with contextlib.suppress(BrokenPipeError):  # It died with unsent input.
                 self.process.communicate()
             self.process = None
 
     def ask_to_stop(self) -> None:
-        """Ask the process to save its state and leave; start no other one."""
+        """Ask the process to save its state and exit; start no other one."""
         self._stopped = True
         if self._alive():
             assert self.process is not None
             self.process.terminate()
 
     def kill(self, after: float = 0.0) -> None:
-        """Wait so many seconds for the process to leave, then kill it."""
+        """Wait up to ``after`` seconds for the process to exit, then kill it."""
         deadline = time.monotonic() + after
         while self._alive() and time.monotonic() < deadline:
             time.sleep(0.02)
-        if self._alive():  # A dead one's number may be somebody else's by now.
+        if self._alive():  # The id of a dead process may have been reused.
             assert self.process is not None
             _kill_group(self.process)
 
@@ -103,21 +103,21 @@ class WorkerProcess:
         return self.process is not None and self.process.poll() is None
 
     def _ready(self, log: Path) -> "subprocess.Popen[str]":
-        """Return the process, a new one where there is none or it has left."""
+        """Return the process; start a new one if there is none or it has exited."""
         if self.process is not None and self.process.poll() is None:
             return self.process
         self.finish()
         process = self.process = _start(log, self.gpu)
         threading.Thread(target=_bury, args=(process,), daemon=True).start()
-        if self._stopped:  # Asked to stop while it was starting.
+        if self._stopped:  # A request to stop during the start did not reach it.
             _kill_group(process)
         return process
 
 
 def _start(log: Path, gpu: str | None) -> "subprocess.Popen[str]":
-    """Start an interpreter that speaks JSON lines.
+    """Start an interpreter that reads and writes JSON lines.
 
-    Not ``multiprocessing``: nothing is pickled, a caller's script needs no
+    This is not ``multiprocessing``: nothing is pickled, a caller's script needs no
     ``__main__`` guard, and threads and GPU are set before torch starts. ``-P`` keeps
     the current folder off the path: a user's own ``tasks`` folder must not shadow ours.
     """
@@ -130,21 +130,21 @@ def _start(log: Path, gpu: str | None) -> "subprocess.Popen[str]":
             stderr=errors,
             text=True,
             env=_environment(gpu),
-            # Ctrl-C is for the main process, which then stops the workers.
+            # Ctrl-C must reach the main process alone, which then stops the workers.
             start_new_session=True,
         )
 
 
 KEPT_BYTES = str(32 * 2**20)
-"""Blocks of up to so many bytes stay with glibc's allocator when they are freed.
+"""glibc's allocator keeps freed blocks of up to so many bytes.
 
-By default it hands freed blocks of some megabytes back to the system, and each new one is paid
-for in page faults: a fifth of the time of a large loss. Other allocators ignore the variables.
+By default it returns freed blocks of some megabytes to the system, and each new one costs page
+faults: a fifth of the time of a large loss. Other allocators ignore the variables.
 """
 
 
 def _environment(gpu: str | None) -> dict[str, str]:
-    """Return the environment of a worker."""
+    """Return the environment variables of a worker."""
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
@@ -153,7 +153,7 @@ def _environment(gpu: str | None) -> dict[str, str]:
         "MALLOC_MMAP_THRESHOLD_": KEPT_BYTES,
         "MALLOC_TRIM_THRESHOLD_": KEPT_BYTES,
         "PYTHONHASHSEED": "0",
-        "PYTHONUNBUFFERED": "1",  # What a plugin printed is in the log when it is killed.
+        "PYTHONUNBUFFERED": "1",  # A killed worker's output is in the log.
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
     }
@@ -161,13 +161,13 @@ def _environment(gpu: str | None) -> dict[str, str]:
 
 
 def _kill_group(process: "subprocess.Popen[str]") -> None:
-    """Kill a worker and whatever its plugins started: it leads a session of its own."""
+    """Kill a worker and all that its plugins started: they share its process group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
 def _bury(process: "subprocess.Popen[str]") -> None:
-    """Once a worker is dead, end its children: they hold its pipes, which must close."""
+    """Wait until a worker is dead, then kill its children: they hold its pipes open."""
     process.wait()
     _kill_group(process)
 

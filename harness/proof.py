@@ -1,9 +1,9 @@
-"""What proves that two cells are a pair: how each started, and what it saw.
+"""Proof that two cells are a pair: how each started, and what data it saw.
 
-The start is the splits and the initial weights. What was seen are the ids of every
-batch and the seed of its random stream, chained, and both views of some batches. They
-are noted at marks, the steps 1, 2, 4, 8, ... and the last one, so that cells of different
-lengths have marks in common. Between marks nothing but ids is read: no view is copied
+The start is the splits and the initial weights. The data seen are a chained digest of every
+batch's ids and of the seed of its random stream, and digests of both views of some batches.
+They are noted at marks, the steps 1, 2, 4, 8, ... and the last one, so that cells of
+different lengths have marks in common. Between marks only ids are read: no view is copied
 from a GPU.
 """
 
@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from harness.digests import Digest, digest_of
 
 SAMPLED = 16
-"""Weights of a network that are written down as numbers."""
+"""How many weights of a network are recorded as numbers."""
 
 
 def is_mark(step: int, steps: int) -> bool:
-    """Return whether what was seen is noted after step number ``step`` of ``steps``.
+    """Return whether step number ``step`` of ``steps`` is a mark: a power of 2, or the last.
 
     >>> [step for step in range(1, 12) if is_mark(step, 11)]
     [1, 2, 4, 8, 11]
@@ -30,12 +30,12 @@ def is_mark(step: int, steps: int) -> bool:
 
 
 def chained(before: str, ids: Tensor, seed: int) -> str:
-    """Return the digest of all batches so far, from the digest ``before`` this batch and its ids.
+    """Return the digest of all batches so far: extend ``before`` by one batch.
 
     Args:
-        before: the digest of the earlier ones; empty at first.
-        ids: of the batch.
-        seed: of the random stream that the step draws its dropout masks from.
+        before: the digest of the earlier batches; empty at first.
+        ids: the batch's ids.
+        seed: the seed of the random stream that the step draws its dropout masks from.
 
     >>> chained("", torch.tensor([3, 1]), 7) == chained("", torch.tensor([1, 3]), 7)
     False
@@ -47,13 +47,13 @@ def chained(before: str, ids: Tensor, seed: int) -> str:
 def start_of(
     splits: Iterable[Mapping[str, Iterable[object]]], networks: Mapping[str, nn.Module]
 ) -> dict[str, Any]:
-    """Return how a cell starts: its splits, and each network's shapes and weights.
+    """Describe how a cell starts: its splits, and each network's shapes and weights.
 
-    Weights are digested, for cells of one type of machine. Some are also written as
-    numbers: generators round differently on other machines.
+    The digest of the weights serves cells of one type of machine. A sample of the weights is
+    also recorded as numbers, because generators round differently on other machines.
 
     Args:
-        splits: the task's divisions.
+        splits: the task's divisions, each {split: its examples}.
         networks: {name: network}, before the first step.
     """
     divisions = [

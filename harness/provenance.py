@@ -1,4 +1,4 @@
-"""Where a number comes from: versions, commit, device, memory."""
+"""The provenance of a score: versions, commit, device, memory."""
 
 import contextlib
 import platform
@@ -17,7 +17,7 @@ from harness.sources import LIBRARIES
 
 @cache
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that make the scores."""
+    """Return the versions of Python and of the libraries that scores depend on."""
     found = {"python": platform.python_version()}
     for library in LIBRARIES:
         with contextlib.suppress(PackageNotFoundError):
@@ -27,9 +27,9 @@ def versions() -> dict[str, str]:
 
 @cache
 def commit() -> str | None:
-    """Return the commit of this checkout, ``+changes`` appended where it is dirty.
+    """Return the commit of this checkout, with ``+changes`` appended if it is dirty.
 
-    None where the package was not installed from a checkout.
+    Return None if the package was not installed from a checkout.
     """
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
@@ -47,15 +47,15 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def choose_device(name: str, *, elsewhere: bool = False) -> str:
-    """Return ``cpu`` or ``cuda`` for ``auto``; check any other name.
+    """Resolve ``auto`` to ``cpu`` or ``cuda``; check any other name and return it.
 
     Args:
         name: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
-        elsewhere: that it is of other machines, whose devices are not known here:
-            ``auto`` is the CPU then.
+        elsewhere: whether cells run on other machines, whose devices are not known here;
+            ``auto`` then means ``cpu``.
 
     Raises:
-        InputError: where the device is not to be had here.
+        InputError: if the device is not available here.
     """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() and not elsewhere else "cpu"
@@ -81,14 +81,14 @@ def choose_device(name: str, *, elsewhere: bool = False) -> str:
 
 
 def describe_device(name: str) -> str:
-    """Return the device's name and the model behind it."""
+    """Return the device's name and its model."""
     if name.startswith("cuda"):
         return f"{name} ({_model(name)})"
     return f"cpu ({_model(name)}, {torch.get_num_threads()} thread)"
 
 
 def machine_type(name: str) -> str:
-    """Return the kind of device and its model: machines of one type round alike."""
+    """Return the kind of device and its model: machines of one type round in the same way."""
     return f"{torch.device(name).type} ({_model(name)})"
 
 
@@ -103,16 +103,18 @@ def _model(device: str) -> str:
 
 
 def reset_peak_memory() -> None:
-    """Start a new peak, so that a cell does not report an earlier cell's (Linux)."""
+    """Reset the peak memory, so that a cell does not report an earlier cell's (Linux)."""
     with contextlib.suppress(OSError):
+        # 5 resets the peak resident memory, VmHWM: see proc(5).
         Path("/proc/self/clear_refs").write_text("5")
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
 
 
 def peak_memory() -> dict[str, int]:
-    """Return the peak resident memory, and the GPU's where one is used, in bytes."""
+    """Return the peak resident memory, and the GPU's if there is one, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS reports bytes, Linux units of 1024 bytes.
     peak *= 1 if sys.platform == "darwin" else 1024
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():

@@ -1,11 +1,11 @@
-"""Named generators: where every random number of a cell comes from.
+"""Named generators, which supply every random number of a cell.
 
-A stream is keyed by (task, training data, seed, stream) and by no loss, method or
-setting. Every loss, every method, every temperature and every number of steps
-therefore starts from the same weights, as far as shapes agree, and sees the same
-batches, views and dropout masks for as long as it trains. A stream is
-counter-based: each step is seeded anew from the key and the step's number. A
-continued cell needs no generator state, and a step can be replayed alone.
+A stream is keyed by (task, training data, seed, stream), and not by loss, method or
+settings. Cells that differ in loss, method, temperature or number of steps therefore
+start from the same weights, as far as shapes agree, and see the same batches, views
+and dropout masks for as long as they train. A stream is counter-based: each step is
+seeded anew from the key and the step's number. A continued cell needs no generator
+state, and a step can be replayed alone.
 """
 
 import random
@@ -21,7 +21,7 @@ from harness.errors import require_choice
 
 STREAMS = ("split", "init", "order", "views", "dropout", "probe")
 ENCODER, HEAD, METHOD = range(3)
-"""Steps of the stream ``init``: a network's weights do not depend on the others' sizes."""
+"""Steps of the stream ``init``: one each, so that weights do not depend on the others' sizes."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Randomness:
 
     Attributes:
         task: the task's name, without settings.
-        data: the checksum of the training data; empty for data that are made.
+        data: the checksum of the training data; empty for generated data.
         seed_number: the seed.
 
     >>> one, other = Randomness("images", "71b95", 0), Randomness("images", "71b95", 0)
@@ -48,7 +48,7 @@ class Randomness:
         """Return the 63-bit seed of ``stream`` at ``step``.
 
         Raises:
-            InputError: where there is no such stream.
+            InputError: if there is no such stream.
         """
         require_choice("stream", stream, STREAMS)
         key = "\0".join((self.task, self.data, str(self.seed_number), stream, str(step)))
@@ -74,7 +74,7 @@ class Randomness:
         with torch.random.fork_rng(_devices_in_use()):
             torch.manual_seed(seed)
             random.seed(seed)
-            np.random.seed(seed % 2**32)
+            np.random.seed(seed % 2**32)  # The global generator takes 32 bits.
             try:
                 yield
             finally:
@@ -83,6 +83,6 @@ class Randomness:
 
 
 def _devices_in_use() -> list[int]:
-    """Return this process's GPU, if it has started one: forking others would start them."""
+    """Return this process's GPU if CUDA is initialised: forking others would initialise them."""
     in_use: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     return [torch.cuda.current_device()] if in_use else []

@@ -1,10 +1,10 @@
-"""One cell on several devices: each encodes a share of a batch, and all see every row.
+"""Run one cell on several devices: each encodes a share of a batch, and all see every row.
 
-Started by ``accelerate launch --num_processes 4 ... triptych cell ...``, or by torchrun:
-both say in the environment how many processes there are. Losses need all negatives of a
-batch, so it is the encoder that is spread: every process draws the same batch and views,
-encodes its own share of the rows, gathers the others' representations, and computes the
-same head and loss. Averaged gradients are then those of one device with the whole batch.
+``accelerate launch --num_processes 4 ... triptych cell ...`` or torchrun starts the processes;
+both put their number into the environment. Losses need all negatives of a batch, so only the
+encoder is spread: every process draws the same batch and views, encodes its own share of the
+rows, gathers the others' representations, and computes the same head and loss. The averaged
+gradients then equal those of one device with the whole batch.
 """
 
 import os
@@ -20,34 +20,35 @@ from harness.errors import InputError, require
 
 
 def count() -> int:
-    """Return how many processes share this cell, as their launcher says; 1 without one."""
+    """Return how many processes the launcher started for this cell; 1 without a launcher."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def rank() -> int:
-    """Return this process's number among them; number 0 keeps the record."""
+    """Return this process's rank; rank 0 writes the record."""
     return int(os.environ.get("RANK", "0"))
 
 
 def size() -> int:
-    """Return how many processes have joined: whatever a scheduler's environment says, 1 if none."""
+    """Return how many processes have joined; 1 if none, whatever a scheduler's environment says."""
     return dist.get_world_size() if together() else 1
 
 
 def described() -> str:
-    """Return what a record says of it; nothing of a cell of one process."""
+    """Return the record's note on the number of processes; empty for one process."""
     return f", one of {size()} processes" if size() > 1 else ""
 
 
 def require_same(step: int, seen: str) -> None:
-    """Raise :class:`RuntimeError` where the processes are not at the same step of the same cell.
+    """Raise :class:`RuntimeError` if the processes are not at the same step of the same cell.
 
-    One that did not find the checkpoint which another goes on from would train on a share
-    of another batch, and nothing would notice.
+    A process that did not find the checkpoint from which another one continues would train on
+    shares of another batch, unnoticed.
     """
     if not together():
         return
     device = torch.cuda.current_device() if dist.get_backend() == "nccl" else "cpu"
+    # 15 hexadecimal digits are 60 bits, which fit into an int64 tensor.
     own = torch.tensor([step, int(seen[:15] or "0", 16)], device=device)
     found = [torch.empty_like(own) for _ in range(size())]
     dist.all_gather(found, own)
@@ -61,14 +62,14 @@ def require_same(step: int, seen: str) -> None:
 
 @contextmanager
 def joined(device: str) -> Iterator[str]:
-    """Join the processes of this cell, and give the device of this one.
+    """Join the processes of this cell, and yield this process's device.
 
-    ``cuda`` becomes this process's own GPU. Nothing happens where there is one process.
+    ``cuda`` becomes this process's own GPU. If there is one process, nothing happens.
     """
     if count() == 1:
         yield device
         return
-    # As a worker is set up: see harness.worker and harness.processes.
+    # The same setup as a worker's: see harness.worker and harness.processes.
     torch.set_num_threads(1)
     if device.startswith("cuda"):
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -89,12 +90,12 @@ def together() -> bool:
 
 
 def spread(encoder: nn.Module) -> nn.Module:
-    """Return the encoder, made to encode a share of each batch where processes have joined.
+    """Make the encoder encode only its share of each batch, if processes have joined.
 
     BatchNorm then takes its statistics over all shares.
 
     Raises:
-        InputError: where the encoder has BatchNorm and the processes have no GPU.
+        InputError: if the encoder has BatchNorm and the processes have no GPU.
     """
     if not together():
         return encoder
@@ -109,7 +110,7 @@ def spread(encoder: nn.Module) -> nn.Module:
 
 
 def alone(encoder: nn.Module) -> nn.Module:
-    """Return the encoder itself, spread or not."""
+    """Return the encoder without the wrapper that :func:`spread` may have put around it."""
     return encoder.encoder if isinstance(encoder, Spread) else encoder
 
 
@@ -127,21 +128,21 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
 
 
 class Spread(nn.Module):
-    """Encode this process's share of the rows, and return everybody's, in training mode."""
+    """Encode this process's share of the rows in training mode, and return the rows of all."""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
         self.encoder = encoder
 
     def forward(self, view: Any) -> Tensor:
-        """Return a representation a row of ``view``, on every process the same."""
+        """Return one representation a row of ``view``, the same on every process."""
         if not self.training:
             rows: Tensor = self.encoder(view)
             return rows
         sizes = _shares(view, dist.get_world_size())
         start = sum(sizes[: dist.get_rank()])
         own = _rows(view, start, start + sizes[dist.get_rank()])
-        # The same number everywhere; what it seeds is not: shares need masks of their own.
+        # All ranks draw the same base seed; add the rank so that dropout masks differ.
         base = int(torch.randint(2**62, (1,)))
         devices = [torch.cuda.current_device()] if dist.get_backend() == "nccl" else []
         with torch.random.fork_rng(devices):
@@ -152,15 +153,16 @@ class Spread(nn.Module):
 
 
 class _Gather(torch.autograd.Function):
-    """Gather the rows of all processes; a row's gradient goes to the one that made it.
+    """Gather the rows of all processes; give each row's gradient to the process that made it.
 
-    Every process computes the same loss of all rows, so that its gradient of its own rows
-    is the whole one: times their number, as the mean over processes will divide by it.
+    Every process computes the same loss of all rows, so its gradient of its own rows is
+    complete. The mean over processes will divide it by their number, so multiply by that.
     """
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, sizes: Sequence[int]) -> Tensor:
         ctx.sizes = sizes
+        # all_gather needs equal shapes, and shares may differ by a row.
         padded = rows.new_zeros(max(sizes), *rows.shape[1:])
         padded[: len(rows)] = rows
         found = [torch.empty_like(padded) for _ in sizes]
@@ -176,7 +178,7 @@ def _shares(view: Any, parts: int) -> list[int]:
     """Return how many rows each process encodes.
 
     Raises:
-        InputError: where a view is not made of rows, or has fewer than processes.
+        InputError: if a view is not made of rows, or has fewer rows than there are processes.
     """
     lengths = {len(tensor) for tensor in _tensors(view) if not tensor.is_sparse}
     require(

@@ -1,4 +1,4 @@
-"""Reading what a study says: every part checked, every mistake gathered."""
+"""Parse the parts of a study: check each, and collect all mistakes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ EXAMPLES = {
 }
 MOST_SEEDS = 10_000
 FIRST_TUNING_SEED = MOST_SEEDS
-"""Seeds given by their number never meet those of tuning given so."""
+"""The first tuning seed if a number is given: no board seed given by a number reaches it."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Tuning:
     """The budget that every searched loss gets on every task, with every method.
 
     Attributes:
-        trials: how many points of its space are tried.
-        seeds: the seeds that each is tried with; none of them is used for the board.
+        trials: how many points of a loss's search space are tried.
+        seeds: the seeds that each point is tried with; the board uses none of them.
     """
 
     trials: int
@@ -34,35 +34,35 @@ class Tuning:
 
 
 class Mistakes:
-    """What is wrong with a study, gathered so that it is said at once."""
+    """Collect the mistakes of a study, to report them all at once."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
 
     def add(self, line: str) -> None:
-        """Take down one more."""
+        """Add a mistake."""
         self.lines.append(line)
 
     @contextmanager
     def caught(self) -> Iterator[None]:
-        """Take down the error of a block instead of raising it."""
+        """Add the block's :class:`InputError`, if any, instead of raising it."""
         try:
             yield
         except InputError as error:
             self.lines += str(error).split("\n")
 
     def error(self, name: object) -> InputError:
-        """Return them as one error."""
+        """Return all mistakes as one error."""
         return InputError("\n".join([f"The study {name!r} is wrong:", *self.lines]))
 
     def stop(self, name: object) -> None:
-        """Raise them, if there are any."""
+        """Raise all mistakes as one error, if there are any."""
         if self.lines:
             raise self.error(name)
 
 
 def table_of(group: str, value: Any, wrong: Mistakes) -> dict[Spec, Mapping[str, Any]]:
-    """Return {spec: settings} of a list of specs or of a table; ``untrained`` is left out."""
+    """Return {spec: settings} of a list of specs or a table, without untrained encoders."""
     listed = isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
     tabled = isinstance(value, Mapping) and all(isinstance(v, Mapping) for v in value.values())
     if not listed and not tabled:
@@ -73,7 +73,7 @@ def table_of(group: str, value: Any, wrong: Mistakes) -> dict[Spec, Mapping[str,
         )
         return {}
     found = dict(value) if tabled else {spec: {} for spec in value}
-    # References are included too, of each task its own.
+    # Every study includes `untrained` and each task's references anyway.
     for name in [name for name in found if group == "losses" and not is_trained(name)]:
         if found.pop(name):
             wrong.add(f"`losses.{name}` has no settings: it is an encoder as it is.")
@@ -84,9 +84,10 @@ def table_of(group: str, value: Any, wrong: Mistakes) -> dict[Spec, Mapping[str,
 
 
 def seeds_of(name: str, value: Any, first: int, wrong: Mistakes) -> tuple[int, ...]:
-    """Return seeds: a list as it is, a number n as n of them from ``first`` on."""
+    """Return the seeds: a list unchanged, or for a number n the n seeds from ``first`` on."""
     seeds: Any = value
     if _is_whole(value):
+        # Bounded: one seed too many is enough for the mistake below.
         seeds = range(first, first + min(int(value), MOST_SEEDS + 1))
     good = isinstance(seeds, Sequence) and not isinstance(seeds, str | bytes)
     if good and len(seeds) <= MOST_SEEDS and all(_is_whole(seed) and seed >= 0 for seed in seeds):
@@ -105,7 +106,7 @@ def _is_whole(value: object) -> bool:
 
 
 def tuning_of(value: Any, wrong: Mistakes) -> Tuning | None:
-    """Return the budget that a study's table ``tuning`` describes."""
+    """Parse a study's table ``tuning``."""
     if value is None:
         return None
     if isinstance(value, Tuning):

@@ -1,4 +1,4 @@
-"""The training settings that every task has."""
+"""The training settings that all tasks share."""
 
 import math
 from collections.abc import Iterable
@@ -16,25 +16,25 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 class Recipe(Configured):
-    """How long, on how much at a time, and with which optimizer a cell trains.
+    """Set a cell's number of steps, batch size, optimizer and learning rate schedule.
 
     Args:
         steps: how many steps a cell trains.
-        epochs: how often it goes through the training examples; 0: ``steps`` counts.
-        batch_size: examples a step, 2 or more; 0 means all of them.
-        learning_rate: the optimizer's, at its highest.
-        weight_decay: the optimizer's.
+        epochs: how often it goes through the training examples; 0: ``steps`` decides.
+        batch_size: examples a batch, 2 or more; 0 means all of them.
+        learning_rate: the optimizer's highest learning rate.
+        weight_decay: the optimizer's weight decay.
         optimizer: ``adamw``, ``adam``, ``sgd`` or ``lars``; the last two have a momentum of .9.
-        schedule: of the learning rate after the warm-up: ``constant``, or down to 0 along
+        schedule: the learning rate after the warm-up: ``constant``, or down to 0 along
             half a ``cosine`` (arXiv 1608.03983) or a line (``linear``).
-        warmup: share of the steps in which the rate rises, in a line, to its highest.
-        precision: of the training step: ``bfloat16`` is torch's autocast; the
-            evaluation is in float32.
-        accumulate: batches a step, whose objectives are averaged: each has negatives of
-            its own alone, so that two of 128 are not one of 256.
+        warmup: the share of steps in which the rate rises linearly to its highest value.
+        precision: the precision of training steps: ``bfloat16`` uses torch's autocast.
+            The evaluation is in float32.
+        accumulate: batches a step; their objectives are averaged. Each batch has only its
+            own negatives, so two batches of 128 are not one of 256.
 
     Raises:
-        InputError: where a setting breaks its rule.
+        InputError: if a setting breaks its rule.
     """
 
     steps: Annotated[int, Between(1)] = 100
@@ -49,7 +49,7 @@ class Recipe(Configured):
     accumulate: Annotated[int, Between(1)] = 1
 
     def setup(self) -> None:
-        """Raise unless a batch holds negatives."""
+        """Raise :class:`InputError` unless a batch holds negatives."""
         super().setup()
         require(
             self.batch_size != 1,
@@ -58,11 +58,11 @@ class Recipe(Configured):
         )
 
     def make_optimizer(self, groups: Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
-        """Return the optimizer that the setting names.
+        """Return the optimizer that the setting ``optimizer`` names.
 
         Args:
-            groups: torch's parameter groups: the networks', without settings of their
-                own, and the loss's parameters where it has some, with theirs.
+            groups: torch's parameter groups: the networks' parameters without settings of
+                their own, and the loss's parameters, if it has any, with their settings.
         """
         make = OPTIMIZERS[self.optimizer]
         return make(groups, lr=self.learning_rate, weight_decay=self.weight_decay)
@@ -70,11 +70,11 @@ class Recipe(Configured):
     def make_scheduler(
         self, optimizer: torch.optim.Optimizer, steps: int
     ) -> torch.optim.lr_scheduler.LRScheduler | None:
-        """Return what changes the learning rate after each step, or None.
+        """Return the learning rate scheduler, or None for a constant rate.
 
         Args:
-            optimizer: whose learning rates it changes.
-            steps: how many there will be.
+            optimizer: the optimizer whose learning rates it changes.
+            steps: how many steps the cell trains.
         """
         if self.schedule == "constant" and not self.warmup:
             return None
@@ -83,7 +83,7 @@ class Recipe(Configured):
 
 
 def rate_at(step: int, *, steps: int, warmup: float, schedule: str) -> float:
-    """Return the share of the highest learning rate that step ``step`` takes.
+    """Return the learning rate of step ``step`` as a share of the highest.
 
     >>> [round(rate_at(s, steps=4, warmup=0.5, schedule="linear"), 3) for s in range(4)]
     [0.5, 1.0, 1.0, 0.5]

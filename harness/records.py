@@ -1,4 +1,4 @@
-"""Records: what one cell left, one atomic file each, and the folder that holds them."""
+"""Records of finished cells, one atomic file each, and the folder that holds them."""
 
 import json
 import re
@@ -14,39 +14,39 @@ from harness.files import write_atomically
 
 SCHEMA = 4
 FIRST_RELEASE = 3
-"""The schema of version 0.1.0: boards show its records, and pair them with no newer ones."""
+"""The schema of version 0.1.0: boards show its records, but never pair them with newer ones."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """All that one finished cell left.
+    """Hold the results of one finished cell.
 
     Attributes:
-        key: of the cell's :class:`~harness.identity.Identity`.
-        task: what boards call the task: names in the place of paths.
-        cell: of :class:`~harness.cells.Cell`, as plain values, paths included.
-        identity: what the key is a digest of: settings, data, code.
-        modality: of the task.
+        key: the key of the cell's :class:`~harness.identity.Identity`.
+        task: the task's name on boards, with names instead of paths.
+        cell: the :class:`~harness.cells.Cell` as plain values, paths included.
+        identity: the content of the key, which is its digest: settings, data, code.
+        modality: the task's modality.
         settings: {task, method, loss: {setting: value}}, defaults included; data by name.
         scores: {split: {metric: value}}, as boards show them: shares in points.
-        metrics: what the task declares of each metric, the main one first: the fields of
+        metrics: the task's metrics, the main one first, each as the fields of
             :class:`harness.metrics.Metric`.
-        resolution: {split: {metric: one item's weight in the score}}, where it is known.
+        resolution: {split: {metric: one item's weight in the score}}, if it is known.
         probed: (step, {metric: value}) pairs: validation scores during training.
         curve: (step, objective) pairs.
         diagnostics: (step, {name: value}) pairs, of :mod:`harness.diagnostics`.
-        steps: optimizer steps.
-        continued: after which steps the cell was stopped, and went on later.
-        seconds: {train, evaluate, total}, wall time, whatever was lost not counted.
+        steps: optimizer steps taken.
+        continued: the steps after which the cell was stopped and later continued.
+        seconds: {train, evaluate, total}: wall time, without work that was lost.
         throughput: training examples a second.
-        peak_memory: {resident: bytes}, and {gpu: bytes} where one was used.
-        proof: what makes two cells a pair: see :func:`harness.attempt.proof_of`.
+        peak_memory: {resident: bytes}, and {gpu: bytes} if there is one.
+        proof: the proof that two cells are a pair: see :func:`harness.attempt.proof_of`.
         data: {name: checksum}.
         frame: a digest of the code that the losses and methods of a task share.
-        versions: of Python and libraries.
-        commit: of the checkout, if it ran from one.
-        device: what it ran on.
-        finished: when, UTC, ISO 8601.
+        versions: the versions of Python and libraries.
+        commit: the commit of the checkout, if the cell ran from one.
+        device: the device that the cell ran on.
+        finished: the time it finished, in UTC, ISO 8601.
     """
 
     key: str
@@ -83,13 +83,13 @@ class Record:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a cell has no record.
+    """Hold the reason why a cell has no record.
 
     Attributes:
-        key: that its record would have had.
-        outcome: ``failed``: to be tried again; or ``diverged``: it would again.
-        reason: in a line.
-        details: the traceback, where there is one.
+        key: the key that its record would have had.
+        outcome: ``failed``, to be tried again, or ``diverged``, as it would every time.
+        reason: the reason in one line.
+        details: the traceback, if there is one.
     """
 
     key: str
@@ -99,10 +99,10 @@ class Failure:
 
 
 class Store:
-    """The folder of a run: ``records/``, ``failures/`` and more, one file a cell.
+    """Read and write the folder of a run: ``records/``, ``failures/``, ..., one file a cell.
 
-    A file appears under its name only when it is whole, and a record carries a
-    checksum of its bytes; anything else is not taken for a record.
+    A file appears under its name only once it is complete. A record carries a checksum
+    of its bytes; a file without a correct one is not read as a record.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -111,29 +111,29 @@ class Store:
 
     @property
     def study_path(self) -> Path:
-        """Return where the plan of the last run is."""
+        """Return the path of the last run's plan."""
         return self.folder / "study.json"
 
     def record_path(self, cell: Cell, key: str) -> Path:
-        """Return where the record of ``cell`` with this key is, or would be."""
+        """Return the path of the record of ``cell`` with this key, which may not exist."""
         return self.folder / "records" / f"{_slug(cell)}-{key}.json"
 
     def find_record(self, cell: Cell, key: str) -> Path:
-        """Return where the record with this key is: earlier versions named files otherwise."""
+        """Return the path of the record with this key, also if an earlier version named it."""
         path = self.record_path(cell, key)
         others = (self.folder / "records").glob(f"*-{key}.json") if key else iter(())
         return path if path.exists() else next(others, path)
 
     def claim_path(self, cell: Cell, key: str) -> Path:
-        """Return where it is said who runs ``cell`` at the moment: see ``harness.claims``."""
+        """Return the path of the claim file of ``cell``: see ``harness.claims``."""
         return self.folder / "claims" / f"{_slug(cell)}-{key}.json"
 
     def checkpoint_path(self, cell: Cell, key: str) -> Path:
-        """Return where the state of a long cell is kept while it runs."""
+        """Return the path of the checkpoint of ``cell``, kept while it runs."""
         return self.folder / "checkpoints" / f"{_slug(cell)}-{key}.safetensors"
 
     def log_path(self, cell: Cell, key: str) -> Path:
-        """Return where the log of ``cell`` is."""
+        """Return the path of the log of ``cell``."""
         return self.folder / "logs" / f"{_slug(cell)}-{key}.log"
 
     def events_path(self, cell: Cell, key: str) -> Path:
@@ -141,17 +141,17 @@ class Store:
         return self.folder / "tensorboard" / f"{_slug(cell)}-{key}"
 
     def failure_path(self, cell: Cell) -> Path:
-        """Return where the failure of ``cell`` is, or would be, whatever its key was."""
+        """Return the path of the failure of ``cell``, the same for every key."""
         digest = digest_of(cell.to_dict())[:16]
         return self.folder / "failures" / f"{_slug(cell)}-{digest}.json"
 
     def has(self, cell: Cell, key: str) -> bool:
-        """Return whether ``cell`` has a good record with this key."""
+        """Return whether ``cell`` has a valid record with this key."""
         record = read_record(self.record_path(cell, key))
         return record is not None and record.key == key
 
     def write_record(self, cell: Cell, record: Record) -> Path:
-        """Write ``record`` whole or not at all, and forget what came before it."""
+        """Write ``record`` atomically; remove the cell's failure and checkpoint."""
         path = self.record_path(cell, record.key)
         write_atomically(path, _signed(json.dumps(asdict(record), indent=1, allow_nan=False)))
         self.failure_path(cell).unlink(missing_ok=True)
@@ -159,24 +159,24 @@ class Store:
         return path
 
     def write_failure(self, cell: Cell, failure: "Failure") -> None:
-        """Write down what became of ``cell`` instead of a record."""
+        """Write the failure of ``cell``, which has no record."""
         values = {"cell": cell.to_dict(), **asdict(failure)}
         write_atomically(self.failure_path(cell), json.dumps(values, indent=1) + "\n")
 
     def failure(self, cell: Cell, key: str) -> "Failure | None":
-        """Return what became of ``cell`` with this key, if it failed when last tried."""
+        """Return the failure of ``cell`` with this key, if its last attempt failed."""
         found = self.failure_at(self.failure_path(cell))
         return found if found is not None and found.key == key else None
 
     def settled(self, cell: Cell, key: str) -> "Literal['done'] | Failure | None":
-        """Return what needs no other attempt: ``done``, or how the cell diverged; else None."""
+        """Return ``done``, or how the cell diverged, or None if it must be run."""
         if self.has(cell, key):
             return "done"
         failure = self.failure(cell, key)
         return failure if failure is not None and failure.outcome == "diverged" else None
 
     def failure_at(self, path: Path) -> "Failure | None":
-        """Return the failure in ``path``, or None where it is missing or cannot be read."""
+        """Return the failure in ``path``, or None if it is missing or cannot be read."""
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             return made(Failure, values)
@@ -184,22 +184,22 @@ class Store:
             return None
 
     def scan(self) -> Iterator[tuple[Path, Record | None]]:
-        """Read every file under ``records/``, in order: None where it is no good record."""
-        # By name: to compare paths takes ten times as long.
+        """Yield every file under ``records/``, in order, and its record: None if it is invalid."""
+        # By name, because comparing paths takes ten times as long.
         for path in sorted((self.folder / "records").glob("*.json"), key=lambda p: p.name):
             yield path, read_record(path)
 
     def records(self) -> list[Record]:
-        """Return the good records, in the order of their file names."""
+        """Return the valid records, in the order of their file names."""
         return [record for _, record in self.scan() if record is not None]
 
     def write_study(self, values: Mapping[str, Any]) -> None:
-        """Write down which study was last run here, and which cells it consists of.
+        """Write the study that is run here, with the cells that it consists of.
 
-        A study that names no baseline leaves an earlier one's in place. Tuned rows
-        of earlier plans are remembered: their records have no other way to say that
-        their settings were chosen, and for which row. Trials are while their space and
-        budget are the same, as where only some of the tasks are run again.
+        A study that names no baseline keeps an earlier study's. The cells of tuned rows
+        in earlier plans are kept: only a plan says that their settings were chosen by
+        tuning, and for which row. Their trials are kept only if the search space and
+        budget are unchanged, such as when some of the tasks are run again.
         """
         earlier = self.study()
         study: dict[str, Any] = json.loads(json.dumps({"baseline": None, **values}))
@@ -217,7 +217,7 @@ class Store:
         write_atomically(self.study_path, json.dumps(study, indent=1) + "\n")
 
     def study(self) -> dict[str, Any]:
-        """Return the study that was last run here: nothing where it cannot be read."""
+        """Return the study that was last run here, or {} if it cannot be read."""
         try:
             found = json.loads(self.study_path.read_text("utf-8"))
             good = (
@@ -231,13 +231,13 @@ class Store:
 
 
 def _budget(place: Mapping[str, Any], study: Mapping[str, Any]) -> object:
-    """Return the space and budget that a row has in a study; what equals nothing for none."""
+    """Return the space and budget of a row in a study; if it has none, an object unequal to all."""
     space = study.get("spaces", {}).get(place["label"])
     return object() if space is None else (space, study.get("tuning"))
 
 
 def _is_place(place: Mapping[str, Any]) -> bool:
-    """Return whether this is a cell of a plan; wrong ones may raise a KeyError or TypeError."""
+    """Return whether this is a cell of a plan; invalid ones may raise KeyError or TypeError."""
     made(Cell, place["cell"])
     kinds = {"label": str, "key": str, "task": str, "trial": int | None}
     given = {"task": "", "trial": None, **place}
@@ -245,7 +245,7 @@ def _is_place(place: Mapping[str, Any]) -> bool:
 
 
 def read_record(path: Path) -> Record | None:
-    """Return the record in ``path``, or None where it is missing or damaged."""
+    """Return the record in ``path``, or None if it is missing or damaged."""
     try:
         values = json.loads(_checked(path.read_bytes()))
         if values["schema"] == FIRST_RELEASE:
@@ -259,9 +259,9 @@ def read_record(path: Path) -> Record | None:
 
 
 def _of_first_release(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a record of version 0.1.0 under today's names.
+    """Convert the values of a record of version 0.1.0 to today's names.
 
-    Its method stays on cells that were not trained: there was one such cell a method.
+    Cells that were not trained keep their method: there was one such cell for each method.
     """
     return {
         "diagnostics": [],  # The first records had none.
@@ -273,11 +273,12 @@ def _of_first_release(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_whole(path: Path, key: str = "") -> bool:
-    """Return whether the record in ``path`` has its checksum, and ``key`` where one is given."""
+    """Return whether the record in ``path`` has a correct checksum, and ``key`` if one is given."""
     try:
         content = _checked(path.read_bytes())
     except (OSError, ValueError):
         return False
+    # The key stands on the line below the checksum.
     return not key or f'\n "key": "{key}",\n'.encode() in content[:200]
 
 
@@ -285,7 +286,7 @@ SIGNATURE = re.compile(rb'\{\n "checksum": "([0-9a-f]{64})",\n')
 
 
 def _signed(text: str) -> str:
-    r"""Return a JSON object with the checksum of all bytes below it on its second line.
+    r"""Insert the checksum of all bytes below it as the second line of a JSON object.
 
     >>> print(_signed('{\n "key": 1\n}'))  # doctest: +ELLIPSIS
     {
@@ -299,7 +300,7 @@ def _signed(text: str) -> str:
 
 
 def _checked(content: bytes) -> bytes:
-    """Return ``content``, or raise a ValueError where its checksum is not right."""
+    """Return ``content``; raise ValueError if its checksum is missing or wrong."""
     found = SIGNATURE.match(content)
     if found is None or sha256(content[found.end() :]).hexdigest() != found[1].decode():
         raise ValueError("the checksum is missing or wrong")
@@ -307,10 +308,10 @@ def _checked(content: bytes) -> bytes:
 
 
 def _slug(cell: Cell) -> str:
-    """Return a readable file name; the key behind it is what tells cells apart.
+    """Return a readable file name; the key that follows it distinguishes cells.
 
-    Of the task it has the name alone: its settings may hold a path, and one cell has one
-    record wherever its data lie.
+    The task's settings are left out: they may hold a path, and a cell has one record
+    wherever its data lie.
     """
     task = cell.task.partition("(")[0]
     parts = filter(None, (task, cell.method, cell.loss, f"seed{cell.seed}"))
@@ -318,11 +319,11 @@ def _slug(cell: Cell) -> str:
 
 
 def key_of(identity: Mapping[str, Any]) -> str:
-    """Return 16 hexadecimal digits that stand for all that a cell's result depends on."""
+    """Return the key, 16 hexadecimal digits, of all that a cell's result depends on."""
     return digest_of(identity)[:16]
 
 
 def digest_of(values: Mapping[str, Any]) -> str:
-    """Return the sha256 of plain values, whatever their order."""
+    """Return the sha256 of plain values; the order of keys does not matter."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return sha256(text.encode()).hexdigest()

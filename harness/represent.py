@@ -1,4 +1,4 @@
-"""Representations of many inputs, a batch at a time."""
+"""Encode many inputs, a batch at a time."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -15,11 +15,11 @@ def represent(encoder: nn.Module, batches: Iterable[Any]) -> Float[np.ndarray, "
     """Return the encoder's representations of all rows of ``batches``, on the CPU.
 
     Args:
-        encoder: in eval mode, as a task's ``evaluate`` gets it.
-        batches: inputs of the encoder; each is moved to the encoder's device.
+        encoder: the encoder in eval mode, as a task's ``evaluate`` gets it.
+        batches: the encoder's inputs; each batch is moved to its device.
 
     Returns:
-        One row an input, in their order: float32, or float64 where the encoder gives it.
+        One row an input, in order, in float32, or in float64 if the encoder returns that.
     """
     device = device_of(encoder)
     rows = [encoder(to_device(batch, device)) for batch in batches]

@@ -1,4 +1,4 @@
-"""Cells -> engine -> records: run a study, skipping what is done."""
+"""Run a study: give its cells to an engine, which leaves records; skip finished cells."""
 
 import re
 import time
@@ -26,21 +26,21 @@ from harness.training import Diverged
 from harness.tuning import Choice, Row, choose
 
 POLL = 1.0
-"""Seconds between two looks at the cells that other runs have."""
+"""Seconds between two checks of the cells that other runs have claimed."""
 
 
 @dataclass(repr=False)
 class Summary:
-    """What became of a study's cells.
+    """Sort a study's cells by their outcome.
 
     Attributes:
-        expected: how many there are in all.
-        cells: those known so far; those of chosen settings follow the tuning trials.
-        skipped: those that had a good record already.
-        shared: those that another run on the same folder finished meanwhile.
-        done: those that were run now.
-        failed: those that failed, with the reason.
-        diverged: those whose objective did, with the reason: an outcome, not tried again.
+        expected: how many cells there are in all.
+        cells: those known so far; cells of tuned rows are known once tuning is done.
+        skipped: cells that had a valid record already.
+        shared: cells that another run on the same folder finished meanwhile.
+        done: cells that this run finished.
+        failed: failed cells, with the reason.
+        diverged: diverged cells, with the reason: an outcome, not tried again.
         waiting: rows of the board whose settings could not be chosen, with the reason.
     """
 
@@ -54,7 +54,7 @@ class Summary:
     waiting: dict[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        """Return what a notebook shows: counts, since the cells themselves may be thousands.
+        """Return counts for notebooks, because the cells themselves may be thousands.
 
         >>> Summary(expected=3, failed={Cell("nodes", "siamese", "infonce", 0): "killed"})
         Summary(expected=3, skipped=0, shared=0, done=0, failed=1, diverged=0, waiting=0)
@@ -65,16 +65,16 @@ class Summary:
 
     @property
     def recorded(self) -> list[Cell]:
-        """Return the cells that have a record, whoever ran them."""
+        """Return the cells that have a record, from this run or any other."""
         return [*self.done, *self.skipped, *self.shared]
 
     def accounted(self) -> Iterable[Cell]:
-        """Return the cells that need no more waiting for."""
+        """Return the cells whose outcome is known."""
         return chain(*self._accounts)
 
     @property
     def settled(self) -> int:
-        """Return how many cells need no more waiting for."""
+        """Return the number of cells whose outcome is known."""
         return sum(map(len, self._accounts))
 
     @property
@@ -89,7 +89,7 @@ class Summary:
 
 
 class Interrupted(KeyboardInterrupt):
-    """Raised when Ctrl-C stopped a run; ``summary`` says how far it came."""
+    """Raised after Ctrl-C stopped a run; ``summary`` holds the cells finished until then."""
 
     def __init__(self, summary: Summary) -> None:
         super().__init__("the run was stopped")
@@ -112,27 +112,27 @@ def run(
     command: str = "",
     listen: Listener = lambda event, summary: None,
 ) -> Summary:
-    """Run the cells of ``study`` that have no good record under ``folder`` yet.
+    """Run the cells of ``study`` that have no valid record under ``folder`` yet.
 
-    First the tuning trials, scored on validation alone; then, with the best of them and
-    fresh seeds, the cells of the board. Every finished cell is on disk at once; stopped
-    at any moment, the same call goes on from there. A cell that fails ends neither the
-    run nor another cell. Several runs on one folder share the work.
+    The tuning trials come first, scored on validation alone. The cells of the board follow,
+    with the best trials' settings and fresh seeds. Every finished cell is on disk at once. A
+    run can be stopped at any moment, and the same call continues it. A cell that fails ends
+    neither the run nor another cell. Several runs on one folder share the work.
 
     Args:
         study: a :class:`Study`, the name of a shipped one, or a path to a TOML file.
-        folder: where the records go; left out, ``runs/`` and the study's name.
+        folder: the folder of the records; by default, ``runs/`` and the study's name.
         engine: an engine, or its spec, such as ``"local(jobs=2)"``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         slots_per_gpu: how many cells share a GPU at a time.
-        shard: ``"3/8"``: only the third of eight parts of the cells.
-        checkpoint_minutes: how often a long cell's state is saved; 0: only when stopped.
+        shard: ``"3/8"`` runs only the third of eight parts of the cells; None runs all.
+        checkpoint_minutes: minutes between two checkpoints of a long cell; 0: only when stopped.
         tensorboard: whether to write TensorBoard event files.
-        command: what to type to go on, for ``triptych status`` to say.
-        listen: called with every event and the summary so far.
+        command: the command line that continues the run, for ``triptych status`` to show.
+        listen: a function that is called with every event and the summary so far.
 
     Raises:
-        InputError: where the study is wrong or ``folder`` cannot be written.
+        InputError: if the study is invalid or ``folder`` cannot be written.
         Interrupted: on Ctrl-C, after the workers were stopped.
     """
     if not isinstance(study, Study):
@@ -154,7 +154,7 @@ def run(
         trials = study.trials()
         if trials:
             this.identify(trials)
-            choice = choose(trials, this.keys, this.store)  # By an earlier run, perhaps.
+            choice = choose(trials, this.keys, this.store)  # An earlier run may have finished them.
             this.work(trials, [*trials, *study.finals(choice.specs)])
             choice = choose(trials, this.keys, this.store)
         this.withheld = choice.waiting
@@ -168,7 +168,7 @@ def run(
 
 
 def _shard(text: str | None) -> tuple[int, int]:
-    """Return which part of how many, the first being 0."""
+    """Parse ``"3/8"`` as (part, parts), with parts counted from 0."""
     if text is None:
         return 0, 1
     found = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)
@@ -189,7 +189,7 @@ class _Options:
 
 
 def default_folder(study: Study) -> Path:
-    """Return where the records of ``study`` go if nobody says."""
+    """Return the folder of the records of ``study`` if none is given."""
     return Path("runs") / study.name
 
 
@@ -203,20 +203,20 @@ def run_one(
 ) -> Event:
     """Run one cell into ``folder``, in a worker process like any other; return its last event.
 
-    What became of it there before, with the same code and data, is not tried again.
-    Where a launcher has started several processes, each calls this, and they share the
+    A cell that is done or has diverged there, with the same code and data, is not run again.
+    If a launcher has started several processes, each calls this, and they share the
     cell: see :mod:`harness.ranks`.
 
     Args:
-        cell: what to run.
-        folder: of its record.
+        cell: the cell to run.
+        folder: the folder of its record.
         device: see :func:`run`.
         save: the folder that the trained encoder is written to; empty: it is not kept.
-        listen: is told of the cell's events.
+        listen: a function that is called with the cell's events.
 
     Raises:
-        InputError: where a plugin, its data or the device is not to be had, or where
-            the encoder is to be saved of a cell that is done.
+        InputError: if a plugin, its data or the device is not available, or if ``save`` is
+            given for a cell that is done already.
     """
     resources = Resources(provenance.choose_device(device))
     forget()
@@ -242,7 +242,7 @@ def run_one(
 
 
 def _shared(job: Job, device: str) -> Event:
-    """Take part in a cell of several processes: the first one keeps its state and its record."""
+    """Take part in a cell of several processes: rank 0 writes its checkpoints and its record."""
     with ranks.joined(device) as own:
         state = Store(job.folder).checkpoint_path(job.cell, job.key)
         if ranks.rank() == 0:
@@ -251,13 +251,13 @@ def _shared(job: Job, device: str) -> Event:
             return Event(cell=job.cell, **values)
         try:
             fit_cell(job.cell, device=own, checkpoints=Checkpoints(state))
-        except Diverged as error:  # As the first one, which writes it down.
+        except Diverged as error:  # Rank 0 diverges as well, and writes the failure.
             return Event("diverged", job.cell, reason=str(error))
         return Event("done", job.cell)
 
 
 class _Run:
-    """One call of :func:`run`: what its phases share."""
+    """Hold the state of one call of :func:`run`, which its phases share."""
 
     def __init__(
         self,
@@ -281,10 +281,11 @@ class _Run:
         self.withheld: dict[Row, str] = {}
 
     def work(self, phase: Sequence[Planned], plan: Sequence[Planned]) -> None:
-        """Run the cells of ``phase``; ``plan`` is all that is known of the study by now."""
+        """Run the cells of ``phase``; ``plan`` holds all cells of the study known so far."""
         self.identify(plan)
         own = [planned.cell for planned in phase if Place.of(planned) in self.own]
         # Two paths may lead to the same data, so that several planned cells share one record.
+        # The first of them is run.
         cells = list({self.keys.get(cell, cell): cell for cell in reversed(own)}.values())[::-1]
         self.summary.expected -= len(own) - len(cells)
         self.summary.cells += cells
@@ -300,7 +301,7 @@ class _Run:
             todo = self._freed(self._drive(todo), claims)
 
     def identify(self, plan: Sequence[Planned]) -> None:
-        """Find the identities of all cells of ``plan``, each once a run.
+        """Compute the identities of all cells of ``plan``, each once a run.
 
         Raises:
             InputError: if two data sets have one name and different content.
@@ -316,7 +317,7 @@ class _Run:
         require_one_content_a_name(self.identities.values())
 
     def _known(self, cell: Cell, account: list[Cell]) -> bool:
-        """Return whether it is known what became of ``cell``; a record goes to ``account``."""
+        """Return whether the outcome of ``cell`` is known; add it to ``account`` if it is done."""
         settled = self.store.settled(cell, self.keys[cell])
         if settled == "done":
             account.append(cell)
@@ -325,10 +326,10 @@ class _Run:
         return settled is not None
 
     def _drive(self, cells: Sequence[Cell]) -> list[Cell]:
-        """Hand the cells to the engine, and keep account of what becomes of them.
+        """Give the cells to the engine, account for each, and return those that other runs have.
 
-        A record is what counts: a cell is done if it has a good one, and only then,
-        whatever the engine says. Returned are the cells that other runs have.
+        Only records count: a cell is done if and only if it has a valid record, whatever the
+        engine reports.
         """
         claimed: list[Cell] = []
         unsettled = dict.fromkeys(cells)
@@ -356,9 +357,9 @@ class _Run:
         return Job(cell, self.keys[cell], folder, options.checkpoint, options.tensorboard)
 
     def _freed(self, claimed: Sequence[Cell], claims: Watch) -> list[Cell]:
-        """Wait for other runs, and return the cells that are to be tried here after all.
+        """Wait for other runs, and return the cells that this run must try after all.
 
-        The others of ``claimed`` have been finished, or have diverged, elsewhere.
+        All other cells of ``claimed`` have been finished, or have diverged, in other runs.
         """
         free: list[Cell] = []
         while claimed:
@@ -390,20 +391,20 @@ class _Run:
         self._lost(replace(event, kind=kind, reason=reason))
 
     def _lost(self, event: Event) -> None:
-        """Take down a cell that left no record."""
+        """Account for a cell that left no record, and write its failure."""
         account = self.summary.diverged if event.kind == "diverged" else self.summary.failed
         account[event.cell] = event.reason
         key = self.keys.get(event.cell, "")
         failure = Failure(key, event.kind, event.reason, event.details)
         try:
-            if self.store.failure(event.cell, key) != failure:  # The worker wrote it, if it could.
+            if self.store.failure(event.cell, key) != failure:  # Else the worker wrote it.
                 self.store.write_failure(event.cell, failure)
         except OSError as error:
             account[event.cell] += f" (and this could not be written down: {error})"
         self.listen(event, self.summary)
 
     def _write_plan(self, plan: Sequence[Planned]) -> None:
-        """Write down the study, its cells, and the rows whose settings are not chosen yet."""
+        """Write the study, its cells, and the rows whose settings are not chosen yet."""
         spaces = {
             entry.label: {name: part.to_dict() for name, part in entry.space.items()}
             for entry in self.study.entries

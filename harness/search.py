@@ -1,4 +1,4 @@
-"""Search spaces: what tuning tries, the same points for every loss."""
+"""Search spaces of tuning, sampled at the same points for every loss."""
 
 import math
 from collections.abc import Mapping
@@ -11,19 +11,20 @@ from numpy.typing import NDArray
 from harness.errors import InputError, require, require_choice, require_number
 
 MOST_SETTINGS = 16
-"""Every loss reads its first coordinates of points of so many: adding a loss to a
-study, or a setting to another loss, moves nobody's trials."""
+"""The number of coordinates of every point, of which a loss reads as many as it searches
+settings. Adding a loss to a study, or a setting to another loss, therefore changes no trial of
+the others."""
 
 MOST_TRIALS = 4096
 SEQUENCE_SEED = 0
 MOST = 1e12
 DIGITS = 4
-"""Significant digits of a tried value: a spec is to be read by people."""
+"""Significant digits of a tried value, so that specs stay readable."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers from ``low`` to ``high``, evenly or, with ``log``, by their logarithm."""
+    """Span the numbers from ``low`` to ``high``, uniformly or, with ``log``, log-uniformly."""
 
     low: float
     high: float
@@ -47,17 +48,17 @@ class Range:
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """Return the values that have to be right for all to be: both ends."""
+        """Return the values to validate: if both ends are valid, so is all between."""
         return self.low, self.high
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as it is written in a study."""
+        """Return the range as a study's file writes it."""
         return {"low": self.low, "high": self.high} | ({"log": True} if self.log else {})
 
 
 @dataclass(frozen=True)
 class Choices:
-    """A few values, of any type, each as likely."""
+    """List a few values, of any type, all equally likely."""
 
     options: tuple[Any, ...]
 
@@ -71,11 +72,11 @@ class Choices:
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """Return the values that have to be right for all to be: each of them."""
+        """Return the values to validate: all of them."""
         return self.options
 
     def to_dict(self) -> list[Any]:
-        """Return it as it is written in a study."""
+        """Return the choices as a study's file writes them."""
         return list(self.options)
 
 
@@ -85,8 +86,8 @@ Space = Mapping[str, Range | Choices]
 def points(trials: int) -> NDArray[np.float64]:
     """Return the first ``trials`` points of one scrambled Sobol sequence, in [0, 1).
 
-    Trial k is point k whatever the number of trials, so that more trials add to
-    those that were run.
+    Trial k is point k for any number of trials, so that raising the number keeps the
+    trials that were run.
 
     >>> points(3).shape, bool((points(3) == points(8)[:3]).all())
     ((3, 16), True)
@@ -99,20 +100,20 @@ def points(trials: int) -> NDArray[np.float64]:
 
 
 def settings_at(space: Space, point: NDArray[np.float64]) -> dict[str, Any]:
-    """Return {setting: value} of one point: a coordinate a setting, in the space's order."""
+    """Return {setting: value} of one point: one coordinate a setting, in the space's order."""
     return {name: part.at(float(u)) for (name, part), u in zip(space.items(), point, strict=False)}
 
 
 def read(name: str, value: Any, default: Any) -> Range | Choices:
-    """Return the part of a space that a study's ``value`` for the setting ``name`` means.
+    """Parse a study's ``value`` for the setting ``name`` as a part of a search space.
 
     Args:
-        name: of the setting, for errors.
+        name: the setting's name, for error messages.
         value: ``{low, high, log}``, or a list of choices.
-        default: the setting's default, whose type says whether numbers are whole.
+        default: the setting's default; if it is an int, numbers are whole.
 
     Raises:
-        InputError: where it is neither, or its bounds make no sense.
+        InputError: if the value is neither, or its bounds make no sense.
     """
     if isinstance(value, list | tuple):
         plain = all(isinstance(option, str | int | float | None) for option in value)
@@ -152,6 +153,6 @@ def read(name: str, value: Any, default: Any) -> Range | Choices:
 
 
 def require_settings(space: Space) -> None:
-    """Raise :class:`InputError` where ``space`` has more settings than points coordinates."""
+    """Raise :class:`InputError` if ``space`` has more settings than a point has coordinates."""
     if len(space) > MOST_SETTINGS:
         raise InputError(f"A loss must search at most {MOST_SETTINGS} settings: got {list(space)}.")

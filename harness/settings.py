@@ -1,10 +1,11 @@
-"""Settings declared once, as annotated fields: a type, a rule and a default in one line.
+"""Declare settings once, as annotated fields: a type, a rule and a default in one line.
 
     class InfoNCE(SumLoss):
         temperature: Annotated[float, Between(1e-4, 1e4)] = 0.1
 
-Everything else is read from this line: what a constructor takes and checks, what a spec may
-say, what ``triptych list --long`` prints, and which settings a record's key leaves out.
+Everything else follows from this line: the arguments that a constructor takes and checks, the
+settings that a spec may name, the listing of ``triptych list --long``, and the settings that a
+record's key leaves out.
 """
 
 import inspect
@@ -18,15 +19,15 @@ from typing import Annotated, Any, ClassVar, Union, dataclass_transform, get_arg
 from harness.errors import InputError, require_choice, require_number
 
 LARGEST_FLOAT = 2**1023
-"""Whole numbers below it can be turned into a float."""
+"""Whole numbers below it can be converted to a float."""
 
 KINDS = {float: "a number", int: "a whole number", str: "a text", bool: "True or False"}
-"""The types of settings, in the words of error messages."""
+"""The types of settings, as error messages name them."""
 
 
 @dataclass(frozen=True)
 class Between:
-    """A rule: numbers from ``low`` to ``high``, both included.
+    """Allow the numbers from ``low`` to ``high``, both included.
 
     >>> Between(0, 1).check("share", 2.0)
     Traceback (most recent call last):
@@ -54,7 +55,7 @@ class Between:
 
 @dataclass(frozen=True)
 class Above(Between):
-    """A rule: numbers above ``low``, which is left out, up to ``high``, which is included."""
+    """Allow the numbers above ``low``, which is excluded, up to ``high``, which is included."""
 
     def check(self, name: str, value: Any, *, whole: bool = False) -> None:
         """Raise :class:`InputError` unless ``value`` keeps the rule."""
@@ -71,7 +72,7 @@ class Above(Between):
 
 @dataclass(frozen=True)
 class OneOf:
-    """A rule: one of some texts; a function that returns them is called when they are needed."""
+    """Allow one of some texts; ``choices`` may be a function, called whenever they are needed."""
 
     choices: Iterable[str] | Callable[[], Iterable[str]]
 
@@ -92,31 +93,32 @@ class OneOf:
 
 @dataclass(frozen=True)
 class Role:
-    """What a setting does, where it does not change the training."""
+    """Name the purpose of a setting that does not change the training."""
 
     name: str
 
 
 evaluation = Role("evaluation")
-"""Marks a setting that changes how an encoder is scored and nothing in its training."""
+"""Marks a setting that changes how an encoder is scored, but not its training."""
 
 location = Role("location")
 """Marks a setting that says where data lie.
 
-No key, seed or label depends on it; what :meth:`harness.task.Task.fetch` returns for it counts.
+No key, seed or label depends on its value. They depend on the content that
+:meth:`harness.task.Task.fetch` returns for it.
 """
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting of a plugin.
+    """Declare one setting of a plugin.
 
     Attributes:
-        name: as it is written in a spec.
-        default: its value where a spec says nothing.
-        kinds: the types that it takes; empty where its declaration does not say.
+        name: the setting's name in a spec.
+        default: its value if a spec does not set it.
+        kinds: the types that it takes; empty if its declaration leaves them open.
         rule: which values of these types are allowed; None: all.
-        role: what it does, where it does not change the training.
+        role: its purpose, if it does not change the training; else None.
         annotation: its declared type, for signatures.
     """
 
@@ -128,17 +130,17 @@ class Setting:
     annotation: Any = None
 
     def typed(self, value: Any, of: str = "") -> Any:
-        """Return ``value``, a whole number as a float where the setting takes floats.
+        """Check the type of ``value`` and return it: an int as a float if the setting takes floats.
 
         Args:
-            value: what is to be checked.
-            of: whose setting it is, for the message.
+            value: the value to check.
+            of: the setting's owner, for the message, such as ``" of the loss 'hcl'"``.
 
         Raises:
-            InputError: where the type is none that the setting takes.
+            InputError: if the setting does not take values of this type.
         """
         if float in self.kinds and type(value) is int and abs(value) < LARGEST_FLOAT:
-            return float(value)  # One number is written in one way, and so is its record.
+            return float(value)  # So that 1 and 1.0 give the same spec and record.
         if not self.kinds or any(_is(value, kind) for kind in self.kinds):
             return value
         words = [KINDS.get(kind, f"a {kind.__name__}") for kind in self.kinds if kind != NoneType]
@@ -146,14 +148,14 @@ class Setting:
         raise InputError(f"`{self.name}`{of} must be {' or '.join(words)}{like}: got {value!r}.")
 
     def checked(self, value: Any) -> Any:
-        """Return ``value`` as the setting takes it.
+        """Check the type and rule of ``value`` and return it as the setting takes it.
 
         Raises:
-            InputError: where its type or its rule does not allow it.
+            InputError: if its type or its rule does not allow it.
         """
         if value is None and NoneType in self.kinds:
             return None
-        if self.rule is not None:  # First: its message names the range as well as the type.
+        if self.rule is not None:  # Before the type: its message names both type and range.
             self.rule.check(self.name, value, whole=float not in self.kinds)
         return self.typed(value)
 
@@ -166,24 +168,25 @@ class Setting:
 
 @dataclass_transform(kw_only_default=True)
 class Configured:
-    """A base class whose annotated fields with a default are settings.
+    """Turn annotated fields with a default into settings, as a base class.
 
     A setting is ``name: Annotated[type, rule, role] = default``; rule and role can be left
-    out. A sub-class changes a default by another line, which keeps the base's rule where it
-    states none: ``temperature: float = 0.5``. It fixes a setting, which it then no longer
-    takes, by ``class Debiased(HCL, fixed={"beta": 0.0})``. Its own settings stand before its
-    base's. A field that is no setting is a ``ClassVar``, or has no annotation.
+    out. A sub-class changes a default by declaring the field again, such as
+    ``temperature: float = 0.5``; without a rule of its own it keeps the base's. It fixes a
+    setting by ``class Debiased(HCL, fixed={"beta": 0.0})``, and no longer takes it. Its own
+    settings come before its base's. A field that is not a setting is a ``ClassVar``, or has no
+    annotation.
 
     The constructor takes settings by keyword, checks each by its rule, keeps each as an
-    attribute, and calls :meth:`setup`. A class with an ``__init__`` of its own has the
-    settings of that signature.
+    attribute, and calls :meth:`setup`. If a class defines ``__init__``, its settings are the
+    parameters of that signature.
 
     Raises:
-        InputError: where a value breaks its setting's rule.
+        InputError: if a value breaks its setting's rule.
     """
 
     settings: ClassVar[Mapping[str, Setting]] = {}
-    """{name: setting} of what the constructor takes."""
+    """{name: setting} of the settings that the constructor takes."""
 
     _declared: ClassVar[Mapping[str, Setting]] = {}
     _fixed: ClassVar[Mapping[str, Any]] = {}
@@ -196,6 +199,7 @@ class Configured:
         cls._fields = _merged(cls)
         for name, value in cls._fixed.items():
             setattr(cls, name, value)
+        # The nearest __init__: either the generic one below or that of a class with its own.
         own = next(vars(line)["__init__"] for line in cls.__mro__ if "__init__" in vars(line))
         if own is Configured.__init__:
             cls.settings = cls._fields
@@ -225,14 +229,14 @@ class Configured:
         self.setup()
 
     def setup(self) -> None:
-        """Check what ties settings to one another, and make parameters; called once."""
+        """Check rules between several settings, and make parameters; called once."""
 
 
 def settings_of(plugin: Callable[..., Any]) -> Mapping[str, Setting]:
-    """Return {name: setting} of what a class or function takes, in its order.
+    """Return {name: setting} of a class or function, in the order of its signature.
 
     Raises:
-        InputError: where a parameter has no default or is not a keyword.
+        InputError: if a parameter has no default or cannot be given by keyword.
     """
     parameters = _signature(plugin).parameters.values()
     for parameter in parameters:
@@ -250,7 +254,7 @@ def settings_of(plugin: Callable[..., Any]) -> Mapping[str, Setting]:
 def _signature(made: Callable[..., Any]) -> inspect.Signature:
     try:
         return inspect.signature(made, eval_str=True)
-    except NameError:  # Annotations that name what only a type checker imports.
+    except NameError:  # Annotations may name types that only type checkers import.
         return inspect.signature(made)
 
 
@@ -267,11 +271,11 @@ def _declarations(cls: type) -> Iterable[tuple[str, Setting]]:
 
 
 def _annotations(cls: type) -> Mapping[str, Any]:
-    """Return the annotations of a class's own body, those written as texts evaluated."""
+    """Return the annotations of a class's own body; evaluate those written as texts."""
     try:
         return inspect.get_annotations(cls, eval_str=True)
     except NameError as error:
-        if "__init__" in vars(cls):  # Its signature has the settings.
+        if "__init__" in vars(cls):  # Its signature declares the settings.
             return {}
         raise TypeError(
             f"The settings of {cls.__name__} cannot be read: {error}. Import what annotations name "
@@ -301,7 +305,7 @@ def _kinds(annotation: Any, default: Any) -> tuple[type, ...]:
 
 
 def _merged(cls: type) -> dict[str, Setting]:
-    """Return the settings of a class and its bases: its own first, without the fixed ones."""
+    """Return the settings of a class and its bases, its own first, without the fixed ones."""
     found: dict[str, Setting] = {}
     for line in reversed(cls.__mro__):
         own = {name: _inherit(one, found.get(name)) for name, one in _own(line).items()}
@@ -321,7 +325,7 @@ def _own(line: type) -> Mapping[str, Setting]:
 
 
 def _inherit(own: Setting, base: Setting | None) -> Setting:
-    """Return a redeclared setting with its base's rule and role where it states none."""
+    """Return a redeclared setting; one without a rule or role takes over its base's."""
     if base is None:
         return own
     return Setting(
@@ -335,5 +339,5 @@ def _end(bound: float) -> float | None:
 
 
 def _is(value: Any, kind: type) -> bool:
-    """Return whether ``value`` is of a kind: True and False are no numbers."""
+    """Return whether ``value`` is of type ``kind``; True and False do not count as numbers."""
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))

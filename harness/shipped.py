@@ -13,12 +13,10 @@ def shipped() -> dict[str, Traversable]:
     """Return {name: file} of the studies that installed distributions ship.
 
     An entry point of the group ``harness.studies`` names a package; each of its
-    TOML files is a study.
-
-    A package that cannot be loaded is left out, with a warning.
+    TOML files is a study. A package that cannot be loaded is left out, with a warning.
 
     Raises:
-        InputError: where two packages ship a study of the same name.
+        InputError: if two packages ship a study of the same name.
     """
     found: dict[str, Traversable] = {}
     for package in names("studies"):
@@ -41,7 +39,7 @@ def shipped() -> dict[str, Traversable]:
 
 
 def description(file: Traversable) -> str:
-    """Return the comment that a study's file begins with, as one line.
+    """Return the comment at the top of a study's file, as one line.
 
     >>> description(shipped()["quickstart"]).partition(":")[0]
     'Three panels'

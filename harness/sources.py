@@ -1,4 +1,4 @@
-"""Code that a result depends on: which modules, and a digest of what they say.
+"""Find the modules that a result depends on, and digest their code.
 
 Only the standard library is imported here, so that any Python can compute a digest.
 """
@@ -15,14 +15,14 @@ from hashlib import sha256
 from pathlib import Path
 
 OURS = frozenset({"harness", "adapters", "tasks"})
-"""Our packages whose code makes scores; boards make none."""
+"""Triptych's packages whose code affects scores; the code of boards does not."""
 
 LIBRARIES = (
     "triptych", "torch", "transformers", "datasets", "torch-geometric", "kornia",
     "scikit-learn", "scipy", "numpy", "pandas", "evaluate", "tokenizers", "pillow",
     "pytorch-optimizer",
 )  # fmt: skip
-"""Distributions that a record names by version; their code is not digested."""
+"""Distributions that a record names by version, instead of digesting their code."""
 
 _EMPTY_LINES = re.compile(r"(?:[ \t\f]*\n)+")
 
@@ -30,8 +30,8 @@ _EMPTY_LINES = re.compile(r"(?:[ \t\f]*\n)+")
 def source_digest(modules: Iterable[str]) -> str:
     """Return a digest of the code of ``modules`` and of all that they import.
 
-    Comments, docstrings and empty lines are cut out first; all other text counts as it
-    stands. See :func:`modules_of` for which imports are followed.
+    Comments, docstrings and empty lines are removed first; all other text is digested
+    unchanged. See :func:`modules_of` for which imports are followed.
     """
     digest = sha256()
     for name, path in sorted(modules_of(modules).items()):
@@ -40,12 +40,12 @@ def source_digest(modules: Iterable[str]) -> str:
 
 
 def modules_of(modules: Iterable[str]) -> dict[str, Path]:
-    """Return {module: file} of ``modules`` and of all that they import, read and not run.
+    """Return {module: file} of ``modules`` and all that they import, without running them.
 
-    Imports are followed through our packages and through those that ``modules`` belong
-    to. A name imported from a package leads to the module that defines it: what else the
-    package's ``__init__`` imports does not count, nor does the ``__init__`` itself, unless
-    it defines the name. ``TYPE_CHECKING`` blocks are not followed.
+    Imports are followed through Triptych's packages and those that ``modules`` belong to. A
+    name imported from a package leads to the module that defines it. The package's
+    ``__init__`` does not count unless it defines the name, nor do its other imports.
+    ``TYPE_CHECKING`` blocks are not followed.
     """
     roots = sorted(set(modules))
     packages = OURS | {_top(name) for name in roots}
@@ -62,7 +62,7 @@ def modules_of(modules: Iterable[str]) -> dict[str, Path]:
 
 
 def forget() -> None:
-    """Read files anew: they may have changed since this process last looked."""
+    """Clear all caches, because files may have changed since this process read them."""
     for cached in (find_module, code_of, _tree, _parsed, _imports, _definers):
         cached.cache_clear()
 
@@ -76,7 +76,7 @@ def find_module(name: str) -> Path | None:
     top, *rest = name.split(".")
     try:
         spec = importlib.util.find_spec(top)
-    except ValueError:  # A module without a spec, such as __main__.
+    except ValueError:  # The module has no spec, such as __main__.
         return None
     if spec is None or spec.origin is None:
         return None
@@ -90,11 +90,11 @@ def find_module(name: str) -> Path | None:
     return None
 
 
-# What a file says
+# The code of a file
 
 
 def read(path: Path) -> str:
-    """Return the text of a Python file, with the line ends of Unix."""
+    """Return the text of a Python file, with Unix line endings."""
     content = path.read_bytes()
     encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
     return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
@@ -102,9 +102,9 @@ def read(path: Path) -> str:
 
 @cache
 def code_of(path: Path) -> str:
-    """Return what a file says without comments, docstrings and empty lines.
+    """Return the code of a file without comments, docstrings and empty lines.
 
-    A file that is not valid Python counts as it stands.
+    A file that is not valid Python is returned unchanged.
     """
     text = read(path)
     try:
@@ -116,9 +116,9 @@ def code_of(path: Path) -> str:
 def without_remarks(text: str) -> str:
     r"""Return Python code without comments, docstrings and empty lines.
 
-    A docstring is any statement that is nothing but a string, below an assignment too.
-    The text between is kept as written, rather than tokens or a syntax tree: those
-    differ from one version of Python to the next.
+    A docstring is any statement that consists of a string alone, also below an assignment.
+    All other text is kept as written. It is not turned into tokens or a syntax tree, because
+    those differ between versions of Python.
 
     >>> without_remarks('def f():\n    "What f does."\n\n    return 1  # one\n')
     'def f():\n    return 1\n'
@@ -134,11 +134,12 @@ def without_remarks(text: str) -> str:
     strings: set[tuple[int, int]] = set()
     for kind, first, last in _strings_and_comments(text):
         (remarks if kind == "comment" else strings).add((offset(first), offset(last)))
-    # Strings are copied; between them, remarks are cut and runs of empty lines closed up.
+    # Strings are copied unchanged, as they may contain empty lines. Between them, comments and
+    # docstrings are removed, and runs of empty lines become one line break.
     kept: list[str] = []
     code, position = "", 0
     for start, end in sorted([*remarks, *strings]):
-        if start < position:  # A string that is part of a docstring.
+        if start < position:  # The string is a docstring, or a part of one.
             continue
         code += text[position:start]
         if (start, end) not in remarks:
@@ -150,17 +151,18 @@ def without_remarks(text: str) -> str:
 
 
 def _lines(text: str) -> list[str]:
-    """Return the lines as Python counts them: a form feed ends none."""
+    """Return the lines as Python counts them: ``str.splitlines`` also splits at form feeds."""
     return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
 Place = tuple[int, int]
-"""A line, from 1, and a column, in characters."""
+"""A line, counted from 1, and a column, in characters from 0."""
 
 
 def _docstrings(text: str) -> Iterator[tuple[Place, Place]]:
     lines = _lines(text)
 
+    # A syntax tree counts columns in UTF-8 bytes, the tokenizer in characters.
     def column(line: int, in_bytes: int) -> int:
         return len(lines[line - 1].encode()[:in_bytes].decode())
 
@@ -181,7 +183,7 @@ def _docstrings(text: str) -> Iterator[tuple[Place, Place]]:
 def _strings_and_comments(text: str) -> Iterator[tuple[str, Place, Place]]:
     """Yield (kind, start, end) of every string and comment.
 
-    Since Python 3.12 an f-string is many tokens: it is put together again.
+    Since Python 3.12 an f-string is many tokens; they are yielded as one string.
     """
     begun: list[Place] = []
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
@@ -196,7 +198,7 @@ def _strings_and_comments(text: str) -> Iterator[tuple[str, Place, Place]]:
             yield name.lower(), token.start, token.end
 
 
-# What a file imports
+# The imports of a file
 
 
 @cache
@@ -208,14 +210,14 @@ def _tree(path: Path) -> ast.Module:
 
 
 def _children(node: ast.AST, *, typing: bool) -> Iterator[ast.AST]:
-    """Return a node's children; those of ``if TYPE_CHECKING`` where ``typing`` says so."""
+    """Return a node's children; skip the body of ``if TYPE_CHECKING`` unless ``typing``."""
     if isinstance(node, ast.If) and _dotted(node.test).endswith("TYPE_CHECKING") and not typing:
         return iter(node.orelse)
     return ast.iter_child_nodes(node)
 
 
 def _dotted(node: ast.AST) -> str:
-    """Return a dotted name as it is written, or nothing where ``node`` is none."""
+    """Return the dotted name that ``node`` is, or an empty text if it is none."""
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute):
@@ -226,14 +228,14 @@ def _dotted(node: ast.AST) -> str:
 
 @dataclass
 class _File:
-    """What a file imports and which dotted names it uses.
+    """Hold the imports of a file and the dotted names that it uses.
 
     Attributes:
         names: (name in the file, module, name there) of each ``from module import name``.
         modules: (name in the file, module) of each ``import module``.
         stars: the modules of ``from module import *``.
-        used: the dotted names in it, each at its longest.
-        own: names that its own top level defines.
+        used: the dotted names in the file, each in full: ``a.b.c`` without ``a.b``.
+        own: the names that the file's top level defines.
     """
 
     names: list[tuple[str, str, str]] = field(default_factory=list)
@@ -245,7 +247,7 @@ class _File:
 
 @cache
 def _parsed(name: str, path: Path, *, typing: bool = False) -> _File:
-    """Return what the file of module ``name`` imports; in ``TYPE_CHECKING`` blocks too."""
+    """Parse the imports of module ``name``; with ``typing``, in ``TYPE_CHECKING`` blocks too."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     found = _File()
     waiting: list[ast.AST] = [_tree(path)]
@@ -285,7 +287,7 @@ def _imports(name: str, path: Path, packages: frozenset[str]) -> frozenset[str]:
     """Return the modules of ``packages`` that define what the file of module ``name`` imports."""
     file = _parsed(name, path)
     found: set[str] = {star for star in file.stars if _top(star) in packages}
-    inner: dict[str, str] = {}  # {name in the file: the package that it stands for}
+    inner: dict[str, str] = {}  # {name in the file: the package that it is bound to}
     for local, base, imported in file.names:
         if _top(base) in packages:
             definers = _definers(base, imported)
@@ -312,7 +314,7 @@ def defined_in(module: str, name: str) -> frozenset[str]:
 def _reached(package: str, dotted: str) -> frozenset[str]:
     """Return the modules that define ``dotted``, an attribute of a package or further in."""
     name, _, rest = dotted.partition(".")
-    if not name:  # The package itself is handed on: all that it imports may be meant.
+    if not name:  # The package is used as a whole: all of its imports count.
         return frozenset({package})
     return _definers(package, name) or _reached(f"{package}.{name}", rest)
 
@@ -321,12 +323,13 @@ def _reached(package: str, dotted: str) -> frozenset[str]:
 def _definers(base: str, name: str) -> frozenset[str]:
     """Return the modules that define what ``from base import name`` gives.
 
-    There are none where ``name`` is a package inside ``base``: what is used of it says more.
+    The set is empty if ``name`` is a package inside ``base``: the attributes that are used of it
+    tell more.
     """
     path = find_module(base)
     if path is None or path.name != "__init__.py":
         return frozenset({base})
-    # A package that imports lazily names the modules for type checkers alone.
+    # A package that imports lazily may import its modules for type checkers alone.
     file = _parsed(base, path, typing=True)
     sources = {(where, there) for local, where, there in file.names if local == name}
     sources -= {(base, name)}

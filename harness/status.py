@@ -1,4 +1,4 @@
-"""What has become of a run's cells, read from its folder alone; a run may be going on."""
+"""The state of a run's cells, read from its folder alone; the run may still be going on."""
 
 import math
 import shlex
@@ -16,18 +16,18 @@ from harness.records import FIRST_RELEASE, SCHEMA, Record, Store, is_whole, key_
 
 State = Literal["done", "collapsed", "running", "failed", "diverged", "damaged", "to do"]
 STATES: tuple[State, ...] = get_args(State)
-"""A collapsed cell is done, has a record, and is not run again."""
+"""The states of a cell. A collapsed cell has a record and is not run again."""
 
 
 @dataclass(frozen=True)
 class CellState:
-    """What has become of a planned cell.
+    """Describe the state of a planned cell.
 
     Attributes:
-        cell: which.
-        key: its record's; empty where it is not known yet.
+        cell: the cell.
+        key: the key of its record; empty if it is not known yet.
         state: one of ``STATES``.
-        note: where it is, or why.
+        note: where the cell runs, or why it is in this state.
     """
 
     cell: Cell
@@ -38,12 +38,12 @@ class CellState:
 
 @dataclass(frozen=True)
 class Upgrade:
-    """The cells of a folder that an upgrade of Triptych makes stale.
+    """Count the cells of a folder that an upgrade of Triptych makes stale.
 
     Attributes:
-        version: that made the records.
-        cells: how many cells of the plan they are.
-        seconds: how long these took, of one worker.
+        version: the version of Triptych that made their records.
+        cells: how many cells of the plan have such a record.
+        seconds: how long one worker took for them.
     """
 
     version: str
@@ -52,7 +52,7 @@ class Upgrade:
 
 
 def upgrade(store: Store) -> Upgrade | None:
-    """Return what today's version makes stale in ``store``; None once a run planned it anew."""
+    """Return the cells of ``store`` that today's version makes stale; None if there are none."""
     study = store.study()
     if not study or study.get("schema") == SCHEMA:
         return None
@@ -68,7 +68,7 @@ def states(store: Store) -> list[CellState]:
     """Return the state of every cell that the last run in ``store`` planned.
 
     Raises:
-        InputError: where no run was planned there, or its plan cannot be read.
+        InputError: if no run was planned there, or if its plan cannot be read.
     """
     plan = store.study().get("plan")
     if plan is None:
@@ -78,7 +78,7 @@ def states(store: Store) -> list[CellState]:
             f"Run a study first, such as `triptych run quickstart --out {store.given}`."
         )
     entries = {(place["key"], str(place["cell"])): place for place in plan}
-    if store.study().get("schema") != SCHEMA:  # An earlier version's keys are no longer ours.
+    if store.study().get("schema") != SCHEMA:  # This version computes other keys.
         stale = "planned by an earlier version of Triptych"
         return [CellState(Cell(**p["cell"]), p["key"], "to do", stale) for p in entries.values()]
     return [_state(store, place) for place in entries.values()]
@@ -108,7 +108,7 @@ def _state(store: Store, place: dict[str, Any]) -> CellState:
 
 
 def _running(path: Path) -> str:
-    """Return where a claimed cell is, or nothing: without a claim, or with an expired one."""
+    """Return where a claimed cell runs; an empty text without a claim, or with an expired one."""
     values = claims.read(path)
     owner = claims.owner_of(values)
     if owner is None or owner.gone():
@@ -123,10 +123,10 @@ def _running(path: Path) -> str:
 
 
 def faults(store: Store) -> list[str]:
-    """Return what is wrong with any file of ``store``, a line each; nothing is changed.
+    """Return one line for each faulty file of ``store``; change nothing.
 
-    Of records the checksum, the content, and that the key is that of the cell, data and
-    source; of failures, checkpoints and the plan that they can be read.
+    Records are checked for their checksum, their content, and the key of their cell, data and
+    source. Failures, checkpoints and the plan are checked for being readable.
     """
     lines = [
         f"{path}: {wrong}"
@@ -138,7 +138,7 @@ def faults(store: Store) -> list[str]:
             lines.append(f"{path}: cannot be read; the next run tries its cell again")
     checkpoints = sorted((store.folder / "checkpoints").glob("*.safetensors"))
     if checkpoints:
-        from harness.checkpoints import load  # torch takes seconds.
+        from harness.checkpoints import load  # Here, because it imports torch: seconds.
 
         for path in checkpoints:
             if load(path) is None:
@@ -160,7 +160,7 @@ def _wrong(store: Store, path: Path, record: Record | None) -> str:
         cell = Cell(**record.cell)
     except TypeError as error:
         return f"its cell is none: {error}"
-    if record.schema == FIRST_RELEASE:  # Named and keyed by other rules.
+    if record.schema == FIRST_RELEASE:  # It was named and keyed by other rules.
         return ""
     if record.key != key_of(record.identity):
         return "its key is not that of its settings, data and code"
@@ -176,17 +176,18 @@ def find(store: Store, wanted: str) -> CellState:
     """Return the one cell of ``store`` that ``wanted`` names.
 
     Args:
-        store: the run's.
-        wanted: the start of a record's key, the cell's label, or words of it.
+        store: the run's folder.
+        wanted: the start of a record's key, the cell's label, or words of the label.
 
     Raises:
-        InputError: where none or several cells are meant.
+        InputError: if it names none or several cells.
     """
     every = {state.key or str(state.cell): state for state in states(store)}
     for _, record in store.scan():
-        if record is not None and record.key not in every:  # Of an earlier plan.
+        if record is not None and record.key not in every:  # An earlier plan's.
             every[record.key] = CellState(Cell(**record.cell), record.key, "done")
     words = wanted.split()
+    # From strict to loose: the first way that matches any cell decides.
     ways = (
         lambda s: bool(s.key) and s.key == wanted,
         lambda s: str(s.cell) == wanted,
@@ -212,7 +213,7 @@ def find(store: Store, wanted: str) -> CellState:
 
 
 def command(cell: Cell, device: str = "") -> str:
-    """Return the command that runs ``cell`` alone, on the kind of device that it ran on.
+    """Return the command that runs ``cell`` alone, on ``device`` if one is given.
 
     >>> command(Cell("images", "siamese", "adnce(mu=0.5)", 3))
     "triptych cell images --method siamese --loss 'adnce(mu=0.5)' --seed 3"

@@ -1,4 +1,4 @@
-"""Studies: a TOML file, or its parts, into cells."""
+"""Studies: read a TOML file, or its parts, and expand it into cells."""
 
 import re
 import tomllib
@@ -27,21 +27,21 @@ Table = Mapping[str, Any]
 MOST_CELLS = 100_000
 MOST_PROBES = 1000
 MOST_LINES = 20
-"""Of what is wrong with trials: a space that is wrong is so at most of its points."""
+"""How many mistakes of trials are shown: an invalid space fails at most of its points."""
 
 Chosen = Mapping[tuple[Spec, Spec, str], Spec]
-"""{(task, method, label): the chosen spec}."""
+"""{(task, method, label): the spec that tuning chose}."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A row of the board: a loss with fixed settings, and those that are searched.
+    """Describe a row of the board: a loss with its fixed settings and its search space.
 
     Attributes:
-        label: what the board calls it.
+        label: the row's name on the board.
         spec: the loss with its fixed settings.
-        space: {setting: what is searched}, in the order of the loss's signature.
-        methods: the methods that it is trained with.
+        space: {setting: the values to search}, in the order of the loss's signature.
+        methods: the methods that the loss is trained with.
     """
 
     label: str
@@ -56,36 +56,36 @@ class Entry:
 
 @dataclass(frozen=True)
 class Study:
-    """A grid of cells: every task with every loss, its methods, and every seed.
+    """Describe a grid of cells: every task with every loss, its methods, and every seed.
 
     ``untrained`` is always among the losses, and so are a task's ``references``. Specs are
-    brought into their one canonical form, so that two ways to write the same cell are one.
+    put into canonical form, so that two ways to write a cell give the same cell.
 
-    A group of plugins is a list of specs, or a table {spec: {setting: value}}. In the
-    table of ``losses`` a setting may be searched: ``{low, high, log}`` or a list of
-    choices. Then ``tuning`` is needed, and the row's label is the spec with
-    ``[tuned]`` behind it. The key ``methods`` there names the methods that the loss is
-    trained with instead of the study's.
+    A group of plugins is a list of specs, or a table {spec: {setting: value}}. In the table
+    of ``losses``, ``{low, high, log}`` or a list of choices as the value means that the
+    setting is searched. The study then needs ``tuning``, and the row's label is the spec
+    followed by ``[tuned]``. The key ``methods`` in a loss's table names the methods that the
+    loss is trained with instead of the study's.
 
     Attributes:
         name: how the study is called.
         tasks: specs of tasks.
-        losses: {spec: what is searched, and its own methods}.
-        methods: specs of methods, of the losses that name none of their own.
+        losses: {spec: {setting: the values to search, methods: the loss's own}}.
+        methods: specs of methods, for all losses that do not name their own.
         seeds: the seeds; a number n stands for 0 to n - 1.
         probes: how often validation is scored during training, for convergence curves.
-            It is part of a trained cell's identity: another number trains anew.
-        baseline: the label of the loss that others are compared with; if left out,
-            ``infonce`` where it is on the board, else the first one.
+            It is part of a trained cell's identity: changing it trains the cell anew.
+        baseline: the label of the loss that others are compared with; by default
+            ``infonce`` if it is on the board, else the first one.
         tuning: ``{trials, seeds}``; a number n of seeds stands for 10000 to 9999 + n.
-        entries: the rows of the board, ``untrained`` not among them.
+        entries: the rows of the board, without ``untrained`` and references.
 
     Args:
-        steps: optimizer steps of every task that does not name its own; put into the
+        steps: optimizer steps of every task that does not set its own; added to the
             specs of ``tasks``.
 
     Raises:
-        InputError: with every wrong name and setting at once.
+        InputError: if the study has mistakes; the message lists all of them.
     """
 
     name: str
@@ -151,17 +151,17 @@ class Study:
         object.__setattr__(self, name, value)
 
     def _written(self, entry: Entry) -> dict[str, Any]:
-        """Return what a study's file has to say of ``entry``, besides its spec."""
+        """Return the table of ``entry`` in a study's file: its search space and its own methods."""
         own = {} if entry.methods == self.methods else {"methods": list(entry.methods)}
         return own | {name: part.to_dict() for name, part in entry.space.items()}
 
     @property
     def all_methods(self) -> list[Spec]:
-        """Return the methods of all losses."""
+        """Return the methods of all losses, each once."""
         return list(dict.fromkeys(m for entry in self.entries for m in entry.methods))
 
     def _unaffordable(self) -> list[str]:
-        """Return what is wrong between the budget and what is searched."""
+        """Return mistakes in the tuning budget: missing, unused, or with seeds of the board."""
         searched = [entry for entry in self.entries if entry.space]
         if self.tuning is None:
             return [
@@ -182,7 +182,7 @@ class Study:
         return lines
 
     def _untunable(self) -> list[str]:
-        """Return what is wrong with the trials' specs."""
+        """Return the mistakes in the trials' specs, by building each trial's loss."""
         if self.tuning is None:
             return []
         assert isinstance(self.tuning, Tuning)
@@ -196,7 +196,7 @@ class Study:
         return list(dict.fromkeys(wrong.lines))[:MOST_LINES]
 
     def cautions(self) -> list[str]:
-        """Return what is known to go wrong with a method or loss on a task's modality."""
+        """Return known problems of the methods and losses on the modalities of the tasks."""
         found: dict[str, None] = {}
         for entry in self.entries:
             parts = [("losses", entry.spec), *(("methods", name) for name in entry.methods)]
@@ -207,7 +207,7 @@ class Study:
         return list(found)
 
     def _misfits(self) -> list[str]:
-        """Return which losses do not go with which method and task, and why."""
+        """Return which losses do not fit which method and task, and why."""
         tasks = {spec: build("tasks", spec) for spec in self.tasks}
         methods = {spec: build("methods", spec) for spec in self.all_methods}
         wrong: dict[str, list[str]] = {}
@@ -229,10 +229,10 @@ class Study:
 
     @classmethod
     def load(cls, source: str | Path) -> "Study":
-        """Return the shipped study of that name, or the one in that TOML file.
+        """Load the shipped study of that name, or the one in that TOML file.
 
         Raises:
-            InputError: where there is none, or where it is wrong.
+            InputError: if there is no such study, or if it is invalid.
         """
         path = Path(source)
         file: Path | Traversable
@@ -246,7 +246,8 @@ class Study:
                 raise unknown("study", str(source), known)
             file, name = known[str(source)], str(source)
         try:
-            values = tomllib.loads(file.read_text(encoding="utf-8-sig"))  # Notepad's has a mark.
+            # The encoding drops the byte order mark that Notepad writes.
+            values = tomllib.loads(file.read_text(encoding="utf-8-sig"))
         except (ValueError, RecursionError) as error:  # Not TOML, not text, or nested too deep.
             raise InputError(f"The study {str(source)!r} is not valid TOML: {error}.") from error
         return cls.from_dict({"name": name} | values)
@@ -256,7 +257,7 @@ class Study:
         """Return the study that ``values`` describe.
 
         Raises:
-            InputError: where a key is unknown or missing, or a value wrong: all at once.
+            InputError: if keys are unknown or missing, or values invalid; the message lists all.
         """
         known = [*(part.name for part in fields(cls) if part.init), "steps"]
         wrong = Mistakes()
@@ -268,7 +269,7 @@ class Study:
         kept = {key: value for key, value in values.items() if key in known}
         if not wrong.lines:
             return cls(**kept)
-        try:  # What else is wrong is said in the same breath.
+        try:  # Report all other mistakes in the same error.
             cls(**{"name": "study", "tasks": (), "losses": (), **kept})
         except InputError as error:
             lines = str(error).split("\n")[1:]
@@ -277,7 +278,7 @@ class Study:
         raise wrong.error(values.get("name"))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the study as plain values; :meth:`from_dict` is the way back."""
+        """Return the study as plain values, from which :meth:`from_dict` makes it again."""
         return {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in asdict(self).items()
@@ -285,12 +286,12 @@ class Study:
         }
 
     def but(self, **changes: Any) -> "Study":
-        """Return the study with those of ``changes`` that are not None.
+        """Return a copy of the study with those of ``changes`` that are not None.
 
-        In a list of specs, a bare name stands for the study's own specs of that plugin,
-        where it has any, with what it searches; a table is taken as it is. A baseline
-        that is no longer among the losses is left out, and so is a budget that nothing
-        needs. ``steps`` are those of all tasks.
+        In a list of specs, a bare name stands for the study's own specs of that plugin, if it
+        has any, with their search spaces. A table is taken unchanged. A baseline that is no
+        longer among the losses is dropped, and so is a tuning budget if no loss is searched.
+        ``steps`` replaces the number of steps of every task.
         """
         chosen = {key: value for key, value in changes.items() if value is not None}
         for group in {"tasks", "methods", "losses"} & chosen.keys():
@@ -309,7 +310,7 @@ class Study:
         return kept
 
     def _own(self, group: str, given: Iterable[Spec]) -> dict[Spec, Table]:
-        """Return {spec: table} of specs, a bare name replaced by the study's own."""
+        """Return {spec: table} of specs, with bare names replaced by the study's own specs."""
         own: Sequence[Spec] | Mapping[Spec, Table] = getattr(self, group)
         specs = [
             spec
@@ -319,15 +320,15 @@ class Study:
         return {spec: own.get(spec, {}) if isinstance(own, Mapping) else {} for spec in specs}
 
     def label_of(self, loss: str) -> str:
-        """Return the label of the row that ``loss``, a label or a spec, stands for.
+        """Return the label of the row that ``loss``, a label or a spec, names.
 
         Raises:
-            InputError: where there is none.
+            InputError: if there is no such row.
         """
         labels = [entry.label for entry in self.entries]
         if loss in (*labels, *self._all_as_they_are()):
             return loss
-        with suppress(InputError):  # No loss at all: then the rows are what helps.
+        with suppress(InputError):  # Not a valid loss spec: the error below lists the labels.
             spec = canonical("losses", str(loss).removesuffix(TUNED))
             for label in (spec, spec + TUNED):
                 if label in labels:
@@ -335,11 +336,11 @@ class Study:
         raise InputError(f"`baseline` must be one of {', '.join(labels)}: got {loss!r}.")
 
     def cells(self) -> list[Cell]:
-        """Return the cells that are known in advance: all but those of chosen settings."""
+        """Return the cells that are known in advance: all but those of tuned rows."""
         return [planned.cell for planned in (*self.trials(), *self.finals({}))]
 
     def size(self) -> int:
-        """Return the number of cells in all."""
+        """Return the number of all cells, including those of tuned rows."""
         trained = sum(len(entry.methods) for entry in self.entries)
         cells = trained * len(self._seeds())
         if self.tuning is not None:
@@ -350,7 +351,7 @@ class Study:
         return cells * len(self.tasks) + others * len(self._seeds())
 
     def trials(self) -> list[Planned]:
-        """Return the cells of the tuning trials: scored on validation alone."""
+        """Return the cells of the tuning trials, which are scored on validation alone."""
         if self.tuning is None:
             return []
         assert isinstance(self.tuning, Tuning)
@@ -366,10 +367,10 @@ class Study:
         return found
 
     def finals(self, chosen: Chosen) -> list[Planned]:
-        """Return the cells of the board, seed by seed, so that a stopped run has whole blocks.
+        """Return the cells of the board, seed by seed, so that a stopped run has complete seeds.
 
         Args:
-            chosen: of the losses that were tuned; those that are not in it are left out.
+            chosen: the specs that tuning chose; tuned rows that are not in it are left out.
         """
         found = []
         for seed, task in product(self._seeds(), self.tasks):
@@ -394,7 +395,7 @@ class Study:
 def _specs(
     group: str, given: Mapping[Spec, Table], wrong: Mistakes, steps: int | None = None
 ) -> tuple[Spec, ...]:
-    """Return canonical specs, each built once to see that it can be."""
+    """Return canonical specs; build each once to check that it can be built."""
     found = []
     for spec, table in given.items():
         with wrong.caught():
@@ -407,10 +408,10 @@ def _specs(
 
 
 def _entry(spec: Spec, table: Table, methods: tuple[Spec, ...]) -> Entry:
-    """Return the row that a loss and its table describe: fixed, searched, its own methods.
+    """Parse a loss and its table: fixed settings, searched settings, its own methods.
 
     Raises:
-        InputError: with all that is wrong with it.
+        InputError: if there are mistakes; the message lists all of them.
     """
     name, given = parse("losses", spec)
     known = settings("losses", name)
@@ -424,7 +425,7 @@ def _entry(spec: Spec, table: Table, methods: tuple[Spec, ...]) -> Entry:
             elif not isinstance(value, list | tuple | Mapping):
                 fixed[key] = value
             elif key not in known:
-                with_settings("losses", name, {key: None})  # Its error names the nearest.
+                with_settings("losses", name, {key: None})  # Its error suggests similar names.
             elif key in given:
                 wrong.add(f"`{key}` of the loss {spec!r} is both fixed and searched.")
             else:
@@ -442,7 +443,7 @@ def _entry(spec: Spec, table: Table, methods: tuple[Spec, ...]) -> Entry:
 
 @cache
 def _as_they_are(task: Spec) -> tuple[str, ...]:
-    """Return what stands in place of a loss in the rows of encoders that are not trained."""
+    """Return the names that replace the loss in the rows of encoders that are not trained."""
     references = build("tasks", task).references
     require(
         isinstance(references, tuple)

@@ -1,4 +1,4 @@
-"""The table that boards are made from: a folder's records, and the cells without one."""
+"""The table behind all boards: the records of folders, and the cells without a record."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,16 +25,16 @@ COLUMNS = (
 )  # fmt: skip
 
 DIAGNOSTICS = "diagnostics"
-"""What stands in the column ``split`` of a diagnostic: no split's score."""
+"""The value of the column ``split`` for diagnostics, which belong to no split."""
 
 
 MOST_NAMED = 6
-"""Tasks that a note names."""
+"""How many tasks a note names at most."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """What a cell is on the board: a seed of a row, or of a tuning trial."""
+    """Locate a cell on the board: a seed of a row, or of a tuning trial."""
 
     task: str
     method: str
@@ -52,7 +52,7 @@ class Place:
 
 @dataclass
 class _Found:
-    """A record, where it belongs, and whether the last run there planned it."""
+    """Hold a record with its place, its folder, and whether the folder's last run planned it."""
 
     record: Record
     place: Place
@@ -67,7 +67,7 @@ class _Found:
 Scores = Mapping[str, Mapping[str, float]]
 """{split: {metric: value}}."""
 Dropped = list[tuple[_Found, str]]
-"""Records that the board does not show, and why."""
+"""Records that the board does not show, and the reasons."""
 OTHER_CODE = "of other code than those shown"
 OTHER_DATA = "of other data than those shown"
 NOT_PLANNED = "of other code, data or settings than planned"
@@ -79,16 +79,16 @@ TUNED_ON = "at seeds that the study tunes with, and what a seed chose is not sco
 
 @dataclass
 class _Plan:
-    """What the folders' last runs planned.
+    """Hold the plans of the folders' last runs.
 
     Attributes:
-        places: {key: where the record of that key is shown}.
-        planned: {place: the folders that planned it, with the plan's entry}.
-        current: the keys of the last runs.
-        budgets: {label: the search space and budget that the board shows}.
+        places: {key: the places where the record of that key is shown}.
+        planned: {place: the folders that planned it, each with the plan's entry}.
+        current: the keys that the last runs planned.
+        budgets: {label: the search space and budget that the board uses}.
         left_out: keys of records that were tuned with another budget.
         spaces: {label: its search space, as JSON}.
-        baselines: those of the studies.
+        baselines: the baselines of the studies.
     """
 
     places: dict[str, list[Place]] = field(default_factory=dict)
@@ -101,15 +101,15 @@ class _Plan:
 
 
 def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
-    """Return the scores under one folder or several, a row a score and one a cell without.
+    """Load the scores under one or more folders: one row a score, and one a cell without scores.
 
-    The columns are ``COLUMNS``; ``leaderboards.tables`` says what they hold. On every
-    task with a method, records of one version of code and data are shown, and of a tuned
-    loss those of one choice of settings: what the last run planned, else what finished
-    last. What was left out is said in ``attrs["notes"]``.
+    The columns are ``COLUMNS``; ``leaderboards.tables`` describes them. For each task and
+    method, only records of one version of code and data are shown, and for a tuned loss only
+    those of one choice of settings: the ones that the last run planned, else the ones that
+    finished last. ``attrs["notes"]`` says what was left out.
 
     Raises:
-        InputError: where a folder holds no record.
+        InputError: if a folder holds no record.
     """
     stores = [Store(each) for each in (folder, *more)]
     plan = _Plan()
@@ -158,7 +158,7 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
             lost = _lost_row(place, planned, plan, why.get(place, "not run yet"))
             key = (place.task, place.method, place.label, "")
             cells.append(lost if place.stage == "tuning" else lost | {
-                "spec": specs.get(key, lost["spec"])  # Of the choice that is shown.
+                "spec": specs.get(key, lost["spec"])  # The chosen settings, as shown.
             })  # fmt: skip
             points.append([_NO_SCORE])
     if not cells:
@@ -176,7 +176,7 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
             f"The folders' studies have the baselines {', '.join(dict.fromkeys(plan.baselines))}: "
             f"{baseline} is taken. Name another with `--baseline`."
         )
-    # A record's texts are put into the table once, and copied there to each of its scores.
+    # The columns that a cell's scores share are built once, and repeated for each score.
     scores = pd.DataFrame(chain(*points), columns=list(_Point._fields))
     number = np.repeat(np.arange(len(cells)), [len(own) for own in points])
     table = pd.DataFrame(cells).take(number).reset_index(drop=True).join(scores)
@@ -194,7 +194,7 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
 
 
 def _read_plan(store: Store, plan: _Plan, notes: list[str]) -> None:
-    """Add what was last planned in ``store``: of a tuned row, the first folder's budget."""
+    """Add the last plan of ``store``; for a tuned row, the first folder's budget wins."""
     study = store.study()
     if not study:
         if store.study_path.exists():
@@ -230,7 +230,7 @@ def _read_plan(store: Store, plan: _Plan, notes: list[str]) -> None:
 
 
 def _placed(record: Record, plan: _Plan, folder: str, dropped: Dropped) -> list[_Found]:
-    """Return the record in each of its places: one that no plan names is a row by its spec."""
+    """Return the record in each of its places; one in no plan gets a row named by its spec."""
     cell = Cell(**record.cell)
     places = plan.places.get(record.key)
     if places:
@@ -240,7 +240,7 @@ def _placed(record: Record, plan: _Plan, folder: str, dropped: Dropped) -> list[
             for place in dict.fromkeys(places)
         ]
     if record.key in plan.left_out:
-        return []  # Of a tuning budget the board does not use; a note says so already.
+        return []  # It has a tuning budget that the board does not use; a note says so already.
     place = _place_in(Place.of(Planned(cell, cell.loss, task=record.task)), record)
     alone = _Found(record, place, planned=False, folder=folder)
     if cell.stage == "tuning":
@@ -250,7 +250,7 @@ def _placed(record: Record, plan: _Plan, folder: str, dropped: Dropped) -> list[
 
 
 def _place_in(place: Place, record: Record) -> Place:
-    """Return ``place``; for a record of version 0.1.0, with the method its untrained cells had."""
+    """Return ``place``; untrained cells of version 0.1.0 had a method, so keep it."""
     if record.schema == FIRST_RELEASE:
         return replace(place, method=record.cell["method"])
     return place
@@ -259,8 +259,8 @@ def _place_in(place: Place, record: Record) -> Place:
 def _with_methods(candidates: Sequence[_Found], plan: _Plan) -> list[_Found]:
     """Return ``candidates`` with each untrained cell repeated for every method of its task.
 
-    One cell serves them all: its encoder starts as that of every method does. The planned
-    places in ``plan`` are repeated in the same way.
+    One cell serves all methods, because their encoders start from the same weights. The
+    planned places in ``plan`` are repeated in the same way.
     """
     methods: dict[str, dict[str, None]] = {}
     for place in (*(found.place for found in candidates), *plan.planned):
@@ -299,9 +299,9 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _as_planned(candidates: Iterable[_Found], plan: _Plan, dropped: Dropped) -> Iterator[_Found]:
-    """Yield those that the plan asks for, where it asks for any.
+    """Yield the records that are planned, and those at places that no plan names.
 
-    A cell that failed with today's code is not shown by a record of yesterday's.
+    An older code's record thus never stands in for a cell that failed with today's code.
     """
     for found in candidates:
         asked = plan.planned.get(found.place)
@@ -314,7 +314,7 @@ def _as_planned(candidates: Iterable[_Found], plan: _Plan, dropped: Dropped) -> 
 def _one_version(
     candidates: Iterable[_Found], dropped: Dropped, notes: list[str]
 ) -> dict[Place, _Found]:
-    """Return one record a place: on a task with a method, all of one code and data."""
+    """Choose one record a place; for each task and method, all of the same code and data."""
     ordered = sorted(candidates, key=lambda found: found.order)
     ways: Sequence[tuple[Callable[[_Found], Any], Callable[[_Found], Any], str]] = (
         (_panel, lambda found: found.record.data, OTHER_DATA),
@@ -322,6 +322,7 @@ def _one_version(
         (_trained, lambda found: found.record.source, OTHER_CODE),
         (_row, lambda found: found.record.cell["loss"], OTHER_CHOICE),
     )
+    # Within each part, the value of the record that is last in order decides.
     for part, value, reason in ways:
         last = {part(found): value(found) for found in ordered}
         dropped += [(found, reason) for found in ordered if value(found) != last[part(found)]]
@@ -345,9 +346,9 @@ def _one_version(
 
 
 def _fresh(chosen: dict[Place, _Found], plan: _Plan, dropped: Dropped) -> dict[Place, _Found]:
-    """Return ``chosen`` without the scores of a tuned row at a seed that now tunes it.
+    """Return ``chosen`` without a tuned row's board scores at seeds that now tune the row.
 
-    An earlier study may have had it among the seeds of its board.
+    An earlier study may have used such a seed for its board.
     """
     tuning = {replace(place, trial=None) for place in plan.planned if place.stage == "tuning"}
     fresh = {}
@@ -360,7 +361,7 @@ def _fresh(chosen: dict[Place, _Found], plan: _Plan, dropped: Dropped) -> dict[P
 
 
 def _said(dropped: Dropped, chosen: Mapping[Place, _Found]) -> Iterator[str]:
-    """Yield which records were left out, a sentence a folder and reason."""
+    """Yield one sentence for each folder and reason on the records that were left out."""
     groups: dict[tuple[str, str], dict[str, Place]] = {}
     for found, reason in dropped:
         groups.setdefault((found.folder, reason), {})[found.record.key] = found.place
@@ -376,7 +377,7 @@ def _said(dropped: Dropped, chosen: Mapping[Place, _Found]) -> Iterator[str]:
 
 
 def _largest(one: Scores, other: Scores) -> float:
-    """Return by how much any score differs that both have."""
+    """Return the largest difference between the scores that both have."""
     return max(
         (
             abs(value - other[split][metric])
@@ -389,7 +390,7 @@ def _largest(one: Scores, other: Scores) -> float:
 
 
 def _cell_row(found: _Found, plan: _Plan) -> dict[str, Any]:
-    """Return what the scores of a record have in common."""
+    """Return the columns that all scores of a record share."""
     record, place = found.record, found.place
     return {
         "task": place.task,
@@ -429,14 +430,17 @@ def _name(task: str) -> str:
 
 
 def _kind(loss: str) -> str:
-    """Return what a row is of: ``trained``, ``untrained`` or ``reference``."""
+    """Return the kind of a row: ``trained``, ``untrained`` or ``reference``."""
     if is_trained(loss):
         return "trained"
     return UNTRAINED if loss == UNTRAINED else "reference"
 
 
 def _proof(record: Record) -> str:
-    """Return what makes the record one of a pair, as JSON: see ``leaderboards.pairs``."""
+    """Return the record's proof, which shows whether two records are a pair, as JSON.
+
+    See ``leaderboards.pairs``.
+    """
     shared = {
         "frame": record.frame,
         "data": digest_of({"contents": record.identity.get("contents", record.data)}),
@@ -445,7 +449,7 @@ def _proof(record: Record) -> str:
 
 
 class _Point(NamedTuple):
-    """A score or a diagnostic, and what is declared of its metric."""
+    """Hold a score or a diagnostic, with what the task declares of its metric."""
 
     split: str | None
     metric: str | None
@@ -464,7 +468,7 @@ _NO_SCORE = _Point(None, None, False, "", "", None, None, None, None)
 def _points(record: Record) -> list[_Point]:
     """Return the record's scores and diagnostics."""
     declared = {metric["name"]: metric for metric in record.metrics}
-    # Records of earlier versions say nothing of metrics: points, and the first is the main one.
+    # Records of earlier versions declare no metrics: scores are points, the first is the main one.
     undeclared: dict[str, Any] = {"unit": SHARE, "direction": "higher", "margin": None}
     first = next((name for scores in record.scores.values() for name in scores), None)
     main = next(iter(declared), first)
@@ -487,7 +491,7 @@ def _points(record: Record) -> list[_Point]:
 def _lost_row(
     place: Place, planned: list[tuple[Store, dict[str, Any]]], plan: _Plan, why: str
 ) -> dict[str, Any]:
-    """Return the row of a cell without a record: what is known of it in any folder."""
+    """Return the row of a cell without a record, with its status and reason in any folder."""
     status, reason = "missing", why
     for store, entry in planned:
         cell = Cell(**entry["cell"])
@@ -524,7 +528,7 @@ def _trained(found: _Found) -> tuple[str, str, str]:
 
 
 def _row(found: _Found) -> tuple[str, str, str, str]:
-    """Return the row of the board, or the tuning trial's own spec: trials have many."""
+    """Return the row of the board; add the spec of a tuning trial, since a row has many."""
     place = found.place
     tuning = found.record.cell["loss"] if place.stage == "tuning" else ""
     return place.task, place.method, place.label, tuning

@@ -1,4 +1,4 @@
-"""What a task plugin must give: data, networks, views and an evaluation."""
+"""The interface of task plugins: data, networks, views and an evaluation."""
 
 import inspect
 from abc import ABC, abstractmethod
@@ -20,11 +20,11 @@ from harness.recipe import Recipe
 
 
 class Batch(NamedTuple):
-    """Some training examples, their ids, and their labels (-1 where there is none).
+    """Hold some training examples, their ids, and their labels (-1 for unlabelled ones).
 
-    Labels are for supervised methods. They may be given of training examples alone:
-    one that is scored in any division must have none. ``negatives`` are a further input
-    of the encoder, in any number: its rows repel every anchor (hard negatives).
+    Labels are for supervised methods. Only training examples may have them: an example that
+    is scored in any division must have none. ``negatives`` are another input of the encoder,
+    with any number of rows: they repel every anchor (hard negatives).
     """
 
     data: Any
@@ -34,12 +34,12 @@ class Batch(NamedTuple):
 
 
 class Task(Recipe, ABC):
-    """Data with splits that never mix, an encoder, two views, and an evaluation.
+    """Define data with splits that never mix, an encoder, two views, and an evaluation.
 
     A cell makes one task, calls :meth:`load` once, and then trains and evaluates.
-    Networks are made, and views drawn, with torch's global generator seeded by
-    the cell's own streams; take randomness from there or from the
-    :class:`~harness.randomness.Randomness` given to :meth:`load`, nowhere else.
+    Networks are made, and views drawn, with torch's global generator seeded by the cell's
+    own streams. Take randomness only from there, or from the
+    :class:`~harness.randomness.Randomness` given to :meth:`load`.
 
     Its settings are fields (:class:`harness.settings.Configured`); those of
     :class:`~harness.recipe.Recipe` are common to all tasks, and a task changes a default in
@@ -50,13 +50,13 @@ class Task(Recipe, ABC):
     """``image``, ``sentence``, ``graph`` or a name of your own."""
 
     pairing: ClassVar[str] = "both_views"
-    """The pairing that the field uses for such data."""
+    """The pairing that is usual for such data, used unless a loss or method sets one."""
 
     @property
     def metrics(self) -> Sequence[Metric]:
         """Return what :meth:`evaluate` measures, the main one first.
 
-        A task writes it as an attribute of its class: ``metrics = (Metric("accuracy"),)``.
+        A task declares them as a class attribute: ``metrics = (Metric("accuracy"),)``.
         """
         return ()
 
@@ -64,16 +64,16 @@ class Task(Recipe, ABC):
     """Whether batches hold labels, for supervised methods."""
 
     hard_negatives = False
-    """Whether batches hold negatives, which only some methods can use."""
+    """Whether batches hold hard negatives, which only some methods can use."""
 
     dropout_views = False
     """Whether the two views differ by the encoder's dropout alone, as in unsupervised SimCSE."""
 
     references: ClassVar[tuple[str, ...]] = ()
-    """Names of encoders that are not trained, such as ``oracle``: rows beside ``untrained``."""
+    """Names of encoders that are not trained, such as ``oracle``; rows next to ``untrained``."""
 
     depends_on: ClassVar[tuple[str, ...]] = ()
-    """Modules of other distributions that it calls: a cell is run again when they change."""
+    """Modules of other distributions that the task calls; when they change, cells run again."""
 
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)
@@ -99,26 +99,25 @@ class Task(Recipe, ABC):
             )
 
     def fetch(self) -> Fetched:
-        """Download what is missing; return {name: checksum} of all data used.
+        """Download missing data; return {name: checksum} of all data used.
 
         A task with settings that are locations returns a list of
-        :class:`harness.content.Content`, which says for each what is trained on. Called in
-        the main process before any cell starts, and again before each cell. The default is
-        for data that is made, not read.
+        :class:`harness.content.Content`, which also says which data are trained on. This is
+        called in the main process before any cell starts, and again before each cell. The
+        default is for generated data.
         """
         return {}
 
     @abstractmethod
     def load(self, randomness: Randomness) -> None:
-        """Read the data and draw the splits, once, before anything else."""
+        """Read the data and draw the splits; called once, before all but :meth:`fetch`."""
 
     @abstractmethod
     def splits(self) -> Sequence[Mapping[str, Iterable[Hashable]]]:
         """Return the divisions used by the evaluation: {split: its examples}.
 
-        Each division holds ``train``, ``validation`` and ``test``, and no example
-        is in two of them. There are several where the evaluation is an average
-        over several random divisions.
+        Each division holds ``train``, ``validation`` and ``test``, and no example is in two
+        of them. There are several divisions if the evaluation averages over random ones.
         """
 
     @abstractmethod
@@ -127,7 +126,7 @@ class Task(Recipe, ABC):
 
     @abstractmethod
     def batch(self, index: Int[Tensor, " n"]) -> Batch:
-        """Return the training examples at ``index``, with ids that are 0 or above.
+        """Return the training examples at ``index``, with ids of 0 or more.
 
         Equal ids never repel each other: give duplicates the same id.
         """
@@ -136,75 +135,75 @@ class Task(Recipe, ABC):
     def views(self, data: Any) -> tuple[Any, Any]:
         """Return two views of a batch's data, each an input of the encoder.
 
-        They depend on the batch and the seeded global generators alone, and on nothing
-        that happened before. If the views differ by dropout alone, return the data twice.
+        They depend only on the batch and the seeded global generators, not on earlier calls.
+        If the views differ by dropout alone, return the data twice.
         """
 
     @abstractmethod
     def encoder(self) -> nn.Module:
-        """Return a fresh encoder: a view in, one representation a row out."""
+        """Return a fresh encoder, which maps a view to one representation a row."""
 
     @abstractmethod
     def head(self, width: int) -> nn.Module:
-        """Return a fresh head: representations, of ``width`` features, in; projections out.
+        """Return a fresh head, which maps representations of ``width`` features to projections.
 
-        The width is the encoder's: :func:`harness.heads.representation_width`.
+        ``width`` is the encoder's: :func:`harness.heads.representation_width`.
         """
 
     @abstractmethod
     def evaluate(self, encoder: nn.Module, splits: Sequence[str]) -> Evaluation:
         """Score the frozen encoder on ``splits``: ``validation``, ``test`` or both.
 
-        Return ``Evaluation({split: {metric: value}})``: names are those of ``metrics``, values
-        are in their units, so that a share is from 0 to 1. The encoder comes in eval mode,
-        without gradients, and must be left as it is; encode and fit once for all splits.
-        The main metric is there on both splits; ``test`` may have further ones, of sets that
-        have no other part. Whatever is chosen, such as a probe's C, is chosen on validation.
+        Return ``Evaluation({split: {metric: value}})``, with the names of ``metrics`` and values
+        in their units: a share is from 0 to 1. The encoder is in eval mode, without gradients,
+        and must not be changed. Encode and fit once for all splits. Both splits must have the
+        main metric; ``test`` may have more, for data sets without a validation split. Choose
+        settings, such as a probe's C, on validation only.
         """
 
     def calibration(self) -> Iterable[Any]:
-        """Return inputs of the encoder, of training data without augmentation, in batches.
+        """Return training data without augmentation, in batches of inputs of the encoder.
 
-        Before each evaluation the encoder's BatchNorm statistics are taken from them: see
-        :func:`harness.calibration.calibrate`. The default is none, which leaves those that
-        training made.
+        Before each evaluation, the encoder's BatchNorm statistics are computed from them: see
+        :func:`harness.calibration.calibrate`. By default there are none, which keeps the
+        statistics of the training.
         """
         return ()
 
     def reference(self, name: str) -> nn.Module:
-        """Return the encoder called ``name``, one of ``references``: evaluated as all others."""
+        """Return the encoder called ``name``, one of ``references``, evaluated like all others."""
         raise NotImplementedError(f"{type(self).__name__} names {name!r} and does not make it.")
 
     def held_out(self) -> Batch | None:
-        """Return a fixed batch that no step sees, with labels where there are some, or None.
+        """Return a fixed batch that no step sees, with labels if there are any, or None.
 
-        Diagnostics are of its two views: :class:`harness.diagnostics.Diagnosis`. Where
-        all examples are trained on, as a graph's nodes are, it is a fixed part of them.
+        Diagnostics are measured on its two views: :class:`harness.diagnostics.Diagnosis`. If
+        all examples are trained on, such as a graph's nodes, the batch is a fixed part of them.
         """
         return None
 
     def diagnose(
         self, encoder: nn.Module, head: nn.Module, loss: nn.Module | None
     ) -> Mapping[str, float]:
-        """Return diagnostics that only this task knows: {name: value}.
+        """Return diagnostics that only this task can measure: {name: value}.
 
         Called before the first step, at every probe, and at the end, with the networks in
-        eval mode and without gradients; they must be left as they are. No direction is
-        the better one, and no example of ``test`` may be used. ``loss`` is None for
+        eval mode and without gradients; they must not be changed. For diagnostics, neither
+        higher nor lower is better. No example of ``test`` may be used. ``loss`` is None for
         ``untrained`` and for references, which may have no parameters.
         """
         del encoder, head, loss
         return {}
 
     def save(self, encoder: nn.Module, folder: Path) -> None:
-        """Write a trained encoder, on the CPU, into ``folder``: its weights as safetensors.
+        """Write the weights of a trained encoder, on the CPU, into ``folder`` as safetensors.
 
-        A task whose field has a form of its own for encoders writes that.
+        A task whose field has its own file format for encoders writes that instead.
         """
         save_weights(encoder, folder / "encoder.safetensors")
 
     def total_steps(self) -> int:
-        """Return how many steps a cell trains: the ``epochs`` where they are given."""
+        """Return how many steps a cell trains: from ``epochs`` if they are set, else ``steps``."""
         if not self.epochs:
             return self.steps
         return max(1, round(self.epochs * self._batches_an_epoch() / self.accumulate))
@@ -214,7 +213,7 @@ class Task(Recipe, ABC):
         return size // min(self.batch_size or size, size)
 
     def batch_index(self, randomness: Randomness, step: int) -> Int[Tensor, " n"]:
-        """Return which training examples batch number ``step`` holds.
+        """Return the indices of the training examples in batch number ``step``.
 
         Each epoch is a new permutation without its incomplete last batch, drawn
         from the ``order`` stream at the epoch's number.
@@ -228,13 +227,13 @@ class Task(Recipe, ABC):
         return order[position * batch_size : (position + 1) * batch_size].clone()
 
 
-@lru_cache(maxsize=2)  # A cell's own epoch, and that of the probe of another task.
+@lru_cache(maxsize=2)  # The cell's own epoch, and one of another task.
 def _permutation(size: int, seed: int) -> Int[Tensor, " n"]:
     return torch.randperm(size, generator=torch.Generator().manual_seed(seed))
 
 
 def device_of(encoder: nn.Module) -> torch.device:
-    """Return where an encoder's weights or buffers are: the CPU, where it has none.
+    """Return the device of an encoder's weights or buffers; the CPU if it has none.
 
     >>> device_of(nn.Identity())
     device(type='cpu')

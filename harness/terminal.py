@@ -1,4 +1,4 @@
-"""What the command line shows: tables, progress, what became of a run."""
+"""The output of the command line: tables, progress, and the outcome of a run."""
 
 import io
 import json
@@ -30,39 +30,40 @@ if TYPE_CHECKING:
 
 for stream in (sys.stdout, sys.stderr):
     if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="replace")  # A terminal without "±" still gets its board.
+        stream.reconfigure(errors="replace")  # A terminal that lacks "±" still shows boards.
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
-"""Characters that move cursors and name windows; a plugin's error may hold any."""
+"""Characters that can move the cursor or rename the window; a plugin's error may hold any."""
 out = Console(highlight=False, emoji=False)
 err = Console(stderr=True, highlight=False, emoji=False)
 
 
 class Unfailing(io.TextIOBase):
-    """Standard output that may fail: nobody reads any more, or its disk is full.
+    """Wrap standard output, which may fail: its reader is gone, or its disk is full.
 
-    That is said once on standard error, and the run goes on: records are what counts.
+    The failure is reported once on standard error, and the run continues, because only records
+    count.
     """
 
     def __init__(self, stream: IO[str]) -> None:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        """Write ``text``, if that is still possible."""
+        """Write ``text``; ignore it if the stream has failed."""
         with self._bearing():
             self.stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Pass on what is buffered, if that is still possible."""
+        """Flush the stream, unless it has failed."""
         with self._bearing():
             self.stream.flush()
 
     def fileno(self) -> int:
-        """Return the stream's."""
+        """Return the stream's file descriptor."""
         return self.stream.fileno()
 
     def isatty(self) -> bool:
-        """Return the stream's."""
+        """Return whether the stream is a terminal."""
         return self.stream.isatty()
 
     @contextmanager
@@ -72,12 +73,13 @@ class Unfailing(io.TextIOBase):
         except OSError as error:
             err.print(escape(f"Standard output: {error}. What follows is not shown."))
             nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.stream.fileno())  # Where the buffer can go, now and at the end.
+            # The buffer is flushed there, now and at exit, without another error.
+            os.dup2(nowhere, self.stream.fileno())
             os.close(nowhere)
 
 
 def escape(text: str) -> str:
-    r"""Return ``text`` that neither rich nor the terminal takes for an instruction.
+    r"""Escape the markup of rich and the control characters of terminals in ``text``.
 
     >>> print(escape("[red]a\x1b[31m"))
     \[red]a\x1b[31m
@@ -92,7 +94,7 @@ def _named(found: re.Match[str]) -> str:
 def table(
     columns: Iterable[str], *, numbers: Collection[str] = (), title: str | None = None
 ) -> Table:
-    """Return an empty table; the columns named in ``numbers`` are of numbers."""
+    """Return an empty table; columns named in ``numbers`` are aligned right and never wrap."""
     made = Table(
         title=escape(title) if title else None, title_justify="left", title_style="bold",
         box=SIMPLE_HEAD, show_edge=False,
@@ -111,20 +113,20 @@ def table(
 
 
 def show(made: Table) -> None:
-    """Print a table: in a terminal as wide as that is, elsewhere uncut."""
+    """Print a table, as wide as the terminal, or uncut if there is none."""
     if out.is_terminal:
         out.print(made)
-    else:  # A file or a pipe has no width: nothing is folded or cut.
+    else:  # A file or a pipe has no width, so that nothing is folded or cut.
         out.print(made, width=1000, soft_wrap=True)
 
 
 def show_text(text: str) -> None:
-    """Print a text of a file as it is, with control characters made visible."""
+    """Print the text of a file unchanged, except that control characters are made visible."""
     out.print(CONTROL.sub(_named, text.rstrip("\n")), markup=False, soft_wrap=True)
 
 
 def show_states(states: "Sequence[CellState]", command: str, *, every: bool) -> None:
-    """Print how many cells are in which state, and those that need a word."""
+    """Print the number of cells in each state, and the cells that are neither done nor to do."""
     from harness.status import STATES
 
     counts: Counter[str] = Counter(state.state for state in states)
@@ -141,7 +143,7 @@ def show_states(states: "Sequence[CellState]", command: str, *, every: bool) -> 
 
 
 def report(summary: "Summary", folder: Path, seconds: float) -> None:
-    """Print how many cells were run."""
+    """Print how many cells were run, shared and skipped."""
     parts = [f"{len(summary.done)} cells run in {clock(seconds)}"]
     if summary.shared:
         parts.append(f"{len(summary.shared)} run meanwhile by another run")
@@ -151,13 +153,13 @@ def report(summary: "Summary", folder: Path, seconds: float) -> None:
 
 
 def warn(lines: "Sequence[str]") -> None:
-    """Print what may disappoint, before anything is trained."""
+    """Print known problems of a study, before anything is trained."""
     for line in lines:
         err.print(escape(line), style="yellow", soft_wrap=True)
 
 
 def report_losses(summary: "Summary", folder: Path, command: str) -> None:
-    """Print which cells have no score and why, and the command that tries them again."""
+    """Print the cells without a score, the reasons, and the command that tries them again."""
     if summary.diverged:
         err.print(f"{len(summary.diverged)} cells diverged, and would again:", style="yellow")
         for cell, reason in summary.diverged.items():
@@ -177,7 +179,7 @@ def report_losses(summary: "Summary", folder: Path, command: str) -> None:
 
 @contextmanager
 def progress(*, as_json: bool = False) -> "Iterator[Listener]":
-    """Show bars in a terminal, plain lines elsewhere, or an event a line as JSON."""
+    """Show progress: bars in a terminal, else plain lines, or one JSON event a line."""
     started = time.monotonic()
 
     if as_json:
@@ -258,7 +260,7 @@ def _print_json(event: "Event", summary: "Summary") -> None:
 
 
 def report_json(summary: "Summary", seconds: float, command: str) -> None:
-    """Print what became of a run as the last line of JSON."""
+    """Print the outcome of a run as the last line of JSON."""
     lists = ("done", "skipped", "shared", "failed", "diverged", "waiting")
     counts = {name: len(getattr(summary, name)) for name in lists}
     values = {"kind": "summary", **counts, "seconds": round(seconds, 3), "command": command}
@@ -266,7 +268,7 @@ def report_json(summary: "Summary", seconds: float, command: str) -> None:
 
 
 class Pace:
-    """How fast cells are done, measured: those of a task take alike long."""
+    """Estimate the remaining time from the measured duration of cells of the same task."""
 
     def __init__(self) -> None:
         self._begun: dict[int, float] = {}
@@ -274,7 +276,7 @@ class Pace:
         self._said: tuple[float, float | None] = 0.0, None
 
     def hear(self, event: "Event") -> None:
-        """Take down how long a cell took."""
+        """Note the start of a cell, or its duration once it is done."""
         if event.kind == "started":
             self._begun[event.worker] = time.monotonic()
         elif event.settled and event.worker in self._begun:
@@ -283,8 +285,9 @@ class Pace:
                 self._took[_kind(event.cell)].append(seconds)
 
     def left(self, summary: "Summary") -> float | None:
-        """Return the seconds until all cells are settled, None before one is measured."""
-        if time.monotonic() - self._said[0] > 1:  # A study may have 10,000 cells.
+        """Return the seconds until all cells are settled; None until one is measured."""
+        # At most once a second, because counting the cells of a large study takes time.
+        if time.monotonic() - self._said[0] > 1:
             self._said = time.monotonic(), self._left(summary)
         return self._said[1]
 
@@ -297,7 +300,7 @@ class Pace:
         rest = Counter(map(_kind, summary.cells))
         rest.subtract(map(_kind, summary.accounted()))
         seconds = sum(count * means.get(kind, typical) for kind, count in rest.items())
-        seconds += typical * (summary.expected - len(summary.cells))  # Yet to be chosen.
+        seconds += typical * (summary.expected - len(summary.cells))  # Not chosen yet.
         return seconds / max(len(self._begun), 1)
 
 
@@ -306,7 +309,7 @@ def _kind(cell: "Cell") -> tuple[str, bool]:
 
 
 def clock(seconds: float) -> str:
-    """Return seconds as minutes and seconds, with hours where there are any."""
+    """Format seconds as minutes and seconds, with hours if there are any."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,6 +1,6 @@
-"""Contract tests: what every loss, method and task must pass, ours or anybody's.
+"""Contract tests that every loss, method and task must pass, including third-party ones.
 
-Run them over all installed plugins, or over your own, with pytest::
+Run them on all installed plugins, or on your own, with pytest::
 
     import pytest
     from harness.testing import contracts
@@ -9,7 +9,7 @@ Run them over all installed plugins, or over your own, with pytest::
     def test_contract(check):
         check()
 
-A check raises ``AssertionError`` and says which rule was broken.
+A check that fails raises ``AssertionError``, which names the broken rule.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -43,7 +43,7 @@ from harness.training import SPLITS, evaluate, fit
 Check = Callable[[], None]
 
 LEARNED = 5.0
-"""Points above untrained that a short training on the toy task has to reach."""
+"""Points above untrained that a short training on the toy task must reach."""
 
 
 def contracts(
@@ -71,14 +71,14 @@ def check_loss_spec_round_trips(spec: str) -> None:
 
 
 def check_loss_needs_are_known(spec: str) -> None:
-    """What a loss needs of a method's contrasts, and its pairing, are known words."""
+    """A loss's ``needs`` and ``pairing`` are names that the harness knows."""
     loss = _loss(spec)
     assert loss.needs <= GIFTS.keys(), f"`needs` must be among {sorted(GIFTS)}: {loss.needs}"
     assert loss.pairing is None or loss.pairing in PAIRINGS, f"unknown pairing {loss.pairing!r}"
 
 
 def check_loss_is_finite(spec: str) -> None:
-    """Value and gradient are finite, for every pairing, duplicates included."""
+    """Value and gradient are finite for every pairing, also with duplicates."""
     for pairing in PAIRINGS.values():
         loss, (a, b) = _loss(spec), _projections(12)
         ids = torch.tensor([*range(10), 0, 1])
@@ -121,7 +121,7 @@ def check_loss_without_negatives_is_not_nan(spec: str) -> None:
 
 
 def check_loss_ignores_excluded_candidates(spec: str) -> None:
-    """A candidate of the anchor's id, or excluded, has no influence at all."""
+    """A candidate that has the anchor's id, or is excluded, has no influence."""
     (a, b) = _projections(8)
     if "negatives" not in _loss(spec).needs:
         return
@@ -145,7 +145,7 @@ def check_loss_ignores_excluded_candidates(spec: str) -> None:
 
 
 def check_loss_ignores_order(spec: str) -> None:
-    """Permuting anchors, or candidates, changes nothing."""
+    """Permuting anchors or candidates does not change the value."""
     a, b = _projections(9)
     candidates, _ = _projections(20, seed=1)
     ids, candidate_ids = torch.arange(9), torch.arange(20) % 11
@@ -161,7 +161,7 @@ def check_loss_ignores_order(spec: str) -> None:
 
 
 def check_loss_draws_no_randomness(spec: str) -> None:
-    """Two fresh losses give the same, and leave the global generator alone."""
+    """Two fresh losses return the same value, and do not use the global generator."""
     a, b = _projections(8)
     losses = [_loss(spec) for _ in range(2)]  # two, because a loss may keep state
     state = torch.get_rng_state()
@@ -171,7 +171,7 @@ def check_loss_draws_no_randomness(spec: str) -> None:
 
 
 def check_loss_keeps_dtype(spec: str) -> None:
-    """The value is a scalar, in float32 at least, finite for half precision too."""
+    """The value is a finite scalar, in float32 at least, also for half precision."""
     for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
         loss, (a, b) = _loss(spec), (t.to(dtype) for t in _projections(8))
         value = _value(loss, *both_views(a, b))
@@ -196,7 +196,7 @@ def check_loss_bears_half_precision(spec: str) -> None:
 
 
 def check_sum_loss_is_its_per_anchor(spec: str) -> None:
-    """The fast ways give what ``per_anchor`` and autograd give (losses of sums)."""
+    """The fast paths agree with ``per_anchor`` and autograd (losses of sums)."""
     results = []
     for plain in (False, True):
         loss, (a, b) = _loss(spec), _projections(10)
@@ -204,7 +204,7 @@ def check_sum_loss_is_its_per_anchor(spec: str) -> None:
             return
         loss.block_rows = 4
         if type(loss).mean_over_anchors is not SumLoss.mean_over_anchors:
-            return  # It adds something of its own to the mean.
+            return  # Such a loss adds a term of its own to the mean.
         if plain:
             loss.mean_over_anchors = partial(mean_by_rows, loss)  # type: ignore[method-assign]
         value = _value(loss, *both_views(a, b))
@@ -215,7 +215,7 @@ def check_sum_loss_is_its_per_anchor(spec: str) -> None:
 
 
 def check_loss_gradient_is_exact(spec: str) -> None:
-    """The gradient is that of the value, by finite differences (unless detached)."""
+    """The gradient agrees with finite differences of the value (unless ``detached``)."""
     loss, (a, b) = _loss(spec), _projections(5, width=3)
     if not loss.detached:
         inputs = (a, b, *(p for p in loss.parameters() if p.requires_grad))
@@ -223,7 +223,7 @@ def check_loss_gradient_is_exact(spec: str) -> None:
 
 
 def check_loss_state_is_restored(spec: str) -> None:
-    """A loss loaded from the state of another one gives what that one gives."""
+    """A loss loaded from another one's state dict returns the same value as that one."""
     first, second = _loss(spec), _loss(spec)
     a, b = (t.detach() for t in _projections(8))
     for _ in range(2):
@@ -235,7 +235,7 @@ def check_loss_state_is_restored(spec: str) -> None:
 
 
 def check_score_loss_ignores_blocks(spec: str) -> None:
-    """The block size changes neither value nor gradient (score losses)."""
+    """Value and gradient do not depend on the block size (score losses)."""
     results = []
     for block_rows in (None, 1, 3, 64):
         loss, (a, b) = _loss(spec), _projections(10)
@@ -251,9 +251,9 @@ def check_score_loss_ignores_blocks(spec: str) -> None:
 
 
 def check_score_loss_ignores_rotation_and_scale(spec: str) -> None:
-    """Rotating all projections, or scaling each row, changes nothing (score losses).
+    """Rotating all projections, or scaling each row, does not change the value (score losses).
 
-    A score loss that does not normalise, by an ``embed`` of its own, is only rotated.
+    For a score loss whose own ``embed`` does not normalise, projections are only rotated.
     """
     loss, (a, b) = _loss(spec), _projections(8)
     if not isinstance(loss, ScoreLoss):
@@ -270,7 +270,7 @@ def check_score_loss_ignores_rotation_and_scale(spec: str) -> None:
 
 
 def check_loss_is_diagnosed(spec: str) -> None:
-    """Its weights on negatives are numbers, and being asked for them changes nothing."""
+    """A score loss's weights on negatives are in range, and measuring them changes no state."""
     loss = _loss(spec)
     if not isinstance(loss, ScoreLoss):
         return
@@ -288,7 +288,7 @@ def check_loss_learns(spec: str) -> None:
     methods = (plugins.build("methods", name) for name in plugins.names("methods"))
     fitting = [method for method in methods if misfit(method, loss, Toy()) is None]
     assert fitting, "no installed method gives what it needs"
-    # Siamese where it fits: the methods with a copy that follows slowly learn more slowly.
+    # Siamese if it fits: methods with a momentum encoder learn more slowly.
     _assert_learns(max(fitting, key=lambda method: method.pairs), loss)
 
 
@@ -323,7 +323,7 @@ def check_method_spec_round_trips(spec: str) -> None:
 
 
 def check_method_returns_contrasts(spec: str) -> None:
-    """A step gives contrasts with finite projections, which hold what the method gives."""
+    """A step returns contrasts with finite projections, which hold all that ``gives`` names."""
     method = _attached_method(spec)
     contrasts = _contrasts(method)
     assert contrasts, "no contrast was returned"
@@ -351,9 +351,9 @@ def check_method_gradient_reaches_parameters(spec: str) -> None:
 
 
 def check_method_is_repeatable(spec: str) -> None:
-    """The same seed gives the same networks and contrasts, also from a state dict."""
+    """The same seed gives the same networks and contrasts, and so does a loaded state dict."""
     first, second = _attached_method(spec), _attached_method(spec)
-    for method in (first, second):  # A step, so that there is a state to speak of.
+    for method in (first, second):  # One step, so that there is a state.
         _contrasts(method)
         method.after_step(0, 2)
     third = _attached_method(spec, seed=1)
@@ -389,7 +389,7 @@ def check_task_spec_round_trips(spec: str) -> None:
 
 
 def check_task_fetches_checksums(spec: str) -> None:
-    """``fetch`` returns the same checksums each time, and says which settings they belong to."""
+    """``fetch`` returns the same checksums each time, and names the settings they belong to."""
     task: Task = plugins.build("tasks", spec)
     first, second = (contents_of(task.fetch(), spec) for _ in range(2))
     assert first == second, "two calls of fetch gave different checksums"
@@ -400,7 +400,7 @@ def check_task_fetches_checksums(spec: str) -> None:
 
 
 def check_task_splits_are_disjoint(spec: str) -> None:
-    """Train, validation and test are there, filled, and share no example."""
+    """Train, validation and test exist, are not empty, and share no example."""
     divisions = _loaded_task(spec).splits()
     assert divisions, "`splits` must return at least one division"
     for division in divisions:
@@ -412,7 +412,7 @@ def check_task_splits_are_disjoint(spec: str) -> None:
 
 
 def check_task_is_repeatable(spec: str) -> None:
-    """The same seed gives the same splits, weights, batches and views; another, others."""
+    """The same seed gives the same splits, weights, batches and views; another seed, others."""
     first, second, third = (_trace(spec, seed) for seed in (0, 0, 1))
     for name in first:
         assert first[name] == second[name], f"the same seed gave another {name}"
@@ -420,7 +420,7 @@ def check_task_is_repeatable(spec: str) -> None:
 
 
 def check_task_batches(spec: str) -> None:
-    """A batch has an id of 0 or above for each row that the encoder returns."""
+    """A batch has an id of 0 or more for each row that the encoder returns."""
     task = _loaded_task(spec)
     batch, (view, _) = _first_step(task)
     with torch.no_grad(), _RANDOMNESS.seeded("init"):
@@ -441,7 +441,7 @@ def check_task_batches(spec: str) -> None:
 
 
 def check_task_views_are_those_of_the_stream(spec: str) -> None:
-    """Views depend on the batch and its stream alone, not on what was drawn or done before."""
+    """Views depend only on the batch and its stream, not on earlier draws or calls."""
     fresh, used = (_fresh_task(spec, _RANDOMNESS) for _ in range(2))
     for step in range(3):
         _step_of(used, step)
@@ -460,7 +460,7 @@ def check_task_views_are_those_of_the_stream(spec: str) -> None:
 
 
 def check_task_views_differ(spec: str) -> None:
-    """The projections of two views of one batch differ."""
+    """The projections of the two views of a batch differ."""
     method = _task_method(_loaded_task(spec))
     contrast = _task_contrasts(_loaded_task(spec), method)[0]
     assert not torch.allclose(contrast.anchors, contrast.positives), "the two views are the same"
@@ -475,7 +475,7 @@ def check_task_gradient_reaches_parameters(spec: str) -> None:
 
 
 def check_task_evaluation_changes_nothing(spec: str) -> None:
-    """Evaluating leaves weights, buffers and mode as they were, and repeats exactly."""
+    """Evaluating does not change weights, buffers or modes, and repeats exactly."""
     task = _loaded_task(spec)
     method = _task_method(task).train()
     before = digest_of(dict(method.state_dict()))
@@ -492,7 +492,7 @@ def check_task_evaluation_changes_nothing(spec: str) -> None:
 
 
 def check_task_diagnosis_changes_nothing(spec: str) -> None:
-    """Diagnosing leaves weights, buffers, modes and generators alone, and repeats exactly."""
+    """Diagnosing does not change weights, buffers, modes or generators, and repeats exactly."""
     task, loss = _loaded_task(spec), plugins.build("losses", "infonce")
     method = _task_method(task).train()
     before = digest_of((dict(method.state_dict()), torch.get_rng_state()))
@@ -510,7 +510,7 @@ def check_task_diagnosis_changes_nothing(spec: str) -> None:
 
 
 def check_task_references_are_scored(spec: str) -> None:
-    """Each of the references is an encoder that has the metrics that others have."""
+    """Each reference is an encoder with the same metrics as a trained one."""
     task = _loaded_task(spec)
     assert isinstance(task.references, tuple), "`references` must be a tuple of names"
     method = _task_method(task)
@@ -530,7 +530,7 @@ def check_task_references_are_scored(spec: str) -> None:
 
 
 def check_task_training_beats_untrained(spec: str) -> None:
-    """InfoNCE raises the main validation score above that of step 0."""
+    """Training with InfoNCE raises the main validation score above that of step 0."""
     main = []
     for loss in (None, plugins.build("losses", "infonce")):
         task: Task = plugins.build("tasks", spec)
@@ -559,7 +559,7 @@ TASK_CHECKS = (
 
 
 def check_cell(task: str, method: str, loss: str) -> None:
-    """Two steps of a cell are finite and repeat exactly, stopped in between and continued too."""
+    """Two steps of a cell are finite and repeat exactly, also if stopped between and continued."""
     with TemporaryDirectory() as folder:
         keep = Checkpoints(Path(folder, "state"))
         whole = _trained(task, method, loss, Checkpoints())
@@ -572,7 +572,7 @@ def check_cell(task: str, method: str, loss: str) -> None:
 def _trained(
     task: str, method: str, loss: str, keep: Checkpoints, *, stop: bool = False, after: int = 0
 ) -> str:
-    """Return a digest of all that two steps left, in one go or with a stop between them."""
+    """Return a digest of the results of two steps, with or without a stop between them."""
     made: Task = plugins.build("tasks", task)
     made.steps, made.epochs = 2, 0
     how: Method = plugins.build("methods", method)
@@ -594,7 +594,7 @@ def _trained(
 
 
 def fitting(tasks: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    """Yield every (task, method, loss) of ``tasks`` and the installed plugins that fits."""
+    """Yield every fitting (task, method, loss) of ``tasks`` and the installed plugins."""
     methods, losses = (
         {name: plugins.build(group, name) for name in plugins.names(group)}
         for group in ("methods", "losses")
@@ -608,7 +608,7 @@ def fitting(tasks: Sequence[str]) -> Iterator[tuple[str, str, str]]:
 
 
 def scores_of(task: Task, encoder: nn.Module, split: str = "test") -> dict[str, float]:
-    """Return a loaded task's {metric: score} of an encoder, as boards show it: shares in points."""
+    """Return {metric: score} of an encoder on a loaded task, as on boards: shares in points."""
     with torch.no_grad():
         found = task.evaluate(encoder, (split,))
     return shown_scores(type(task).__name__, task.metrics, found, (split,))[split]
@@ -620,7 +620,7 @@ def fresh_head(task: Task, encoder: nn.Module | None = None) -> nn.Module:
 
 
 def suited_loss(method: Method) -> Loss:
-    """Return the plainest loss that goes with ``method``."""
+    """Return the simplest loss that goes with ``method``."""
     for spec in ("infonce", "regression", "prototypes"):
         loss: Loss = plugins.build("losses", spec)
         if loss.needs <= method.gives:
@@ -649,7 +649,7 @@ def _check_spec_round_trips(group: str, spec: str) -> None:
     built = plugins.build(group, spec)
     for name, value in plugins.resolved(group, spec).items():
         assert hasattr(built, name), f"the setting `{name}` is not kept as an attribute"
-        # None asks the plugin to choose: it may keep what it chose.
+        # None lets the plugin choose, and it may keep its choice.
         kept = getattr(built, name)
         assert value is None or kept == value, f"`{name}` is kept as {kept!r}"
     _check_canonical(group, spec)
@@ -669,7 +669,7 @@ def _loss(spec: str) -> Loss:
 def _projections(rows: int, *, width: int = 6, seed: int = 0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     a, b = torch.randn(2, rows, width, generator=generator, dtype=torch.float64)
-    # Leaves of their own, so that each has its gradient.
+    # Two leaf tensors, so that each gets its own gradient.
     return a.clone().requires_grad_(), b.clone().requires_grad_()
 
 
@@ -682,7 +682,8 @@ def _value(loss: Loss, *contrasts: Contrast) -> Tensor:
 def _with_targets(contrast: Contrast) -> Contrast:
     if contrast.targets is not None:
         return contrast
-    # Of the ids alone, so that they neither move with the rows nor with a small step.
+    # Derived from ids only, so that permuting rows or gradcheck's perturbation leaves them
+    # unchanged.
     affinity = (7 * contrast.anchor_ids[:, None] + 3 * contrast.candidate_ids) % 5
     return replace(contrast, targets=affinity.to(contrast.anchors.dtype).softmax(dim=1))
 
@@ -765,7 +766,7 @@ def _task_contrasts(task: Task, method: Method) -> Sequence[Contrast]:
 
 
 def _trace(spec: str, seed: int) -> dict[str, str]:
-    """Return digests of what a seed decides, from a task made and loaded anew."""
+    """Return digests of all that a seed decides, from a task made and loaded anew."""
     randomness = Randomness("contract", "", seed)
     task = _fresh_task(spec, randomness)
     batch, views = _first_step(task, randomness)

@@ -12,20 +12,21 @@ from harness.task import Batch, Task
 
 CLASSES = 6
 SIGNAL, NOISE = 8, 24
-"""Coordinates that views share, and coordinates that each view draws anew."""
+"""How many coordinates two views share, and how many each view draws anew."""
 SIZES = {"train": 480, "validation": 120, "test": 480}
 SPREAD = 0.4
-"""The standard deviation of a point around its class's centre."""
+"""The standard deviation of points around the centre of their class."""
 LOUDNESS = 2.0
-"""That of the noise: the nearest points of an untrained encoder are near by noise alone."""
+"""The standard deviation of the noise: it alone decides which points an untrained encoder maps
+close to each other."""
 
 
 class Toy(Task):
     """Learn which coordinates two views share, in half a second.
 
-    A point is the centre of its class and a deviation in 8 coordinates, and noise in 24
-    others. The two views of a point share the first and draw the others anew. The score is
-    the accuracy of the nearest class mean, in points, of representations of one noisy view.
+    A point has 8 coordinates of signal, the centre of its class plus a deviation, and 24 of
+    noise. Its two views share the signal and draw the noise anew. The score is the accuracy
+    of the nearest class mean, in points, on representations of one noisy view.
     """
 
     modality = "points"
@@ -36,7 +37,7 @@ class Toy(Task):
     learning_rate: float = 5e-3
 
     def load(self, randomness: Randomness) -> None:
-        """Draw the points of all splits, and the noise that they are scored with."""
+        """Draw the points of all splits, and the noise of the view that is scored."""
         generator = randomness.torch("split")
 
         def normal(*shape: int) -> Tensor:
@@ -53,7 +54,7 @@ class Toy(Task):
         }
 
     def splits(self) -> Sequence[Mapping[str, Iterable[int]]]:
-        """Return the numbers of the points in each split."""
+        """Return the indices of the points in each split."""
         return [self._parts]
 
     def train_size(self) -> int:
@@ -61,11 +62,11 @@ class Toy(Task):
         return SIZES["train"]
 
     def batch(self, index: Tensor) -> Batch:
-        """Return points without noise, with their classes."""
+        """Return the signal of points, with their classes."""
         return Batch(self._points[index], index, self._labels[index])
 
     def views(self, data: Tensor) -> tuple[Tensor, Tensor]:
-        """Return two copies of each point, each with fresh noise."""
+        """Return two copies of each point's signal, each with fresh noise."""
         first, second = (
             torch.cat([data, LOUDNESS * torch.randn(len(data), NOISE, device=data.device)], dim=1)
             for _ in range(2)
@@ -78,15 +79,15 @@ class Toy(Task):
         return Batch(self._points[index], index, self._labels[index])
 
     def encoder(self) -> nn.Module:
-        """Return a network of one hidden layer, of 16 features."""
+        """Return a network with one hidden layer and 16 output features."""
         return mlp([SIGNAL + NOISE, 64, 16])
 
     def calibration(self) -> Iterable[Tensor]:
-        """Return the training points as they are scored."""
+        """Return the training points with the noise that they are scored with."""
         return [self._seen[list(self._parts["train"])]]
 
     def head(self, width: int) -> nn.Module:
-        """Return SimCLR's head, as wide as the representation."""
+        """Return SimCLR's head, with every layer as wide as the representation."""
         return mlp([width] * 3)
 
     def evaluate(self, encoder: nn.Module, splits: Sequence[str]) -> Evaluation:

@@ -1,4 +1,4 @@
-"""The loop of one cell, readable top to bottom."""
+"""Train and evaluate one cell, in a loop that reads from top to bottom."""
 
 import math
 import time
@@ -27,16 +27,16 @@ SPLITS = ("validation", "test")
 CURVE_POINTS = 1000
 
 Report = Callable[[int, int, float], None]
-"""Called after every step with (steps done, steps in all, loss)."""
+"""Called after every step with (steps done, steps in all, objective)."""
 
 ReportProbe = Callable[[int, Mapping[str, float]], None]
 """Called after every probe during training with (steps done, {metric: value})."""
 
 Diagnose = Callable[[], Mapping[str, float]]
-"""Measure the networks and the loss as they are now, and change nothing."""
+"""Measure the networks and the loss in their present state, and change nothing."""
 
 MakeDiagnose = Callable[[Task, Method, Loss | None, Randomness, torch.device], Diagnose]
-"""Called once the networks are made; the loss is None where nothing is trained."""
+"""Called once the networks are made; the loss is None if nothing is trained."""
 
 
 def no_diagnosis(
@@ -53,25 +53,25 @@ class Diverged(RuntimeError):
 
 @dataclass
 class Outcome:
-    """What training and evaluating one cell gave.
+    """Hold the results of training and evaluating one cell.
 
     Attributes:
         scores: {split: {metric: value}}, as boards show them: shares in points.
         resolution: {split: {metric: one item's weight in the score}}, in the same units.
         curve: (step, objective) pairs, at most ``CURVE_POINTS`` of them.
         probed: (step, {metric: value}) pairs: validation scores during training.
-        diagnostics: (step, {name: value}) pairs: at step 0, at every probe, at the end;
-            of what was handed in to measure.
+        diagnostics: (step, {name: value}) pairs of the ``diagnosis`` given to :func:`fit`: at
+            step 0, at every probe, and at the end.
         steps: optimizer steps taken; 0 for ``untrained``.
         examples: training examples seen.
-        train_seconds: wall time of the loop, probes not counted.
-        evaluate_seconds: wall time of the evaluation, probes counted.
+        train_seconds: wall time of the loop, without probes.
+        evaluate_seconds: wall time of the evaluation, including probes.
         start: the splits, and the networks' initial weights: see :mod:`harness.proof`.
         chain: a digest of the ids of all batches so far.
         ids: {step: the chain after it}, at marks; empty if no step was taken.
         views: {step: a digest of that step's views}, at marks.
-        continued: after which steps training was stopped, and went on later.
-        earlier_seconds: of the above, those before it went on for the last time.
+        continued: the steps after which training was stopped and later continued.
+        earlier_seconds: the seconds above that were spent before the last continuation.
     """
 
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -108,18 +108,17 @@ def fit(
 ) -> Outcome:
     """Train ``method`` on ``task`` with ``loss``, then evaluate its encoder on ``splits``.
 
-    A step's objective is the mean of the loss over the contrasts that the method
-    returned, and over the batches of the step. Without a loss no step is taken: the
-    ``untrained`` row, or that of the task's encoder called ``reference``. ``probes`` times,
-    evenly spread over the steps, validation is scored on the way, and diagnostics are taken
-    (``diagnosis``, such as :class:`harness.diagnostics.Diagnosis`); that changes nothing in
-    what comes after. With ``checkpoints``, training goes on from the last one, to the same
-    result, bit for bit on one CPU.
+    A step's objective is the mean of the loss over the contrasts that the method returns, and
+    over the batches of the step. Without a loss no step is taken; this gives the ``untrained``
+    row, or the row of the task's encoder called ``reference``. ``probes`` times, evenly spread
+    over the steps, validation is scored and diagnostics are measured (``diagnosis``, such as
+    :class:`harness.diagnostics.Diagnosis`); training is unaffected. With ``checkpoints``,
+    training continues from the last one and reaches the same result, bit for bit on one CPU.
 
     Raises:
         Diverged: at the first step whose objective is not finite, or before an
-            evaluation of weights that are not.
-        InputError: where task, method and loss do not go together.
+            evaluation if a weight is not finite.
+        InputError: if task, method and loss do not go together.
         harness.checkpoints.Stopped: when asked to stop, with the state on disk.
     """
     device = torch.device(device)
@@ -141,7 +140,7 @@ def fit(
         method.attach(encoder, head, pairing=pairing)
     networks = {"encoder": ranks.alone(encoder), "head": head}
     outcome.start = start_of(task.splits(), networks)
-    if reference is not None:  # After the start was noted: it shares the others' splits.
+    if reference is not None:  # After the start is noted, which references share.
         known = ", ".join(task.references) or "none"
         require(
             reference in task.references,
@@ -185,7 +184,7 @@ def train(
     checkpoints: Checkpoints,
     diagnose: Diagnose,
 ) -> None:
-    """Take the task's number of steps, and write down what happened in ``outcome``."""
+    """Take the task's number of steps, and note the results in ``outcome``."""
     steps = task.total_steps()
     probed_at = {round(steps * i / (probes + 1)) for i in range(1, probes + 1)} - {0, steps}
     optimizer = task.make_optimizer(_groups(task, method, loss))
@@ -214,14 +213,14 @@ def train(
         numbers = range(step * task.accumulate, (step + 1) * task.accumulate)
         for number in numbers:
             batch = task.batch(task.batch_index(randomness, number))
-            # Before the ids move to the device; a continued cell needs the last link alone.
+            # Before the ids move to the device. A continued cell needs only the last digest.
             dropout = randomness.seed("dropout", number)
             outcome.chain = chained(outcome.chain, batch.ids, dropout)
             batch = to_device(batch, device)
             with randomness.seeded("views", number):
                 first, second = task.views(batch.data)
             seen.add(first, second)
-            with randomness.seeded("dropout", number):  # And whatever else the step draws.
+            with randomness.seeded("dropout", number):  # And all else that a step draws.
                 objective = _objective(task, method, loss, first, second, batch)
                 value += objective.item() / task.accumulate
                 if not math.isfinite(value):
@@ -260,7 +259,7 @@ def train(
 
 
 def _clean(task: Task, device: torch.device) -> Iterator[Any]:
-    """Return the task's training data without augmentation, on the device."""
+    """Yield the task's training data without augmentation, moved to the device."""
     return (to_device(batch, device) for batch in task.calibration())
 
 
@@ -277,10 +276,10 @@ def _objective(
 def _go_on(
     checkpoints: Checkpoints, start: Any, stateful: Mapping[str, Any], outcome: Outcome
 ) -> None:
-    """Put everything back to where it was, if there is a state to go on from.
+    """Restore the last checkpoint, if there is one.
 
     Raises:
-        RuntimeError: where the state does not fit; it is removed, for the next try.
+        RuntimeError: if the checkpoint does not fit; it is removed, so that the next try works.
     """
     state = checkpoints.load(start)
     if state is None:
@@ -289,7 +288,8 @@ def _go_on(
         for name, it in stateful.items():
             it.load_state_dict(state[name])
     except Exception as error:
-        checkpoints.forget()  # Half of it is loaded by now: this attempt cannot start afresh.
+        # This attempt cannot start afresh, because half of the state is loaded by now.
+        checkpoints.forget()
         raise RuntimeError(
             f"The cell's checkpoint does not fit and was removed; the next try starts afresh. "
             f"Does a plugin make state while it trains? ({error})"
@@ -301,7 +301,7 @@ def _go_on(
 
 
 def _require_finite(method: Method, loss: Loss, step: int, steps: int) -> None:
-    """Raise where a weight is not finite: the last objective cannot tell."""
+    """Raise :class:`Diverged` if a weight is not finite, which the last step may have caused."""
     held = chain(method.named_parameters(), method.named_buffers(), loss.named_parameters())
     for name, weights in held:
         if weights.is_floating_point() and not weights.isfinite().all():
@@ -318,16 +318,16 @@ def evaluate(
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
     """Score the frozen encoder on ``splits``, after ``steps`` steps.
 
-    The head takes no part. The encoder is in eval mode and without gradients, so
-    that evaluating changes nothing, BatchNorm's statistics included.
+    The head is not used. The encoder is in eval mode and without gradients, so that
+    evaluating changes nothing, including BatchNorm's statistics.
 
     Returns:
-        {split: {metric: value}} as boards show it, shares in points; and the same of one
-        item's weight in each score, where the task says it.
+        {split: {metric: value}} as boards show it, shares in points; and, in the same form and
+        unit, one item's weight in each score that the task declares it for.
 
     Raises:
-        Diverged: where a score of a trained encoder is not finite.
-        InputError: where one of an untrained encoder is not, or a score is not as declared.
+        Diverged: if a score of a trained encoder is not finite.
+        InputError: if a score of an untrained encoder is not finite, or is not as declared.
     """
     name, metrics = type(task).__name__, task.metrics
     modes = {module: module.training for module in method.modules()}
@@ -335,7 +335,7 @@ def evaluate(
     try:
         with torch.no_grad(), randomness.seeded("probe"):
             found = task.evaluate(ranks.alone(method.encoder), splits)
-    finally:  # Module by module: a method may keep a part of itself in eval mode.
+    finally:  # Module by module, as a method may keep some of them in eval mode.
         for module, mode in modes.items():
             module.training = mode
     if isinstance(found, Evaluation):
@@ -351,7 +351,7 @@ def evaluate(
 
 
 def _require_finite_scores(name: str, split: str, scores: Mapping[str, float], steps: int) -> None:
-    """Raise where a score is not finite."""
+    """Raise if a score is not finite: Diverged after training, InputError before."""
     wrong = {metric: value for metric, value in scores.items() if not math.isfinite(value)}
     if wrong and steps:
         raise Diverged(
@@ -365,9 +365,9 @@ def _require_finite_scores(name: str, split: str, scores: Mapping[str, float], s
 
 
 def _groups(task: Task, method: Method, loss: Loss) -> list[dict[str, Any]]:
-    """Return what is trained: the networks, and the loss's own parameters at their rate.
+    """Return parameter groups: the networks, and the loss's own parameters at their own rate.
 
-    A temperature or a multiplier is no weight: it is not drawn towards zero.
+    A loss's temperature or multiplier gets no weight decay, which would draw it towards zero.
     """
     groups: list[dict[str, Any]] = [{"params": list(method.parameters())}]
     own = list(loss.parameters())

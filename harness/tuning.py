@@ -1,4 +1,4 @@
-"""The choice of settings: the best trial on validation. Nothing here sees a test score."""
+"""Choose settings by the best trial on validation. No code here sees a test score."""
 
 import math
 from collections import defaultdict
@@ -14,11 +14,11 @@ Row = tuple[Spec, Spec, str]
 
 @dataclass
 class Choice:
-    """What was chosen, and what could not be yet.
+    """Hold the chosen settings, and the rows whose settings cannot be chosen yet.
 
     Attributes:
         specs: {row: the chosen trial's spec}.
-        waiting: {row: why nothing could be chosen}.
+        waiting: {row: why no trial could be chosen}.
     """
 
     specs: dict[Row, Spec] = field(default_factory=dict)
@@ -26,18 +26,19 @@ class Choice:
 
 
 def choose(trials: Sequence[Planned], keys: Mapping[Cell, str], store: Store) -> Choice:
-    r"""Return, for every row, the trial with the best mean validation score.
+    r"""Choose, for every row, the trial with the best mean validation score.
 
     .. math:: k^* = \min \arg\max_k \frac1S \sum_{s=1}^S v_{k,s}
 
-    with v the task's main metric of trial k at tuning seed s: ties go to the earlier
-    trial. A trial that diverged at any seed is out of the question. While any other
-    cell of the row has no record, nothing is chosen: what finished first would win.
+    where v is the task's main metric of trial k at tuning seed s, and ties go to the earlier
+    trial. A trial that diverged at any seed is never chosen. While any other cell of the row
+    has no record, no trial is chosen: otherwise trials that finish first would have an
+    advantage.
 
     Args:
         trials: all planned cells of tuning.
-        keys: {cell: its record's key}; one without a key could not be planned.
-        store: where the records are.
+        keys: {cell: its record's key}; a cell without a key could not be planned.
+        store: the folder of the records.
     """
     rows: dict[Row, list[Planned]] = defaultdict(list)
     for planned in trials:
@@ -65,9 +66,9 @@ def choose(trials: Sequence[Planned], keys: Mapping[Cell, str], store: Store) ->
 
 
 def _validation(cell: Cell, key: str | None, store: Store) -> float | None:
-    """Return the cell's main score, its sign turned where lower is better.
+    """Return the cell's main score, negated if lower is better.
 
-    Minus infinity where the cell diverged, None where it is not known.
+    Return minus infinity if the cell diverged, and None if the score is not known.
     """
     if key is None:
         return None

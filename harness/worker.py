@@ -1,4 +1,4 @@
-"""A worker process: a job a line on standard input, events on standard output."""
+"""A worker process: reads a job a line on standard input, writes events to standard output."""
 
 import contextlib
 import json
@@ -15,21 +15,23 @@ from typing import Any
 from harness.processes import GRACE, TERMINATED
 
 SECONDS_BETWEEN_STEPS = 0.2
-"""At most so often does a worker say where it is."""
+"""The least time between two reports of a worker's step."""
 
 
 def main() -> None:
-    """Run jobs until standard input ends, or one fails: plugins may have left a mess."""
-    # Plugins may print, and may start programs that read: the two pipes are not theirs.
+    """Run jobs until standard input ends or a job fails, whose plugins may have left a mess."""
+    # Plugins may print, and may start programs that read. Move both pipes out of their reach:
+    # their input becomes empty, and their output goes to the log.
     jobs = os.fdopen(os.dup(0), encoding="utf-8")
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
-    for file in (jobs, events):  # A plugin's child that outlives us must not keep them open.
+    # A plugin's child that outlives the worker must not keep the pipes open.
+    for file in (jobs, events):
         os.register_at_fork(after_in_child=partial(_close_quietly, file.fileno()))
     parent = os.getppid()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", stream=sys.stderr)
-    logging.raiseExceptions = False  # A full disk: the cell goes on without its log.
+    logging.raiseExceptions = False  # If the disk is full, the cell runs without its log.
 
     import torch
 
@@ -43,7 +45,7 @@ def main() -> None:
 
     def stop(*signalled: object) -> None:
         checkpoints.asked_to_stop = True
-        if not checkpoints.training:  # Else after this step, with the state on disk.
+        if not checkpoints.training:  # Else `attempt` stops after this step, with the state saved.
             _leave(parent)
 
     signal.signal(signal.SIGTERM, stop)
@@ -53,7 +55,7 @@ def main() -> None:
         try:
             print(json.dumps(event), file=events, flush=True)
         except BrokenPipeError:
-            stop()  # Nobody listens any more.
+            stop()  # The main process is gone.
 
     for line in jobs:
         values = json.loads(line)
@@ -78,8 +80,8 @@ def main() -> None:
             _leave(parent)
         say(**event)
         if event["kind"] == "failed":
-            os._exit(1)  # At once, whatever threads a plugin left.
-        if checkpoints.asked_to_stop:  # In its last step.
+            os._exit(1)  # Exit at once: a plugin's threads may still run.
+        if checkpoints.asked_to_stop:  # The request came too late to interrupt it.
             _leave(parent)
 
 
@@ -89,8 +91,8 @@ def _close_quietly(handle: int) -> None:
 
 
 def _log_to(path: Path) -> None:
-    """Send whatever is printed, by whatever means, to the cell's own log."""
-    with contextlib.suppress(OSError):  # A full disk.
+    """Redirect all output, including that of child processes, to the cell's own log."""
+    with contextlib.suppress(OSError):  # The disk may be full.
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         os.dup2(handle, 1)
@@ -99,14 +101,14 @@ def _log_to(path: Path) -> None:
 
 
 def _leave(parent: int) -> None:
-    """End this process: the parent ends its children, and else they are ended here."""
+    """End this process. If the parent is gone and cannot kill the children, kill them too."""
     if os.getppid() != parent:
         os.killpg(0, signal.SIGKILL)
     os._exit(TERMINATED)
 
 
 def _leave_with_parent(parent: int) -> None:
-    """Once the main process is gone, save what can be saved, and end with all children."""
+    """Once the main process is gone, save a checkpoint, and end this process with its children."""
     while os.getppid() == parent:
         time.sleep(1)
     os.kill(os.getpid(), signal.SIGTERM)
