@@ -30,22 +30,22 @@ CLUSTERS = {
     "htcondor": "HTCondorCluster",
     "oar": "OARCluster",
 }
-"""What ``dask_jobqueue`` calls the queueing systems."""
+"""The class of ``dask_jobqueue`` for each queueing system."""
 
 CONNECT = 5.0
-"""Seconds that a scheduler has to answer."""
+"""Seconds that a scheduler may take to answer."""
 
 TICK = 1.0
 """Seconds between two looks at the scheduler, and between two reports of a cell's step."""
 
 UPKEEP = 30.0
-"""Seconds after which lost jobs of a queueing system are asked for again."""
+"""Seconds between two requests to replace a queueing system's lost jobs."""
 
 DEATHS = 4
 """Workers that may die under a cell before it is given up."""
 
 TOPIC = "triptych"
-"""Where the workers tell how far they are. Only progress: results are in the store."""
+"""The dask topic on which workers report progress. Results go to the store instead."""
 
 log = logging.getLogger("harness")
 
@@ -53,23 +53,26 @@ log = logging.getLogger("harness")
 class Dask(Engine):
     """Cells on the workers of a dask cluster, each in a fresh interpreter there.
 
-    With an address, a scheduler that runs already; with a queueing system's name, workers
-    in its jobs, as dask's own YAML files say; with neither, workers on this machine.
-    A cluster that this engine started is kept until the engine is dropped, so that the
-    phases of a run share it; the interpreters leave at the end of each phase.
+    With an address, the engine connects to a scheduler that already runs. With a queueing
+    system's name, it starts workers in that system's jobs, configured by dask's own YAML
+    files. With neither, it starts workers on this machine. A cluster that this engine
+    started is kept until the engine is dropped, so that the phases of a run share it; the
+    interpreters end with each phase.
 
-    What goes through dask are plain values and functions of this module, but its own
-    protocol pickles: whoever reaches the scheduler's port can run code on every machine
-    of the cluster. Keep it on a private network, or switch on TLS in dask's configuration.
+    Only plain values and functions of this module go through dask, but dask's own
+    protocol pickles them: whoever reaches the scheduler's port can run code on every
+    machine of the cluster. Keep it on a private network, or switch on TLS in dask's
+    configuration.
 
     Args:
-        address: of a scheduler, such as ``tcp://head:8786``.
+        address: a scheduler's address, such as ``tcp://head:8786``.
         cluster: a queueing system: slurm, pbs, sge, lsf, htcondor or oar.
-        jobs: of the queueing system; or cells at a time on this machine, 0: one a core.
-        patience: seconds to wait for a scheduler that is gone before giving up.
+        jobs: number of the queueing system's jobs; or, on this machine, of cells at a
+            time (0: one a core).
+        patience: seconds to wait for a lost scheduler before giving up.
 
     Raises:
-        InputError: where a setting is wrong, or the extra ``cluster`` is not installed.
+        InputError: if a setting is wrong, or the extra ``cluster`` is not installed.
     """
 
     address: str = ""
@@ -136,7 +139,7 @@ class Dask(Engine):
         self._unsettled[job.cell] = (job, resources)
 
     def events(self) -> Iterator[Event]:
-        """Hand all cells to the scheduler, and yield what becomes of them."""
+        """Hand all cells to the scheduler, and yield their events."""
         self._send(list(self._unsettled))
         upkeep = time.monotonic()
         quiet = True
@@ -149,7 +152,7 @@ class Dask(Engine):
                 yield from self._wait_for_scheduler()
             if time.monotonic() - upkeep > UPKEEP:
                 upkeep = time.monotonic()
-                if self.cluster:  # Jobs in place of those that met their time limit or died.
+                if self.cluster:  # Replace jobs that died or met their time limit.
                     self._started.scale(jobs=self.jobs)
                 if quiet:
                     log.warning(
@@ -159,7 +162,7 @@ class Dask(Engine):
                     quiet = False
 
     def close(self) -> None:
-        """Cancel what waits, and have the workers save the state of what runs."""
+        """Cancel the waiting cells, and have the workers save the state of the running ones."""
         client, self._client = self._client, None
         if client is None:
             return
@@ -171,10 +174,10 @@ class Dask(Engine):
         client.close()
 
     def _connect(self, timeout: float) -> Any:
-        """Return a client of the scheduler, which has so many seconds to answer.
+        """Return a client of the scheduler, which has ``timeout`` seconds to answer.
 
         Raises:
-            OSError, ValueError, TypeError, RuntimeError: where there is none, or TLS is missing.
+            OSError, ValueError, TypeError, RuntimeError: if there is none, or TLS is missing.
         """
         from distributed import Client
 
@@ -182,21 +185,22 @@ class Dask(Engine):
             self._started = self._start()
             weakref.finalize(self, _close, self._started)
         client = Client(self.address or self._started, timeout=timeout, set_as_default=False)
-        news = self._news  # Not `self`, which would be kept, and its cluster with it.
+        # The callback must not refer to `self`: it would keep the engine, and its cluster, alive.
+        news = self._news
         client.subscribe_topic(TOPIC, lambda event: news.put(event[1]))
         return client
 
     def _start(self) -> Any:
-        """Start a cluster: of a queueing system's jobs, or of threads of this process.
+        """Start a cluster of a queueing system's jobs, or of threads of this process.
 
-        A thread is enough for a worker here: it only waits for its interpreter.
+        On this machine a worker can be a thread, because it only waits for its interpreter.
         """
         if self.cluster:
             import dask_jobqueue
 
             kind = getattr(dask_jobqueue, CLUSTERS[self.cluster])
             command = kind.job_cls.submit_command.split()[0]
-            if shutil.which(command) is None:  # Dask would log that, and wait.
+            if shutil.which(command) is None:  # Dask would only log that, and wait.
                 raise FileNotFoundError(f"the command {command!r} is not to be found here")
             cluster = kind()
             cluster.scale(jobs=self.jobs)
@@ -209,7 +213,7 @@ class Dask(Engine):
             processes=False,
             memory_limit=0,
             silence_logs=logging.ERROR,
-            dashboard_address="127.0.0.1:0",  # There is no way to have none.
+            dashboard_address="127.0.0.1:0",  # Dask cannot be started without one.
             worker_dashboard_address="127.0.0.1:0",
         )
 
@@ -217,7 +221,8 @@ class Dask(Engine):
         """Hand cells to the scheduler."""
         for cell in cells:
             job, resources = self._unsettled[cell]
-            gpu = math.floor(1e6 / resources.slots_per_gpu) / 1e6  # Three thirds must fit.
+            # Rounded down, so that three thirds of a GPU fit on one.
+            gpu = math.floor(1e6 / resources.slots_per_gpu) / 1e6
             future = self._client.submit(
                 run_job,
                 job.to_dict(),
@@ -231,20 +236,20 @@ class Dask(Engine):
             future.add_done_callback(self._news.put)
 
     def _progress(self, news: dict[str, Any]) -> Iterator[Event]:
-        """Yield what a worker told, if it is about a cell of ours."""
+        """Yield the progress that a worker reported, if it is about a cell of this round."""
         cell = Cell(**news["cell"])
         if news["round"] != self._round or cell not in self._unsettled:
             return
         if news["kind"] == "started":
             self._attempts[cell] += 1
-        if cell not in self._numbers:
+        if cell not in self._numbers:  # Show it under the smallest worker number that is free.
             taken = set(self._numbers.values())
             self._numbers[cell] = min(set(range(1, len(taken) + 2)) - taken)
         steps = {name: news[name] for name in ("step", "steps", "loss")}
         yield Event(news["kind"], cell, self._numbers[cell], **steps)
 
     def _ended(self, future: Any) -> Iterator[Event]:
-        """Yield what became of a cell, or hand it to the scheduler once more."""
+        """Yield the last event of a cell, or hand the cell to the scheduler once more."""
         _, cell = self._futures.pop(future.key, (None, None))
         if cell not in self._unsettled:
             return
@@ -253,7 +258,7 @@ class Dask(Engine):
         except Exception as error:
             name = type(error).__name__
             self._attempts[cell] += 1
-            # Dask counts every worker that died with the cell in its queue, never started.
+            # Dask also counts workers that died with the cell in their queue, not yet started.
             unlucky = name == "KilledWorker" and self._attempts[cell] <= DEATHS
             if future.status == "error" and not unlucky:
                 yield self._settled(cell, kind="failed", reason=f"{name}: {error}")
@@ -267,11 +272,11 @@ class Dask(Engine):
         return Event(cell=cell, worker=self._numbers.pop(cell, 0), **outcome)
 
     def _wait_for_scheduler(self) -> Iterator[Event]:
-        """Find the scheduler again and hand it all cells anew, or give them up."""
+        """Find the scheduler again and resubmit all cells, or let them fail."""
         log.warning("The scheduler is gone: waiting for it, %g s at most.", self.patience)
         self._futures.clear()
         deadline = time.monotonic() + self.patience
-        while self._client.status == "connecting":  # It tries by itself, for a while.
+        while self._client.status == "connecting":  # The client itself retries for a while.
             time.sleep(TICK / 10)
         while True:
             self._client.close()
@@ -296,7 +301,7 @@ def _close(cluster: Any) -> None:
         log.warning("The cluster was not closed: %s: %s", type(error).__name__, error)
 
 
-# What follows runs in a dask worker.
+# The functions below run in a dask worker. `_over` holds the rounds that were stopped.
 
 _lock = threading.Lock()
 _idle: list[WorkerProcess] = []
@@ -325,7 +330,7 @@ def run_job(job: dict[str, Any], device: str, of_round: str) -> dict[str, str]:
                     "steps": event.steps,
                     "loss": event.loss,
                 }
-                with suppress(OSError, RuntimeError):  # The worker leaves, or has lost touch.
+                with suppress(OSError, RuntimeError):  # The worker leaves, or is disconnected.
                     worker.log_event(TOPIC, news)
     return {"kind": event.kind, "reason": event.reason, "details": event.details}
 
@@ -343,7 +348,7 @@ def stop(of_round: str) -> None:
 
 @contextmanager
 def _interpreter(of_round: str) -> Iterator[WorkerProcess]:
-    """Lend an interpreter: starting one takes seconds, so they are used again."""
+    """Lend an interpreter; they are reused, because starting one takes seconds."""
     with _lock:
         if of_round in _over:
             raise RuntimeError("the run was stopped")

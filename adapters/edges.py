@@ -14,5 +14,6 @@ def undirected(first: Tensor, second: Tensor, nodes: int) -> Int[Tensor, "2 e"]:
     """
     apart = first != second
     first, second = first[apart], second[apart]
+    # One number for each pair, so that `unique` sorts the pairs and removes duplicates.
     keys = torch.unique(torch.cat([first * nodes + second, second * nodes + first]))
     return torch.stack([keys // nodes, keys % nodes])

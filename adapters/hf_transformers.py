@@ -62,9 +62,9 @@ def _attend(
 ) -> tuple[Tensor, None]:
     """Attend within each sentence of a packed batch: the one step that needs padding.
 
-    ``query``, ``key`` and ``value`` are [1, heads, tokens, width]; ``real`` is true where
-    a sentence has a token, and ``places`` are those places, flattened. There is no
-    ``attention_mask``: who sees whom is in ``real``.
+    ``query``, ``key`` and ``value`` are [1, heads, tokens, width]. ``real`` [n, t] is true
+    for tokens and false for padding; ``places`` are the flat indices of its true entries.
+    There is no ``attention_mask``: a token attends to the ``real`` ones of its sentence.
     """
     del module, attention_mask
     query, key, value = (
@@ -94,8 +94,8 @@ def _register_packed() -> None:
 class PartlyTrained(nn.Module):
     """Word embeddings that train some rows and keep the others fixed.
 
-    Embeddings are three quarters of MiniLM's weights, and each step fills a gradient and
-    moves two moments of every one that is trained, whether its word comes or not.
+    Embeddings are three quarters of MiniLM's weights. Each step fills a gradient and updates
+    two optimiser moments for every trained one, even if its word is not in the batch.
 
     Args:
         weights: the pretrained embeddings, a token a row.
@@ -110,8 +110,9 @@ class PartlyTrained(nn.Module):
         first = sorted({PADDING, UNKNOWN, *trained})
         others = sorted(set(read) - set(first))
         self.weight = nn.Parameter(weights[first].clone())
-        # Not in the state dict: words that are only scored do not change what is trained.
+        # Not in the state dict, which must not depend on words that are only scored.
         self.others = nn.Buffer(weights[others].clone(), persistent=False)
+        # Token id -> row: the trained ones, then the fixed ones; all others get [UNK]'s row.
         rows = torch.full((len(weights),), first.index(UNKNOWN))
         rows[[*first, *others]] = torch.arange(len(first) + len(others))
         self.rows = nn.Buffer(rows, persistent=False)
@@ -130,6 +131,7 @@ class PartlyTrained(nn.Module):
         """Return a copy of ``weights`` with the trained embeddings put back into their rows."""
         rows = self.rows.cpu()
         trained = rows < len(self.weight)
+        # Words read as [UNK] share its row; of these only [UNK] itself was trained.
         trained &= (rows != rows[UNKNOWN]) | (torch.arange(len(rows)) == UNKNOWN)
         made = weights.clone()
         made[trained] = self.weight.detach().cpu()[rows[trained]]
@@ -139,9 +141,9 @@ class PartlyTrained(nn.Module):
 class SentenceEncoder(nn.Module):
     """A ``transformers`` encoder with its tokens pooled to one representation a sentence.
 
-    In models of BERT's and RoBERTa's shape the tokens of all sentences go through as one
-    packed row, so that nothing but attention is spent on padding: half of STS-B's
-    sentences have 12 tokens or fewer where the longest of a batch has 20.
+    BERT's and RoBERTa's kinds of model take the tokens of all sentences as one packed row,
+    so that only attention computes on padding. Half of STS-B's sentences have 12 tokens or
+    fewer, while the longest of a batch has 20.
 
     Args:
         model: the ``transformers`` model.
@@ -208,17 +210,17 @@ def sentence_encoder(
 
     Args:
         name: ``minilm``, the embedded one; else the folder of a ``transformers`` model,
-            or its name on the hub. Weights are read as safetensors, and no code of a
-            model's own is run.
+            or its name on the hub. Weights are read as safetensors, and a model's own
+            code is never run.
         layers: how many; 0 for all.
-        dropout: of the hidden states and the attention, in training mode.
+        dropout: rate for the hidden states and the attention, in training mode.
         pooling: see :class:`SentenceEncoder`.
-        vocabulary: see :func:`minilm`, as for ``also_read``; of no effect on others.
-        also_read: the same.
+        vocabulary: see :func:`minilm`; other encoders ignore it.
+        also_read: likewise.
         root: a folder that ``name`` may be in.
 
     Raises:
-        InputError: where a setting breaks its rule, or the encoder is not to be had.
+        InputError: if a setting is invalid, or the encoder is not available.
     """
     from transformers import AutoConfig, AutoModel
 
@@ -252,7 +254,7 @@ def sentence_encoder(
         f"shape, such as {min(lost, default='')!r}. Is {folder} whole?",
     )
     if getattr(model, "pooler", None) is not None:
-        model.pooler = None  # BERT's is trained for other ends; it would get no gradient.
+        model.pooler = None  # BERT's serves another objective; here it would get no gradient.
     return SentenceEncoder(model, pooling)
 
 
@@ -268,14 +270,14 @@ def minilm(
 
     Args:
         layers: 1 to 6; 0 for all.
-        dropout: of the hidden states and the attention, in training mode.
+        dropout: rate for the hidden states and the attention, in training mode.
         pooling: see :class:`SentenceEncoder`.
-        vocabulary: the token ids whose embeddings are trained; all 30522 without it.
-        also_read: those that are read and stay as they are. All others are read as
-            ``[UNK]``: see :class:`PartlyTrained`.
+        vocabulary: the token ids whose embeddings are trained; None: all 30522.
+        also_read: token ids whose embeddings are read and stay fixed. All others are read
+            as ``[UNK]``: see :class:`PartlyTrained`.
 
     Raises:
-        InputError: where a setting breaks its rule, or the weights are not to be had.
+        InputError: if a setting is invalid, or the weights are not available.
     """
     from transformers import BertConfig, BertModel
 
@@ -307,7 +309,7 @@ def tokenize(
     for start in range(0, len(sentences), _AT_A_TIME):
         found = [e.ids for e in words.encode_batch(list(sentences[start : start + _AT_A_TIME]))]
         ends = np.cumsum([len(ids) for ids in found])
-        # Four bytes a token: a million sentences as lists of numbers are gigabytes.
+        # Arrays of four bytes a token: as Python lists, a million sentences take gigabytes.
         rows += np.split(np.fromiter(chain.from_iterable(found), np.int32, ends[-1]), ends[:-1])
     return rows
 
@@ -331,15 +333,15 @@ def pad(rows: Sequence[Sequence[int] | NDArray[np.int32]], padding: int = PADDIN
 def save_pretrained(
     encoder: SentenceEncoder, folder: Path, *, name: str, root: str = "", length: int
 ) -> None:
-    """Write the encoder's model and tokenizer as ``transformers`` reads them.
+    """Write the encoder's model and tokenizer in the form that ``transformers`` reads.
 
-    The embedded encoder's words that were in no training sentence get their pretrained
+    In the embedded encoder, words that were in no training sentence get their pretrained
     embeddings back.
 
     Args:
         encoder: the encoder, on the CPU.
-        folder: where to, made if need be.
-        name: what it was made from: the tokenizer's too.
+        folder: the folder to write, created if missing.
+        name: the encoder that it was made from, whose tokenizer is written too.
         root: as in :func:`sentence_encoder`.
         length: tokens that a sentence is cut to by default.
     """

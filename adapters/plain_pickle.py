@@ -1,7 +1,7 @@
-"""Read arrays from pickles that may call nothing but what makes arrays.
+"""Read arrays from pickles that may call only the functions that build arrays.
 
-Planetoid's files are pickles of Python 2, and ``pickle.load`` runs what a pickle tells it to.
-Here a name that a pickle mentions is looked up in a short list, and any other is refused.
+Planetoid's files are pickles of Python 2, and ``pickle.load`` calls whatever a pickle names.
+Here the names that a pickle may use are in a short list, and all others are refused.
 """
 
 import io
@@ -14,11 +14,11 @@ import numpy as np
 from harness.errors import InputError
 
 NUMBERS = "biuf"
-"""The kinds of numpy's types that arrays may have: no objects, no texts."""
+"""numpy's kinds of type that arrays may have: numbers and booleans, no objects, no text."""
 
 
 class _Matrix:
-    """What a pickle says of a SciPy CSR matrix: its arrays, which are checked before use."""
+    """The pickled state of a SciPy CSR matrix: its arrays, which are checked before use."""
 
     state: Any = None
 
@@ -27,7 +27,7 @@ class _Matrix:
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """Return bytes that Python 3 wrote as text for Python 2."""
+    """Stand in for ``_codecs.encode``: up to protocol 2, Python 3 writes bytes as text."""
     if encoding != "latin1":
         raise ValueError(f"bytes are written as {encoding!r}")
     return text.encode("latin1")
@@ -56,7 +56,7 @@ class _Reader(pickle.Unpickler):
         self.name = name
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what a name stands for."""
+        """Return the object that a name in the pickle stands for, or refuse the name."""
         if f"{module}.{name}" not in _KNOWN:
             raise _refused(self.name, f"it names {module}.{name}")
         return _KNOWN[f"{module}.{name}"]
@@ -67,10 +67,10 @@ def read(content: bytes, name: str) -> Any:
 
     Args:
         content: the pickle.
-        name: of the file, for errors.
+        name: the file's name, for errors.
 
     Raises:
-        InputError: where the pickle holds anything else, or is damaged.
+        InputError: if the pickle holds anything else, or is damaged.
     """
     try:
         return _plain(_Reader(content, name).load(), name)
@@ -81,7 +81,7 @@ def read(content: bytes, name: str) -> Any:
 
 
 def _plain(value: Any, name: str) -> Any:
-    """Return ``value`` with matrices made of their arrays; all that is no number is refused."""
+    """Return ``value`` with its matrices built, and refuse all but numbers and texts."""
     if isinstance(value, _Matrix):
         return _matrix(value.state, name)
     if isinstance(value, np.ndarray):

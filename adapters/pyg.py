@@ -15,11 +15,11 @@ from adapters.pyg_library import pyg
 
 ACTIVATIONS = {"prelu": nn.PReLU, "relu": nn.ReLU, "elu": nn.ELU, "rrelu": nn.RReLU}
 CHUNK = 1 << 16
-"""Edges whose messages GAT makes at a time; without gradients, those of others are gone."""
+"""Edges whose messages GAT holds at a time; with gradients, autograd keeps all of them."""
 
 
 class Graph(NamedTuple):
-    """Node features and directed edges: a view, and what an encoder takes.
+    """Node features and directed edges: a view, as an encoder takes it.
 
     Features may be a coalesced sparse tensor: 1 in 80 of Cora's is not zero.
     """
@@ -29,13 +29,13 @@ class Graph(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A graph of which more is said: weights of its edges, or which rows are asked for.
+    """A graph with edge weights, or with the anchors whose representations are needed.
 
     Attributes:
-        x: as of :class:`Graph`.
+        x: as in :class:`Graph`.
         edges: likewise.
         weights: one an edge, above 0; None: all are 1.
-        anchors: the nodes whose representations are asked for; None: all.
+        anchors: the nodes whose representations are needed; None: all.
     """
 
     x: Float[Tensor, "n f"]
@@ -45,11 +45,11 @@ class Part(NamedTuple):
 
 
 class Messages(NamedTuple):
-    """How much each of a layer's outputs takes of each of its inputs.
+    """The weight of each of a layer's inputs in each of its outputs.
 
     Attributes:
         matrix: sparse and coalesced, a row an output, a column an input.
-        outputs: the place of each output among the inputs; None: they are the same.
+        outputs: the index of each output among the inputs; None: they are the same.
     """
 
     matrix: Float[Tensor, "t s"]
@@ -59,9 +59,9 @@ class Messages(NamedTuple):
 class Encoder(nn.Module):
     """Layers of message passing, each followed by its activation, as in GRACE's code.
 
-    A whole :class:`Graph` gives one representation a node. A :class:`Part` gives its
-    anchors' rows of the same, computing no more than they need; a
-    :class:`~adapters.neighbours.Sample` an estimate of these rows.
+    A whole :class:`Graph` gives one representation a node. A :class:`Part` gives only its
+    anchors' rows of these, and computes no more than they need. A
+    :class:`~adapters.neighbours.Sample` gives an estimate of the anchors' rows.
 
     Without gradients, encoding n nodes and e edges takes at most
     4 n (features + 3 x the widest layer) + 48 e bytes, and GAT
@@ -94,7 +94,7 @@ class Encoder(nn.Module):
         return x
 
     def _plan(self, graph: Graph | Part | Sample) -> Sequence[Messages]:
-        """Return what each layer sends."""
+        """Return the messages of each layer."""
         if isinstance(graph, Sample):
             return [Messages(self.drawn(hop), hop.outputs) for hop in graph.hops]
         weights, anchors = graph[2:] if isinstance(graph, Part) else (None, None)
@@ -105,7 +105,7 @@ class Encoder(nn.Module):
 
     @abstractmethod
     def layer(self, inputs: int, outputs: int) -> nn.Module:
-        """Return PyG's layer, whose parameters are used."""
+        """Return PyG's layer, which holds the parameters."""
 
     @abstractmethod
     def whole(
@@ -119,7 +119,7 @@ class Encoder(nn.Module):
 
     @abstractmethod
     def step(self, layer: Any, x: Float[Tensor, "s f"], messages: Messages) -> Tensor:
-        """Return what ``layer`` makes of its inputs, one row an output."""
+        """Return the output of ``layer``: one row an output node."""
 
 
 class GCN(Encoder):
@@ -141,7 +141,7 @@ class GCN(Encoder):
         return normalized(edges, nodes, weights)
 
     def drawn(self, hop: Hop) -> Float[Tensor, "t s"]:
-        """Return the same of drawn neighbours, each as often as it stands for."""
+        """Return the same for drawn neighbours, each times the number that it stands for."""
         edges, weights = _with_outputs(hop.edges, hop.scales, hop.outputs)
         root = (hop.degrees + 1).rsqrt()
         weights = weights * root[edges[0]] * root[hop.outputs][edges[1]]
@@ -156,8 +156,8 @@ class GCN(Encoder):
 class SAGE(Encoder):
     """GraphSAGE's mean (arXiv 1706.02216): h_i = W_1 mean_j x_j + W_2 x_i + b.
 
-    The mean is over the neighbours, weighted where edges have weights, or over those of
-    them that were drawn; 0 where there is none.
+    The mean is over all neighbours or over the drawn ones, and weighted if edges have
+    weights. It is 0 for a node without neighbours.
     """
 
     def layer(self, inputs: int, outputs: int) -> nn.Module:
@@ -183,7 +183,7 @@ class SAGE(Encoder):
         mean: Tensor = _spread(messages.matrix, x, layer.lin_l.weight) + layer.lin_l.bias
         if outputs is None:
             return mean + x @ own.T
-        if x.is_sparse:  # Whose rows cannot be picked in any order.
+        if x.is_sparse:  # A sparse tensor's rows cannot be picked in any order.
             return mean + (x @ own.T)[outputs]
         return mean + x[outputs] @ own.T
 
@@ -191,16 +191,16 @@ class SAGE(Encoder):
 class GAT(Encoder):
     """Graph attention (arXiv 1710.10903): h_i = sum_j a_ij W x_j + b, a head at a time.
 
-    a_i = softmax over j of LeakyReLU(p . W x_i + q . W x_j), slope .2, j over the
-    neighbours, or those drawn, and the node itself; edges' weights take no part. The
-    heads' rows are concatenated in every layer.
+    a_i = softmax over j of LeakyReLU(p . W x_i + q . W x_j), slope .2; j runs over the
+    node itself and its neighbours, or the drawn ones. Edge weights are ignored. The heads'
+    rows are concatenated in every layer.
 
     Args:
         inputs: features of a node.
         hidden: width of all layers but the last, all heads together.
         outputs: width of the last, all heads together.
         layers: how many.
-        activation: as of :class:`Encoder`.
+        activation: as in :class:`Encoder`.
         heads: how many share a layer's width; must divide it.
     """
 
@@ -224,7 +224,7 @@ class GAT(Encoder):
     def whole(
         self, edges: Int[Tensor, "2 e"], weights: Float[Tensor, " e"] | None, nodes: int
     ) -> Float[Tensor, "n n"]:
-        """Return where there is an edge, with a loop at each node."""
+        """Return the adjacency of zeros and ones, with a self-loop at each node."""
         edges, _ = pyg().utils.add_remaining_self_loops(edges, num_nodes=nodes)
         ones = torch.ones_like(edges[0], dtype=torch.float32)
         return _matrix(edges, ones, nodes, nodes)
@@ -260,7 +260,7 @@ def normalized(
 ) -> Float[Tensor, "n n"]:
     """Return the sparse matrix that each layer of a GCN multiplies by.
 
-    With self-loops, and each edge divided by the root of both its ends' degrees.
+    It is the adjacency with self-loops, each edge divided by the roots of both ends' degrees.
     """
     edges, weights = pyg().nn.conv.gcn_conv.gcn_norm(edges, weights, nodes)
     return _matrix(edges, weights, nodes, nodes)
@@ -273,7 +273,7 @@ def _matrix(
         edges.flip(0),
         weights,
         (targets, sources),
-        check_invariants=False,  # said outright, or torch warns that it does not check
+        check_invariants=False,  # Said explicitly: otherwise torch warns that it does not check.
     )
     return matrix.coalesce()
 
@@ -296,7 +296,7 @@ def _with_outputs(
 def _spread(
     matrix: Float[Tensor, "t s"], x: Float[Tensor, "s f"], weight: Float[Tensor, "d f"]
 ) -> Float[Tensor, "t d"]:
-    """Return matrix x W, in the order that takes fewer multiplications."""
+    """Return ``matrix @ x @ weight.T``, in the order that takes fewer multiplications."""
     (targets, sources), (outputs, inputs) = matrix.shape, weight.shape
     edges = matrix._nnz()
     after = sources * inputs * outputs + edges * outputs

@@ -1,4 +1,4 @@
-"""Batches of graphs, GraphCL's augmentations and its encoder, a GIN.
+"""Batches of graphs, GraphCL's augmentations, and its encoder, a GIN.
 
 An augmentation works on a whole batch at once, on the CPU or a GPU, and draws from
 torch's global generator.
@@ -17,12 +17,12 @@ from adapters.pyg_library import pyg
 
 
 class GraphBatch(NamedTuple):
-    """Some graphs side by side: a view, and what an encoder takes.
+    """Some graphs side by side: a view, as an encoder takes it.
 
     Attributes:
-        x: features, a node a row, a graph's nodes together.
-        edges: both directions of each edge, nodes numbered through the batch.
-        sizes: nodes of each graph.
+        x: features, a node a row, grouped by graph.
+        edges: both directions of each edge, with nodes numbered across the batch.
+        sizes: number of nodes of each graph.
     """
 
     x: Float[Tensor, "n f"]
@@ -31,7 +31,7 @@ class GraphBatch(NamedTuple):
 
 
 class GIN(nn.Module):
-    r"""A graph isomorphism network whose representation is a sum over nodes, of every layer.
+    r"""A graph isomorphism network; it concatenates every layer's sum over the nodes.
 
     .. math::
         h_v^{(k)} = \operatorname{BN}(\operatorname{ReLU}(\operatorname{MLP}^{(k)}(
@@ -43,8 +43,8 @@ class GIN(nn.Module):
 
     Args:
         inputs: features of a node.
-        width: of each layer; the representation has ``layers`` times as many.
-        layers: convolutions.
+        width: features of each layer; the representation has ``layers`` times as many.
+        layers: number of convolutions.
         epsilon: weight of a node itself, above that of a neighbour. 1 is a self-loop
             on each node, which GraphCL's code adds.
 
@@ -93,7 +93,7 @@ def take(graphs: GraphSet, index: Int[Tensor, " g"]) -> GraphBatch:
 
 
 def owners(sizes: Int[Tensor, " g"], items: int) -> Int[Tensor, " n"]:
-    """Return each item's group, where groups of ``sizes`` lie one after the other."""
+    """Return the group of each item, for groups of ``sizes`` items that follow each other."""
     groups = torch.arange(len(sizes), device=sizes.device)
     return torch.repeat_interleave(groups, sizes, output_size=items)
 
@@ -107,8 +107,8 @@ def drop_nodes(graphs: GraphBatch, share: float, chosen: Bool[Tensor, " g"]) -> 
 def perturb_edges(graphs: GraphBatch, share: float, chosen: Bool[Tensor, " g"]) -> GraphBatch:
     """Drop a share of each chosen graph's edges, and add as many between random nodes.
 
-    An edge that is drawn twice, or is there already, is there once. GraphCL's published
-    code only drops, and each direction of an edge by itself.
+    An edge that is drawn twice, or exists already, is kept once. GraphCL's published code
+    only drops edges, and drops each direction of an edge on its own.
     """
     owner = owners(graphs.sizes, len(graphs.x))
     pairs = graphs.edges[:, graphs.edges[0] < graphs.edges[1]]
@@ -121,7 +121,7 @@ def perturb_edges(graphs: GraphBatch, share: float, chosen: Bool[Tensor, " g"]) 
     )
     one = _below(size)
     other = _below(size - 1)
-    other = other + (other >= one)  # Any node but the first.
+    other = other + (other >= one)  # Any node of the graph but `one`.
     added = first + torch.stack([torch.minimum(one, other), torch.maximum(one, other)])
     keys = torch.cat([kept, added], dim=1)
     keys = torch.unique(keys[0] * len(owner) + keys[1])
@@ -130,7 +130,7 @@ def perturb_edges(graphs: GraphBatch, share: float, chosen: Bool[Tensor, " g"]) 
 
 
 def mask_attributes(graphs: GraphBatch, share: float, chosen: Bool[Tensor, " g"]) -> GraphBatch:
-    """Put Gaussian noise, of mean .5 and deviation .5, for the features of a share of the nodes."""
+    """Replace the features of a share of the nodes by Gaussian noise, mean .5, deviation .5."""
     owner = owners(graphs.sizes, len(graphs.x))
     masked = _draw(owner, _part(graphs.sizes, share, chosen))
     noise = 0.5 + 0.5 * torch.randn_like(graphs.x)
@@ -138,9 +138,10 @@ def mask_attributes(graphs: GraphBatch, share: float, chosen: Bool[Tensor, " g"]
 
 
 def walk(graphs: GraphBatch, share: float, chosen: Bool[Tensor, " g"]) -> GraphBatch:
-    """Keep what a random walk sees of each chosen graph: a share of its nodes and one more.
+    """Keep the nodes that a random walk visits in each chosen graph: a share of them plus one.
 
-    The walk starts anywhere and ends early after as many steps as the graph has nodes.
+    The walk starts at a random node. It ends early at a node without edges, or after as many
+    steps as the graph has nodes.
     """
     sizes, edges = graphs.sizes, graphs.edges
     wanted = torch.where(chosen, _part(sizes, share, chosen) + 1, 0)
@@ -152,6 +153,7 @@ def walk(graphs: GraphBatch, share: float, chosen: Bool[Tensor, " g"]) -> GraphB
     seen[at] = True
     steps, count = 0, torch.ones_like(sizes)
     while bool((walking := (count < wanted) & (steps < sizes) & (degrees[at] > 0)).any()):
+        # Clamped for walks that have ended at a node without edges, whose index may be too high.
         onward = (first[at] + _below(degrees[at])).clamp(max=len(neighbours) - 1)
         at = torch.where(walking, neighbours[onward], at)
         count += ~seen[at]
@@ -161,7 +163,7 @@ def walk(graphs: GraphBatch, share: float, chosen: Bool[Tensor, " g"]) -> GraphB
 
 
 def keep_nodes(graphs: GraphBatch, kept: Bool[Tensor, " n"]) -> GraphBatch:
-    """Return the graphs without the other nodes and their edges."""
+    """Return the graphs with only the kept nodes and the edges between them."""
     owner = owners(graphs.sizes, len(graphs.x))
     number = kept.cumsum(0) - 1
     edges = number[graphs.edges[:, kept[graphs.edges].all(dim=0)]]
@@ -191,7 +193,7 @@ def view(graphs: GraphBatch, name: str, *, share: float, subgraph: float) -> Gra
     Args:
         graphs: the batch.
         name: one of ``VIEWS``. ``random2``, ``random3`` and ``random4`` draw, for each
-            graph, one of the first so many ``AUGMENTATIONS``, as GraphCL's code does.
+            graph, one of the first 2, 3 or 4 ``AUGMENTATIONS``, as GraphCL's code does.
         share: of the nodes dropped or masked, or of the edges dropped and added.
         subgraph: share of the nodes that a subgraph keeps.
     """
@@ -212,7 +214,7 @@ def view(graphs: GraphBatch, name: str, *, share: float, subgraph: float) -> Gra
 
 def _draw(group: Int[Tensor, " n"], amounts: Int[Tensor, " g"]) -> Bool[Tensor, " n"]:
     """Return which items are drawn: ``amounts`` of each group, without replacement."""
-    # Sorted by group and, inside each, at random: the first so many of a group are drawn.
+    # Sort by group and, within a group, at random: then draw the first `amounts` of each.
     order = (group + torch.rand(len(group), dtype=torch.float64, device=group.device)).argsort()
     sorted_group = group[order]
     starts = _starts(torch.bincount(group, minlength=len(amounts)))
@@ -223,12 +225,13 @@ def _draw(group: Int[Tensor, " n"], amounts: Int[Tensor, " g"]) -> Bool[Tensor, 
 
 
 def _part(sizes: Int[Tensor, " g"], share: float, chosen: Bool[Tensor, " g"]) -> Int[Tensor, " g"]:
-    """Return a share of ``sizes``, rounded down, of the chosen ones, and 0 of the others."""
+    """Return a share of each chosen graph's size, rounded down, and 0 for the others."""
+    # The 1e-6 keeps a product that should be whole from being rounded down to one less.
     return (sizes * share + 1e-6).floor().long() * chosen
 
 
 def _below(bounds: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-    """Return a random whole number from 0 to each bound, which is left out."""
+    """Return a random whole number from 0 up to, and not including, each bound."""
     drawn = torch.rand(len(bounds), dtype=torch.float64, device=bounds.device)
     return (drawn * bounds).long()
 
@@ -238,6 +241,6 @@ def _starts(sizes: Int[Tensor, " g"]) -> Int[Tensor, " g"]:
 
 
 def _ranges(starts: Int[Tensor, " g"], sizes: Int[Tensor, " g"]) -> Int[Tensor, " n"]:
-    """Return starts[0], starts[0] + 1, ... of ``sizes[0]`` numbers, then the next group's."""
+    """Return the numbers of all ranges [start, start + size), one range after the other."""
     moved = torch.repeat_interleave(starts - _starts(sizes), sizes)
     return moved + torch.arange(len(moved), device=starts.device)

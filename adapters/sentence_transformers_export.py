@@ -16,17 +16,17 @@ def export(
 ) -> None:
     """Write ``encoder`` so that ``SentenceTransformer(folder)`` gives its representations.
 
-    Weights are safetensors. The head has no part in it.
+    The weights are saved as safetensors. The head is left out.
 
     Args:
         encoder: trained, on the CPU.
-        folder: where to; made if need be.
+        folder: the folder to write, created if missing.
         name: the encoder that it was made from, whose tokenizer is copied.
         root: a folder that ``name`` may be in.
         length: tokens that a sentence is cut to.
 
     Raises:
-        InputError: where the pooling is none of the library's.
+        InputError: if the library has no such pooling.
     """
     if encoder.pooling not in MODES:
         raise InputError(

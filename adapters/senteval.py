@@ -13,7 +13,7 @@ from harness.data import Files, Source, need
 from harness.errors import InputError, require
 
 FOLDS = ("mr", "cr", "subj", "mpqa")
-"""Sets without parts of their own: cross-validated."""
+"""Sets without a split of their own, which are cross-validated."""
 
 _CLASSES = {
     "mr": ("MR/rt-polarity.pos", "MR/rt-polarity.neg"),
@@ -43,7 +43,7 @@ _PARTS = {
 
 
 def _files(place: Path, *, name: str) -> Files:
-    """Return the files of a set, by name: a file a class, or a file a part."""
+    """Return the files of a set, by name: one for each class, or one for each part."""
     if name in FOLDS:
         return {file: place.parent / file for file in _CLASSES[name]}
     return {file: place / file for file in _PARTS[name]}
@@ -69,8 +69,8 @@ class Labelled(NamedTuple):
 
     Attributes:
         columns: one list of sentences, or two for pairs.
-        classes: of each row, 0 and up.
-        parts: of each row, ``train``, ``dev`` or ``test``; all ``train`` where the set
+        classes: class of each row, 0 and up.
+        parts: part of each row, ``train``, ``dev`` or ``test``; all ``train`` if the set
             has no parts.
     """
 
@@ -87,7 +87,7 @@ def read(name: str, root: str = "") -> Labelled:
     """Return a transfer set.
 
     Raises:
-        InputError: where it is not here, a file is missing, or a class is empty.
+        InputError: if the set is not here, a file is missing, or a class is empty.
     """
     place = need(SOURCES[name], root)
     rows: list[Row]
@@ -122,7 +122,7 @@ def _sentiment(file: Path) -> list[Row]:
 
 
 def _questions(file: Path, part: str) -> list[Row]:
-    """Read "CLASS:detail question" lines; the six coarse classes count."""
+    """Read "CLASS:detail question" lines; only the six coarse classes are used."""
     split = [line.split(" ", 1) for line in _lines(file)]
     return [(part, label.split(":")[0], (text,)) for label, text in _two(split, file)]
 

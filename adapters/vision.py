@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from harness.errors import require, unknown
 
 SMALL = 64
-"""Up to this many pixels a ResNet has the stem for small images."""
+"""The largest images, in pixels, for which a ResNet has the small-image stem."""
 
 
 class _ResNet(NamedTuple):
@@ -37,15 +37,14 @@ def encoder(name: str, *, channels: int, size: int) -> nn.Module:
     """Return a fresh encoder: [n, channels, size, size] in, [n, features] out.
 
     ResNets (arXiv 1512.03385) give the mean over the last feature map. Up to 64 pixels
-    their stem is one 3x3 convolution of stride 1, without max-pooling, as the field has it
-    for CIFAR (arXiv 2002.05709, appendix B.9); above, the 7x7 of stride 2 and the pooling
-    of ImageNet. ViTs (arXiv 2010.11929) of 12 layers give their class token after the last
-    norm, over patches of :func:`patch_size`. Weights are drawn from torch's global
-    generator.
+    their stem is one 3x3 convolution of stride 1, without max-pooling, as is usual for
+    CIFAR (arXiv 2002.05709, appendix B.9). Above, it is ImageNet's: a 7x7 convolution of
+    stride 2, with max-pooling. ViTs (arXiv 2010.11929) have 12 layers and patches of
+    :func:`patch_size`, and give their class token after the last norm. Weights are drawn
+    from torch's global generator.
 
     Raises:
-        InputError: where there is no such encoder, or where a ViT's patches do not tile
-            the image.
+        InputError: if there is no such encoder, or a ViT's patches do not tile the image.
     """
     network = _network(name)
     if isinstance(network, _ResNet):
@@ -101,7 +100,7 @@ def _resnet(network: _ResNet, channels: int, size: int) -> nn.Module:
         nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
         model.embedder.embedder.convolution = first
         model.embedder.pooler = nn.Identity()
-    # The same values sooner: convolutions and BatchNorm like a pixel's channels side by side.
+    # Same values, but faster: convolutions and BatchNorm prefer a pixel's channels side by side.
     return _Features(model, network.widths[-1], pooled=True).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

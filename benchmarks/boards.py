@@ -1,11 +1,11 @@
-"""A board of many records: seconds to read, compute and write it, and for a browser to show it.
+"""Time a board of many records: reading, computing and writing it, and showing it in a browser.
 
     python benchmarks/boards.py --records 10000
 
 The records are made up (3 tasks, 4 tuned losses with 32 trials each, the rest fixed), written
-by the store itself, and probed four times. `triptych board` is timed as a command of its own,
-from the start of the interpreter to the last file, and then its parts. The page is opened in
-Debian's `chromium` where it is installed.
+by the store itself, and probed four times. `triptych board` is timed first as a command, from
+the start of the interpreter to the last file; then its parts are timed. The page is opened in
+Debian's `chromium` if it is installed.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def timed(name, work):
-    """Print how long ``work`` takes, and return what it does."""
+    """Print how long ``work`` takes, and return its result."""
     started = time.perf_counter()
     found = work()
     print(f"{name:>20} {time.perf_counter() - started:7.2f} s", flush=True)

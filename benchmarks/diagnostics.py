@@ -1,10 +1,11 @@
-"""What diagnostics cost: their share of a whole cell's processor time, per task.
+"""Measure what diagnostics cost: their share of a cell's processor time, for each task.
 
     python benchmarks/diagnostics.py images sentences nodes
 
-Each cell is trained and evaluated in this process with its default settings, diagnosed at
-the first step, at every probe and at the end as in any run, and timed whole and in its
-diagnoses, in one go: a ratio of processor times, which other processes do not move.
+Each cell is trained and evaluated in this process with its default settings. As in any run,
+it is diagnosed at the first step, at every probe and at the end. The whole cell and its
+diagnoses are timed together, and their processor times compared, so that other processes
+do not affect the ratio.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""What the proof of a pair costs a step: every view hashed, and marks alone.
+"""Measure what the proof of a pair costs a step: hashing every view, or marks alone.
 
     python benchmarks/digests.py images sentences nodes graphs
 
-For each task, on one thread: the time of a training step without digests, that of a digest
-of ids and both views, and that of the chained ids alone. `every view` is the share of a
-step that the first rule of pairs took, `marks` that of today's: ids at every step, views
-at steps 1, 2, 4, 8, ... and the last. The bytes are those that are read on the host, which
-a GPU would have to copy.
+For each task, on one thread, this times a training step without digests, a digest of ids
+and both views, and the chained digest of ids alone. `every view` is the share of a step
+that the first rule of pairs took, which digested ids and views at every step. `marks` is
+the share of today's rule: ids at every step, views at steps 1, 2, 4, 8, ... and the last.
+The bytes are those that are read on the host; a GPU would have to copy them.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def _line(spec: str) -> str:
 
 
 def _step(spec: str, randomness: Any) -> float:
-    """Return the seconds of a step: the median of a few, the first not counted."""
+    """Return the seconds of a step: the median of a few, without the first."""
     task = plugins.build("tasks", spec)
     task.steps, task.epochs = REPEATS + 1, 0
     stamps: list[float] = []

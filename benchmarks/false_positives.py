@@ -1,19 +1,20 @@
-"""How often a board claims what isn't so: whole boards without any true difference.
+"""Count false claims: how often a board shows a difference although there is none.
 
-Each board has tasks, seeds and k losses beside one baseline. A score is what its seed
-does to all losses alike (deviation 1.3) plus its own noise (deviation .4). The noise is
-normal, or of an exponential's shape; where all rows have the same skew it cancels in a
-difference, hence also ``losses``: the losses' noise is skewed and the baseline's normal.
+Each board has tasks, seeds and k losses beside one baseline. A score is an effect of its
+seed, the same for all losses (deviation 1.3), plus its own noise (deviation .4). The noise
+is normal or exponential. If all rows have the same skew, it cancels in a difference; hence
+also ``losses``, where the losses' noise is skewed and the baseline's is normal.
 
     python benchmarks/false_positives.py              # half a minute
     python benchmarks/false_positives.py --boards 2000
 
-Printed, as shares: differences with p < .05; tasks, and boards of three tasks, where any
-loss has; the same after Holm's correction within each task; differences whose posterior
-is above .95 of being better by more than the region of equivalence, and by more than 0;
-tasks where any loss is called equivalent that is truly better by the region's half-width.
-Then the intervals that hold the true difference, 0; and, over tasks, how often Friedman's
-test rejects, and how often Nemenyi's difference separates any two rows.
+The first table prints shares: of differences with p < .05; of tasks, and of boards of three
+tasks, in which any loss has p < .05, plain and after Holm's correction within each task; of
+differences whose posterior probability is above .95 of being better by more than the region
+of equivalence, and by more than 0; of tasks in which any loss is called equivalent although
+it is truly better by the region's half-width. The second table prints the share of intervals
+that hold the true difference, 0. The third prints, over tasks, how often Friedman's test
+rejects, and how often Nemenyi's difference separates any two rows.
 """
 
 import argparse
@@ -49,7 +50,7 @@ Array = NDArray[np.float64]
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the three tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--boards", type=int, default=200, help="boards of each kind")
     boards = parser.parse_args().boards
@@ -62,7 +63,7 @@ def main() -> None:
 
 
 def compare_on_tasks(boards: int) -> None:
-    """Print the rates of the comparisons with the baseline, a line a kind of board."""
+    """Print the rates of the comparisons with the baseline, one line for each kind of board."""
     print(f"{boards} boards a line, {TASKS} tasks each, no true difference; nominal {ALPHA}\n")
     print("                       p <   any of a task  any of a board   better > .95  equivalent")
     print("noise  seeds losses    .05   plain   Holm   plain   Holm   rope      0    at border")
@@ -130,7 +131,7 @@ def holds(interval: Interval) -> bool:
 
 
 def compare_over_tasks(boards: int) -> None:
-    """Print how often Friedman's tests and Nemenyi's difference claim one."""
+    """Print how often Friedman's tests and Nemenyi's difference claim a difference."""
     print(f"\n{boards} boards a line of {ROWS} rows, one score a task, no true difference\n")
     print("tasks   chi-squared   Iman-Davenport   Nemenyi, any pair")
     generator = np.random.default_rng(2)

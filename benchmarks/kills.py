@@ -1,12 +1,12 @@
-"""Kill a study's processes at random moments, go on, and compare its board byte for byte.
+"""Kill a study's processes at random moments, resume it, and compare its board byte for byte.
 
     python benchmarks/kills.py quickstart --kills 20 --checkpoint 0.05
 
-Two runs of one study, each in a folder of its own: one in peace; one whose processes are
-killed (SIGKILL) at random moments, the main process or one of its workers, and which is
-started again by the same command until it is whole. Printed are the kills, the steps that
-were done twice, and whether the boards' CSV files are the same bytes (of records.csv, the
-columns that hold times are left out).
+The study is run twice, each time in a folder of its own. The first run is undisturbed. In the
+second, the main process or one of its workers is killed (SIGKILL) at random moments, and the
+same command is started again until the run is complete. Printed are the kills, the steps
+that were done twice, and whether the boards' CSV files are the same bytes (without those
+columns of records.csv that hold times).
 """
 
 import argparse
@@ -30,14 +30,14 @@ MOST_STARTS = 3
 
 @dataclass
 class Disturbed:
-    """What a run went through.
+    """What happened to the run whose processes were killed.
 
     Attributes:
         kills: how many processes were killed: {main, worker}.
         starts: how often the command was given.
-        continued: how many cells went on from a checkpoint.
+        continued: how many cells resumed from a checkpoint.
         repeated: steps that were done again.
-        seconds: in all, wall time.
+        seconds: wall time of all starts together.
     """
 
     kills: dict[str, int] = field(default_factory=lambda: {"main": 0, "worker": 0})
@@ -97,12 +97,12 @@ def disturbed(
     rng: random.Random,
     environment: dict[str, str] | None = None,
 ) -> Disturbed:
-    """Run the study, killing its processes, until it is whole."""
+    """Run the study, killing its processes, until it is complete."""
     told = Disturbed()
     started = time.monotonic()
     words = ["run", *command, "--out", str(folder), "--log", "json"]
     steps: dict[str, int] = {}
-    calm = 0
+    calm = 0  # Starts after the last kill: the run must complete within MOST_STARTS of them.
     while calm < MOST_STARTS:
         told.starts += 1
         calm += sum(told.kills.values()) >= kills
@@ -137,7 +137,7 @@ def children(pid: int) -> list[int]:
 
 
 def account(log: Path, steps: dict[str, int], told: Disturbed) -> None:
-    """Read a run's events: a cell that is at an earlier step than before does some again."""
+    """Count, from a run's events, the cells that were resumed and the steps done again."""
     fresh: set[str] = set()
     for line in log.read_text().splitlines():
         with contextlib.suppress(ValueError, KeyError, TypeError):

@@ -1,13 +1,13 @@
-"""Does every loss learn with every method, on every task, at the default settings?
+"""Check that every loss learns with every method, on every task, at the default settings.
 
     python benchmarks/learning.py images nodes --seeds 3 --jobs 2 --folder runs/learning
     python benchmarks/learning.py images --methods siamese --losses infonce,nwj --markdown
 
-For each pair that fits together (:func:`harness.methods.base.misfit`) the task's main test
-score is compared with the untrained encoder's of the same seed. A pair has learned where
-the 95% t interval of the paired difference lies above 0, and its representations collapsed
-at no seed. Records are kept in ``--folder``; the same command goes on from them. The exit
-status is 1 where a pair has not learned.
+For each method and loss that fit together (:func:`harness.methods.base.misfit`) the task's
+main test score is compared with the untrained encoder's of the same seed. They have learned
+if the 95% t interval of the paired difference lies above 0, and if their representations
+collapsed at no seed. Records are kept in ``--folder``, and the same command resumes from
+them. The exit status is 1 if a method and loss have not learned.
 """
 
 import argparse
@@ -43,12 +43,12 @@ class Row(NamedTuple):
 
     @property
     def learned(self) -> bool:
-        """Whether it is shown to be above untrained, and is no collapse."""
+        """Whether it is shown to be above untrained, with no seed missing or collapsed."""
         return self.low > 0 and not self.collapsed and self.seeds == self.planned
 
 
 def main() -> int:
-    """Run the cells without a record, print one table, and return the exit status."""
+    """Run the cells that have no record, print one table, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tasks", nargs="*", default=TASKS)
     parser.add_argument("--methods", default="", help="these alone, separated by commas")
@@ -75,7 +75,7 @@ def main() -> int:
 
 
 def fitting(task: str, methods: list[str], losses: list[str]) -> dict[str, list[str]]:
-    """Return {loss: the methods that it fits together with on ``task``}."""
+    """Return {loss: the methods that it fits on ``task``}."""
     on: Any = plugins.build("tasks", task)
     built = {spec: plugins.build("methods", spec) for spec in methods}
     pairs = {
@@ -90,7 +90,7 @@ def fitting(task: str, methods: list[str], losses: list[str]) -> dict[str, list[
 
 
 def rows(folder: Path) -> Iterator[Row]:
-    """Yield what the records under ``folder`` show, the highest score first."""
+    """Yield a row for each method and loss in ``folder``, the highest score first."""
     board = leaderboard(load_records(folder), baseline=UNTRAINED)
     table = board.rows[board.rows["main"].astype(bool)].sort_values("mean", ascending=False)
     floors = table[~table["trained"].astype(bool)].set_index(["task", "method"])["mean"]

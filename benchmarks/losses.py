@@ -1,9 +1,9 @@
-"""Time and memory of a loss, forward and backward, beside other libraries' in one run.
+"""Measure a loss's time and memory, forward and backward, beside other libraries' losses.
 
-Each contender is a fresh process with the same inputs, threads and environment; all are
-asked in turn, round by round, so that the machine's moods meet all alike. Printed are the
-median time of the rounds, its ratio to ours, and the peak of resident memory above what
-was there before the first call.
+Each contender is a fresh process with the same inputs, threads and environment. They take
+turns, round by round, so that changes in the machine's speed affect all alike. Printed are
+the median time of the rounds, its ratio to the first contender's, and the peak of resident
+memory above its level before the first call.
 
     pip install -c constraints.txt -e '.[bench]'
     python benchmarks/losses.py --rows 2048 --threads 2            # NT-Xent and ADNCE
@@ -12,7 +12,7 @@ was there before the first call.
 
 ``--rows`` is the number of examples N; with both views, 2N anchors face 2N candidates.
 ``products`` are the three bare matrix products that scores and their gradient need when
-no pair is shared: what a blocked loss would take if all else were free.
+no pair is shared: the cost of a blocked loss if all else were free.
 """
 
 import argparse
@@ -45,7 +45,7 @@ LARGEST = {  # Beyond these a contender's whole matrices no longer fit in 24 GiB
 
 
 def ours(spec: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return a loss of ours on both views, whatever pairing its paper has."""
+    """Return one of our losses on both views, whatever pairing its paper has."""
     from harness import plugins
     from harness.contrast import both_views
 
@@ -87,7 +87,8 @@ def work(name: str, rows: int, threads: int) -> None:
     """Answer each line of the standard input with one timed call, and the first one's memory."""
     torch.set_num_threads(threads)
     function = contender(name)
-    # Ours does this itself: glibc then keeps freed blocks for all contenders alike.
+    # After a large block is freed, glibc keeps freed blocks. Our library does this itself;
+    # doing it here gives all contenders the same advantage.
     torch.empty(31 * 2**20, dtype=torch.uint8)
     warm_a, warm_b = (t.requires_grad_() for t in torch.randn(2, 8, WIDTH))
     function(warm_a, warm_b).backward()  # Imports and lazy set-up are no part of the loss.
@@ -95,7 +96,7 @@ def work(name: str, rows: int, threads: int) -> None:
     a, b = torch.randn(2, rows, WIDTH, generator=generator)
     a, b = a.clone().requires_grad_(), (a + b).detach().requires_grad_()
     a.grad, b.grad = torch.zeros_like(a), torch.zeros_like(b)
-    Path("/proc/self/clear_refs").write_text("5")  # The peak starts here.
+    Path("/proc/self/clear_refs").write_text("5")  # Resets VmHWM: the peak starts here.
     before = memory("VmRSS")
     for line in sys.stdin:
         times = []
@@ -151,7 +152,7 @@ class Worker:
 
 
 def measure(names: list[str], rows: int, threads: int, rounds: int) -> list[dict[str, Any]]:
-    """Return one row a contender; the first round, with its memory, is not timed."""
+    """Return one row a contender; the first call gives its memory, and is not timed."""
     workers = []
     for name in names:
         if rows > LARGEST.get(name, rows):
@@ -193,7 +194,7 @@ def show(table: list[dict[str, Any]], beside: str) -> None:
 
 
 def every_loss() -> list[str]:
-    """Return the specs of all score losses of ours, presets left out."""
+    """Return the specs of all our score losses, without presets."""
     from harness import plugins
     from harness.losses import ScoreLoss
 

@@ -1,11 +1,11 @@
-"""What Triptych itself costs a cell: thousands of cells that do next to nothing.
+"""Measure what Triptych itself costs a cell, with thousands of cells that do next to nothing.
 
     python benchmarks/overhead.py --cells 10000
 
-A task is installed beside the others whose data, network, training (one step) and evaluation
-are instant. What is left is ours: planning, claims, logs, digests, records, the summary, the
-status and the board. Printed are milliseconds a cell and the memory of the main process
-and its workers at the first and the last tenth of the run.
+An additional task is installed, whose data, network, training (one step) and evaluation are
+instant. The time that remains is ours: planning, claims, logs, digests, records, the summary,
+the status and the board. Printed are milliseconds a cell, and the peak memory of the main
+process and its workers in the second and the last tenth of the run.
 """
 
 import argparse
@@ -61,7 +61,7 @@ TASKS, LOSSES = 5, 20
 
 
 def main() -> None:
-    """Plan, run, look at and board the cells, and print what each part took."""
+    """Plan and run the cells, make their status and board, and print what each part took."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", type=int, default=10_000)
     parser.add_argument("--jobs", type=int, default=2)
@@ -129,7 +129,7 @@ def timed(name: str, cells: int, top: str, *words: str) -> None:
 
 
 def watch(pid: int, sizes: list[tuple[int, int]], over: threading.Event) -> None:
-    """Take down the resident memory of a process, and of its largest child, twice a second."""
+    """Record the resident memory of a process, and of its largest child, twice a second."""
     while not over.wait(0.5):
         try:
             children = [

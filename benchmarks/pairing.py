@@ -1,10 +1,10 @@
-"""What pairing buys: the variance of a difference, paired and had it not been.
+"""Measure what pairing buys: the variance of a difference with and without it.
 
     python benchmarks/pairing.py nodes images sentences --seeds 10 --jobs 2
 
-Four comparisons a task: one loss, one temperature and one method against another, and a
-training twice as long. The ratio is (var a + var b) / var(a - b) over seeds: how many
-times more seeds the same precision would take of runs that share nothing.
+For each task, InfoNCE is compared with another loss, another temperature, another method,
+and a training twice as long. The ratio is (var a + var b) / var(a - b) over seeds: runs that
+share nothing would need so many times more seeds for the same precision.
 """
 
 import argparse
@@ -23,7 +23,7 @@ COMPARISONS = ("loss", "temperature", "method", "length")
 
 
 def main() -> None:
-    """Run what is missing and print a line a comparison."""
+    """Run the missing cells, and print one line for each comparison."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tasks", nargs="+")
     parser.add_argument("--seeds", type=int, default=10)

@@ -1,8 +1,8 @@
-"""Our losses' values and gradients beside other libraries', on the same input.
+"""Compare our losses' values and gradients with other libraries', on the same input.
 
-Prints the table of ``docs/parity.md``. A peer that is not installed is said to be so; see
-``peers.py`` for what to install. ``--check`` ends with an error where a row that is said
-to agree does not.
+Prints the table of ``docs/parity.md``, which names the peers that are not installed; see
+``peers.py`` for what to install. ``--check`` fails if a peer is not installed, or if a row
+without a note does not agree.
 """
 
 import argparse
@@ -34,9 +34,9 @@ class Row:
         pairing: how the two views are paired.
         peer: the peer's name for it.
         function: the peer's value at a temperature.
-        note: how they differ; empty where they agree.
-        ours: from our value to what the peer computes, where it is scaled or shifted.
-        own: our function, where it takes more than a loss and a pairing.
+        note: how they differ; empty if they agree.
+        ours: converts our value to the peer's, if that is scaled or shifted.
+        own: our function, if it takes more than a loss and a pairing.
     """
 
     spec: str
@@ -69,7 +69,7 @@ def prototype_loss(a: Tensor, b: Tensor, tau: float, targets: tuple[Tensor, Tens
 
 
 def scores(rows: Tensor) -> Tensor:
-    """Return cosines with fixed prototypes."""
+    """Return the cosines with fixed prototypes."""
     return normalize(rows, dim=1) @ PROTOTYPES.to(rows).T
 
 
@@ -80,7 +80,7 @@ def our_swav(a: Tensor, b: Tensor, tau: float) -> Tensor:
 
 
 def our_dino(a: Tensor, b: Tensor, tau: float) -> Tensor:
-    """Return DINO's objective at its first step, the centre at 0."""
+    """Return DINO's objective at its first step, with the centre at 0."""
     taught = [(scores(rows).detach() / 0.04).softmax(dim=1) for rows in (b, a)]
     return prototype_loss(a, b, tau, (taught[0], taught[1]))
 
@@ -92,7 +92,7 @@ def lightly_swav(a: Tensor, b: Tensor, tau: float) -> Tensor:
 
 
 def lightly_dino(a: Tensor, b: Tensor, tau: float) -> Tensor:
-    """Return lightly's DINOLoss, the teacher's scores held constant."""
+    """Return lightly's DINOLoss, with the teacher's scores held constant."""
     taught = [scores(a).detach(), scores(b).detach()]
     loss = (
         peers.lightly()
@@ -167,14 +167,14 @@ ROWS_OF_TABLE = [
 
 
 def compare(row: Row, tau: float, dtype: torch.dtype) -> tuple[float, float, float]:
-    """Return our value, the peer's, and the largest difference of gradients over their scale."""
+    """Return our value, the peer's, and their gradients' largest difference, relative to ours."""
     ours, our_grad = evaluate(lambda a, b, t: value_of(row, a, b, t), tau, dtype)
     peer, grad = evaluate(row.function, tau, dtype)
     return ours, peer, ((grad - our_grad).abs().max() / our_grad.abs().max()).item()
 
 
 def evaluate(function: Function, tau: float, dtype: torch.dtype) -> tuple[float, Tensor]:
-    """Return a function's value and its gradient by both views."""
+    """Return a function's value and its gradient with respect to both views."""
     a, b = (t.to(dtype).requires_grad_() for t in inputs())
     value = function(a, b, tau)
     value.backward()
@@ -190,7 +190,7 @@ def inputs() -> tuple[Tensor, Tensor]:
 
 
 def main() -> None:
-    """Print the table; with ``--check`` fail where agreement is claimed and not found."""
+    """Print the table; with ``--check`` fail if agreement is claimed but not found."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
@@ -205,7 +205,7 @@ def main() -> None:
             wrong.append(f"{row.peer} is not installed")
             print(begin + f"not installed: {error} |||||")
             continue
-        except Exception as error:  # The peer's own.
+        except Exception as error:  # Any error of the peer's own.
             if not row.note:
                 wrong.append(f"{row.peer} raises {type(error).__name__}")
             print(begin + f"| raises {type(error).__name__} ||| {row.note} |")

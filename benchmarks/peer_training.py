@@ -1,4 +1,4 @@
-"""Other libraries' training loops on our tasks' data: what a cell of ours is measured against.
+"""Other libraries' training loops on our tasks' data, to compare our cells with.
 
 Each trains with the settings of the task (steps, batch size, AdamW's rate and decay, width
 and weights at the start, temperature) in the way its library shows, calls ``ended`` after
@@ -6,17 +6,17 @@ every step, and returns the trained encoder, to be scored by the task's own eval
 
 - ``lightly``: its SimCLRTransform and NTXentLoss, fed by its dataset and torch's loader
   without worker processes: one core, as ours. The transform works on one PIL image at a
-  time through torchvision, with a crop and a rotation as in our views, and without what
-  would hide a digit's class (flips, colours, blur); shear and erasing it does not have.
+  time through torchvision, with a crop and a rotation as in our views. Flips, colours and
+  blur are off, as they would hide a digit's class. It has no shear and no erasing.
 - ``sentence-transformers``: SentenceTransformerTrainer with MultipleNegativesRankingLoss
   on pairs of a sentence with itself, its own tokenizing at each step, SimCSE's head as a
   Dense module, its schedule and clipping switched off.
 - ``PyGCL``: the loop of its GRACE example, with its augmentors and its InfoNCE between and
   within views, on PyG's GCNConv and dense features. It keeps an anchor among its own
-  negatives (see docs/parity.md), which moves its loss and hardly its gradient.
+  negatives (see docs/parity.md), which changes its loss but hardly its gradient.
 
-torchvision comes as a CUDA build, of which ``peers`` replaces what a CPU torch cannot
-load; PyGCL imports torch_sparse and dgl for what is not used here: they are empty modules.
+torchvision comes as a CUDA build; ``peers`` replaces the part of it that a CPU torch cannot
+load. PyGCL imports torch_sparse and dgl, which are not used here; empty modules replace them.
 """
 
 import importlib
@@ -40,14 +40,14 @@ SPECIAL = ("pad", "unk", "cls", "sep", "mask")
 """MiniLM's special tokens: ``[PAD]`` and so on."""
 
 Train = Callable[[Any, float, Callable[[], None]], nn.Module]
-"""From a loaded task, the temperature, and what to call after each step, to the encoder."""
+"""(loaded task, temperature, function to call after each step) -> trained encoder."""
 
 
 class InTurn:
     """A training in a thread of its own, which takes a step when it is asked to.
 
     Attributes:
-        why: what it ended with, where it failed.
+        why: the exception that it ended with, if it failed.
     """
 
     def __init__(self, train: Train, name: str, seed: int, tau: float) -> None:
@@ -61,7 +61,7 @@ class InTurn:
 
     def _run(self, train: Train, tau: float) -> None:
         self.go.acquire()
-        torch.set_num_threads(1)  # A thread has a number of its own.
+        torch.set_num_threads(1)  # The setting belongs to the calling thread.
         torch.manual_seed(self.randomness.seed("init"))
         try:
             self.encoder = train(self.task, tau, self._ended)
@@ -118,7 +118,7 @@ def lightly_simclr(task: Any, tau: float, ended: Callable[[], None]) -> nn.Modul
 
 
 class _Images(torch.utils.data.Dataset[Any]):
-    """PIL images with a label each, transformed when they are asked for, as torchvision's."""
+    """PIL images with a label each, transformed on access as in torchvision's data sets."""
 
     def __init__(self, images: list[Any]) -> None:
         self.images = images

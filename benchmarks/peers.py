@@ -1,12 +1,12 @@
-"""Other libraries' losses, as functions of two views: what ours are measured against.
+"""Other libraries' losses, as functions of two views, to compare ours with.
 
 Each imports its library when it is first called. Some libraries import far more than a
-loss needs: torchvision, whose wheels are built for CUDA, torch_scatter, lightning. What
-they miss is replaced by an empty module before their loss's own file is loaded; nothing
-of the loss itself is.
+loss needs: torchvision, whose wheels are built for CUDA, torch_scatter, lightning. Empty
+modules replace the missing ones before the file of the loss is loaded; nothing of the loss
+itself is replaced.
 
-``pip install -e '.[bench]'`` installs most of them. Two drag in hundreds of megabytes of
-other things, and are taken alone: ``pip install --no-deps libauc stable-pretraining``.
+``pip install -e '.[bench]'`` installs most of them. Two have dependencies of hundreds of
+megabytes, and are installed without: ``pip install --no-deps libauc stable-pretraining``.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ def file(name: str, path: str) -> Any:
     return module
 
 
-if installed("torchvision"):  # A CUDA build: the rest of it imports beside a CPU torch.
+if installed("torchvision"):  # Of a CUDA build, a CPU torch can import all but this module.
     sys.modules["torchvision._meta_registrations"] = types.ModuleType("_meta_registrations")
 
 
@@ -79,7 +79,7 @@ def lightly() -> types.SimpleNamespace:
         "negative_cosine_similarity", "hypersphere_loss",
     ):  # fmt: skip
         found |= vars(importlib.import_module(f"lightly.loss.{name}"))
-    for name, module in before.items():  # Or transformers would take it for the real one.
+    for name, module in before.items():  # Otherwise transformers takes the empty one for real.
         sys.modules.pop(name)
         if module is not None:
             sys.modules[name] = module
@@ -221,7 +221,7 @@ def sentence_transformers_cached(a: Tensor, b: Tensor, tau: float, batch: int = 
 
 
 def pygcl_infonce(a: Tensor, b: Tensor, tau: float) -> Tensor:
-    """Return PyGCL's InfoNCE with intra-view negatives, as it is."""
+    """Return PyGCL's InfoNCE with intra-view negatives, used as it comes."""
     gcl = pygcl()
     contrast = gcl.DualBranchContrast(loss=gcl.InfoNCE(tau=tau), mode="L2L", intraview_negs=True)
     value: Tensor = contrast(a, b)
@@ -265,7 +265,7 @@ def open_clip_siglip(a: Tensor, b: Tensor, scale: float, bias: float) -> Tensor:
 
 
 def sentence_transformers_hardness(a: Tensor, b: Tensor, tau: float, alpha: float) -> Tensor:
-    """Return MultipleNegativesRankingLoss with its hardness weights, LLaVE's."""
+    """Return MultipleNegativesRankingLoss with its hardness weights, which are LLaVE's."""
     loss = sentence_transformers().MultipleNegativesRankingLoss(
         Passthrough(), scale=1 / tau, hardness_mode="in_batch_negatives", hardness_strength=alpha
     )
@@ -313,7 +313,7 @@ def adnce_sentence_way(a: Tensor, b: Tensor, tau: float, mu: float, sigma: float
 
 
 def adnce_graph_way(a: Tensor, b: Tensor, tau: float, mu: float, sigma: float) -> Tensor:
-    """Return the graph form over the whole matrix: decoupled, over the mean."""
+    """Return the graph form over the whole matrix: decoupled, with a mean over negatives."""
     size = len(a)
     scores = normalize(a, dim=1) @ normalize(b, dim=1).T
     rest = scores[~torch.eye(size, dtype=torch.bool)].view(size, -1)

@@ -1,4 +1,4 @@
-"""The price of an epoch: our cell beside the same training as a bare loop, and beside peers.
+"""Compare our training's speed with that of the same training as a bare loop, and of peers.
 
     pip install -c constraints.txt -e '.[bench]'
     python benchmarks/training.py                            # three tasks, then their peers
@@ -7,13 +7,12 @@
 For each task the same encoder, head, batches, views and AdamW are trained three ways, a
 step of each in turn, on one thread: by ``harness.training.fit``; by the loop that anybody
 would write, with InfoNCE as a cross-entropy over the whole matrix of scores; and by that
-loop with our InfoNCE. The last says what seeding, digests and bookkeeping cost, the
-loss aside. Printed are the median seconds of our step, and the medians over all steps of
-its ratio to the step of each loop that was taken right after it: what slows the machine
-slows both.
+loop with our InfoNCE. The last shows what seeding, digests and bookkeeping cost apart from
+the loss. Printed are the median seconds of our step, and the median ratios of our step to
+the step that each loop took right after it: whatever slows the machine slows both.
 
-The shares are of ``fit`` itself, whose parts are clocked as it calls them: ``loss`` holds
-the gradient of the scores, which our losses compute on the way forward; ``rest`` is what
+The shares are of ``fit`` itself, whose parts are clocked as it calls them. ``loss`` includes
+the gradient of the scores, which our losses compute in the forward pass; ``rest`` is what
 no part accounts for. ``--operators`` adds torch's own profile.
 
 Peers train the whole task at its default settings, step by step in turn with ours, and are
@@ -51,17 +50,17 @@ LOSS = f"infonce(temperature={TAU})"
 CLOCKED = ("batch", "views", "digest", "forward", "loss", "backward", "optimizer")
 PARTS = (*CLOCKED, "rest")
 WARM_UP = 2
-"""First steps of a run, not counted."""
+"""First steps of a run, which are not counted."""
 
 Times = dict[str, list[float]]
 TakeStep = Callable[[], None]
 
 ValueOf = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""From the projections of both views, and the ids, to the objective."""
+"""Takes the projections of both views and the ids; returns the objective."""
 
 
 def bare(name: str, seed: int, value_of: ValueOf) -> Iterator[None]:
-    """Train the same as plainly as it can be written, a step whenever the next is asked for."""
+    """Train the same task in a plain loop, one step at each ``next``."""
     task: Task = plugins.build("tasks", name)
     randomness = Randomness(name, "", seed)
     task.load(randomness)
@@ -108,7 +107,7 @@ def in_turn(
 
 
 def fit(name: str, task: Task, seed: int, **settings: Any) -> training.Outcome:
-    """Train a cell as ``triptych run`` does; without an evaluation unless it is asked for."""
+    """Train a cell as ``triptych run`` does, but evaluate it only if ``splits`` are given."""
     method, loss = plugins.build("methods", "siamese"), plugins.build("losses", LOSS)
     settings = {"splits": ()} | settings
     return training.fit(task, method, loss, Randomness(name, "", seed), **settings)
@@ -133,14 +132,14 @@ def own(pairing: str) -> ValueOf:
 
 
 class Clock:
-    """Seconds spent in some functions, by the part of a step that they stand for."""
+    """Seconds spent in some functions, summed by the part of a step that they belong to."""
 
     def __init__(self) -> None:
         self.spent = dict.fromkeys(CLOCKED, 0.0)
         self.inside = False
 
     def around(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function with its time added to ``part``, unless in another's."""
+        """Return the function; its time counts for ``part`` unless another part called it."""
 
         def timed(*arguments: Any, **settings: Any) -> Any:
             if self.inside:
@@ -156,7 +155,7 @@ class Clock:
 
 
 def shares(name: str, steps: int) -> dict[str, float]:
-    """Return each part's share of the time of ``fit``'s steps, the first ones left out."""
+    """Return each part's share of the time of ``fit``'s steps, without the first ones."""
     task: Task = plugins.build("tasks", name)
     task.steps = steps
     clock, began = Clock(), 0.0
@@ -232,7 +231,7 @@ def joined(found: list[Times]) -> list[list[float]]:
 
 
 def ratio(first: list[float], second: list[float]) -> float:
-    """Return the median of the ratios of steps that were taken one after the other."""
+    """Return the median ratio of steps that were taken one after the other."""
     return statistics.median(a / b for a, b in zip(first, second, strict=True))
 
 

@@ -19,7 +19,7 @@ Curves = Mapping[Key, tuple[str, Curve]]
 
 
 def curve_rows(curves: Curves) -> pd.DataFrame:
-    """Return mean and 95% t band over seeds of every probed step, the ends included."""
+    """Return the mean and 95% t band over seeds at every probed step, including both ends."""
     points = [
         (key, modality, step, list(at.values()))
         for key, (modality, curve) in curves.items()
@@ -38,10 +38,10 @@ def curve_rows(curves: Curves) -> pd.DataFrame:
 
 
 def steps_to_baseline(curves: Curves, baseline: str) -> Mapping[Key, float]:
-    """Return, for every curve, the step at which its mean first reaches the baseline's end.
+    """Return, for every curve, the step at which its mean first reaches the baseline's last one.
 
-    Over the seeds that both have. Between probed steps the mean is taken as linear.
-    Infinite where it never gets there, so that "not within the budget" is not taken for
+    Means are over the seeds that both have, and linear between probed steps. The step is
+    infinite if the mean never gets there, so that "not within the budget" is not taken for
     "not measured".
     """
     found: dict[Key, float] = {}
@@ -66,7 +66,7 @@ def curves_of(final: pd.DataFrame) -> Curves:
     point of a curve is over the same seeds: those that were probed at all of its steps.
 
     Args:
-        final: the board's cells, validation scores at every step.
+        final: the board's cells, with validation scores at every step.
     """
     points = final[(final["status"] == "done") & (final["split"] == "validation")]
     wanted = ["task", "metric", "method", "loss", "modality", "kind", "seed", "step", "value"]

@@ -17,15 +17,15 @@ RANKS = ["mean_rank", "rank_low", "rank_high"]
 def overall_rows(rows: pd.DataFrame, scores: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Return a row a scope, method and loss; the scopes are ``all`` and each modality.
 
-    A task counts once, by its main metric. Mean ranks are among the rows that have a
-    rank in every task of the scope: another has none, and no average leaves a task
-    out. In ``all`` every modality weighs the same, however many tasks it has.
-    References, which have no rank, do not take part.
+    A task counts once, by its main metric. Only rows that have a rank in every task of
+    the scope get a mean rank, so that no average leaves a task out. In ``all`` every
+    modality weighs the same, however many tasks it has. References, which have no rank,
+    do not take part.
 
     Args:
-        rows: of every panel.
+        rows: the rows of every panel.
         scores: final test scores, one a row.
-        baseline: whose seeds the ranks are over.
+        baseline: the label of the loss whose seeds the ranks are over.
     """
     main = rows[rows["main"].astype(bool) & (rows["kind"] != REFERENCE)]
     modalities = list(dict.fromkeys(main["modality"]))
@@ -37,7 +37,7 @@ def overall_rows(rows: pd.DataFrame, scores: pd.DataFrame, baseline: str) -> pd.
 def friedman_over_tasks(rows: pd.DataFrame) -> Friedman | str:
     """Return Friedman's test of the trained rows over tasks, or why there is none.
 
-    With ``untrained`` among them it would find that training helps, and little else.
+    If ``untrained`` were among them, it would find that training helps, and little else.
     """
     main = rows[rows["main"] & rows["trained"]]
     several = main["method"].nunique() > 1

@@ -1,4 +1,4 @@
-"""Which two cells are a pair: how a record proves that both started and saw the same.
+"""Which cells are a pair: how records prove that both started alike and saw the same.
 
 A record's ``proof`` is JSON: the digests of its frame (the code that losses and methods
 share) and its data, the machine and torch's version, the start (splits; each network's
@@ -20,7 +20,7 @@ ENCODER = "encoder"
 """The network that every comparison shares: without it, nothing is proved."""
 
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
-"""What reading a proof raises that is not one of ours."""
+"""The errors of reading a text that is not one of our proofs."""
 
 Proof = Mapping[str, Any]
 
@@ -29,7 +29,7 @@ class Pair(NamedTuple):
     """Whether two cells are a pair, and what there is to say about it.
 
     Attributes:
-        differs: why they are none, or what differs between their settings; empty if nothing.
+        differs: why they are not a pair, or what their settings change; empty if nothing.
         across: the two machines, if the cells ran on different ones.
         left_out: networks whose shapes differ, so that their weights were not compared.
         paired: whether the cells are a pair.
@@ -44,16 +44,17 @@ class Pair(NamedTuple):
 def pair_of(one: str, other: str, *, settings: bool = False) -> Pair:
     """Return whether two cells of one seed are a pair.
 
-    Two cells of one task are if their data, frame and start agree, and what they saw at
-    the marks that both have: ids always, views between records of one type of machine
-    and one version of torch. A cell that was not trained has no marks: its start decides.
+    Two cells of one task are a pair if their data, frame and start agree, and also what
+    they saw at the marks that both have. Ids always have to agree; views only if both
+    records are from one type of machine and one version of torch. A cell that was not
+    trained has no marks: its start decides.
 
     Args:
         one: a record's proof.
         other: the other's.
         settings: whether the cells are of two settings of one task, such as batch sizes
-            or lengths of training. Then the networks' start alone has to agree, and
-            ``differs`` says what does not.
+            or lengths of training. Then only the networks' start has to agree, and
+            ``differs`` says what else does not.
     """
     first, second = sorted((one, other))
     try:
@@ -63,7 +64,7 @@ def pair_of(one: str, other: str, *, settings: bool = False) -> Pair:
 
 
 def with_short_proofs(records: pd.DataFrame) -> pd.DataFrame:
-    """Return ``records`` with 16 digits a record for its ``start`` and what it has ``seen``."""
+    """Return ``records`` with 16-digit digests of each one's ``start`` and what it has ``seen``."""
     found = [_short(str(proof)) for proof in records["proof"]]
     starts, seen = ([pair[part] for pair in found] for part in (0, 1))
     return records.assign(start=starts, seen=seen)
@@ -72,7 +73,7 @@ def with_short_proofs(records: pd.DataFrame) -> pd.DataFrame:
 def _short(proof: str) -> tuple[str, str]:
     try:
         found = _read(proof)
-        if "seen" in found:  # Of version 0.1.0.
+        if "seen" in found:  # Written by version 0.1.0.
             return str(found["start"])[:16], str(found["seen"])[:16]
         last = max(found["ids"], key=int, default="")
         return found["start"][ENCODER]["weights"][:16], found["ids"].get(last, "")[:16]
@@ -83,7 +84,7 @@ def _short(proof: str) -> tuple[str, str]:
 @lru_cache(maxsize=50_000)
 def _pair(one: str, other: str, settings: bool) -> Pair:
     first, second = _read(one), _read(other)
-    if "seen" in first or "seen" in second:  # Of version 0.1.0, whose digests hold all this.
+    if "seen" in first or "seen" in second:  # Version 0.1.0: its two digests cover all below.
         seen = {first.get("seen"), second.get("seen")} - {""}
         same = first.get("start") == second.get("start") and len(seen) <= 1
         return Pair() if same else Pair(("start or batches",), paired=False)

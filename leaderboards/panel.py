@@ -37,7 +37,7 @@ Row = dict[str, Any]
 
 
 class Cell(NamedTuple):
-    """One seed of a row: its score, and what tells whether another is paired with it."""
+    """One seed of a row: its score, and the proof that tells which cells are paired with it."""
 
     task: str
     modality: str
@@ -68,7 +68,7 @@ def panel_rows(
         rope: half the width of the region of practical equivalence, in points.
         lower: whether lower scores are better.
     """
-    if lower:  # Everything below takes higher for better; scores and differences are turned back.
+    if lower:  # Below, higher is better; `_turn` restores the sign of scores and differences.
         panel = panel.assign(value=-panel["value"])
     cells: dict[tuple[str, str], list[Cell]] = defaultdict(list)
     for cell in map(Cell, *(panel[name].tolist() for name in Cell._fields)):
@@ -84,7 +84,7 @@ def panel_rows(
         if loss == baseline and cell.status != "missing"
     }
     if not all(block <= own.keys() for (_, loss), own in runs.items() if loss == baseline):
-        block = set()  # The baseline failed somewhere: then nobody is ranked on what is left.
+        block = set()  # The baseline failed at a seed: no row is ranked on the other seeds.
     floors = {
         method: runs[method, loss]
         for (method, loss), own in cells.items()
@@ -130,7 +130,7 @@ def panel_rows(
 
 
 def _turn(row: Row) -> None:
-    """Give the scores and differences of a row whose sign was turned their own sign."""
+    """Restore the sign of a row's scores and differences, where lower is better."""
     for name in ("mean", "block_mean", "difference"):
         row[name] = -row[name]
     for name in ("difference", "bootstrap"):
@@ -140,11 +140,11 @@ def _turn(row: Row) -> None:
 
 
 def pairs(scores: Runs, others: Runs, *, settings: bool = False) -> dict[int, Pair]:
-    """Return {seed: what proves the pair, or why it is none} of the seeds that both have.
+    """Return {seed: whether the two cells are a pair, and why not} for the seeds that both have.
 
     Args:
         scores: a row's cells.
-        others: those that they are compared with.
+        others: the cells that they are compared with.
         settings: whether they are of two settings of one task: see :func:`pair_of`.
     """
     return {
@@ -154,7 +154,7 @@ def pairs(scores: Runs, others: Runs, *, settings: bool = False) -> dict[int, Pa
 
 
 def paired_differences(scores: Runs, others: Runs, *, settings: bool = False) -> list[float]:
-    """Return score less the other's score by seed, for the seeds that are pairs."""
+    """Return the score minus the other's score, for each seed at which they are a pair."""
     return [
         scores[seed].value - others[seed].value
         for seed, pair in pairs(scores, others, settings=settings).items()
@@ -165,10 +165,11 @@ def paired_differences(scores: Runs, others: Runs, *, settings: bool = False) ->
 def verdict(row: Row) -> str:
     """Return in a word what the differences show.
 
-    ``incomplete`` where a seed of it or of the baseline failed or diverged: those that
-    are left are no fair sample; ``cannot tell`` from fewer than three pairs; ``equivalent``
-    where the posterior puts 95% inside the region of practical equivalence; ``better`` or
-    ``worse`` where Holm's corrected p-value is below .05; else ``not resolved``.
+    ``incomplete``: a seed of the row or of the baseline failed or diverged, so that the
+    remaining seeds are a biased sample. ``cannot tell``: there are fewer than three pairs.
+    ``equivalent``: the posterior puts 95% inside the region of practical equivalence.
+    ``better`` or ``worse``: Holm's corrected p-value is below .05. ``not resolved``: none
+    of these.
     """
     if row["failed"] or row["baseline_failed"]:
         return INCOMPLETE
@@ -182,7 +183,7 @@ def verdict(row: Row) -> str:
 
 
 def _compare(rows: list[Row], baseline: str, rope: float) -> None:
-    """Add what each row's scores, and their differences to the baseline, come to."""
+    """Add the statistics of each row's scores and of their differences to the baseline."""
     score, deviation = of_samples(spread, [row["scores"] for row in rows])
     differences = [row["differences"] for row in rows]
     compared = np.array([row["loss"] != baseline for row in rows])
@@ -217,9 +218,9 @@ def _compare(rows: list[Row], baseline: str, rope: float) -> None:
 def _correct(rows: list[Row], baseline: str) -> None:
     """Add Holm's p-values and the verdicts: a family is the losses trained by one method.
 
-    ``untrained`` is the floor, a reference a mark, and neither a rival: they are not in the
-    family, and not corrected.
-    Seeds needed are at the level of Holm's first step, .05 over the number of losses.
+    ``untrained`` is the floor and a reference is a mark; neither is a rival. They are not in
+    the family, and their p-values are not corrected. The seeds needed are for the level of
+    Holm's first step, .05 over the number of losses.
     """
     for row in rows:
         row.update(p_holm=row["p"], alpha=ALPHA)
@@ -239,7 +240,7 @@ def _correct(rows: list[Row], baseline: str) -> None:
 
 
 def _learn(rows: list[Row]) -> None:
-    """Add whether a row is shown to be above ``untrained``; None where it cannot be."""
+    """Add whether a row is shown to be above ``untrained``; None if that cannot be shown."""
     differences = [row["to_untrained"] for row in rows]
     mean, *_ = of_samples(mean_interval, differences)
     (p,) = of_samples(paired_p, differences)
@@ -249,12 +250,13 @@ def _learn(rows: list[Row]) -> None:
 
 
 def _rank(rows: list[Row], runs: Mapping[tuple[str, str], Runs]) -> None:
-    """Add ranks over the baseline's seeds, the best row, and those not told from it.
+    """Add ranks over the baseline's seeds, and mark the best row and those near it.
 
-    A reference has no rank: what it shows is how far the others could get. Near the best
-    are trained rows of its method that are not told from it: by t-tests, which need three
-    pairs, corrected for all pairs of these rows, since the best is chosen by the scores
-    that are tested. Rows of other methods share no pairs with it, and have no mark.
+    A reference has no rank: it shows how far the others could get. A trained row of the best
+    row's method is near the best if a t-test does not separate them. The tests need three
+    pairs, and are corrected for all pairs of these rows, because the best is chosen by the
+    scores that are tested. Rows of other methods share no pairs with the best, and are not
+    marked.
     """
     means = pd.Series([row["block_mean"] for row in rows], dtype=float).round(DIGITS)
     ranks = means.rank(ascending=False, method="average")
@@ -268,7 +270,7 @@ def _rank(rows: list[Row], runs: Mapping[tuple[str, str], Runs]) -> None:
         tested = [d if len(d) >= FEWEST else [] for d in differences]
         pairs = (len(rivals) + 1) * len(rivals) / 2
         for rival, p in zip(rivals, of_samples(paired_p, tested)[0], strict=True):
-            rival["near_best"] = not pairs * p < ALPHA  # NaN, of too few pairs, tells nothing.
+            rival["near_best"] = not pairs * p < ALPHA  # NaN (too few pairs) separates nothing.
 
 
 def _by_method(rows: list[Row]) -> Iterator[list[Row]]:

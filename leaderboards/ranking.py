@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import scipy  # Its stats is loaded where it is used: it takes longer than most boards do.
+import scipy  # scipy.stats loads on first use: its import takes longer than most boards do.
 
 from leaderboards.statistics import ALPHA, DIGITS, FEWEST, LEVEL, Array
 
@@ -28,9 +28,9 @@ class Friedman:
         names: the rows, in the order given.
         mean_ranks: their mean ranks, in the same order; 1 is best.
         critical_difference: Nemenyi's; mean ranks further apart differ at ``ALPHA``.
-        groups: the bars of a critical difference diagram: every largest set, of two
-            rows or more, neighbours in rank, whose mean ranks differ by at most the
-            critical difference. Best first, and so within each.
+        groups: the bars of a critical difference diagram: every largest set of two or
+            more rows, adjacent in rank, whose mean ranks differ by at most the critical
+            difference. The best come first, among sets and within each.
     """
 
     statistic: float
@@ -45,10 +45,10 @@ class Friedman:
 
 
 def rank_rows(scores: Array) -> Array:
-    """Rank ``scores`` of shape [tasks, k] within each task: 1 is best, the highest.
+    """Rank ``scores`` of shape [tasks, k] within each task; the highest has rank 1.
 
-    Ties, equal but for rounding, share the mean of their ranks. A task that lacks a score
-    has no ranks: all NaN.
+    Scores that are equal up to rounding share the mean of their ranks. In a task that lacks
+    a score all ranks are NaN.
 
     >>> rank_rows(np.array([[80.0, 82.0, 82.0], [70.0, 60.0, 50.0]]))
     array([[3. , 1.5, 1.5],
@@ -68,11 +68,11 @@ def mean_rank_intervals(
 
     with r_tj the rank of row j among the means over the seeds of task t. The interval
     is a percentile bootstrap at ``LEVEL`` that resamples the seeds of each task, all k
-    rows together, and keeps the tasks. Assumed: independent seeds, and these tasks: it
+    rows together, and keeps the tasks. Assumed: independent seeds and fixed tasks. It
     says what other seeds would do, and nothing about other tasks. Rows that are nearly
-    equal swap ranks in the resamples, which pulls their intervals toward the middle: an
-    end is moved out where it would pass its own mean rank.
-    With 5 rows whose true means spread twice as far as the noise it held the true mean
+    equal swap ranks in the resamples, which pulls their intervals toward the middle; an
+    end that would pass the row's own mean rank is moved out to it.
+    With 5 rows whose true means spread twice as far as the noise, it held the true mean
     rank .91, .95, .97 of the time for 3, 5, 10 seeds a task.
 
     Args:
@@ -80,7 +80,7 @@ def mean_rank_intervals(
         weights: the weight of each task.
 
     Returns:
-        The mean ranks, and the low and high ends: NaN where a task has fewer than
+        The mean ranks, and the low and high ends, which are NaN if a task has fewer than
         ``FEWEST`` seeds.
 
     Raises:
@@ -106,7 +106,8 @@ def mean_rank_intervals(
     ranks = []
     for block in blocks:
         seeds = generator.integers(len(block), size=(RESAMPLES, len(block)))
-        sums = sum(block[drawn] for drawn in seeds.T)  # At once, they would be ten times as large.
+        # One seed at a time: all at once would take ten times the memory.
+        sums = sum(block[drawn] for drawn in seeds.T)
         ranks.append(rank_rows(sums / len(block)))
     means = np.average(np.stack(ranks), axis=0, weights=weights)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
@@ -123,12 +124,12 @@ def friedman(scores: Array, names: Sequence[str]) -> Friedman:
         CD = q_{\alpha, k} \sqrt{\frac{k (k+1)}{6 N}}
 
     with N tasks, m the size of each set of ties, and q the studentized range's quantile
-    over sqrt(2). Convention: the first is corrected for ties, which Demsar's is not; F_F
-    made from it is the F of a two-way analysis of variance of the ranks. Nemenyi's
-    difference knows no ties, and is then on the safe side. Assumed: tasks are
-    independent, one score each. Where all tasks rank alike, F_F is infinite. Without any
-    difference, 3 to 20 rows and 5 to 20 tasks, p is below .05 in .033 to .053 of draws,
-    that of F_F in .040 to .057, and any pair apart in .020 to .052.
+    over sqrt(2). Convention: the first is corrected for ties, unlike Demsar's; F_F made
+    from it is the F of a two-way analysis of variance of the ranks. Nemenyi's difference
+    ignores ties, and is then conservative. Assumed: tasks are independent, with one score
+    for each row. If all tasks rank alike, F_F is infinite. Without any true difference, for
+    3 to 20 rows and 5 to 20 tasks, p is below .05 in .033 to .053 of draws, the p of F_F in
+    .040 to .057, and Nemenyi's difference separates a pair in .020 to .052.
 
     Raises:
         ValueError: there are fewer than ``MIN_TASKS`` tasks, fewer than three rows, a
@@ -191,7 +192,7 @@ def _groups(
     groups, end = [], 0
     for start, first in enumerate(order):
         near = sum(mean_ranks[row] - mean_ranks[first] <= difference for row in order[start:])
-        if near > 1 and start + near > end:  # a set that ends where the last did is part of it
+        if near > 1 and start + near > end:  # Otherwise the set is part of the one before.
             end = start + near
             groups.append(tuple(names[row] for row in order[start:end]))
     return tuple(groups)

@@ -1,7 +1,7 @@
 """Tasks of one board that differ in one setting: how scores and diagnostics respond to it.
 
 The boards' tables know a task by its spec alone, such as ``images(false_negatives=0.1)``,
-which leaves defaults out. What cannot be read as a spec is in no series.
+which leaves defaults out. A task whose name cannot be read as a spec is in no series.
 """
 
 import ast
@@ -19,7 +19,7 @@ from leaderboards.statistics import mean_interval, of_samples, unjudged
 from leaderboards.tables import DIAGNOSTICS, RESPONSE_COLUMNS
 
 LONGEST = 10_000
-"""Characters of a spec: a longer one is not read."""
+"""Characters of a spec; longer ones are not read."""
 SCORE, DIAGNOSTIC = "score", "diagnostic"
 _SPEC = re.compile(r"([\w.-]+)(\(.*\))?", re.DOTALL)
 Settings = Mapping[str, Any]
@@ -30,9 +30,9 @@ class Series(NamedTuple):
 
     Attributes:
         name: the spec that they share, the setting left out.
-        setting: what they differ in.
-        points: {its value: the task}, the values rising; first, at NaN, the task whose
-            spec lacks the setting, where its default is not known.
+        setting: the setting that they differ in.
+        points: {its value: the task}, in ascending order. The task whose spec lacks the
+            setting stands at the default, or first, at NaN, if the default is not known.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Series(NamedTuple):
 
 
 def read(spec: str) -> tuple[str, dict[str, Any]] | None:
-    """Return the name and the settings of a spec; None where it is none.
+    """Return the name and the settings of a spec, or None if ``spec`` is not one.
 
     >>> read("images(false_negatives=0.1, data='mnist')")
     ('images', {'false_negatives': 0.1, 'data': 'mnist'})
@@ -52,13 +52,15 @@ def read(spec: str) -> tuple[str, dict[str, Any]] | None:
         return None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # What Python says of odd escapes helps nobody here.
+            warnings.simplefilter("ignore")  # Python warns of odd escapes, which help nobody here.
+            # A stand-in name, because the real one may hold dots and dashes.
             call = ast.parse(f"f{match[2] or '()'}", mode="eval").body
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
             return None
         found = {each.arg: _literal(each.value) for each in call.keywords}
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         return None
+    # An argument `**mapping` has the name None.
     return None if None in found else (match[1], {str(key): own for key, own in found.items()})
 
 
@@ -100,9 +102,9 @@ def response_rows(
 ) -> pd.DataFrame:
     """Return the mean at each point of each series, and paired differences.
 
-    ``difference`` is to the baseline at the same point, and only seeds are paired that the
-    board pairs. ``change`` is to the same loss at the series' first point; those seeds are
-    paired that start from the same weights. All with 95% t intervals over seeds.
+    ``difference`` is to the baseline at the same point, over the seeds that the board pairs.
+    ``change`` is to the same loss at the series' first point, over the seeds that start from
+    the same weights. All have 95% t intervals over seeds.
 
     Args:
         values: final test scores and the diagnostics asked for, a row each.
@@ -187,13 +189,13 @@ def _literal(node: ast.expr) -> Any:
 
 
 def written(name: str, settings: Settings) -> str:
-    """Return a spec: what :func:`read` reads."""
+    """Return the spec from which :func:`read` gets ``name`` and ``settings``."""
     inside = ", ".join(f"{key}={value!r}" for key, value in settings.items())
     return f"{name}({inside})" if inside else name
 
 
 def _key(name: str, settings: Settings) -> str:
-    """Return a text that tells a spec apart, however its settings were ordered."""
+    """Return a text that identifies a spec, whatever the order of its settings."""
     return written(name, dict(sorted(settings.items())))
 
 

@@ -1,11 +1,12 @@
-"""Statistics of paired differences on one task: values in, figures out.
+"""Statistics of paired differences on one task.
 
 A difference is a loss's score minus the baseline's for the same seed, hence with the
 same weights, batches and views: see :func:`pairing` for what that is worth. Below
 ``FEWEST`` seeds a board claims nothing, whatever a function here returns.
 
-Values are [..., n], the n of a sample last: a board's thousand rows are one call, and a
-figure has the shape of the rest. :func:`of_samples` is for samples of several sizes.
+Values have the shape [..., n], with a sample of n along the last axis, so that one call
+serves a board's thousand rows. Results have the shape [...]. :func:`of_samples` is for
+samples of different sizes.
 """
 
 import math
@@ -34,14 +35,14 @@ FEWEST = 3
 """Seeds below which nothing is claimed."""
 RESAMPLES = 4999
 DIGITS = 9
-"""Decimals of a point: beyond, equal numbers of test items differ by rounding alone."""
+"""Decimals of a point that count: beyond these, equal scores differ by rounding alone."""
 ROUNDING = 10.0**-DIGITS
 
 Array = NDArray[np.float64]
 
 
 class Interval(NamedTuple):
-    """A mean and the ends of its interval; NaN where there are too few values."""
+    """A mean and the ends of its interval; NaN if there are too few values."""
 
     mean: Array
     low: Array
@@ -57,7 +58,7 @@ class Posterior(NamedTuple):
 
 
 class Pairing(NamedTuple):
-    """Variance of the difference of one pair, as it was run and had it not been paired."""
+    """Variance of a difference between two scores, paired as it was run, and unpaired."""
 
     paired: Array
     unpaired: Array
@@ -68,12 +69,12 @@ def of_samples(
     samples: Sequence[Sequence[float]],
     *more: Sequence[Any],
 ) -> NDArray[Any]:
-    """Return the ``figures`` of samples of any sizes, [figures, samples]: one call a size.
+    """Return the ``figures`` [figures, samples] of samples of any sizes, with one call a size.
 
     Args:
         figures: a function of this file.
         samples: the values of each sample.
-        more: what else it takes: for each sample one.
+        more: further arguments of ``figures``, with one value for each sample.
 
     >>> of_samples(mean_interval, [[1.0, 2.0, 3.0], [5.0]])[0]
     array([2., 5.])
@@ -81,6 +82,7 @@ def of_samples(
     by_size: dict[int, list[int]] = {}
     for place, sample in enumerate(samples):
         by_size.setdefault(len(sample), []).append(place)
+    # Without samples, one call on nothing still gives the right number of figures.
     places = list(by_size.values()) or [[]]
     none = np.empty((0, 0))
     found = []
@@ -92,7 +94,7 @@ def of_samples(
 
 
 def spread(values: ArrayLike) -> tuple[Array, Array]:
-    """Return the mean and the standard deviation (n - 1) of ``values``; NaN where there is none.
+    """Return the mean and the standard deviation (n - 1) of ``values``; NaN if there is none.
 
     >>> spread([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0]])
     (array([2., 5.]), array([1., 0.]))
@@ -111,9 +113,9 @@ def mean_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
     .. math:: \bar d \pm t_{n-1, (1+level)/2} \, s / \sqrt n
 
     with s the standard deviation (n - 1 in its denominator). One value has a mean
-    and no interval; equal values have an interval of no width. Assumed: independent
-    normal values. For n = 3, 5, 10 it covers .95 of the time then, and .88, .89, .90
-    where the values are exponential.
+    but no interval; equal values have an interval of no width. Assumed: independent
+    normal values. It then holds the true mean .95 of the time; for exponential values and
+    n = 3, 5, 10 it does so .88, .89, .90 of the time.
 
     >>> np.round(mean_interval([1.0, 2.0, 3.0]), 4)  # 4.3027 * 1 / sqrt(3) = 2.4841
     array([ 2.    , -0.4841,  4.4841])
@@ -127,16 +129,16 @@ def bootstrap_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
     r"""Return the mean of ``values`` and its expanded percentile bootstrap interval.
 
     The ends are quantiles of the means of ``RESAMPLES`` resamples, not at (1 - level)/2
-    but further out, which undoes that resamples spread too little where n is small:
+    but further out, because resamples of a small sample spread too little:
 
     .. math:: \Phi\left(\mp \sqrt{n / (n-1)} \; t_{n-1, (1+level)/2}\right)
 
     Assumed: independent values, any distribution. The same values, in any order, give
     the same interval. One value has none; equal values have one of no width.
 
-    It undercovers where n is small: it never leaves the range of the values, which
-    holds the mean of a symmetric distribution only 1 - 2 / 2**n of the time. That range
-    is what it returns at n = 2 (.50) and n = 3. How often it held the mean in 20,000
+    It undercovers if n is small: it never leaves the range of the values, which
+    holds the mean of a symmetric distribution only 1 - 2 / 2**n of the time. At n = 2
+    (.50) and n = 3 it is that range. The table says how often it held the mean in 20,000
     draws at level .95, beside the other methods and Student's t:
 
     ======================  =====  =====  =====  =====  =====  =====
@@ -151,8 +153,8 @@ def bootstrap_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
     Student t               .950   .952   .952   .885   .884   .898
     ======================  =====  =====  =====  =====  =====  =====
 
-    A studentized bootstrap covers more, but is no use here: resamples of equal values
-    have no deviation, and at n = 3 they are a ninth of all, so that its ends are infinite.
+    A studentized bootstrap covers more, but is of no use here: resamples of equal values
+    have no deviation. At n = 3 they are a ninth of all, so that its ends are infinite.
 
     >>> np.array(bootstrap_interval([3.0, 1.0, 2.0]))  # three values: their range
     array([2., 1., 3.])
@@ -166,7 +168,7 @@ def bootstrap_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
         return Interval(mean, error, error)
     drawn = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
     wider = 1 - 2 * ndtr(-math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 + level) / 2))
-    # Linear quantiles, to the last digit those of scipy.stats.bootstrap.
+    # Linear quantiles, which equal those of scipy.stats.bootstrap to the last digit.
     ends = np.array([(1 - wider) / 2, 1 - (1 - wider) / 2])
     place, share = np.divmod(ends * RESAMPLES + (1 - ends), 1)
     above = np.minimum(place.astype(int), RESAMPLES - 1)
@@ -177,7 +179,7 @@ def bootstrap_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
         between: Array = (1 - share) * means[below] + share * means[above]
         return between
 
-    # A sample at a time: the resamples of all of a board's would fill the memory.
+    # One sample at a time: the resamples of a whole board would fill the memory.
     low, high = np.moveaxis(np.apply_along_axis(ends_of, -1, np.sort(_samples(values))), -1, 0)
     return Interval(mean, low, high)
 
@@ -187,18 +189,18 @@ def paired_p(differences: ArrayLike) -> Array:
 
     .. math:: p = 2 \, P\left(T_{n-1} > \frac{|\bar d|}{s / \sqrt n}\right)
 
-    Assumed: independent normal differences. It is below .05 exactly where the interval
-    of :func:`mean_interval` leaves out 0, but for equal differences, which scores that
-    count few test items do have: there is no deviation to judge them by, and theirs is the
-    sign test's, 2 / 2**n, or 1 where all are 0. NaN below two differences or where one is
-    NaN.
+    Assumed: independent normal differences. It is below .05 exactly if the interval of
+    :func:`mean_interval` leaves out 0. The exception is equal differences, which do occur
+    if scores count few test items. They have no deviation to judge the mean by, and get the
+    p-value of the sign test, 2 / 2**n, or 1 if all are 0. NaN below two differences or if
+    one is NaN.
 
     >>> # 1 - t / sqrt(t**2 + 2); 1 in 4.
     >>> np.round(paired_p([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]), 4)
     array([0.0742, 1.    , 0.25  ])
     """
     n, mean, error = _summary(differences)
-    with np.errstate(divide="ignore", invalid="ignore"):  # Where the error is 0.
+    with np.errstate(divide="ignore", invalid="ignore"):  # The error may be 0.
         p = 2 * stdtr(n - 1, -np.abs(mean) / error)
     return np.where(error == 0, np.where(mean == 0, 1.0, 2.0 ** (1 - n)), p)
 
@@ -208,9 +210,10 @@ def holm(p_values: ArrayLike) -> list[float]:
 
     .. math:: \tilde p_{(i)} = \max_{j \le i} \min(1, (m - j + 1) \, p_{(j)})
 
-    with m the number of p-values. Claiming what is at most alpha makes a false claim
-    in at most a share alpha of families, however the tests depend on one another:
-    losses that share a baseline do. NaN stays NaN and doesn't count.
+    with m the number of p-values. If all results with an adjusted p-value of at most alpha
+    are claimed, at most a share alpha of families has a false claim, however the tests
+    depend on one another. Those of losses that share a baseline do. NaN stays NaN and
+    does not count.
 
     Raises:
         ValueError: a p-value is not in [0, 1].
@@ -242,7 +245,8 @@ def bayesian_t(differences: ArrayLike, rope: float = ROPE) -> Posterior:
     The Bayesian t-test under the prior 1 / sigma (flat in the mean). Assumed:
     independent normal differences, as those of separate seeds are; the correlation of
     overlapping training sets, which the reference corrects for, is 0 here. NaN below
-    two differences or where one is NaN; equal differences have all mass on one answer.
+    two differences, if one is NaN, or if all are equal and not 0. If all are 0, all mass
+    is in the region.
 
     Raises:
         ValueError: ``rope`` is negative or not finite.
@@ -260,7 +264,7 @@ def bayesian_t(differences: ArrayLike, rope: float = ROPE) -> Posterior:
             f"`rope` must be finite and at least 0: got {rope}. Pass a half-width in points."
         )
     n, mean, error = _summary(differences)
-    with np.errstate(divide="ignore", invalid="ignore"):  # Where the error is 0.
+    with np.errstate(divide="ignore", invalid="ignore"):  # The error may be 0.
         better = stdtr(n - 1, (mean - rope) / error)
         worse = stdtr(n - 1, (-mean - rope) / error)
     inside = np.maximum(0.0, 1 - better - worse)
@@ -274,7 +278,7 @@ def bayesian_t(differences: ArrayLike, rope: float = ROPE) -> Posterior:
 
 
 def seeds_needed(differences: ArrayLike, alpha: ArrayLike = ALPHA, power: float = POWER) -> Array:
-    r"""Return the fewest pairs with which :func:`paired_p` finds the seen effect.
+    r"""Return the fewest pairs with which :func:`paired_p` detects the observed effect.
 
     The smallest n of at least 2 with
 
@@ -282,9 +286,9 @@ def seeds_needed(differences: ArrayLike, alpha: ArrayLike = ALPHA, power: float 
         \quad \delta = \bar d / s
 
     and T noncentral t. Assumed: normal differences whose true mean and deviation are
-    those seen; from few seeds that is a rough guess. Infinite where the mean is 0;
-    NaN below two differences, where one is NaN, or where all are equal and not 0. Beyond
-    a million it is the normal test's number, which is smaller by a few pairs.
+    the observed ones; from few seeds that is a rough guess. Infinite if the mean is 0;
+    NaN below two differences, if one is NaN, or if all are equal and not 0. Beyond a
+    million it is the normal test's number, which is smaller by a few pairs.
 
     Raises:
         ValueError: ``alpha`` or ``power`` is not in (0, 1).
@@ -300,10 +304,12 @@ def seeds_needed(differences: ArrayLike, alpha: ArrayLike = ALPHA, power: float 
         if not ((value > 0) & (value < 1)).all():
             raise ValueError(f"`{name}` must be in (0, 1): got {value}. Pass .05 or .8, say.")
     n, mean, error = _summary(differences)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # Of no effect, or none.
-        # Beyond 1e4, two are enough, and scipy's series fails.
+    # The mean or the error may be 0.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        # Beyond 1e4 two pairs are enough, and scipy's series fails.
         delta = np.minimum(np.abs(mean) / (error * math.sqrt(n)), 1e4)
         normal = (np.maximum(0.0, ndtri(1 - alpha / 2) + ndtri(power)) / delta) ** 2
+    # Bisect n for all samples at once, from 2 to a bound well above the normal test's number.
     few = normal <= 1e6
     low, high = np.full((2, *np.shape(delta)), 2.0)
     high = np.where(few, 2 * np.ceil(normal) + 100, low)
@@ -319,9 +325,9 @@ def seeds_needed(differences: ArrayLike, alpha: ArrayLike = ALPHA, power: float 
 
 
 def unjudged(differences: ArrayLike) -> NDArray[np.bool_]:
-    """Return where there is no deviation to judge a mean by.
+    """Return which samples have no deviation to judge their mean by.
 
-    That is below two values, where one is NaN, and where all are equal and not 0.
+    Those have fewer than two values, a NaN, or equal values that are not 0.
 
     >>> unjudged([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0, 2.0, 3.0]])
     array([ True, False, False])
@@ -337,8 +343,8 @@ def pairing(scores: ArrayLike, baseline: ArrayLike) -> Pairing:
     .. math:: \mathrm{var}(a - b) \quad \text{and} \quad \mathrm{var}(a) + \mathrm{var}(b)
 
     both with n - 1. Their ratio is how many times more seeds the same precision would
-    take without pairing; where a seed moves both alike it is large. Equal differences
-    have none, whatever rounding leaves. NaN below two seeds.
+    take without pairing; it is large if a seed moves both scores alike. Equal differences
+    have a variance of exactly 0, despite rounding. NaN below two seeds.
 
     Raises:
         ValueError: ``scores`` and ``baseline`` differ in length.
@@ -360,9 +366,9 @@ def pairing(scores: ArrayLike, baseline: ArrayLike) -> Pairing:
 
 
 def _summary(values: ArrayLike) -> tuple[int, Array, Array]:
-    """Return the size of the samples, their means, and the standard errors of these.
+    """Return the size of the samples, their means, and the standard errors of the means.
 
-    An error is 0 where the values are equal, but for rounding, and NaN below two.
+    An error is 0 if the values are equal up to rounding, and NaN below two values.
     """
     samples = _samples(values)
     n = samples.shape[-1]
@@ -373,12 +379,12 @@ def _summary(values: ArrayLike) -> tuple[int, Array, Array]:
 
 
 def _equal(samples: Array) -> Any:
-    """Return where all values of a sample are equal, but for rounding."""
+    """Return which samples consist of equal values, up to rounding."""
     return np.ptp(samples, axis=-1) <= ROUNDING
 
 
 def _samples(values: ArrayLike) -> Array:
-    """Return ``values`` as floats; a sample of which one is no number is NaN all through."""
+    """Return ``values`` as floats; a sample with a value that is not finite becomes all NaN."""
     samples = np.asarray(values, dtype=np.float64)
     return np.where(np.isfinite(samples).all(axis=-1, keepdims=True), samples, math.nan)
 
@@ -386,9 +392,9 @@ def _samples(values: ArrayLike) -> Array:
 def _power(n: Array, delta: Array, alpha: Array) -> Array:
     """Return the power of the two-sided t-test with n pairs and mean / deviation delta.
 
-    The square of a noncentral t is a noncentral F. It is taken because the lower tail
-    of scipy's noncentral t is NaN here and there (1.17: 2 pairs, delta 20). This one is
-    NaN where the power is 1 but for rounding.
+    The square of a noncentral t is a noncentral F. The F is used because the lower tail
+    of scipy's noncentral t is NaN for some arguments (1.17: 2 pairs, delta 20). The F is
+    NaN if the power is 1 up to rounding.
     """
     critical = stdtrit(n - 1, alpha / 2)
     power: Array = 1 - ncfdtr(1, n - 1, n * delta**2, critical**2)

@@ -16,32 +16,33 @@ RECORD_COLUMNS = (
     "task_settings", "settings", "space", "data", "versions", "source", "commit", "device",
     "memory", "finished",
 )  # fmt: skip
-"""What :func:`leaderboards.leaderboard` reads: one row a score, and one a cell without.
+"""The input of :func:`leaderboards.leaderboard`: a row for each score, or cell without one.
 
 ``loss`` is the row's label on the board, ``spec`` the loss with the settings that
 this cell had, ``baseline`` whether the label is the study's baseline. ``stage`` is
 ``tuning`` or ``final``, ``trial`` the number of a tuning trial. ``status`` is
 ``done``, ``missing``, ``failed`` or ``diverged``; the last three have no split,
-metric and value, and a ``reason``. ``collapsed`` says in what way the encoder's
-representations are nearly the same for every example, and is empty where they are not.
+metric and value, but a ``reason``. ``collapsed`` says in what way the encoder's
+representations are nearly the same for every example, and is empty if they are not.
 ``kind`` is ``trained``, ``untrained`` or ``reference``, ``tuned`` whether the settings were
 chosen on validation. ``main`` says whether the metric is the task's main one; ``unit``,
 ``direction`` (``higher`` or ``lower`` is better), ``margin`` (the smallest difference that
 matters) and ``resolution`` (one item's weight in the score) are what the task declares of it.
-``value`` was measured after ``step`` optimizer steps of ``steps``: a score where they are
-equal, a point of the curve where not.
+``value`` was measured after ``step`` optimizer steps of ``steps``: it is a score if they are
+equal, and otherwise a point of the curve.
 ``task_settings``, ``settings`` (of the loss), ``space``, ``data``, ``versions``, ``memory`` (the
-peaks, in bytes) and ``proof`` (of a pair: :mod:`leaderboards.pairs`) are JSON texts. Where
-``split`` is ``diagnostics``, ``metric`` names a diagnostic: no score, and never ranked.
+peaks, in bytes) and ``proof`` (of a pair: :mod:`leaderboards.pairs`) are JSON texts. If
+``split`` is ``diagnostics``, ``metric`` names a diagnostic, which is not a score and never
+ranked.
 
-``attrs["notes"]`` are sentences that the board passes on, and ``attrs["task_settings"]``,
-where it is there, {task: {setting: value}}, those that the task's name leaves out included.
+``attrs["notes"]`` are sentences that the board passes on. ``attrs["task_settings"]``, which is
+optional, is {task: {setting: value}}, including settings that the task's name leaves out.
 """
 DIAGNOSTICS = "diagnostics"
 """The split of the rows that hold diagnostics."""
 
 TRAINED, UNTRAINED, REFERENCE = "trained", "untrained", "reference"
-"""The kinds of rows: a loss's; the encoder's at step 0; an encoder's that a task knows."""
+"""The kinds of rows: of a loss, of the encoder at step 0, of an encoder that a task knows."""
 
 ROW_COLUMNS = (
     "task", "modality", "metric", "main", "unit", "direction", "method", "loss", "kind", "spec",
@@ -79,7 +80,7 @@ PUBLISHED_COLUMNS = ("dataset", "modality", "metric", "loss", "setting", "value"
 
 
 ROW = ("task", "metric", "method", "loss")
-"""What tells the rows of a board apart."""
+"""The columns that identify a row of a board."""
 
 
 def each_row(table: pd.DataFrame) -> Iterator[Any]:
@@ -100,25 +101,25 @@ class Leaderboard:
 
     Attributes:
         rows: one row a task, metric, method and loss: ``ROW_COLUMNS``.
-        overall: one row a scope (``all``, or a modality), method and loss: over tasks.
+        overall: one row a scope (``all``, or a modality), method and loss, over its tasks.
         friedman: the test over tasks, or why there is none.
         cells: the cells that have no score, with status and reason.
         tuned: one row a tuned setting: what was chosen, and where in its space it lies.
         trials: one row a tuning trial: its validation score over the tuning seeds.
         curves: validation scores during training, mean and band over seeds.
-        diagnostics: what else was measured, a row a diagnostic and step: mean, deviation
-            and 95% t interval over seeds; ``final`` says which step is the last.
+        diagnostics: one row a diagnostic and step: mean, deviation and 95% t interval over
+            seeds; ``final`` says which step is the last.
         asked: the diagnostics that are columns of the board.
         responses: scores, and the diagnostics asked for, of tasks that differ in one
-            setting: ``setting`` has the value ``at``, missing where it is not known.
+            setting: ``setting`` has the value ``at``, missing if it is not known.
             ``change`` is the paired difference to the same loss at the series' first
             value, over the seeds that start from the same weights; ``differs`` says what
             else those cells do not share, such as their batches.
-        records: the table that all of it was made from: ``RECORD_COLUMNS``.
+        records: the table that all others were made from: ``RECORD_COLUMNS``.
         published: rows from papers, never ranked.
         baseline: the label of the loss that others are compared with.
         rope: half the width of the region of practical equivalence, in points.
-        notes: what a reader has to know: what was left out, and why.
+        notes: sentences for the reader: what was left out, and why.
     """
 
     rows: pd.DataFrame
@@ -158,6 +159,6 @@ class Leaderboard:
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the rows and the notes, without a script."""
-        from leaderboards.page import to_notebook  # Which imports this file.
+        from leaderboards.page import to_notebook  # Imported here because it imports this file.
 
         return to_notebook(self)

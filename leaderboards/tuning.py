@@ -1,4 +1,4 @@
-"""What tuning tried, what was chosen, and how near to the border of its space that lies."""
+"""What tuning tried, what it chose, and how near to its space's border the chosen values are."""
 
 import json
 import math
@@ -53,7 +53,7 @@ def trial_rows(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def tuned_rows(records: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
-    """Return a row a chosen setting, with its place in the space: 0 the low end, 1 the high."""
+    """Return a row a chosen setting, with its position in the space from 0 (low) to 1 (high)."""
     rows = []
     picked = trials[trials["chosen"].astype(bool)].drop_duplicates(["task", "method", "loss"])
     spaces = records.drop_duplicates("loss").set_index("loss")["space"]
@@ -90,7 +90,7 @@ def tuned_rows(records: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def _position(value: Any, ends: Mapping[str, Any]) -> float:
-    """Return where in its range a value lies, NaN for a choice.
+    """Return the position of a value in its range, from 0 to 1; NaN for a choice.
 
     >>> _position(0.1, {"low": 0.01, "high": 1.0, "log": True})
     0.5
