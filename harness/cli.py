@@ -642,3 +642,7 @@ def _study(
     given = {"tasks": tasks, "methods": methods, "losses": losses}
     specs = {k: plugins.split_specs(v) for k, v in given.items() if v is not None}
     return Study.load(name).but(seeds=seeds, **specs)
+
+
+if __name__ == "__main__":
+    sys.exit("Run `triptych`, or `python -m triptych`: this module is imported by both.")

@@ -14,7 +14,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
-OURS = frozenset({"harness", "adapters", "tasks"})
+OURS = frozenset({"harness", "adapters", "tasks", "triptych"})
 """Triptych's packages whose code affects scores; the code of boards does not."""
 
 LIBRARIES = (

@@ -393,3 +393,21 @@ def test_a_helper_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Entry().load(), "depends_on", ("labkernel",), raising=False)
     with pytest.raises(InputError, match=r"`depends_on` of .* must be a tuple .*'labkernel'"):
         plugins.modules("losses", "derived")
+
+
+def test_the_public_face_leads_to_the_modules_that_define_its_names(tmp_path: Path) -> None:
+    """A plugin imports from `triptych`: what it uses counts, and nothing else of the package."""
+    from triptych import represent
+
+    assert represent.__module__ == "harness.represent"
+    plugin = tmp_path / "faced.py"
+    plugin.write_text("from triptych import represent\nimport triptych\ntriptych.mlp([1, 1])\n")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        sources.forget()
+        found = set(sources.modules_of(["faced"]))
+    finally:
+        sys.path.remove(str(tmp_path))
+        sources.forget()
+    assert {"faced", "harness.represent", "harness.heads"} <= found
+    assert not found & {"triptych", "harness.runner", "harness.study"}
