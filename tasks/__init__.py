@@ -1,1 +1,1 @@
-"""Our task plugins and the shipped studies. They use the entry points that anybody's do."""
+"""The shipped task plugins and studies. They use the same entry points as third parties'."""

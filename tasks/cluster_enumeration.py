@@ -1,6 +1,6 @@
-"""Which maps minimise InfoNCE's population loss, by trying every map of a class.
+"""Find the maps that minimise InfoNCE's population loss, by trying every map of a class.
 
-Some clusters of some style points each; an image is a cluster and a style. A map into
+Each cluster has a few style points; an image is a cluster and a style. A map into
 {-1, 1}^2 is a pair of functions of one class. ``python -m tasks.cluster_enumeration`` prints
 the tables of docs/theory-clusters.md. The setting is Parulekar et al.'s, COLT 2023,
 arXiv 2302.07920.
@@ -18,19 +18,20 @@ from tasks.cluster_loss import population_loss, task_accuracies, uniform_loss, v
 
 PAIRS = ("interleaved", "local")
 TIE = 1e-9
-"""Losses that differ by no more are the same."""
+"""Losses that differ by no more than this count as equal."""
 
 
 def style_pairs(pairs: str, styles: int) -> list[tuple[int, int]]:
-    """Return (a natural image's style, its augmentation's) for half of the style points.
+    """Return (style of a natural image, style of its augmentation) for every natural style.
 
-    ``interleaved`` moves a style by half of all, ``local`` to its neighbour.
+    Half of the style points are natural. ``interleaved`` moves a style by half the number
+    of points, ``local`` to the next point.
 
     >>> style_pairs("interleaved", 4), style_pairs("local", 4)
     ([(0, 2), (1, 3)], [(0, 1), (2, 3)])
 
     Raises:
-        InputError: where there are no such pairs.
+        InputError: if ``pairs`` is unknown or ``styles`` is odd.
     """
     require_choice("pairs", pairs, PAIRS)
     require_number("styles", styles, at_least=2, whole=True)
@@ -58,11 +59,11 @@ def halfspaces(clusters: int, styles: int) -> Bool[NDArray[np.bool_], "f c s"]:
 
 
 def clean_tables(clusters: int, styles: int, pairs: str) -> Bool[NDArray[np.bool_], "f c s"]:
-    """Return every function that has one value on each pair, and any values otherwise.
+    """Return every function that is constant on each pair, and otherwise arbitrary.
 
-    No other lookup table need be tried: moving the augmented half of a broken pair to
-    where its natural half is lowers the loss of x and changes no other, because negatives
-    are natural images.
+    No other lookup table needs to be tried, because it breaks a pair. Moving the pair's
+    augmented image to where its natural image x is lowers the loss of x and changes no
+    other loss: negatives are natural images.
     """
     natural, augmented = np.array(style_pairs(pairs, styles)).T
     values = np.array(list(product((False, True), repeat=clusters * len(natural))))
@@ -80,12 +81,12 @@ class Minimisers:
         loss: their population loss, in nats.
         count: how many there are, all sign flips counted.
         preserving: share of them that are constant on each cluster.
-        gap: by how much the best map that does not preserve is worse; 0 where one is among
-            them, infinite where there is none.
-        errors: of each, up to sign flips, the error of the best head on the balanced
-            labelling of the clusters that is worst for it.
-        split: of each, the number of clusters that it is not constant on.
-        masses: of each, the natural images' share at each vertex.
+        gap: loss of the best map that does not preserve, minus the least loss; 0 if a
+            minimiser does not preserve, infinite if all maps of the class preserve.
+        errors: for each minimiser, up to sign flips, the error of the best head on the
+            balanced labelling of the clusters that is worst for it.
+        split: for each, the number of clusters on which it is not constant.
+        masses: for each, the share of natural images at each vertex.
     """
 
     loss: float
@@ -107,16 +108,15 @@ class Maps:
     the same and the gaps .088/.185/.242/.258. A map preserves a cluster if it is constant
     on all its points, augmented ones included.
 
-    A loss depends on a map through the joint masses of (g(x), g(x+)) alone, which many
-    maps share: it is taken once for each. And a function's complement turns a sign, which
-    changes no loss: only functions whose first value is False are tried, and each map
-    found counts for four.
+    A map's loss depends only on the joint masses of (g(x), g(x+)). Many maps share these,
+    so the loss is computed once for each set of masses. Replacing a function by its
+    complement flips a sign, which changes no loss. So only functions whose first value is
+    False are tried, and each map found counts for four.
 
     Args:
-        functions: the class, closed under complement: one value a cluster and style.
+        functions: the class, closed under complement: one value per cluster and style.
         pairs: ``interleaved`` or ``local``.
-        masses: whole numbers that the clusters' shares are proportional to; all equal
-            without them.
+        masses: integers proportional to the clusters' shares; None: equal shares.
     """
 
     def __init__(
@@ -132,8 +132,9 @@ class Maps:
         self._constant = (self.functions == self.functions[:, :, :1]).all(axis=2)
         whole = self._constant.all(axis=1)
         self._preserving = whole[:, None] & whole
-        # Maps of equal joint masses have equal sums of these numbers. Others do not, save
-        # with a chance of about 1e-9: 64 bits for some hundred thousand sums.
+        # Hash joint masses: maps of equal masses have equal sums of these random numbers. Maps
+        # of different masses collide with a chance of about 1e-9, as there are some hundred
+        # thousand sums of 64 bits.
         codes = np.random.default_rng(0).integers(2**63, size=16, dtype=np.uint64)
         keys = np.zeros((len(self.functions),) * 2, dtype=np.uint64)
         for cluster, mass in enumerate(self.masses):
@@ -191,7 +192,7 @@ class Maps:
 
 
 def main() -> None:
-    """Print what is known exactly; a few seconds."""
+    """Print the exact tables; this takes a few seconds."""
     print("Loss of a uniform map without a broken pair, beta 1, 32 negatives")
     for dimension in (2, 3, 4):
         print(f"  d = {dimension}: {uniform_loss(dimension, beta=1.0, negatives=32):.4f}")
@@ -249,7 +250,7 @@ def main() -> None:
 
 
 def _shares(least: Minimisers) -> str:
-    """Write the vertices' masses, the heaviest first: the same for all minimisers of a table."""
+    """Format the vertices' masses, heaviest first; all minimisers of a table share them."""
     return " ".join(f"{share:.2f}" for share in np.sort(least.masses[0])[::-1])
 
 

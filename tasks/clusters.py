@@ -1,4 +1,4 @@
-"""Clusters whose right map is known: does a contrastive loss keep them whole?"""
+"""Clusters whose ideal map is known: does a contrastive loss keep them whole?"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated
@@ -29,63 +29,63 @@ from tasks.cluster_loss import (
 NETWORKS = ("linear", "mlp", "lookup")
 PARTS = ("train", "validation", "test")
 MOST_CLUSTERS = 16
-"""Of 16 clusters there are 6435 balanced labellings, up to sign; of 18 24310."""
+"""16 clusters have 6435 balanced labellings, up to sign; 18 would have 24310."""
 
 
 class Clusters(Task):
     r"""Train an encoder into the cube {-1, 1}^d; see whether it keeps clusters whole.
 
-    An image is a cluster, one-hot, and a style, a number from -1 to 1 about one of
-    ``styles`` equidistant points. Half of the points are natural images; the augmentation,
-    which is the second view, moves a natural image's style: by half of the range
-    (``interleaved``), or to the next point (``local``). With interleaved pairs every
-    threshold along the style parts a natural image from its augmentation, so that a class
-    of halfspaces cannot split a cluster unpunished; with local pairs it can.
+    An image is a cluster, one-hot, and a style, a number from -1 to 1 near one of
+    ``styles`` equidistant points. Half of the points are natural images. The second view
+    is the augmentation, which moves a natural image's style by half of the range
+    (``interleaved``) or to the next point (``local``). With interleaved pairs every
+    threshold along the style separates a natural image from its augmentation, so a class
+    of halfspaces pays for splitting a cluster. With local pairs it need not.
 
-    The encoder's last layer is a tanh, a relaxation of {-1, 1}^d, which the evaluation
-    reads by its sign; the head is the identity. The pairing is ``same_view``: negatives
-    are the batch's other natural images, ``batch_size`` - 1 of them, whatever their
-    cluster. Losses of cosines divide by the length of a vertex, sqrt(d): the theory's
-    beta is 1 / (temperature d), so that at d = 2 beta = 1 is a temperature of .5. Losses of
-    dot products have beta = 1 / temperature.
+    The encoder's last layer is a tanh, a relaxation of {-1, 1}^d; the evaluation takes its
+    sign. The head is the identity. The pairing is ``same_view``: negatives are the batch's
+    ``batch_size`` - 1 other natural images, whatever their cluster. Losses of cosines
+    divide by the length of a vertex, sqrt(d): the theory's beta is 1 / (temperature d), so
+    that at d = 2 beta = 1 is a temperature of .5. Losses of dot products have
+    beta = 1 / temperature.
 
     Scores, of a split's natural and augmented images, in points:
 
-    - ``worst_task``: accuracy on the balanced labelling of the clusters that is worst, with
+    - ``worst_task``: the lowest accuracy over the balanced labellings of the clusters, with
       the best label for each vertex, chosen on train; clusters weigh the same. Collapse
       gives 50, a map that keeps clusters whole and apart 100. With more clusters than
-      vertices some must share one, and it can be no more than 50 where all do;
-    - ``mean_task``: the same, mean over all balanced labellings;
+      vertices some must share one; if all do, the score is at most 50;
+    - ``mean_task``: the mean accuracy over all balanced labellings;
     - ``preserved``: share of the clusters on which the map is constant. Collapse preserves
-      all: it means nothing without the next;
-    - ``vertex_entropy``: of the natural images' vertices, 100 for d bits.
+      all clusters, so read it together with the next score;
+    - ``vertex_entropy``: entropy of the natural images' vertices; d bits are 100.
 
-    Diagnostics, of the map read by its sign, on train: ``population_loss``, InfoNCE's, exact
+    Diagnostics, on train, of the sign of the map: ``population_loss``, InfoNCE's exact loss
     (:func:`~tasks.cluster_loss.population_loss`) at ``beta`` and the batch's number of
-    negatives, whatever the loss was; ``gap``, by how much it is above that of a uniform
-    map without a broken pair, the theorem's minimum, which needs clusters of equal mass;
+    negatives, for every loss trained with; ``gap``, its excess over the loss of a uniform
+    map without a broken pair, which is the theorem's minimum for clusters of equal mass;
     ``entropy_bits``; ``broken_pairs``, a share. Seeds are restarts: the theorem is about
-    the one of least ``population_loss``.
+    the seed with the least ``population_loss``.
 
     The row ``oracle`` is not trained: it gives cluster c the vertex c modulo 2^d.
 
     Args:
         dimension: d, of the cube.
-        clusters: their number, even, at most 16; 0: 2^d, one a vertex.
+        clusters: their number, even, at most 16; 0: 2^d, one per vertex.
         styles: style points of a cluster, even; half of them are natural images.
         pairs: ``interleaved`` or ``local``.
         network: ``linear`` (halfspaces, a threshold for each cluster), ``mlp`` (one hidden
             layer of ReLUs) or ``lookup`` (a table of clusters and style points).
-        width: hidden units of the mlp, its capacity. Some hundred want a learning rate of
-            .01: at .05 the tanh saturates, and clusters collapse.
+        width: hidden units of the mlp, its capacity. With some hundred, use a learning rate
+            of .01: at .05 the tanh saturates, and clusters collapse.
         imbalance: how many times as many images the first cluster has as any other.
         examples: images of each cluster and natural style point in each split.
-        jitter: the width of the interval around its style point that an image's style is
-            drawn from, in distances of points: above 0, at most .9.
+        jitter: width of the interval around the style point from which an image's style is
+            drawn, as a share of the distance between points: above 0, at most .9.
         beta: of the exact loss among the diagnostics.
 
     Raises:
-        InputError: where a setting breaks its rule.
+        InputError: if a setting is invalid.
 
     References:
         Parulekar, Collins, Shanmugam, Mokhtari & Shakkottai, COLT 2023, arXiv 2302.07920.
@@ -117,7 +117,7 @@ class Clusters(Task):
     optimizer: str = "adam"
 
     def setup(self) -> None:
-        """Check what ties settings to one another."""
+        """Check settings that depend on one another."""
         super().setup()
         require(
             self.clusters % 2 == 0,
@@ -126,7 +126,7 @@ class Clusters(Task):
         style_pairs(self.pairs, self.styles)
 
     def load(self, randomness: Randomness) -> None:
-        """Draw the images: the same numbers of each cluster and style point in each split."""
+        """Draw the images; each split has the same number of each cluster and style point."""
         self._count = self.clusters or 2**self.dimension
         styles = [natural for natural, _ in style_pairs(self.pairs, self.styles)]
         each = [round(self.examples * self.imbalance)] + [self.examples] * (self._count - 1)
@@ -141,7 +141,7 @@ class Clusters(Task):
         }
 
     def splits(self) -> Sequence[Mapping[str, Iterable[int]]]:
-        """Return one division, by the images' numbers."""
+        """Return the one division, by the images' numbers."""
         size = self.train_size()
         return [{part: range(k * size, (k + 1) * size) for k, part in enumerate(PARTS)}]
 
@@ -181,7 +181,7 @@ class Clusters(Task):
         return Oracle(self._count, self.dimension)
 
     def evaluate(self, encoder: nn.Module, splits: Sequence[str]) -> Evaluation:
-        """Return accuracies of the worst and the mean task, preserved share and entropy."""
+        """Return the worst and mean task's accuracy, the preserved share and the entropy."""
         clusters = np.concatenate([self._clusters, self._clusters])
         parts = {part: self._map(encoder, part) for part in ("train", *splits)}
         shares = {
@@ -209,7 +209,7 @@ class Clusters(Task):
     def diagnose(
         self, encoder: nn.Module, head: nn.Module, loss: nn.Module | None
     ) -> dict[str, float]:
-        """Return the exact loss of the map read by its sign, and what it is made of."""
+        """Return the exact loss of the map's sign, and the quantities it is made of."""
         del head, loss
         naturals, augmented = self._map(encoder, "train")
         rows = min(self.batch_size or self.train_size(), self.train_size())
@@ -236,7 +236,7 @@ class Clusters(Task):
 
 
 class Lookup(nn.Module):
-    """A table: a row of its own for each cluster and style point."""
+    """A table with a row for each cluster and style point."""
 
     def __init__(self, clusters: int, styles: int, dimension: int) -> None:
         super().__init__()
@@ -251,7 +251,7 @@ class Lookup(nn.Module):
 
 
 class Oracle(nn.Module):
-    """The map that keeps clusters whole, and as far as it can, apart."""
+    """The map that keeps clusters whole and, if there are enough vertices, apart."""
 
     corners: Tensor
 

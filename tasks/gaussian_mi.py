@@ -1,4 +1,4 @@
-"""Mutual information: correlated Gaussians, whose information is known."""
+"""Mutual information between correlated Gaussians, for which it is known."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,24 +18,24 @@ from harness.settings import Between
 from harness.task import Batch, Task, device_of, to_device
 
 SCALES = (-6.0, 6.0)
-"""Powers of 2 between which the evaluation looks for the critic's scale, over its deviation."""
+"""Log2 range of the critic's scale in the evaluation, relative to 1 / the scores' deviation."""
 
 BATCHES = 32
-"""At most so many batches a diagnosis; fewer of large ones."""
+"""Largest number of batches per diagnosis; large batches are fewer."""
 
 SCORES = 2**22
-"""At most about so many scores a diagnosis."""
+"""Approximate limit on the number of scores per diagnosis."""
 
 
 class Pairs(NamedTuple):
-    """Draws of x and y, row by row from their joint distribution."""
+    """Draws of x and y; each row is one draw from their joint distribution."""
 
     x: Float[Tensor, "n d"]
     y: Float[Tensor, "n d"]
 
 
 class Side(NamedTuple):
-    """Draws of x alone, or of y alone: what the encoder takes."""
+    """Draws of x alone or of y alone: the encoder's input."""
 
     rows: Float[Tensor, "n d"]
     side: int
@@ -43,50 +43,51 @@ class Side(NamedTuple):
 
 
 class GaussianMI(Task):
-    r"""Two views that share a known mutual information, and how much of it is learned.
+    r"""Train on two views that share a known mutual information; score how much is learned.
 
     Each of the d coordinates of x and y is standard normal, with correlation rho:
 
     .. math:: I(X, Y) = -\frac{d}{2} \log(1 - \rho^2) = \texttt{information}
 
-    in nats. Views are x and y themselves; the encoder is a tower for each, and the head
-    hands on what it gets, so that a loss's critic is the dot product, or the cosine over
-    a temperature, of two representations. The log density ratio is such a dot product,
-    of d + 2 columns: the ``oracle``'s. With the default settings a step sees pairs that
-    none before it has seen, so that what is minimised is the population's objective.
+    in nats. Views are x and y themselves. The encoder has a tower for each, and the head
+    is the identity, so that a loss's critic is the dot product, or the cosine over a
+    temperature, of two representations. The log density ratio is such a dot product, of
+    d + 2 columns: the ``oracle``'s. With the default settings every step sees new pairs, so
+    training minimises the population's objective.
 
-    The score ``information`` is 100 times the share of I that the representations show,
-    on ``scored`` pairs that nothing was trained on, by InfoNCE's bound of all of them,
-    with the dot product or the cosine as the critic, whichever is better on validation,
-    times the scale that is best there: the same for every loss. Its cap, log ``scored``,
-    and its bias stand in the row of the ``oracle``, which is the best critic there is.
+    The score ``information`` is InfoNCE's bound as a percentage of I, on ``scored`` pairs
+    that were not trained on. The critic is the dot product or the cosine of the
+    representations, whichever is better on validation, times the scale that is best there:
+    the same for every loss. The score's cap, log ``scored``, and its bias show in the row
+    of the ``oracle``, which is the best critic there is.
 
     Diagnostics, of up to 32 fresh batches of ``batch_size`` pairs, with the loss's critic:
 
     - ``estimate_infonce``, ``estimate_dv``, ``estimate_nwj``, ``estimate_smile``,
       ``estimate_tight_kl``, ``estimate_chi2`` and ``estimate_chi2_per_anchor``: means of the
       estimators of :mod:`harness.information`;
-    - ``mi_estimate``, ``mi_bias``, ``mi_std``: of the loss's own estimator the mean, the mean
-      less I, and the deviation over batches. A loss that names none has InfoNCE's. The
-      chi-squared information, (e^{2I} - 1) / 2 here, is turned into nats by that formula;
+    - ``mi_estimate``, ``mi_bias``, ``mi_std``: the mean of the loss's own estimator, that
+      mean minus I, and the deviation over batches. InfoNCE's estimator serves a loss that
+      names none. The chi-squared information, here (e^{2I} - 1) / 2, is converted to nats
+      by that formula;
     - ``mi_true``, ``mi_cap``: I, and log ``batch_size``.
 
-    Untrained networks and the oracle have no loss: their dot product stands for the log
-    density ratio, from which each estimator gets the critic that is best for it (one
-    more for NWJ, the exponential for chi-squared), and there is each one's deviation over
-    batches too, as ``estimate_dv_std``.
+    Untrained networks and the oracle have no loss. Their dot product counts as the log
+    density ratio, from which each estimator gets its best critic (plus 1 for NWJ, the
+    exponential for chi-squared). Each estimator's deviation over batches is given too, as
+    ``estimate_dv_std``.
 
     Args:
         information: I, in nats, .01 to 4 ``dimension``.
         dimension: d.
-        cubic: whether y is cubed, coordinate by coordinate, which leaves I as it is.
+        cubic: whether y is cubed, coordinate by coordinate, which does not change I.
         width: of the representation, at least ``dimension`` + 2.
         hidden: of both hidden layers of a tower.
         pairs: to train on.
         scored: pairs of validation, and of test.
 
     Raises:
-        InputError: where a setting breaks its rule.
+        InputError: if a setting is invalid.
 
     References:
         Poole et al. 2019, arXiv 1905.06922; Song & Ermon, ICLR 2020, arXiv 1910.06222;
@@ -120,9 +121,9 @@ class GaussianMI(Task):
     schedule: str = "cosine"
 
     def setup(self) -> None:
-        """Check what ties settings to one another."""
+        """Check settings that depend on one another."""
         super().setup()
-        # Beyond, float32 tells y from x by its last digits.
+        # Beyond this, x and y differ only in the last digits of float32.
         require_number("information", self.information, at_least=0.01, at_most=4 * self.dimension)
         require(
             self.width >= self.dimension + 2,
@@ -131,7 +132,7 @@ class GaussianMI(Task):
         )
 
     def load(self, randomness: Randomness) -> None:
-        """Draw the pairs: those to train on first, then validation's and test's."""
+        """Draw the pairs: first those of train, then validation's and test's."""
         generator = randomness.torch("split")
         self._train, self._validation, self._test = (
             draw(count, self.dimension, self.information, cubic=self.cubic, generator=generator)
@@ -166,7 +167,7 @@ class GaussianMI(Task):
         return Towers(self.dimension, self.hidden, self.width)
 
     def head(self, width: int) -> nn.Module:
-        """Return what hands on representations as they are."""
+        """Return the identity."""
         del width
         return nn.Identity()
 
@@ -176,7 +177,7 @@ class GaussianMI(Task):
         return Oracle(self.dimension, self.information, cubic=self.cubic)
 
     def evaluate(self, encoder: nn.Module, splits: Sequence[str]) -> Evaluation:
-        """Return the share of the information that each split's pairs show."""
+        """Return InfoNCE's bound on each split's pairs, as a share of the information."""
         known = self._critics(encoder, self._validation)
         chosen = {name: _best_scale(scores) for name, scores in known.items()}
         name = max(chosen, key=lambda name: chosen[name][1])
@@ -189,7 +190,7 @@ class GaussianMI(Task):
         })  # fmt: skip
 
     def held_out(self) -> Batch:
-        """Return the first pairs of validation, ``batch_size`` of them where there are so many."""
+        """Return the first validation pairs, at most ``batch_size``."""
         index = torch.arange(min(self.batch_size, self.scored))
         pairs = Pairs(self._validation.x[index], self._validation.y[index])
         return Batch(pairs, index + self.pairs)
@@ -197,7 +198,7 @@ class GaussianMI(Task):
     def diagnose(
         self, encoder: nn.Module, head: nn.Module, loss: nn.Module | None
     ) -> dict[str, float]:
-        """Return what the estimators make of fresh batches of ``batch_size`` pairs."""
+        """Return the estimators' values on fresh batches of ``batch_size`` pairs."""
         size = min(self.batch_size, self.pairs)
         found = {"mi_true": self.information, "mi_cap": math.log(size)}
         scale = loss.score_scale() if isinstance(loss, ScoreLoss) else None
@@ -230,9 +231,10 @@ class GaussianMI(Task):
         return self.views(moved)
 
     def _critics(self, encoder: nn.Module, pairs: Pairs) -> dict[str, Tensor]:
-        """Return all scores of x with y, a critic a name, less the mean of each row.
+        """Return {critic: all scores of x with y, minus the mean of each row}.
 
-        InfoNCE's bound does not see a row's mean, and float32 sees the rest better.
+        InfoNCE's bound does not depend on the rows' means, and without them float32 keeps
+        more digits of the rest.
         """
         x, y = (encoder(side) for side in self._sides(encoder, pairs))
         critics = {"dot": (x, y), "cosine": (normalize(x), normalize(y))}
@@ -240,7 +242,7 @@ class GaussianMI(Task):
 
 
 class Towers(nn.Module):
-    """A network for x and one for y: two hidden layers, no weight shared."""
+    """A network for x and one for y, each with two hidden layers; they share no weights."""
 
     def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
         super().__init__()
@@ -256,7 +258,7 @@ class Towers(nn.Module):
         )
 
     def forward(self, side: Side) -> Tensor:
-        """Return a representation a row, of the tower of its side."""
+        """Return one representation per row, from the tower of its side."""
         rows: Tensor = self.towers[side.side](side.rows)
         return rows
 
@@ -268,7 +270,8 @@ class Oracle(nn.Module):
         \log \frac{p(y \mid x)}{p(y)} = \frac{\rho}{1 - \rho^2} x \cdot y
         - \frac{\rho^2}{2 (1 - \rho^2)} (\lVert x \rVert^2 + \lVert y \rVert^2) + I
 
-    A side's own terms are a column that meets a one of the other side.
+    The terms in x alone are one column of x's representation, which meets a 1 in y's; those
+    in y alone likewise.
 
     >>> oracle = Oracle(1, 0.5 * math.log(2), cubic=False)  # rho^2 = 1/2
     >>> one = torch.ones(1, 1)
@@ -286,7 +289,7 @@ class Oracle(nn.Module):
         self.curvature = (1 - rest) / (2 * rest)
 
     def forward(self, side: Side) -> Tensor:
-        """Return [n, d + 2] in float64: the slope is large where rho is near one."""
+        """Return [n, d + 2], in float64 because the slope is large if rho is near one."""
         rows = side.rows.double()
         if side.side == 1 and self.cubic:
             rows = rows.sign() * rows.abs() ** (1 / 3)
@@ -304,7 +307,7 @@ def draw(
     cubic: bool,
     generator: torch.Generator | None = None,
 ) -> Pairs:
-    """Return pairs of the task, in float32; without a generator, torch's global one draws."""
+    """Draw pairs of the task, in float32; without a generator, from torch's global one."""
     x, noise = torch.randn(2, count, dimension, generator=generator, dtype=torch.float64)
     rest = math.exp(-2 * information / dimension)
     y = math.sqrt(1 - rest) * x + math.sqrt(rest) * noise
@@ -312,7 +315,7 @@ def draw(
 
 
 def nats_of_chi2(chi2: Tensor) -> Tensor:
-    """Return the I whose (e^{2 I} - 1) / 2 is ``chi2``; 0 for what is below 0.
+    """Return the I for which (e^{2 I} - 1) / 2 is ``chi2``; 0 if ``chi2`` is negative.
 
     >>> nats_of_chi2(torch.tensor([0.0, -1.0])).tolist()
     [0.0, 0.0]
@@ -321,9 +324,10 @@ def nats_of_chi2(chi2: Tensor) -> Tensor:
 
 
 def _estimates(scores: Tensor, *, calibrated: bool) -> dict[str, Tensor]:
-    """Return every estimator's value of a batch's scores, x's in rows; pairs on the diagonal.
+    """Return every estimator's value on a batch's scores, [x, y] with pairs on the diagonal.
 
-    Where scores are ``calibrated``, log density ratios, each gets its best critic of them.
+    If scores are ``calibrated``, that is, log density ratios, each estimator gets the critic
+    that is best for it.
     """
     keep = ~torch.eye(len(scores), dtype=torch.bool, device=scores.device)
     found = {}
@@ -338,11 +342,11 @@ def _estimates(scores: Tensor, *, calibrated: bool) -> dict[str, Tensor]:
 
 
 def _best_scale(scores: Tensor) -> tuple[float, float]:
-    """Return the factor that makes the bound of ``scores`` highest, and the bound; 0 is one."""
+    """Return the factor, 0 or above, that maximises the bound of ``scores``, and the bound."""
     from scipy.optimize import minimize_scalar
 
     unit = 1 / scores.std().clamp(min=1e-12).item()
-    # The bound is concave in the factor, and so has one top.
+    # The bound is concave in the factor, so it has one maximum.
     found = minimize_scalar(
         lambda power: -_bound(scores * (unit * 2**power)),
         bounds=SCALES,

@@ -22,57 +22,58 @@ from harness.task import Batch, Task
 PROBES = {"accuracy": svc_probe, "logistic_accuracy": logistic_cv_probe}
 
 EVALUATED = 256
-"""Graphs that are encoded at a time in the evaluation."""
+"""How many graphs the evaluation encodes at a time."""
 HELD_OUT = 128
-"""Graphs that diagnostics are of, at most."""
+"""Largest number of graphs for diagnostics."""
 
 
 class Graphs(Task):
     """Train on many graphs without labels; classify them by cross-validation.
 
-    The encoder sees every graph, and no label, in training: the usual, transductive way.
-    There are no labels for supervised methods, because each graph is scored.
+    In training the encoder sees every graph and no label: the usual, transductive setting.
+    Supervised methods get no labels, because every graph is scored.
 
-    Scores are means over ``folds`` divisions, stratified, drawn anew by each seed. In
-    each, one fold is the test, another validation, the others train. ``accuracy`` is that
-    of an SVC with a Gaussian kernel, ``logistic_accuracy`` that of a logistic regression;
-    both are fitted, and their C chosen by 5-fold cross-validation, on train to score
-    validation, and on train and validation to score test: the published protocol.
-    No label of a division's test has a part in its scores on validation. But every graph
-    is in some division's validation: what is tuned there is tuned on graphs that are
-    scored on test later, which favours whatever is tuned.
+    Scores are means over ``folds`` stratified divisions, which each seed draws anew. Each
+    division has one fold for test, another for validation and the others for train.
+    ``accuracy`` is that of an SVC with a Gaussian kernel, ``logistic_accuracy`` that of a
+    logistic regression. Following the published protocol, both are fitted, and their C
+    chosen by 5-fold cross-validation, on train to score validation, and on train and
+    validation to score test. A division's validation scores use none of its test labels.
+    But every graph is in some division's validation, so that tuning on validation uses
+    graphs that are test graphs in another division, and favours whatever is tuned.
 
     The steps are fixed in advance. GraphCL's and ADNCE's code logs the test accuracy at
-    epochs 10 and 20 and leaves open which counts; the better of the two is .6 points above
+    epochs 10 and 20 and does not say which counts; the better of the two is .6 points above
     the last on MUTAG, and 1.8 on IMDB-BINARY.
 
-    Differences from GraphCL's code: its subgraphs never leave the neighbours of the
-    first node (here it is a walk, as in its paper), its perturbed edges are only dropped,
-    its views of ``random2`` to ``random4`` lose the self-loops that the originals have,
-    its batches are the same in every epoch, and the incomplete last one counts: its 20
-    epochs of MUTAG are 40 steps. On MUTAG each is within the seeds' spread. Its loss is
+    GraphCL's code differs: its subgraphs never leave the neighbours of the first node (here
+    they are walks, as in its paper); it drops perturbed edges and adds none; its views of
+    ``random2`` to ``random4`` lose the self-loops that the originals have; its batches are
+    the same in every epoch, and the incomplete last one counts, so that its 20 epochs of
+    MUTAG are 40 steps. On MUTAG each difference is within the seeds' spread. Its loss is
     ``dcl(mean=True)``, in this task's pairing: original against augmented.
 
     Args:
         data: ``mutag``, ``proteins``, ``nci1``, ``dd``, ``imdb-binary``, ``collab``,
             ``reddit-binary`` or ``reddit-multi-5k``; or a folder in the same layout, by its
             path or its name in ``TRIPTYCH_DATA``.
-        root: a folder that is looked in first; empty: ``TRIPTYCH_DATA``, then the cache.
-        features: of a node: ``auto`` (its label, one-hot; a constant where there are no
+        root: a folder to look in first; empty: ``TRIPTYCH_DATA``, then the cache.
+        features: of a node: ``auto`` (its label, one-hot; a constant if there are no
             labels, as in GraphCL's code), ``constant`` or ``degree`` (one-hot).
-        width: of each layer; representation and projection have ``layers`` times as many.
+        width: of each layer; representation and projection are ``layers`` times as wide.
         layers: of the GIN.
         epsilon: the GIN's, of every layer; 1 stands for GraphCL's self-loops.
         view_1: ``identity``, ``node-dropping``, ``subgraph``, ``edge-perturbation`` or
-            ``attribute-masking``; or ``random2``, ``random3``, ``random4``: for each graph
-            one of node dropping and subgraph, of these and edge perturbation, of all four.
-        view_2: the same of the second view.
-        share: of nodes dropped, of edges dropped and added, of nodes masked.
+            ``attribute-masking``; or a random choice for each graph: ``random2`` between
+            node dropping and subgraph, ``random3`` with edge perturbation as well,
+            ``random4`` among all four.
+        view_2: the same for the second view.
+        share: of nodes dropped, of edges dropped and added, or of nodes masked.
         subgraph: share of nodes that a subgraph keeps.
         folds: of the cross-validation.
 
     Raises:
-        InputError: where a setting breaks its rule.
+        InputError: if a setting is invalid.
 
     References:
         You et al. 2020 (GraphCL), arXiv 2010.13902; Wu et al. 2023 (ADNCE),
@@ -107,7 +108,7 @@ class Graphs(Task):
     optimizer: str = "adam"
 
     def setup(self) -> None:
-        """Check what ties settings to one another."""
+        """Check settings that depend on one another."""
         super().setup()
         graph_data.require_known(self.data, self.root)
 
@@ -140,7 +141,7 @@ class Graphs(Task):
         return Batch(pyg_graphs.take(self._graphs, index), index)
 
     def views(self, data: GraphBatch) -> tuple[GraphBatch, GraphBatch]:
-        """Return two copies, each augmented as its setting says."""
+        """Return two copies, augmented as ``view_1`` and ``view_2`` say."""
         first, second = (
             pyg_graphs.view(data, name, share=self.share, subgraph=self.subgraph)
             for name in (self.view_1, self.view_2)
@@ -154,7 +155,7 @@ class Graphs(Task):
         return Batch(pyg_graphs.take(self._graphs, index), index, labels)
 
     def encoder(self) -> nn.Module:
-        """Return a GIN, whose representation is a sum over nodes, layer by layer."""
+        """Return a GIN, whose representation joins the sums over nodes of each layer."""
         return GIN(self._graphs.x.shape[1], self.width, self.layers, self.epsilon)
 
     def head(self, width: int) -> nn.Module:
@@ -164,15 +165,15 @@ class Graphs(Task):
         return head
 
     def evaluate(self, encoder: nn.Module, splits: Sequence[str]) -> Evaluation:
-        """Return both classifiers' accuracy, means over the folds."""
-        # Imported here because it takes seconds, which planning a run need not wait for.
+        """Return both classifiers' accuracies, averaged over the folds."""
+        # Imported here because the import takes seconds, which planning a run can do without.
         from adapters.hf_evaluate import computed
 
         classes = self._classes
         features = self._represented(encoder)
 
         def accuracies(division: Mapping[str, Rows], split: str) -> dict[str, float]:
-            # The published protocol: what scores the test is fitted on validation as well.
+            # The published protocol: the classifiers that score test are fitted on validation too.
             known = ["train"] if split == "validation" else ["train", "validation"]
             rows, scored = np.concatenate([division[n] for n in known]), division[split]
             predicted = {
@@ -195,8 +196,8 @@ class Graphs(Task):
         return represent(encoder, (pyg_graphs.take(self._graphs, part) for part in parts))
 
     def calibration(self) -> Iterable[GraphBatch]:
-        """Return all graphs as they are."""
+        """Return all graphs, not augmented."""
         batches = -(-self.train_size() // EVALUATED)
-        # Every batch takes graphs from the whole set: sets are often sorted by class.
+        # Sets are often sorted by class, so every batch takes graphs from the whole set.
         index = torch.arange(self.train_size())
         return (pyg_graphs.take(self._graphs, index[i::batches]) for i in range(batches))

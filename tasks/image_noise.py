@@ -1,4 +1,4 @@
-"""What can be wrong with a batch of images, by choice: false negatives, outliers, noisy views."""
+"""Faults that a task can add to batches of images: false negatives, outliers, noisy views."""
 
 import math
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ Numbers = NDArray[np.int64]
 
 
 def same_class_share(counts: Sequence[int]) -> float:
-    r"""Return the mean share of an anchor's negatives that are of its own class.
+    r"""Return the mean share of an anchor's negatives that belong to its own class.
 
     .. math:: \frac{1}{B} \sum_c n_c \, \frac{n_c - 1}{B - 1}
 
-    The other examples of the batch are an anchor's negatives, be it with one view or both.
+    An anchor's negatives are the other examples of the batch, in one view or both.
 
     Args:
         counts: n_c, images of each class in a batch of B.
@@ -31,20 +31,20 @@ def same_class_share(counts: Sequence[int]) -> float:
 
 
 def class_counts(share: float, size: int) -> list[int]:
-    r"""Return how many images a batch takes of each class to have the same-class share.
+    r"""Return how many images of each class give a batch the wanted same-class share.
 
-    As few classes as can have it, m, of which m - 1 have the same share a of the batch, and
-    the last the rest, so that all anchors are nearly alike:
+    The batch has the fewest classes, m, that can give it. Of these, m - 1 have the same
+    share a of the batch and the last has the rest, so that all anchors are nearly alike:
 
     .. math::
         a = \frac{1}{m} \Big(1 + \sqrt{1 - \frac{m (1 - F)}{m - 1}}\Big), \qquad
         F = \sum_c (n_c / B)^2 = f + \frac{1 - f}{B}, \qquad m = \lceil 1/F \rceil
 
-    Convention: F is more than f because an anchor is no negative of itself. Of the whole
-    numbers beside a B, those are taken whose share is nearest, within 2/B of f.
+    Convention: F is more than f because an anchor is not its own negative. a B is rounded
+    to the integers whose same-class share is nearest to f, within 2/B.
 
     Args:
-        share: f, above 0 and below 1.
+        share: f, the same-class share, above 0 and below 1.
         size: B, 3 or more.
 
     >>> class_counts(0.1, 256)
@@ -70,12 +70,12 @@ def compose(
 ) -> Numbers:
     """Draw a batch with ``counts`` images of as many classes, in random order.
 
-    Classes are drawn alike, whatever their size; images without replacement.
+    Classes are equally likely, whatever their size; images are drawn without replacement.
 
     Args:
         members: the training examples of each class.
         counts: images of each drawn class.
-        drawn: where the draw comes from.
+        drawn: the generator.
     """
     classes = drawn.choice(len(members), size=len(counts), replace=False)
     parts = [
@@ -88,7 +88,7 @@ def compose(
 def require_enough(
     share: float, counts: Sequence[int], members: Sequence[Numbers], unlabelled: int
 ) -> None:
-    """Raise :class:`~harness.errors.InputError` unless batches can be composed so."""
+    """Raise :class:`~harness.errors.InputError` unless such batches can be composed."""
     require(
         not unlabelled,
         f"`false_negatives` needs the label of every training image: got {unlabelled} without "
@@ -114,9 +114,10 @@ def require_enough(
 
 
 def shuffled_pixels(images: Tensor) -> Tensor:
-    """Return images whose pixels changed places, each at random: the same histogram, no content.
+    """Return images with shuffled pixels: the same histogram, but no content.
 
-    A pixel's channels stay together. Draws from torch's global generator.
+    Each image gets its own random order; a pixel's channels stay together. The draw uses
+    torch's global generator.
     """
     n, channels, height, width = images.shape
     order = torch.rand(n, height * width).argsort(dim=1).to(images.device)
@@ -125,5 +126,5 @@ def shuffled_pixels(images: Tensor) -> Tensor:
 
 
 def some_rows(share: float, size: int) -> Tensor:
-    """Return ``share`` of the rows at random, from torch's global generator."""
+    """Return random numbers of a ``share`` of ``size`` rows, from torch's global generator."""
     return torch.randperm(size)[: round(share * size)]

@@ -1,4 +1,4 @@
-"""Images: a data set by name, kornia's views, an encoder by name, linear probe and k-NN."""
+"""Images: a named data set and encoder, kornia's views, scored by linear probe and k-NN."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -29,20 +29,20 @@ CONV_WIDTH = 256
 ADNCE_HIDDEN = 512
 DIGITS = ("mnist-5k", "digits")
 EVALUATED = 500 * 48 * 48
-"""Pixels that are encoded at a time in the evaluation, 500 images at most."""
+"""How many pixels the evaluation encodes at a time, in at most 500 images."""
 
 CALIBRATED = 5000
-"""The largest number of training images that BatchNorm statistics are computed from."""
+"""Largest number of training images for computing BatchNorm statistics."""
 
 HELD_OUT = 256
-"""Validation images that diagnostics are of, where there are as many."""
+"""Largest number of validation images for diagnostics."""
 
 Numbers = NDArray[np.int64]
 Features = NDArray[np.float32]
 
 
 class Clean(NamedTuple):
-    """Images whose views get no noise: those that diagnostics are of."""
+    """Images whose views get no noise: those for diagnostics."""
 
     images: Tensor
 
@@ -50,59 +50,59 @@ class Clean(NamedTuple):
 class Images(Task):
     """Train on images without labels; probe the frozen encoder with labels.
 
-    The test split is the data set's official one, and is never trained on; where a set
-    has none, as MNIST-5k and digits, one that is the same for every seed. Each seed draws
-    the validation images from the labelled training images, evenly over the classes; all
-    others are trained on, those without labels too (STL-10). Images are kept as uint8 and
-    move to the device as such; the training images' mean and deviation, by channel,
-    standardise views and evaluation alike (the digits stay in [0, 1]).
+    The test split is the data set's official one and is never trained on. If a set has
+    none, as MNIST-5k and digits, the test split is the same for every seed. Each seed draws
+    the validation images from the labelled training images, evenly over the classes. All
+    other images are trained on, including those without labels (STL-10). Images are stored
+    and moved to the device as uint8. Views and evaluation are both standardised by the
+    training images' mean and deviation per channel (the digits stay in [0, 1]).
 
     Scores, of frozen representations without augmentation, BatchNorm in eval mode:
     ``accuracy`` is that of a logistic regression fitted to convergence on the labelled
-    training images, C chosen on validation, averaged over draws where few are labelled;
-    ``knn_accuracy`` is that of the vote of the nearest training images, whose
-    temperature is .07, no loss's (:func:`harness.probes.knn_probe`).
+    training images, C chosen on validation, averaged over draws if few are labelled;
+    ``knn_accuracy`` is that of the vote of the nearest training images, at a temperature
+    of .07 whatever the loss's (:func:`harness.probes.knn_probe`).
 
-    Training can be given faults, to see which loss bears them; evaluation, and the images
-    that diagnostics are of, stay as they are. Where a share of false negatives is chosen,
-    each step draws a batch of few classes: an anchor has as many negatives as ever, but
-    fewer of other classes, and BatchNorm sees fewer classes at a time. With none
-    (``false_negatives=0``), images of one class share an id and never repel: these pairs
-    are left out and not replaced, so that an anchor has about 1/classes fewer negatives,
-    and a loss with a state for each example has one for each class. Both are of the batch:
-    a queue's negatives are of any class. A noisy view is another image's own second view:
-    the views of the batch stay the same, the pairs do not, and some of them are of one class.
+    Training can be given faults, to see which losses tolerate them. Evaluation and the
+    images for diagnostics stay clean. With a share of false negatives, each step draws a
+    batch of few classes: an anchor has the usual number of negatives, but fewer of other
+    classes, and BatchNorm sees fewer classes at a time. With ``false_negatives=0``, images
+    of one class share an id and never repel each other. These pairs are left out and not
+    replaced: an anchor has about 1/classes fewer negatives, and a loss that keeps state per
+    example keeps it per class. Both apply to the batch only: a queue's negatives are of any
+    class. A noisy view is another image's second view: the batch has the same views in
+    other pairs, and some of these pairs are of one class.
 
     Args:
         data: a data set's name (`triptych data list`); a folder's path, or its name in
             ``TRIPTYCH_DATA``; ``folder`` with ``root``; or ``hub:OWNER/NAME``.
-        root: a folder that is looked in first; empty: ``TRIPTYCH_DATA``, then the cache.
-        size: pixels of height and width, by scaling and cutting the centre out, once;
-            0: as they are.
+        root: a folder to look in first; empty: ``TRIPTYCH_DATA``, then the cache.
+        size: height and width in pixels; images are scaled and centre-cropped once.
+            0: unchanged.
         network: ``conv`` (three strided convolutions), ``resnet18``, ``resnet34``,
             ``resnet50``, ``vit-tiny`` or ``vit-small``.
-        augmentation: ``digits`` (no flip), ``simclr`` (ADNCE's strength of colours, .4) or
+        augmentation: ``digits`` (no flip), ``simclr`` (ADNCE's colour strength, .4) or
             ``simclr-strong`` (.8); ``auto``: ``digits`` for digits, else ``simclr``.
         head_form: Linear - BatchNorm - ReLU - Linear, as in leftthomas' SimCLR for CIFAR-10, from
-            which ADNCE's code comes: ``simclr``, its hidden layer as wide as the representation;
-            ``adnce``, 512 wide; or ``simclr-tf``, as ``simclr`` with BatchNorm behind the last
-            layer too, as in SimCLR's own TensorFlow code.
+            which ADNCE's code comes. ``simclr``: the hidden layer is as wide as the
+            representation; ``adnce``: it is 512 wide; ``simclr-tf``: as ``simclr``, with
+            BatchNorm after the last layer too, as in SimCLR's own TensorFlow code.
         projection: width of the projections.
-        labels: labelled training images a class; 0: all of them, in one draw.
+        labels: labelled training images per class; 0: all of them, in one draw.
         draws: random draws of the labelled images.
-        knn: neighbours that vote, 200 being usual for CIFAR; 0: not scored.
-        validation: validation images; 0: a tenth of the labelled training images, 1000 at
-            least and a quarter at most.
-        false_negatives: mean share of an anchor's negatives that are of its own class, by
-            the training images' labels: 0, or at least 1/classes and below 1, met to
-            2/``batch_size``; None: as the data come, about 1/classes.
-        outliers: share of each batch's images that lose their content, their pixels
-            shuffled before the views are drawn, 0 to 1.
-        noisy_views: share of each batch's images that are paired with the second view of
-            another one, 0 to 1: false positives (arXiv 2201.04309).
+        knn: how many neighbours vote (200 is usual for CIFAR); 0: not scored.
+        validation: number of validation images; 0: a tenth of the labelled training images,
+            at least 1000 and at most a quarter.
+        false_negatives: mean share of an anchor's negatives that belong to its own class, by
+            the training images' labels: 0, or at least 1/classes and below 1, met to within
+            2/``batch_size``; None: the data's own share, about 1/classes.
+        outliers: share of each batch's images, 0 to 1, whose pixels are shuffled before the
+            views are drawn, so that they lose their content.
+        noisy_views: share of each batch's images, 0 to 1, that are paired with the second
+            view of another image: false positives (arXiv 2201.04309).
 
     Raises:
-        InputError: where a setting breaks its rule.
+        InputError: if a setting is invalid.
     """
 
     modality = "image"
@@ -138,7 +138,7 @@ class Images(Task):
     weight_decay: float = 1e-4
 
     def setup(self) -> None:
-        """Check what ties settings to one another."""
+        """Check settings that depend on one another."""
         super().setup()
         image_data.require_known(self.data, self.root)
         if self.false_negatives is not None:
@@ -193,7 +193,7 @@ class Images(Task):
         return len(self._division["train"])
 
     def batch(self, index: Tensor) -> Batch:
-        """Return images of uint8, [B, C, H, W], with their numbers as ids, or their classes."""
+        """Return uint8 images, [B, C, H, W], with their numbers (or classes) as ids."""
         numbers = self._division["train"][index.numpy()]
         labels = torch.from_numpy(self._pictures.labels[numbers])
         images = torch.from_numpy(self._pictures.images[numbers])
@@ -203,8 +203,8 @@ class Images(Task):
     def batch_index(self, randomness: Randomness, step: int) -> Tensor:
         """Return which training images batch number ``step`` holds.
 
-        Where a share of false negatives is chosen, a batch of its own for each step, drawn
-        from the ``order`` stream; else as :meth:`harness.task.Task.batch_index`.
+        With a share of false negatives, each step's batch is drawn by itself from the
+        ``order`` stream; otherwise as in :meth:`harness.task.Task.batch_index`.
         """
         if not self._counts:
             return super().batch_index(randomness, step)
@@ -214,7 +214,7 @@ class Images(Task):
     def views(self, data: Tensor | Clean) -> tuple[Tensor, Tensor]:
         """Return two random views of each image, standardised.
 
-        Noise is drawn after all else: what it does not touch is as it is without noise.
+        Noise is drawn last, so that views it does not touch are the same as without noise.
         """
         images = _as_float(data.images if isinstance(data, Clean) else data)
         first, second = (self._standardised(self._views(images)) for _ in range(2))
@@ -231,7 +231,7 @@ class Images(Task):
         return first, second
 
     def held_out(self) -> Batch:
-        """Return 256 validation images, or all, evenly over the classes; their views are clean."""
+        """Return at most 256 validation images, evenly over the classes, with clean views."""
         images, labels = (
             torch.from_numpy(part[self._held_out])
             for part in (self._pictures.images, self._pictures.labels)
@@ -239,19 +239,19 @@ class Images(Task):
         return Batch(Clean(images), torch.from_numpy(self._held_out), labels)
 
     def encoder(self) -> nn.Module:
-        """Return a fresh encoder, as ``network`` names it."""
+        """Return a fresh encoder of the kind that ``network`` names."""
         if self.network == "conv":
             return _conv(self._channels, self._pixels)
         return vision.encoder(self.network, channels=self._channels, size=self._pixels)
 
     def head(self, width: int) -> nn.Module:
-        """Return a fresh head, as ``head_form`` names it."""
+        """Return a fresh head of the kind that ``head_form`` names."""
         hidden = ADNCE_HIDDEN if self.head_form == "adnce" else width
         return mlp([width, hidden, self.projection], last_norm=self.head_form == "simclr-tf")
 
     def evaluate(self, encoder: nn.Module, splits: Sequence[str]) -> Evaluation:
-        """Return the accuracies of the linear probe, and of the vote where one is asked for."""
-        # Imported here because it takes seconds, which planning a run need not wait for.
+        """Return the accuracies of the linear probe and, with ``knn``, of the vote."""
+        # Imported here because the import takes seconds, which planning a run can do without.
         from adapters.hf_evaluate import computed
 
         device = device_of(encoder)
@@ -299,7 +299,7 @@ class Images(Task):
         return SimCLRViews(self._pixels, colour=self._channels == 3, strength=strength)
 
     def _divide(self, drawn: np.random.Generator) -> tuple[list[Numbers], list[Numbers]]:
-        """Draw the validation images: a list by class of training, and of validation images."""
+        """Draw the validation images; return training and validation images by class."""
         train, labels = self._pictures.train, self._pictures.labels
         count = self.validation or min(max(len(train) // 10, 1000), len(train) // 4)
         require(
@@ -321,7 +321,7 @@ class Images(Task):
         return kept, validation
 
     def _plan_noise(self, by_class: Sequence[Numbers]) -> None:
-        """Plan what batches hold of each class, and see that the noise has enough images."""
+        """Plan each batch's class counts, and check that there are enough images for the noise."""
         size = min(self.batch_size or self.train_size(), self.train_size())
         self._members = [np.searchsorted(self._division["train"], part) for part in by_class]
         share = self.false_negatives
@@ -339,7 +339,7 @@ class Images(Task):
             )
 
     def _draw(self, by_class: Sequence[Numbers], drawn: np.random.Generator) -> list[Numbers]:
-        """Draw the labelled images, ``labels`` a class."""
+        """Draw the labelled images, ``labels`` per class."""
         if not self.labels:
             return [self._known]
         fewest = min(len(part) for part in by_class)
@@ -354,11 +354,11 @@ class Images(Task):
         ]
 
     def calibration(self) -> Iterable[Tensor]:
-        """Return training images without augmentation: all, or 5000 spread over the set."""
+        """Return training images without augmentation: all, or at most 5000 spread over the set."""
         numbers = self._division["train"]
         numbers = numbers[:: -(-len(numbers) // CALIBRATED)]
         batches = -(-len(numbers) // self._at_a_time())
-        # Every batch takes images from the whole set: sets are often sorted by class.
+        # Sets are often sorted by class, so every batch takes images from the whole set.
         return (self._clean(numbers[i::batches]) for i in range(batches))
 
     def _encoded(self, encoder: nn.Module, wanted: Numbers) -> Features:
@@ -381,7 +381,7 @@ class Images(Task):
 
 
 def _shares(count: int, sizes: Sequence[int]) -> list[int]:
-    """Return ``count`` as shares of ``sizes``: the largest remainders are rounded up.
+    """Divide ``count`` in proportion to ``sizes``, rounding up the largest remainders.
 
     >>> _shares(4, [10, 10, 10])
     [2, 1, 1]
@@ -395,7 +395,7 @@ def _shares(count: int, sizes: Sequence[int]) -> list[int]:
 
 
 def _evenly(classes: Sequence[Numbers], most: int) -> Numbers:
-    """Return the first images of each class, ``most`` in all, or all that there are.
+    """Return the first images of each class, ``most`` in all or as many as there are.
 
     >>> _evenly([np.array([1, 2, 3]), np.array([4, 5, 6])], 4).tolist()
     [1, 2, 4, 5]
@@ -406,12 +406,12 @@ def _evenly(classes: Sequence[Numbers], most: int) -> Numbers:
 
 
 def _conv(channels: int, size: int) -> nn.Module:
-    """Return three strided convolutions with BatchNorm, an image to 256."""
+    """Return three strided convolutions with BatchNorm, and a linear layer to width 256."""
     encoder = nn.Sequential(
         *_block(channels, 32), *_block(32, 64), *_block(64, 128), nn.Flatten(),
         nn.Linear(128 * (-(-size // 8)) ** 2, CONV_WIDTH), nn.ReLU(),
     )  # fmt: skip
-    # The same values sooner: convolutions and BatchNorm like a pixel's channels side by side.
+    # Faster, with the same values: convolutions and BatchNorm prefer channels_last memory.
     return encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

@@ -1,4 +1,4 @@
-"""How a graph's nodes are divided into labelled, validation and test nodes."""
+"""Divide a graph's nodes into labelled, validation and test nodes."""
 
 from collections.abc import Sequence
 
@@ -23,17 +23,17 @@ def divide(
 ) -> list[Division]:
     """Return the divisions that ``split`` names.
 
-    Nodes without a class (-1) are in none that is drawn.
+    Drawn divisions leave out nodes without a class (-1).
 
     Args:
         split: one of ``SPLITS``; see :class:`tasks.nodes.Nodes`.
         classes: of each node.
         public: the divisions that the set's authors published.
-        draws: how many to draw; of public ones, how many to take at most.
-        generator: what draws them.
+        draws: how many to draw, or the largest number of public ones to take.
+        generator: draws the divisions.
 
     Raises:
-        InputError: where the set has no such split.
+        InputError: if the set has no such split.
     """
     if split == "public":
         if not public:

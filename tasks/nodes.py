@@ -1,4 +1,4 @@
-"""Nodes: GRACE and its like on one graph, scored by node classification."""
+"""Nodes: GRACE and similar methods on one graph, scored by node classification."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -25,66 +25,69 @@ from tasks.node_probe import one_vs_rest_probe
 
 VIEWS = ("grace", "gca", "diffusion")
 HELD_OUT = 256
-"""Nodes that diagnostics are of, at most."""
+"""Largest number of nodes for diagnostics."""
 PROBES = {"multinomial": logistic_probe, "one_vs_rest": one_vs_rest_probe}
 
 View = Graph | Part | Sample
 
 
 class Nodes(Task):
-    """Train on a graph without labels, on two views of it; classify its nodes.
+    """Train without labels on two views of a graph; classify its nodes.
 
-    The encoder sees all nodes and edges, and no label, in training (supervised methods
-    see the labels of nodes that are scored in no draw, for validation neither). The score is
-    that of a logistic regression on frozen representations of the unchanged graph, C
-    chosen on the validation nodes, averaged over several draws.
+    In training the encoder sees all nodes and edges and no label. (Supervised methods see
+    the labels of nodes that are in no draw's validation or test set.) The score is that of
+    a logistic regression on frozen representations of the unchanged graph, with C chosen
+    on the validation nodes, averaged over several draws.
 
-    Splits: ``random``: 20 labelled nodes a class, 500 for validation and 1000 to test;
+    Splits: ``random``: 20 labelled nodes per class, 500 for validation and 1000 for test;
     the test nodes are the same for every draw and seed. ``grace``: a tenth to fit, a tenth
-    for validation and the rest to test, each draw anew. GRACE's code fits on a tenth and
-    tests on the other nine, and chooses C by 5-fold cross-validation within the tenth; a
-    tenth held out for it is what GCA's code has. One draw's validation nodes are another's
-    test nodes, which favours whatever is tuned on them. ``public``: those of the set's authors.
+    for validation and the rest for test; each draw is a new division. GRACE's code fits on a
+    tenth, chooses C by 5-fold cross-validation within it, and tests on the other nine;
+    GCA's code holds out a tenth for C. One draw's validation nodes are another's test nodes,
+    which favours whatever is tuned on them. ``public``: those of the set's authors.
 
-    Large graphs: with ``batch_size`` above 0 a step contrasts that many anchors and not
+    Large graphs: with ``batch_size`` above 0, a step contrasts that many anchors instead of
     all nodes. They are encoded exactly, from the whole graph's view, with no more work
-    than their rows need; or, with ``neighbours`` above 0, from that many neighbours drawn
-    a node and layer, so that a step's memory does not grow with the graph. Evaluation is
-    on the whole graph (see :class:`~adapters.pyg.Encoder` for its memory).
+    than their rows need. With ``neighbours`` above 0, they are encoded from that many
+    neighbours drawn per node and layer, so that a step's memory does not grow with the
+    graph. Evaluation is on the whole graph (see :class:`~adapters.pyg.Encoder` for its
+    memory).
 
     Args:
         data: ``cora`` (LINQS' text), ``planetoid-cora``, ``citeseer``, ``pubmed``,
             ``amazon-computers``, ``amazon-photo``, ``coauthor-cs``, ``coauthor-physics``,
             ``wikics`` or ``ogbn-arxiv``; or an npz file in the layout of "Pitfalls of
             Graph Neural Network Evaluation", by its path or its name in ``TRIPTYCH_DATA``.
-        root: a folder that is looked in first.
+        root: a folder to look in first.
         split: ``random``, ``public`` or ``grace``.
-        normalise_features: divide each node's features by their sum, if it is above 1, the
-            lowest feature of all subtracted: PyG's NormalizeFeatures, as GRACE's code does.
+        normalise_features: subtract the lowest feature of all, then divide each node's
+            features by their sum if it is above 1: PyG's NormalizeFeatures, as in GRACE's
+            code.
         network: ``gcn``, ``gat`` or ``sage``.
         layers: of the network.
-        width: of the representation and the projection; hidden layers have twice as much.
+        width: of the representation and the projection; hidden layers are twice as wide.
         heads: of a layer of ``gat``; must divide ``width``.
-        activation: after each layer: ``prelu``, ``relu``, ``elu`` or ``rrelu``, as GCA has it
-            on most sets.
+        activation: after each layer: ``prelu``, ``relu``, ``elu`` or ``rrelu`` (GCA's on most
+            sets).
         head_hidden: width of the head's hidden layer, ``num_proj_hidden`` in GRACE's and GCA's
             code; 0: as wide as the representation.
-        view: ``grace``: edges and feature columns are dropped alike; ``gca``: the less
-            central, the likelier; ``diffusion``: as grace, the second view's edges being
-            the graph's diffusion, as in MVGRL (which drops nothing: set the four to 0).
+        view: ``grace``: all edges and feature columns are equally likely to be dropped;
+            ``gca``: the less central, the likelier; ``diffusion``: as ``grace``, but the
+            second view's edges are the graph's diffusion, as in MVGRL (which drops nothing:
+            set the next four to 0).
         drop_edges_1: share of edges that the first view drops.
-        drop_edges_2: the same of the second view.
+        drop_edges_2: the same for the second view.
         mask_features_1: share of feature columns that the first view zeroes.
-        mask_features_2: the same of the second view.
-        centrality: of ``gca``: ``degree``, ``pagerank`` or ``eigenvector``.
-        cut_off: of ``gca``: the highest chance to be dropped, p_tau.
+        mask_features_2: the same for the second view.
+        centrality: for ``gca``: ``degree``, ``pagerank`` or ``eigenvector``.
+        cut_off: for ``gca``: the highest chance to be dropped, p_tau.
         diffusion: ``ppr`` (personalised PageRank) or ``heat``.
-        teleport: of ``ppr``: the chance to go back to the start.
-        heat: of ``heat``: the time that it spreads.
-        diffusion_degree: entries that are kept of each column of the diffusion.
-        neighbours: drawn a node and layer; 0: all.
+        teleport: for ``ppr``: the chance to return to the start.
+        heat: for ``heat``: the diffusion time.
+        diffusion_degree: entries kept of each column of the diffusion.
+        neighbours: how many to draw per node and layer; 0: all.
         probe: ``multinomial``, or ``one_vs_rest``: GRACE's, on rows of length 1.
-        draws: of the split; of public ones, how many are used at most.
+        draws: of the split; at most this many of public ones.
 
     References:
         Zhu et al. 2020 (GRACE), arXiv 2006.04131; Zhu et al. 2021 (GCA), arXiv 2010.14945;
@@ -129,7 +132,7 @@ class Nodes(Task):
     weight_decay: float = 1e-5
 
     def setup(self) -> None:
-        """Check what ties settings to one another."""
+        """Check settings that depend on one another."""
         super().setup()
         node_data.require_known(self.data, self.root)
         require(
@@ -141,7 +144,8 @@ class Nodes(Task):
             f"`neighbours` must be 0 for the view 'diffusion', whose edges are "
             f"`diffusion_degree` a node already: got {self.neighbours}.",
         )
-        # Several draws of all nodes leave hardly any that is scored in none.
+        # With several 'grace' draws nearly every node is in some validation or test set, so no
+        # node may show its label.
         self.labelled = self.split != "grace" or self.draws == 1
 
     def fetch(self) -> list[Content]:
@@ -179,7 +183,8 @@ class Nodes(Task):
         x = self._graph.x
         if self.view == "gca":
             central = pyg_views.centrality(edges, len(x), self.centrality)
-            # Of the features as they are: dividing them by their sum says nothing of how rare.
+            # GCA weights features by how common they are: use them unnormalised, as dividing by
+            # a node's sum would blur that.
             whole = node_data.load(self.data, self.root).x
             return pyg_views.corruption(
                 edges,
@@ -203,11 +208,11 @@ class Nodes(Task):
         return len(self._classes)
 
     def batch(self, index: Tensor) -> Batch:
-        """Return the anchors' numbers, as data and as ids; the graph is the same for all."""
+        """Return the anchors' numbers, as data and as ids; all batches share the graph."""
         return Batch(index, index, self._known[index] if self.labelled else None)
 
     def views(self, data: Tensor) -> tuple[View, View]:
-        """Return two views of the graph, or of what the anchors need of it."""
+        """Return two views of the graph, or of the part of it that the anchors need."""
         (x, _), links, first, second = self._at(data.device)
         if links is not None:
             layers = draw(links, data, fan_out=self.neighbours, layers=self.layers)
@@ -223,13 +228,13 @@ class Nodes(Task):
         return pyg_views.whole_view(x, first), pyg_views.whole_view(x, second)
 
     def _at(self, device: torch.device) -> tuple[Graph, Links | None, Corruption, Corruption]:
-        """Return the graph and what views are made of, moved once and not in every step."""
+        """Return the graph and the parts of views, moved to a device once, not at every step."""
         if device != self._device:
             self._prepared, self._device = to_device(self._prepared, device), device
         return self._prepared
 
     def held_out(self) -> Batch:
-        """Return the first division's validation nodes, with their classes: some, of many."""
+        """Return at most 256 of the first division's validation nodes, with their classes."""
         nodes = torch.from_numpy(np.sort(self._divisions[0]["validation"]))
         nodes = nodes[:: -(-len(nodes) // HELD_OUT)].contiguous()
         return Batch(nodes, nodes, torch.from_numpy(self._classes[nodes.numpy()]))
@@ -246,8 +251,8 @@ class Nodes(Task):
         return nn.Sequential(nn.Linear(width, hidden), nn.ELU(), nn.Linear(hidden, width))
 
     def evaluate(self, encoder: nn.Module, splits: Sequence[str]) -> Evaluation:
-        """Return accuracy and macro-F1, means over the draws."""
-        # Imported here because it takes seconds, which planning a run need not wait for.
+        """Return accuracy and macro-F1, averaged over the draws."""
+        # Imported here because the import takes seconds, which planning a run can do without.
         from adapters.hf_evaluate import computed
 
         graph, *_ = self._at(device_of(encoder))
@@ -278,8 +283,10 @@ class Nodes(Task):
 def _diffused(
     data: str, root: str, found: str, kind: str, teleport: float, time: float, degree: int
 ) -> tuple[Tensor, Tensor]:
-    """Return a graph's diffusion, which takes minutes for a large one, once a process."""
-    del found  # Part of the cache's key: a root may be the environment's, and files change.
+    """Compute a graph's diffusion once per process: it takes minutes for a large graph."""
+    # The checksum is part of the cache's key: the root may come from the environment, and
+    # files may change.
+    del found
     loaded = node_data.load(data, root)
     return pyg_views.diffused(
         loaded.edges, len(loaded.x), kind, teleport=teleport, time=time, degree=degree

@@ -1,4 +1,4 @@
-"""What a task of sentences trains on and is scored on, kept apart."""
+"""The sentences that a task trains on and those it is scored on, kept disjoint."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +17,14 @@ Subsets = Mapping[str, Pairs]
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """Training examples, and what is scored.
+    """Training examples and scored sets.
 
     Attributes:
-        rows: a sentence; a pair; or a pair and a hard negative each.
-        left_out: how many more the corpus had: they share a sentence with what is kept out.
+        rows: training examples: each a sentence, a pair, or a pair and a hard negative.
+        left_out: how many of the corpus's examples are left out, as they share a sentence
+            with a set that is kept out of training.
         pairs: {split: {set: {sub-set: its scored pairs}}}.
-        unseen: how many pairs STS-B's dev split had more: they are test pairs too.
+        unseen: how many of STS-B's dev pairs are left out, as they are test pairs too.
         labelled: {set: its labelled sentences}.
     """
 
@@ -36,23 +37,23 @@ class Material:
 
 @lru_cache(maxsize=2)
 def material(corpus: str, evaluation: str, keep_out: str, root: str, *checksums: str) -> Material:
-    """Read a corpus and what ``evaluation`` names, and keep them apart.
+    """Read a corpus and the sets that ``evaluation`` names, and keep them disjoint.
 
-    Training examples that share a sentence with a set of ``keep_out`` are left out. It is
-    a setting of its own, so that another ``evaluation`` trains on the same examples. No
-    validation pair is a test pair: 996 of STS-B's 1,500 dev pairs, and more, are in the
-    tests of STS12 to STS16, which it was drawn from.
+    Training examples that share a sentence with a set of ``keep_out`` are left out. That
+    is a separate setting, so that another ``evaluation`` trains on the same examples.
+    Validation pairs that are also test pairs are left out too: at least 996 of STS-B's 1,500
+    dev pairs are in the tests of STS12 to STS16, from which it was drawn.
 
     Args:
         corpus: see :func:`adapters.sentence_data.corpus`.
         evaluation: the sets to be scored on.
         keep_out: the sets whose sentences no training example may have.
-        root: a folder that is looked in first.
-        checksums: of what is read: files that changed are read again.
+        root: a folder to look in first.
+        checksums: of the files read, so that changed files are read again.
 
     Raises:
-        InputError: where something is not here, nothing is left to train on, or a
-            training example shares a sentence with a scored set that is not kept out.
+        InputError: if a file is missing, nothing is left to train on, or a training
+            example shares a sentence with a scored set that is not kept out.
     """
     del checksums
     names = evaluation_sets(evaluation)
@@ -86,7 +87,7 @@ def material(corpus: str, evaluation: str, keep_out: str, root: str, *checksums:
 def _scored_pairs(
     names: Sequence[str], root: str
 ) -> tuple[Mapping[str, Mapping[str, Subsets]], int]:
-    """Return {split: {set: {sub-set: its scored pairs}}}, and how many dev pairs are test pairs."""
+    """Return {split: {set: {sub-set: scored pairs}}}, and how many dev pairs are test pairs."""
     test: dict[str, Subsets] = {}
     validation: dict[str, Subsets] = {}
     unseen = 0
@@ -104,7 +105,7 @@ def _scored_pairs(
 
 
 def sentences_of(name: str, root: str) -> set[str]:
-    """Return all sentences of a scored set, those of both of its splits."""
+    """Return all sentences of a scored set, from both of its splits."""
     if name in senteval.SOURCES:
         return {s for column in senteval.read(name, root).columns for s in column}
     if name in (BENCHMARK, GEOMETRY):
@@ -128,7 +129,7 @@ def texts(sets: Mapping[str, Subsets]) -> list[tuple[str, str]]:
 
 
 def _without(pairs: Pairs, others: Mapping[str, Subsets]) -> Pairs:
-    """Return ``pairs`` less those whose two sentences are a pair of ``others`` too."""
+    """Return ``pairs`` without those whose two sentences are also a pair of ``others``."""
     taken = {frozenset(map(normal, pair)) for pair in texts(others)}
     kept = [
         row

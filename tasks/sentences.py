@@ -1,4 +1,4 @@
-"""Sentences: SimCSE, on any encoder, scored by STS and by transfer."""
+"""Sentences: SimCSE on any encoder, scored by STS and by transfer."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,16 +52,16 @@ from tasks.transfer import FOLDS, cross_validated, draw_folds, given_parts, pair
 HEADS = ("simcse", "mlp")
 EVALUATION_LENGTH = 128
 EVALUATED = 128
-"""Sentences that are encoded at a time in the evaluation."""
+"""How many sentences the evaluation encodes at a time."""
 
 MOST_LAYERS = 6
-"""MiniLM's."""
+"""The number of MiniLM's layers."""
 
 HELD_OUT = 48
-"""Sentences that diagnostics are of, at most."""
+"""Largest number of sentences for diagnostics."""
 
 QUICK_LAYERS = 2
-"""Of MiniLM's, where no number is asked for."""
+"""How many of MiniLM's layers to use if ``layers`` is 0."""
 
 log = logging.getLogger("harness")
 
@@ -69,36 +69,36 @@ log = logging.getLogger("harness")
 class Sentences(Task):
     """Train on sentences without scores, two dropout masks as views; score by STS.
 
-    By default: the corpus is the sentences of STS-B's train split, each once, and the
-    encoder MiniLM's embeddings and first two layers. The main score is Spearman's
-    correlation (x100) of the cosine of two representations with the human score, over
-    STS-B's test pairs, and for validation over its dev pairs. The head is
-    used in training only. Where the corpus has pairs, they are the two
-    views, and hard negatives, if there are any, repel every anchor (supervised SimCSE).
+    By default the corpus is the sentences of STS-B's train split, each once, and the encoder
+    is MiniLM's embeddings and first two layers. The main score is Spearman's correlation
+    (x100) of the cosine of two representations with the human score, over STS-B's test
+    pairs, and for validation over its dev pairs. The head is used in training only. If the
+    corpus has pairs, these are the two views, and its hard negatives, if any, repel every
+    anchor (supervised SimCSE).
 
     Training examples that share a sentence with a set of ``keep_out`` are left out, and a
-    set whose sentences are trained on cannot be scored. Dev pairs that are test pairs as well
-    are left out too: 3 of STS-B's own, and two thirds with STS12-16, whose tests it was drawn
-    from. Published runs leave out neither.
+    set whose sentences are trained on cannot be scored. Dev pairs that are also test pairs
+    are left out: 3 with STS-B alone, and two thirds with STS12-16, from whose tests STS-B
+    was drawn. Published runs leave out neither.
 
     Args:
         network: ``minilm``, the embedded encoder; the folder of any ``transformers``
             encoder; or its name on the hub, such as ``bert-base-uncased``.
-        root: a folder that data sets, corpora and encoders are looked for in first.
+        root: a folder to look in first for data sets, corpora and encoders.
         corpus: ``sts-b``, ``wiki1m``, ``nli``, a text or CSV file by its path or its name
             in ``TRIPTYCH_DATA``, or ``hub:owner/name``: see
             :func:`adapters.sentence_data.corpus`.
         evaluation: sets to be scored on, joined by +: ``sts-b``, ``sts12`` to ``sts16``,
             ``sick-r``; the transfer sets ``mr``, ``cr``, ``subj``, ``mpqa``, ``sst-2``,
-            ``trec``, ``mrpc``; ``geometry``, alignment and uniformity on STS-B; or
-            ``sts`` and ``transfer``, the seven each, with their mean; ``all``, both.
-            STS12-16 and SICK-R have no validation part: they are scored in the test alone.
+            ``trec``, ``mrpc``; ``geometry``, alignment and uniformity on STS-B; ``sts`` or
+            ``transfer``, all seven of a kind and their mean; or ``all``, both kinds.
+            STS12-16 and SICK-R have no validation part and are scored on test only.
         keep_out: sets whose sentences are kept out of training, named as in ``evaluation``.
-        layers: how many of the encoder's layers to start from; 0 for all, but of the
-            embedded MiniLM, whose six make a slow quickstart, for its first 2.
-        dropout: of hidden states and attention; the only difference of the views.
+        layers: how many of the encoder's layers to start from; 0: all. For the embedded
+            MiniLM, whose six layers make a slow quickstart, 0 means its first 2.
+        dropout: of hidden states and attention; the only difference between the views.
         pooling: ``mean``, ``cls``, or ``first-last``, the mean of the first and the last
-            layer's.
+            layer.
         length: tokens that a training sentence is cut to; half of STS-B's have 12 or fewer.
         head_form: ``simcse``, Linear - tanh, or ``mlp``, Linear - BatchNorm - ReLU - Linear, for
             losses that need projections of any size, such as VICReg.
@@ -125,7 +125,7 @@ class Sentences(Task):
     learning_rate: float = 1e-4
 
     def setup(self) -> None:
-        """Check what ties settings to one another."""
+        """Check settings that depend on one another."""
         super().setup()
         if self.network == EMBEDDED:
             require_number("layers", self.layers, at_least=0, at_most=MOST_LAYERS, whole=True)
@@ -138,7 +138,7 @@ class Sentences(Task):
         sources = {**sentence_data.SOURCES, **senteval.SOURCES}
         found = [sentence_data.content(self.corpus, self.root)]
         for setting, sets in (("evaluation", self._sets), ("keep_out", self._kept_out)):
-            # Where STS12 lacks the file of its subset MSRvid, these pairs are read from STS-B.
+            # If STS12 lacks the file of its sub-set MSRvid, its pairs are read from STS-B.
             also = [BENCHMARK] if "sts12" in sets and BENCHMARK not in sets else []
             found += [
                 content(sources[name], self.root, setting=setting, trained_on=False)
@@ -148,7 +148,7 @@ class Sentences(Task):
         return [*found, hf_folders.content(self.network, self.root)]
 
     def load(self, randomness: Randomness) -> None:
-        """Read and tokenize the sentences; draw the folds of what has no parts of its own."""
+        """Read and tokenize the sentences; draw the folds of the labelled sets."""
         checksums = tuple(one.checksum for one in self.fetch())
         self._words = Words(
             self.network, self.root, self.corpus, self.evaluation, self.keep_out, checksums
@@ -156,7 +156,8 @@ class Sentences(Task):
         longest = hf_folders.longest(self.network, self.root)
         require_number("length", self.length, at_most=longest)
         self._data = self._words.material()
-        self._know(len(self._data.rows[0]))  # A corpus of the hub is known now.
+        # The columns of a corpus on the hub are known only now that it is read.
+        self._know(len(self._data.rows[0]))
         self._tokens = _corpus_tokens(self._words, self.length)
         self._ids = _ids(self._words)
         self._padding = hf_folders.padding(self.network, self.root)
@@ -172,12 +173,12 @@ class Sentences(Task):
         )  # fmt: skip
 
     def _know(self, columns: int | None) -> None:
-        """Note what the corpus gives: single sentences, pairs, or pairs with a hard negative."""
+        """Note whether the corpus has sentences, pairs, or pairs with a hard negative."""
         self.dropout_views = columns == 1
         self.hard_negatives = columns == 3
 
     def splits(self) -> Sequence[Mapping[str, Iterable[tuple[str, ...]]]]:
-        """Return the training sentences and what is scored, a division a fold."""
+        """Return the training and scored sentences, one division per fold."""
         crossed = any(name in senteval.FOLDS for name in self._folds)
         return [self._division(fold) for fold in range(FOLDS if crossed else 1)]
 
@@ -192,7 +193,8 @@ class Sentences(Task):
                     tested = self._folds[name][number] == fold
                 else:
                     tested = part == "test"
-                # Rows of sst-2 that are fitted, and choose nothing, are in neither.
+                # A set with a dev part (SST-2) uses its training rows only to fit the probe, so
+                # these belong to neither split.
                 if tested or part == "dev" or "dev" not in found.parts:
                     split = "test" if tested else "validation"
                     division[split].append((name, str(number)))
@@ -203,21 +205,21 @@ class Sentences(Task):
         return len(self._data.rows)
 
     def batch(self, index: Tensor) -> Batch:
-        """Return padded tokens; the ids are those of equal first sentences."""
+        """Return padded tokens; examples with equal first sentences share an id."""
         first, *others = (self._padded(column, index) for column in self._tokens)
         data = Two(first, others[0]) if others else first
         negatives = others[1] if len(others) > 1 else None
         return Batch(data, self._ids[index], negatives=negatives)
 
     def views(self, data: "Tokens | Two") -> tuple[Tokens, Tokens]:
-        """Return the tokens twice, where dropout makes the difference; else the pair."""
+        """Return the tokens twice, for dropout to tell apart, or the two sides of a pair."""
         return (data.first, data.second) if isinstance(data, Two) else (data, data)
 
     def encoder(self) -> nn.Module:
-        """Return the pretrained encoder; of MiniLM's embeddings the corpus's words are trained.
+        """Return the pretrained encoder; of MiniLM's embeddings, train the corpus's tokens only.
 
-        Words that are scored alone are read and stay as they are: other sets to be scored on
-        change nothing of what is trained.
+        Embeddings of tokens that occur only in scored sets are loaded and stay fixed, so that
+        the choice of scored sets does not change training.
         """
         trained, read = (
             _vocabularies(self._words, self.length) if self.network == EMBEDDED else (None, ())
@@ -233,14 +235,14 @@ class Sentences(Task):
         )
 
     def head(self, width: int) -> nn.Module:
-        """Return a fresh head, as ``head_form`` names it."""
+        """Return a fresh head of the kind that ``head_form`` names."""
         if self.head_form == "mlp":
             return mlp([width] * 3)
         return nn.Sequential(nn.Linear(width, width), nn.Tanh())
 
     @property
     def metrics(self) -> Sequence[Metric]:
-        """Return the metrics of the sets that are scored: Spearman on STS-B is the main one."""
+        """Return the scored sets' metrics, first the main one: Spearman on STS-B, if scored."""
         pairs = metrics_of(self._sets)
         labelled = [name for name in self._sets if name in senteval.SOURCES]
         own = [
@@ -254,7 +256,7 @@ class Sentences(Task):
         return [*main, *own, *(metric for metric in pairs if metric not in main)]
 
     def evaluate(self, encoder: nn.Module, splits: Sequence[str]) -> Evaluation:
-        """Return Spearman, accuracies, or both, of what has a part in each split."""
+        """Return the correlations and accuracies of the sets that have a part in each split."""
         scores: dict[str, dict[str, float]] = {
             split: self._sts(encoder, split) if self._data.pairs[split] else {} for split in splits
         }
@@ -267,7 +269,7 @@ class Sentences(Task):
         return Evaluation(scores)
 
     def held_out(self) -> Batch | None:
-        """Return sentences of validation's pairs, as short as training's, without labels."""
+        """Return sentences of validation pairs, no longer than training's, without labels."""
         short = [
             row
             for row in _scored_tokens(self._words, "validation").values()
@@ -280,12 +282,14 @@ class Sentences(Task):
     def save(self, encoder: nn.Module, folder: Path) -> None:
         """Write the encoder as a folder that ``SentenceTransformer`` loads.
 
-        With ``first-last`` pooling, which that library lacks, as one that transformers loads.
+        That library lacks ``first-last`` pooling; such an encoder is written without pooling,
+        as a folder that transformers loads.
         """
         from adapters.sentence_transformers_export import MODES, export
 
         assert isinstance(encoder, SentenceEncoder)
-        if self.pooling not in MODES:  # It has no module for it: the encoder without pooling.
+        # sentence-transformers has no such pooling module, so save the encoder without pooling.
+        if self.pooling not in MODES:
             save_pretrained(
                 encoder, folder, name=self.network, root=self.root, length=EVALUATION_LENGTH
             )
@@ -334,25 +338,25 @@ class Sentences(Task):
         return pad([rows[i] for i in index.tolist()], self._padding)
 
     def _represented(self, encoder: nn.Module, tokens: Sequence[NDArray[np.int32]]) -> np.ndarray:
-        """Return the representations of sentences, whose tokens come in rising length."""
+        """Return the representations of tokenized sentences, which come in rising length."""
         starts = range(0, len(tokens), EVALUATED)
         return represent(encoder, (pad(tokens[i : i + EVALUATED], self._padding) for i in starts))
 
 
 def _accuracy_of(name: str) -> str:
-    """Return the name of the metric of a labelled set."""
+    """Return the name of a labelled set's metric."""
     return f"{name.replace('-', '')}_accuracy"
 
 
 class Two(NamedTuple):
-    """The two views of a corpus of pairs."""
+    """The two views of examples from a corpus of pairs."""
 
     first: Tokens
     second: Tokens
 
 
 class Words(NamedTuple):
-    """What decides which sentences there are, and their tokens."""
+    """The settings and checksums that determine the sentences and their tokens."""
 
     network: str
     root: str
@@ -372,7 +376,7 @@ class Words(NamedTuple):
         return tokenize(sentences, length=length, encoder=self.network, root=self.root)
 
     def sorted_tokens(self, sentences: Iterable[str]) -> dict[str, NDArray[np.int32]]:
-        """Return the tokens of each sentence that is scored, the shortest first."""
+        """Return {scored sentence: its tokens}, the shortest first."""
         different = sorted(set(sentences))
         cut = min(EVALUATION_LENGTH, hf_folders.longest(self.network, self.root))
         tokens = zip(different, self.tokens(different, cut), strict=True)
@@ -387,7 +391,7 @@ def _corpus_tokens(words: Words, length: int) -> list[list[NDArray[np.int32]]]:
 
 @lru_cache(maxsize=2)
 def _ids(words: Words) -> Tensor:
-    """Return the number of the first example that begins with the same sentence."""
+    """Return for each example the number of the first one that begins with the same sentence."""
     first: dict[str, int] = {}
     return torch.tensor([first.setdefault(r[0], i) for i, r in enumerate(words.material().rows)])
 
@@ -406,7 +410,7 @@ def _labelled_tokens(words: Words, name: str) -> dict[str, NDArray[np.int32]]:
 
 @lru_cache(maxsize=2)
 def _vocabularies(words: Words, length: int) -> tuple[frozenset[int], frozenset[int]]:
-    """Return the tokens of all sentences that are trained on, and of all that are scored."""
+    """Return the set of tokens in training sentences, and that in scored sentences."""
     found = words.material()
     trained = [row for column in _corpus_tokens(words, length) for row in column]
     scored = [row for split in found.pairs for row in _scored_tokens(words, split).values()]

@@ -1,4 +1,4 @@
-"""Which sets a sentence encoder is scored on, and its scores on scored pairs."""
+"""Name the sets a sentence encoder is scored on, and score it on pairs with human scores."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -21,7 +21,7 @@ SEVEN = (*SUBSETS, BENCHMARK, RELATED)
 GROUPS = {"sts": SEVEN, "transfer": tuple(TRANSFER), "all": (*SEVEN, *TRANSFER)}
 NAMES = (*SEVEN, *TRANSFER, GEOMETRY)
 CLOSE = 4.0
-"""From which score on, of 5, a pair counts as one of the same meaning."""
+"""Score, out of 5, from which on the sentences of a pair count as having the same meaning."""
 
 T = 2.0
 
@@ -29,10 +29,10 @@ Cosine = Callable[[Pairs], NDArray[np.float64]]
 
 
 def sets_of(names: str) -> tuple[str, ...]:
-    """Return the sets that a setting such as ``sts-b+sts12`` names, in their order.
+    """Return the sets that a setting such as ``sts-b+sts12`` names, in a fixed order.
 
     Raises:
-        InputError: where a name is wrong.
+        InputError: if a name is unknown.
 
     >>> sets_of("sick-r+sts-b")
     ('sts-b', 'sick-r')
@@ -42,9 +42,9 @@ def sets_of(names: str) -> tuple[str, ...]:
         if name not in {*NAMES, *GROUPS}:
             raise unknown("set to evaluate on", name, (*NAMES, *GROUPS))
         chosen |= set(GROUPS.get(name, (name,)))
-    if GEOMETRY in chosen:  # It is of STS-B's pairs.
+    if GEOMETRY in chosen:  # It is computed on STS-B's pairs.
         chosen.add(BENCHMARK)
-    # Those with a validation part first: a task's first metric is its main one.
+    # Sets with a validation part come first, because a task's first metric is its main one.
     order = (BENCHMARK, *TRANSFER, GEOMETRY, *SUBSETS, RELATED)
     return tuple(name for name in order if name in chosen)
 
@@ -53,7 +53,7 @@ def evaluation_sets(evaluation: str) -> tuple[str, ...]:
     """Return the sets that ``evaluation`` names: see :func:`sets_of`.
 
     Raises:
-        InputError: where a name is wrong, or none has a validation part.
+        InputError: if a name is unknown, or no set has a validation part.
     """
     chosen = sets_of(evaluation)
     if not set(chosen) & {BENCHMARK, *TRANSFER}:
@@ -95,11 +95,11 @@ def _correlation(name: str, text: str) -> Metric:
 
 
 def year_scores(name: str, subsets: Mapping[str, Pairs], cosine: Cosine) -> dict[str, float]:
-    """Return three Spearman correlations of a SemEval year, which papers mix up.
+    """Return three Spearman correlations of a SemEval year, which papers confuse.
 
     ``sts12_all`` is that of all sub-sets' pairs together (SimCSE's, and most papers' since);
-    ``sts12_mean`` the unweighted mean of the sub-sets' own; ``sts12_wmean`` their mean
-    weighted by pairs.
+    ``sts12_mean`` is the unweighted mean of the sub-sets' correlations; ``sts12_wmean`` is
+    their mean weighted by the number of pairs.
 
     References:
         Gao et al. 2021, arXiv 2104.08821.
@@ -116,17 +116,17 @@ def year_scores(name: str, subsets: Mapping[str, Pairs], cosine: Cosine) -> dict
 
 
 def spearman(cosines: NDArray[np.float64], scores: NDArray[np.float64]) -> float:
-    """Return Spearman's correlation: 0 where all cosines are equal, which rank nothing."""
+    """Return Spearman's correlation; 0 if all cosines are equal, which gives no ranking."""
     if len(cosines) and np.ptp(cosines) == 0:
         return 0.0
-    # Imported here because it takes seconds, which planning a run need not wait for.
+    # Imported here because the import takes seconds, which planning a run can do without.
     from adapters.hf_evaluate import computed
 
     return computed(["spearman"], cosines, scores)["spearman"]
 
 
 def average_of_seven(scores: Mapping[str, float]) -> dict[str, float]:
-    """Return the mean of STS12 to STS16 ('all'), STS-B and SICK-R, where all seven are there."""
+    """Return the mean of STS12 to STS16 ('all'), STS-B and SICK-R, or {} unless all are given."""
     names = [*(f"{year}_all" for year in SUBSETS), "sts_spearman", "sick_r_spearman"]
     if not scores.keys() >= set(names):
         return {}
@@ -145,8 +145,8 @@ def geometry(
         -\mathbb E_{(x, y)} \|f(x) - f(y)\|^2, \qquad
         -\log \mathbb E_{x \ne y} e^{-2 \|f(x) - f(y)\|^2}
 
-    Of representations scaled to length 1: the first over the pairs with a score of 4
-    or more, the second over all pairs of two different sentences.
+    Representations are scaled to length 1. Alignment is over the pairs with a score of 4
+    or more, uniformity over all pairs of two different sentences.
 
     References:
         Wang and Isola 2020, arXiv 2005.10242; Gao et al. 2021, arXiv 2104.08821.

@@ -1,15 +1,14 @@
-"""What the three sufficiency tasks share: known information, finite sums, linear fits.
+"""Shared parts of the three sufficiency tasks: known information, finite sums, linear fits.
 
-The papers' terms: for f convex, I_f(X, Y) = E_{PxP} f(r) with r = dP(x, y) / (dP(x) dP(y)).
+The paper's terms: for convex f, I_f(X, Y) = E_{PxP} f(r) with r = dP(x, y) / (dP(x) dP(y)).
 A critic S scores a pair of views; its risk is
 
-    R_f(S) = -E_P S + inf_{S_x} E_{PxP}[f*(S - S_x) + S_x],
+    R_f(S) = -E_P S + inf_{S_x} E_{PxP}[f*(S - S_x) + S_x].
 
-whose least value over all critics is -I_f(X, Y), and over critics that see x through a
-map T alone, -I_f(T(X), Y). The sufficiency of T, Suff_f(T), is the difference: 0 for a
-map that loses nothing, I_f for a constant. ``kl``: f(r) = r log r and
-R = -E S + E_x log E_y e^S. ``chi2``: f(r) = (r - 1)^2 / 2 and
-R = -E S + E_{PxP}[(S - E_y S)^2 / 2 + S].
+The least risk of all critics is -I_f(X, Y); that of critics that see x only through a map T
+is -I_f(T(X), Y). The sufficiency of T, Suff_f(T), is the difference: 0 for a map that loses
+nothing, I_f for a constant. ``kl``: f(r) = r log r and R = -E S + E_x log E_y e^S. ``chi2``:
+f(r) = (r - 1)^2 / 2 and R = -E S + E_{PxP}[(S - E_y S)^2 / 2 + S].
 
 References:
     Lin & Mei 2025, arXiv 2503.17538.
@@ -37,31 +36,31 @@ from harness.task import Batch, Task, device_of
 
 DIVERGENCES = ("kl", "chi2")
 ESTIMATED = {"kl": "tight_kl", "chi2": "chi2_per_anchor"}
-"""Which estimator of :mod:`harness.information` is minus a divergence's risk."""
+"""{divergence: the estimator in :mod:`harness.information` that is minus its risk}."""
 
 LABELLED = (150, 500, 1000, 5000, 20000)
-"""How many labelled rows a linear fit gets: the paper's."""
+"""How many labelled rows a linear fit gets, as in the paper."""
 
 SCORED = 20000
 """Rows without noise on which a fit's excess risk is measured."""
 
 DRAWS = 20
-"""How often labelled rows are drawn at most: the mean's spread is small beside a seed's."""
+"""Largest number of draws of labelled rows: their mean then varies less than seeds do."""
 
 PAIRS = 2048
-"""Pairs of views on which a critic's risk is measured."""
+"""Number of pairs of views on which a critic's risk is measured."""
 
 SEARCHED = 512
-"""Those of them on which the best multiple of a critic is chosen."""
+"""How many of these pairs choose the best multiple of a critic."""
 
 MULTIPLES = (-25.0, 7.0)
-"""The least and the largest log of a multiple that is tried."""
+"""Range of the log of the multiples tried."""
 
 # Known information
 
 
 def gaussian_information(divergence: str, rho: float, dimensions: int) -> float:
-    r"""Return I_f of two Gaussian vectors whose coordinates correlate in pairs.
+    r"""Return I_f of two Gaussian vectors whose matching coordinates correlate.
 
     .. math::
         I_{KL} = -\tfrac{s}{2} \log(1 - \rho^2), \qquad
@@ -86,8 +85,8 @@ def log_sphere_mean(p: int, kappa: float) -> float:
 
     .. math:: E_p(\kappa) = \Gamma(p/2)\, I_{p/2-1}(\kappa)\, (\kappa/2)^{1-p/2}
 
-    I is the modified Bessel function of the first kind. E_p is what the density ratio
-    of von Mises-Fisher pairs is divided by.
+    I is the modified Bessel function of the first kind. E_p normalises the density ratio
+    of von Mises-Fisher pairs.
 
     Args:
         p: dimensions, 2 or more.
@@ -100,7 +99,7 @@ def log_sphere_mean(p: int, kappa: float) -> float:
     from scipy.special import gammaln, ive
 
     order = p / 2 - 1
-    # ive is e^-kappa I: no overflow for large kappa.
+    # ive is e^-kappa I, which does not overflow for large kappa.
     bessel = np.log(ive(order, kappa)) + kappa
     return float(gammaln(p / 2) + bessel - order * np.log(kappa / 2))
 
@@ -160,7 +159,7 @@ def sufficiency(
     Args:
         divergence: ``kl``, in nats, or ``chi2``.
         joint: P(x, y), which sums to 1.
-        groups: T(x), an integer for each x: equal ones are no longer told apart.
+        groups: T(x), an integer for each x; x with equal integers are merged.
 
     >>> sufficiency("chi2", np.eye(2) / 2, np.array([0, 0]))
     0.5
@@ -174,7 +173,7 @@ def sufficiency(
 def critic_risk(
     divergence: str, scores: Float[np.ndarray, "a b"], joint: Float[np.ndarray, "a b"]
 ) -> float:
-    """Return R_f(S) of a critic on a finite joint distribution, exactly: -I_f or above.
+    """Return the exact R_f(S) of a critic on a finite joint distribution; at least -I_f.
 
     Args:
         divergence: ``kl``, in nats, or ``chi2``.
@@ -209,7 +208,7 @@ def critic_rows(loss: nn.Module | None, projections: Tensor) -> Tensor | None:
     """Return rows, in float64, whose dot products are the critic's scores.
 
     The critic is what the loss exponentiates: cosines over the temperature, or plain dot
-    products. None where a loss has no such thing; there is no risk to speak of then.
+    products. Return None for a loss without such scores, whose critic has no risk.
     """
     scale = loss.score_scale() if isinstance(loss, ScoreLoss) else None
     if not isinstance(loss, ScoreLoss) or scale is None:
@@ -223,16 +222,16 @@ def risks_of_critic(
     risk: Callable[[str, float], float],
     search: Callable[[str, float], float] | None = None,
 ) -> dict[str, float]:
-    """Return each divergence's ``*_risk``, ``*_gap`` and ``*_bound`` of a critic S.
+    """Return ``*_risk``, ``*_gap`` and ``*_bound`` of a critic S for each divergence.
 
-    The gap is the risk's excess over the least one, R_f(S) + I_f. It bounds Suff_f of the
-    encoder, loosely where S has the wrong scale: no temperature changes what a
-    representation holds. So the bound is the gap of a S, a > 0 being the best number.
+    The gap is the risk's excess over the least risk, R_f(S) + I_f. It bounds Suff_f of the
+    encoder from above, but loosely if S has the wrong scale, which says nothing about the
+    representation. The bound is therefore the gap of a S for the best number a > 0.
 
     Args:
         informations: {divergence: I_f}.
-        risk: R_f(a S) of a divergence and a.
-        search: the same, less exactly, to choose a with.
+        risk: gives R_f(a S) for a divergence and a.
+        search: a less exact ``risk``, used to choose a.
     """
     found: dict[str, float] = {}
     for name, known in informations.items():
@@ -264,8 +263,8 @@ def estimated_risk(
 ) -> float:
     """Return R_f of the dot product as critic, estimated on n pairs.
 
-    The negatives of a row are the n - 1 others. chi2's estimate is unbiased; the log of
-    kl's is too low by about the variance of e^S / E e^S over 2 n, so its gap is too small.
+    A row's negatives are the other n - 1 rows. chi2's estimate is unbiased. kl's log is
+    too low by about the variance of e^S / E e^S over 2 n, so its gap is too small.
     """
     require_choice("divergence", divergence, DIVERGENCES)
     scores = first @ second.T
@@ -280,10 +279,10 @@ def estimated_risk(
 def least_squares(
     rows: Float[np.ndarray, "m k"], targets: Float[np.ndarray, " m"]
 ) -> Float[np.ndarray, " k"]:
-    """Return the coefficients of the least-squares fit, the shortest where several are best.
+    """Return the coefficients of the least-squares fit; of several best ones, the shortest.
 
-    Without an intercept: the targets have mean 0, and so have the rows of x itself, whose
-    excess risk is then d / (m - d - 1) for Gaussian x.
+    There is no intercept: the targets have mean 0, and so have the rows of x itself. The
+    excess risk of a fit on x is then d / (m - d - 1) for Gaussian x.
 
     >>> least_squares(np.array([[1.0], [2.0]]), np.array([2.0, 4.0])).round(6).tolist()
     [2.0]
@@ -295,15 +294,16 @@ def least_squares(
 class RegressionTask(Task):
     """Learn from views; predict y = <x, theta> + N(0, 1) by a linear fit on few labelled rows.
 
-    The first ``relevant`` coordinates of x are all that two views share, and all that y
-    depends on; <x, theta> has variance 1. A fit's excess risk is the mean square of its
-    prediction minus <x, theta>, on ``SCORED`` fresh rows; the score ``explained_m``
-    is 100 (1 - excess risk) of fits on m labelled rows, the share of the signal's variance
-    that is predicted, below 0 where predicting nothing is better. It is the mean over as
-    many disjoint draws as ``LABELLED[-1]`` rows hold, at most ``DRAWS``. Validation and
-    test have rows of their own.
+    Two views share only the first ``relevant`` coordinates of x, and y depends on these
+    only; <x, theta> has variance 1. A fit's excess risk is the mean square of its
+    prediction minus <x, theta>, on ``SCORED`` fresh rows. The score ``explained_m`` is
+    100 (1 - excess risk) of fits on m labelled rows: the share of the signal's variance
+    that is predicted, below 0 if predicting 0 is better. It is the mean over as many
+    disjoint draws as ``LABELLED[-1]`` rows hold, at most ``DRAWS``. Validation and test
+    each have their own rows.
 
-    Rows of ``direct`` are x itself, of ``oracle`` its relevant coordinates.
+    The reference ``direct`` represents a row by x itself, ``oracle`` by its relevant
+    coordinates.
     """
 
     modality = "vector"
@@ -338,7 +338,7 @@ class RegressionTask(Task):
         """Return {divergence: I_f of two views}."""
 
     def load(self, randomness: Randomness) -> None:
-        """Draw the training rows; labelled rows and rows to score for both splits."""
+        """Draw the training rows, and for both splits labelled rows and rows to score."""
         self._rows = self.draw(self.samples, randomness.torch("split", 0))
         self._labelled: dict[str, tuple[Tensor, np.ndarray]] = {}
         self._scored: dict[str, tuple[Tensor, np.ndarray]] = {}
@@ -351,7 +351,7 @@ class RegressionTask(Task):
             self._scored[split] = scored, self.signal(scored).double().numpy()
 
     def splits(self) -> Sequence[Mapping[str, Iterable[int]]]:
-        """Return one division, by the rows' numbers."""
+        """Return the one division, by the rows' numbers."""
         ends = np.cumsum([0, self.samples, *[LABELLED[-1] + SCORED] * 2]).tolist()
         parts = ("train", "validation", "test")
         return [{name: range(*ends[k : k + 2]) for k, name in enumerate(parts)}]
@@ -365,12 +365,12 @@ class RegressionTask(Task):
         return Batch(self._rows[index], index)
 
     def held_out(self) -> Batch:
-        """Return validation rows that are scored, without labels."""
+        """Return scored validation rows, without labels."""
         rows = self._scored["validation"][0][:512]
         return Batch(rows, torch.arange(len(rows)) + self.train_size())
 
     def encoder(self) -> nn.Module:
-        """Return Linear - ReLU - Linear, or with ``width`` 0 a linear map."""
+        """Return Linear - ReLU - Linear, or a linear map if ``width`` is 0."""
         if not self.width:
             return nn.Linear(self.dimension, self.representation, bias=False)
         return nn.Sequential(
@@ -380,16 +380,16 @@ class RegressionTask(Task):
         )
 
     def head(self, width: int) -> nn.Module:
-        """Return the identity: the representation is what is trained on."""
+        """Return the identity: losses see the representation itself."""
         del width
         return nn.Identity()
 
     def reference(self, name: str) -> nn.Module:
-        """Return what hands on x (``direct``), or its relevant coordinates (``oracle``)."""
+        """Return an encoder that keeps all of x (``direct``), or the relevant part (``oracle``)."""
         return _Columns(self.relevant if name == "oracle" else self.dimension)
 
     def evaluate(self, encoder: nn.Module, splits: Sequence[str]) -> Evaluation:
-        """Return the share of the signal's variance that fits on m rows predict."""
+        """Return the share of the signal's variance predicted by fits on m rows."""
         return Evaluation({
             split: {
                 f"explained_{m}": 1 - excess
@@ -415,8 +415,8 @@ class RegressionTask(Task):
     ) -> dict[str, float]:
         """Return the excess risks, and the critic's risks with their gaps to -I_f.
 
-        All on validation rows. The risks are of the critic that the loss trains, where it
-        has one: :func:`critic_rows`.
+        All are computed on validation rows. The risks are those of the critic that the loss
+        trains, if it has one (see :func:`critic_rows`).
         """
         found = {
             f"excess_risk_{m}": excess
@@ -436,7 +436,7 @@ class RegressionTask(Task):
 
 
 class _Columns(nn.Module):
-    """Hand on the first columns of what comes in."""
+    """Return the first columns of the input."""
 
     def __init__(self, count: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Linear regression from Gaussian views: a contrastive task whose information is known."""
+"""Linear regression from Gaussian views whose information is known."""
 
 import math
 
@@ -10,24 +10,24 @@ from tasks.sufficiency import DIVERGENCES, RegressionTask, gaussian_information
 
 
 class SufficiencyLinear(RegressionTask):
-    r"""Learn which s of d Gaussian coordinates matter; regress on what was learned.
+    r"""Learn which s of d Gaussian coordinates matter; regress on the representation.
 
     x ~ N(0, I_d). A view adds N(0, sigma^2) to the first s coordinates and draws the others
-    anew, so that two views share the first s alone, each with the correlation
+    anew. Two views thus share only the first s coordinates, each with the correlation
     :math:`\rho = 1 / (1 + \sigma^2)`:
 
     .. math::
         I_{KL} = -\tfrac{s}{2} \log(1 - \rho^2), \qquad
         I_{\chi^2} = \tfrac{1}{2} [(1 - \rho^2)^{-s} - 1]
 
-    Then y = <x, theta> + N(0, 1), theta = (1, ..., 1, 0, ..., 0) / sqrt(s). Least squares
-    on x itself, ``direct``, has the excess risk d / (m - d - 1) for m labelled rows,
-    ``oracle`` s / (m - s - 1).
+    Then y = <x, theta> + N(0, 1), theta = (1, ..., 1, 0, ..., 0) / sqrt(s). For m labelled
+    rows, the excess risk of least squares is d / (m - d - 1) on x itself (``direct``) and
+    s / (m - s - 1) on the first s coordinates (``oracle``).
 
     Scores are ``explained_m``, in points: :class:`~tasks.sufficiency.RegressionTask`.
     The head is the identity, so that the scores of ``kl_information`` and
-    ``chi2_information`` are dot products of representations. The paper trains 1000 epochs,
-    which is 7000 steps; the default is short.
+    ``chi2_information`` are dot products of representations. The paper trains for 1000
+    epochs, which is 7000 steps; the default is shorter.
 
     Args:
         dimension: d.
@@ -35,10 +35,10 @@ class SufficiencyLinear(RegressionTask):
         samples: training rows.
         noise: sigma, of the views' noise on the relevant coordinates.
         width: hidden units of the ReLU encoder; 0: a linear encoder.
-        representation: its outputs.
+        representation: width of the representation.
 
     Raises:
-        InputError: where a setting breaks its rule.
+        InputError: if a setting is invalid.
 
     References:
         Lin & Mei 2025, arXiv 2503.17538.
@@ -53,7 +53,7 @@ class SufficiencyLinear(RegressionTask):
     optimizer: str = "adam"
 
     def setup(self) -> None:
-        """Check what ties settings to one another."""
+        """Check settings that depend on one another."""
         super().setup()
         require_number("relevant", self.relevant, at_least=1, at_most=self.dimension, whole=True)
 
@@ -71,7 +71,7 @@ class SufficiencyLinear(RegressionTask):
         return {name: gaussian_information(name, rho, self.relevant) for name in DIVERGENCES}
 
     def views(self, data: Tensor) -> tuple[Tensor, Tensor]:
-        """Return two copies, with noise on what is relevant and all else drawn anew."""
+        """Return two copies, with noise on the relevant coordinates and the others drawn anew."""
         return self._view(data), self._view(data)
 
     def _view(self, rows: Tensor) -> Tensor:

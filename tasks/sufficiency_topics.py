@@ -1,4 +1,4 @@
-"""Topics of two-word documents: a contrastive task in which every sum is finite."""
+"""Topics of two-word documents: all expectations are finite sums, so risks are exact."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated
@@ -29,49 +29,52 @@ LABELLED = (50, 200, 1000)
 
 HELD_OUT = 512
 CLOSE = 1e-12
-"""Sinkhorn's iterations end when no word's share is further from its due, or after so many:"""
+"""Sinkhorn's iterations end when every word's share is within this of equal shares."""
 ITERATIONS = 10000
+"""Largest number of Sinkhorn's iterations."""
 
 
 class SufficiencyTopics(Task):
-    r"""Learn words' topics from which words share a document.
+    r"""Learn the topics of words from documents of two words.
 
-    A document has one of M topics y, uniform, and two words drawn from P(. | y), which
-    each seed draws anew; every word is as common as any other. A view is one of the two
-    words, so that two views are the same word half of the time and otherwise two of one
-    topic. Their density ratio is
+    A document has one of M topics y, uniformly, and two words drawn from P(. | y), a
+    distribution that each seed draws anew; all words are equally common. A view is one of
+    the two words: half of the time two views are the same word, otherwise they are two
+    words of one topic. Their density ratio is
 
     .. math::
         r(z, z') = \tfrac{1}{2} \sum_y \frac{P(y|z) P(y|z')}{P(y)}
                    + \tfrac{S}{2} 1\{z = z'\}
 
-    The encoder is a table, one row a word, beside the word's one-hot vector times a number
-    w that is learned: representations (W_z, w e_z), whose dot product is r itself for
-    :math:`W_z = P(\cdot|z) / \sqrt{2 P(\cdot)}` and :math:`w = \sqrt{S/2}`. So the class
-    holds the best critic of ``chi2_information``, and not that of ``kl_information``, log r.
+    A word z's representation (W_z, w e_z) joins a row W_z of a learned table and the word's
+    one-hot vector e_z times a learned number w. The dot product is r itself for
+    :math:`W_z = P(\cdot|z) / \sqrt{2 P(\cdot)}` and :math:`w = \sqrt{S/2}`. So such
+    encoders can express the best critic of ``chi2_information``, r, but not that of
+    ``kl_information``, log r.
 
-    ``accuracy_m``: a linear fit from the topic part W on m labelled documents, each read as
-    one of its words, names topics; its accuracy is summed over all words, and averaged over
-    draws of the labels. Least squares on the topics' indicators, after the features are
-    centred and scaled to a mean square length of 1, with a penalty of 1/m, so that the best
-    fit from the posterior is the posterior. No fit from words can be above the
-    ``bayes_accuracy`` that is among the diagnostics. Rows of ``oracle`` are the posterior
-    P(y|z), of ``direct`` the words, one-hot.
+    ``accuracy_m`` is the accuracy of topics predicted by a linear fit from the topic part W
+    on m labelled documents, each read as one of its words. It is summed exactly over all
+    words and averaged over draws of the labels. The fit is least squares on the topics'
+    indicators. Features are first centred and scaled to a mean square length of 1, and the
+    penalty is 1/m, so that the best fit from the posterior is the posterior. No fit from
+    words can exceed ``bayes_accuracy``, one of the diagnostics. ``oracle`` represents a
+    word by the posterior P(y|z), ``direct`` by its one-hot vector.
 
-    Diagnostics, all exact: the risks of the critic that the loss trains, their gaps to
-    -I_f, the least of all critics, and the gaps of its best multiple; ``*_sufficiency``,
-    the information that is lost when a word is replaced by the topic that the fit on most
-    documents names. (The table itself loses none: no two words have the same row.)
+    Diagnostics, all exact: the risks of the critic that the loss trains; their gaps to
+    -I_f, the least risk of all critics; the gaps of the critic's best multiple; and
+    ``*_sufficiency``, the information lost when each word is replaced by the topic that the
+    fit on most documents predicts. (The table itself loses none: no two words have the
+    same row.)
 
     Args:
         topics: M, at least 2.
         words: S, at least 4 M.
         spread: deviation of the words' log weights in a topic, before they are scaled to be
-            equally common: the larger, the more a word tells.
+            equally common; the larger, the more a word tells about its topic.
         documents: how many are trained on.
 
     Raises:
-        InputError: where a setting breaks its rule.
+        InputError: if a setting is invalid.
 
     References:
         Lin & Mei 2025, arXiv 2503.17538.
@@ -95,7 +98,7 @@ class SufficiencyTopics(Task):
     optimizer: str = "adam"
 
     def setup(self) -> None:
-        """Check what ties settings to one another."""
+        """Check settings that depend on one another."""
         super().setup()
         require_number("words", self.words, at_least=4 * self.topics, at_most=4000, whole=True)
 
@@ -123,7 +126,7 @@ class SufficiencyTopics(Task):
         }
 
     def _draw_documents(self, count: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Return two words a document, and its topic."""
+        """Return two words for each document, and its topic."""
         topics = generator.integers(self.topics, size=count)
         ends = self.of_topic.cumsum(axis=1)
         places = generator.random((count, 2, 1)) * ends[topics][:, None, -1:]
@@ -131,7 +134,7 @@ class SufficiencyTopics(Task):
         return torch.from_numpy(words), torch.from_numpy(topics)
 
     def splits(self) -> Sequence[Mapping[str, Iterable[int]]]:
-        """Return one division, by the documents' numbers."""
+        """Return the one division, by the documents' numbers."""
         ends = np.cumsum([0, self.documents, *[DRAWS * sum(LABELLED)] * 2]).tolist()
         parts = ("train", "validation", "test")
         return [{name: range(*ends[k : k + 2]) for k, name in enumerate(parts)}]
@@ -141,16 +144,16 @@ class SufficiencyTopics(Task):
         return self.documents
 
     def batch(self, index: Tensor) -> Batch:
-        """Return documents, two words a row, with their numbers as ids."""
+        """Return documents, two words per row, with their numbers as ids."""
         return Batch(self._documents[index], index)
 
     def held_out(self) -> Batch:
-        """Return further documents with their topics."""
+        """Return other documents, with their topics as labels."""
         words, topics = self._held_out
         return Batch(words, torch.arange(len(words)) + self.train_size(), topics)
 
     def views(self, data: Tensor) -> tuple[Tensor, Tensor]:
-        """Return one word of each document, and again one of both."""
+        """Return one of each document's two words, drawn twice independently."""
         rows = torch.arange(len(data), device=data.device)
         first, second = torch.randint(2, (2, len(data)), device=data.device)
         return data[rows, first], data[rows, second]
@@ -160,7 +163,7 @@ class SufficiencyTopics(Task):
         return WordTable(torch.randn(self.words, self.topics) / self.topics**0.5, 1.0)
 
     def head(self, width: int) -> nn.Module:
-        """Return the identity: the representation is what is trained on."""
+        """Return the identity: losses see the representation itself."""
         del width
         return nn.Identity()
 
@@ -215,14 +218,14 @@ class SufficiencyTopics(Task):
     def _named_topics(
         self, encoder: nn.Module, counts: Int[np.ndarray, "draws topics words"]
     ) -> Int[np.ndarray, "draws words"]:
-        """Return the topic that the fit on each draw's labelled words names for every word."""
+        """Return each word's topic as predicted by the fit on each draw's labelled words."""
         rows = self._encoded(encoder).double().cpu().numpy()
         if isinstance(encoder, WordTable):
             rows = rows[:, : self.topics]
         rows = rows - rows.mean(axis=0)
         rows /= max(float(np.mean((rows**2).sum(axis=1))) ** 0.5, 1e-12)
         m = counts[0].sum()
-        drawn = counts.sum(axis=1)  # How often each word was.
+        drawn = counts.sum(axis=1)  # How often each word was drawn.
         gram = np.einsum("jk,dj,jl->dkl", rows, drawn, rows, optimize=True)
         moments = (counts - drawn[:, None] / self.topics) @ rows  # [draws, topics, k]
         fits = np.linalg.solve(gram / m + np.eye(rows.shape[1]) / m, moments.mT / m)
@@ -231,10 +234,10 @@ class SufficiencyTopics(Task):
 
 
 class WordTable(nn.Module):
-    """Represent a word by its topic part beside its one-hot vector times a number.
+    """Represent a word by its topic part, followed by its one-hot vector times a number.
 
     Args:
-        topic_parts: one row a word.
+        topic_parts: one row per word.
         scale: the number.
     """
 
@@ -251,13 +254,13 @@ class WordTable(nn.Module):
 
 
 def equally_common(weights: Float[np.ndarray, "m s"]) -> Float[np.ndarray, "m s"]:
-    """Scale topics and words until rows sum to 1 and all columns to the same: Sinkhorn.
+    """Scale rows to sum to 1 and columns to equal sums, by Sinkhorn's algorithm.
 
     Args:
         weights: above 0; row y holds the weights of the words in topic y.
 
     Returns:
-        P(word | topic), under which all words are equally common, topics being uniform.
+        P(word | topic), under which all words are equally common if topics are uniform.
 
     >>> equally_common(np.array([[3.0, 1.0], [3.0, 1.0]])).tolist()
     [[0.5, 0.5], [0.5, 0.5]]
@@ -273,10 +276,10 @@ def equally_common(weights: Float[np.ndarray, "m s"]) -> Float[np.ndarray, "m s"
 
 
 def joint_of_views(of_topic: Float[np.ndarray, "m s"]) -> Float[np.ndarray, "s s"]:
-    """Return P(z, z') of two views: half of the time one word twice, else two of a topic.
+    """Return P(z, z') of two views: half the time the same word, else two words of a topic.
 
     Args:
-        of_topic: P(word | topic), topics being uniform.
+        of_topic: P(word | topic), for uniform topics.
     """
     topics = len(of_topic)
     marginal = of_topic.mean(axis=0)

@@ -1,4 +1,4 @@
-"""How well frozen representations serve other tasks: SentEval's transfer protocol."""
+"""Score frozen representations on other tasks: SentEval's transfer protocol."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from harness.errors import require
 
 PENALTIES = tuple(2.0**power for power in range(-2, 4))
-"""SentEval's values of C, the inverse of the L2 penalty: 1/4, 1/2, ..., 8."""
+"""SentEval's grid of C, the inverse of the L2 penalty: 1/4, 1/2, ..., 8."""
 
 FOLDS = 10
 
@@ -19,10 +19,10 @@ FOLDS = 10
 def draw_folds(
     classes: Int[np.ndarray, " n"], generator: np.random.Generator, folds: int = FOLDS
 ) -> NDArray[np.int64]:
-    """Return the number of each row's fold; every fold has the classes in the same shares.
+    """Return the number of each row's fold; folds are stratified by class.
 
     Raises:
-        InputError: where a class has fewer rows than there are folds.
+        InputError: if a class has fewer rows than there are folds.
     """
     from sklearn.model_selection import StratifiedKFold
 
@@ -47,12 +47,12 @@ def cross_validated(
     *,
     grid: Sequence[float] = PENALTIES,
 ) -> dict[str, float]:
-    """Return {split: accuracy of nested cross-validation}, shares.
+    """Return {split: accuracy of nested cross-validation}, from 0 to 1.
 
-    For each fold, C is the value whose accuracy, averaged over the other folds, each
-    predicted from all but these two, is best; the smallest of equals. ``validation`` is
-    that accuracy; ``test`` the one on the fold itself, predicted from all others. Both
-    are averaged over the folds.
+    For each outer fold, every other fold is predicted by a fit on the rest without both.
+    C has the best mean accuracy over these folds; ties take the smallest. ``validation``
+    is that accuracy. ``test`` is the accuracy on the outer fold, predicted from all other
+    folds. Both are averaged over the outer folds.
 
     Args:
         rows: representations, not standardised.
@@ -64,7 +64,7 @@ def cross_validated(
     number = int(folds.max()) + 1
     inner = np.full((number, number, len(grid)), np.nan)  # [outer fold, predicted fold, C]
     for i, j in combinations(range(number), 2):
-        # What is fitted without both folds serves either as the outer one.
+        # A model fitted without both folds serves both cases: either may be the outer one.
         fitted = (folds != i) & (folds != j)
         for k, model in enumerate(_path(rows[fitted], classes[fitted], grid)):
             inner[i, j, k] = _accuracy(model, rows[folds == j], classes[folds == j])
@@ -89,17 +89,17 @@ def given_parts(
     *,
     grid: Sequence[float] = PENALTIES,
 ) -> dict[str, float]:
-    """Return {split: accuracy on a set's own parts}, shares.
+    """Return {split: accuracy on a set's own parts}, from 0 to 1.
 
-    C has the best accuracy on ``dev``, or, where there is none, the best mean accuracy
-    over the folds of ``train``: the ``validation`` score. ``test`` is predicted from
-    ``train``, with that C.
+    C has the best accuracy on ``dev``, or without a ``dev`` the best mean accuracy over
+    the folds of ``train``; that accuracy is the ``validation`` score. ``test`` is predicted
+    from ``train``, with that C.
 
     Args:
         rows: representations, not standardised.
         classes: of each row.
         parts: of each row, ``train``, ``dev`` or ``test``.
-        folds: of each row, of which the training rows' count.
+        folds: of each row; only those of training rows matter.
         splits: ``validation``, ``test`` or both.
         grid: values of C, in rising order.
     """
@@ -125,15 +125,15 @@ def given_parts(
 def pair_features(
     first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "n d"]
 ) -> Float[np.ndarray, "n e"]:
-    """Return what is fitted of a pair: the difference's size and the product, side by side."""
+    """Return the features of pairs: absolute difference and product, side by side."""
     return np.concatenate([np.abs(first - second), first * second], axis=1)
 
 
 def _path(rows: np.ndarray, classes: np.ndarray, grid: Sequence[float]) -> list[Any]:
-    """Return a logistic regression for each C, each begun where the last ended."""
+    """Fit a logistic regression for each C, each starting from the last one's solution."""
     from sklearn.linear_model import LogisticRegression
 
-    # Newton's steps are few, and of two classes each costs little; of more it does not.
+    # Newton's method needs few steps. A step is cheap for two classes, but not for more.
     solver = "newton-cholesky" if len(np.unique(classes)) == 2 else "lbfgs"
     model = LogisticRegression(solver=solver, max_iter=5000, warm_start=True)
     models = []

@@ -1,4 +1,4 @@
-"""Losses: a contrast in, a scalar out. One family a file, named as in its paper.
+"""Losses: each turns a contrast into a scalar. One family per file, named as in its paper.
 
 Only the base classes are exported, so that a loss plugin's fingerprint does
 not change when another family does.

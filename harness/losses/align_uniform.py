@@ -19,16 +19,16 @@ class AlignUniform(SumLoss):
         \big(U(x) + U(y)\big), \qquad
         U(x) = \log \operatorname{E}_{i \ne j} e^{-t \lVert x_i - x_j \rVert^2}
 
-    Convention: contrasted with ``same_view_symmetric``, whose two contrasts hold one
-    U each; the mean inside the log is over anchors of the mean over their negatives.
-    Without any negative U is 0.
+    Convention: the pairing is ``same_view_symmetric``, whose two contrasts hold one U
+    each. Inside the log, the mean is over each anchor's negatives, then over anchors.
+    Without any negatives U is 0.
 
     Args:
         t: the kernel's inverse width.
         weight: lambda.
 
     Raises:
-        InputError: where a setting breaks its rule.
+        InputError: if a setting is invalid.
 
     >>> from harness.contrast import same_view
     >>> a = torch.eye(2, dtype=torch.float64)
@@ -64,7 +64,7 @@ class AlignUniform(SumLoss):
         kernel = super().mean_over_anchors(contrast, pos, anchors, candidates)
         kept = Kept(contrast.anchor_ids, contrast.candidate_ids, contrast.exclude)
         share = (kept.count(slice(None), torch.float64) > 0).double().mean()
-        # Anchors without a negative count as 0 in the mean, and are not to count at all.
+        # The mean counts anchors without negatives as 0. Rescale it to those that have some.
         kernel = kernel / share.clamp(min=1e-30).to(kernel)
         some = kernel > 0
         uniformity = torch.where(some, torch.where(some, kernel, 1.0).log(), 0.0)

@@ -13,21 +13,21 @@ from harness.settings import Between
 
 
 class BarlowTwins(Loss):
-    r"""Bring the cross-correlation matrix of the two views to the identity.
+    r"""Bring the cross-correlation matrix of the two views close to the identity.
 
     .. math::
         C = \tfrac{1}{B} \hat a^\top \hat b, \qquad
         \ell = \sum_k (C_{kk} - 1)^2 + \lambda \sum_{k \ne l} C_{kl}^2
 
     Convention: features are standardised over the batch by BatchNorm's statistics
-    (variance divided by B, plus 1e-5). It knows no negatives, so ids play no part; it
-    is contrasted with ``cross_view``.
+    (variance divided by B, plus 1e-5). There are no negatives, so ids are ignored. The
+    pairing is ``cross_view``.
 
     Args:
         redundancy: lambda.
 
     Raises:
-        InputError: where a setting breaks its rule, or the batch has fewer than 2 rows.
+        InputError: if a setting is invalid, or the batch has fewer than 2 rows.
 
     >>> from harness.contrast import cross_view
     >>> a = torch.tensor([[1.0], [-1.0]], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""What every loss is, and score losses."""
+"""Base classes: `Loss`, and `ScoreLoss` for losses that are functions of scores."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -14,16 +14,16 @@ from harness.losses.blocks import least_exponent, mean_by_rows
 from harness.settings import Configured
 
 SHORTEST = 1e-12
-"""Rows that are no longer count as zero: they score 0 with all others."""
+"""Least length that a row is divided by. Rows no longer than this get no gradient."""
 
 
 def below_untrained_on_sentences(score: float, needs: str, reached: float) -> Mapping[str, str]:
-    """Return the caution of a loss that ends below the untrained encoder on sentences.
+    """Return the caution for a loss that ends below the untrained encoder on sentences.
 
     Args:
-        score: what it reaches on STS-B at the defaults, where the untrained encoder has 56.1.
+        score: its score on STS-B at the defaults; the untrained encoder's is 56.1.
         needs: settings with which it learns.
-        reached: the score with these.
+        reached: its score with these settings.
     """
     return {
         "sentence": f"it ends below the untrained encoder at the defaults ({score} on STS-B, "
@@ -41,34 +41,34 @@ class Loss(Configured, nn.Module, ABC):
     """
 
     detached = False
-    """Whether some weight is held constant in the gradient, by definition."""
+    """Whether the loss by definition holds some weight constant in the gradient."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
-    """What a method's contrasts must hold: words of :data:`harness.methods.base.GIFTS`.
+    """What the loss needs of a method's contrasts: keys of :data:`harness.methods.base.GIFTS`.
 
-    A sub-class that states its own states all of them: a score loss needs negatives.
+    A subclass that sets it must list all its needs: those of the base class are replaced.
     """
 
     pairing: ClassVar[str | None] = None
-    """The pairing that is part of the definition; None where any will do."""
+    """The pairing that the loss is defined for; None if any pairing will do."""
 
     depends_on: ClassVar[tuple[str, ...]] = ()
-    """Modules of other distributions that it calls: a cell is run again when they change."""
+    """Modules of other distributions that it calls. A cell is rerun when one of them changes."""
 
     needs_distinct_views: ClassVar[bool] = False
-    """Whether it forgets what the encoder knew where views differ by dropout alone."""
+    """Whether training destroys a pretrained encoder if views differ by dropout alone."""
 
     cautions: ClassVar[Mapping[str, str]] = {}
-    """{modality: what is known to go wrong there at the defaults, and what it needs}."""
+    """{modality: a known failure at the defaults, and the settings that avoid it}."""
 
     rate = 1.0
-    """How much faster than the encoder's weights the loss's own parameters are learned."""
+    """Learning rate of the loss's own parameters, as a multiple of the encoder's."""
 
     def score_scale(self) -> float | None:
-        """Return what scores are multiplied by before they are exponentiated, as it is now.
+        """Return the current factor on scores before they are exponentiated.
 
-        That is 1 / tau for most losses. None, the default: there is no such number. Sums are
-        made with it (:class:`~harness.losses.sums.SumLoss`), and diagnostics ask for it.
+        Most losses return 1 / tau. The default, None, says that there is no such factor.
+        :class:`~harness.losses.sums.SumLoss` builds its sums with it; diagnostics read it.
         """
         return None
 
@@ -80,14 +80,14 @@ class Loss(Configured, nn.Module, ABC):
 class ScoreLoss(Loss):
     """A loss that sees projections only through their cosine scores.
 
-    With unit rows, the score of two projections is their cosine, in [-1, 1],
-    before any temperature. The loss is the mean over anchors of
-    :meth:`per_anchor`, which is all that a sub-class has to write.
+    The score of two projections is their cosine, in [-1, 1], before any
+    temperature. The loss is the mean of :meth:`per_anchor` over anchors; a
+    subclass only has to write that method.
 
-    An anchor sees only its own row of scores, so the mean is evaluated exactly,
-    a block of rows at a time, in memory linear in the batch; the block size
-    never changes the value. A block's gradient is taken in the same pass that
-    computes its value: three matrix products and nothing computed twice.
+    An anchor's value depends only on its own row of scores. The mean is therefore
+    computed exactly, one block of rows at a time, in memory linear in the batch;
+    the block size never changes the value. A block's gradient is computed in the
+    same pass as its value: three matrix products, and nothing is computed twice.
     Half-precision projections are scored in float32, because temperatures of
     .05 magnify rounding twentyfold.
     """
@@ -95,14 +95,14 @@ class ScoreLoss(Loss):
     needs: ClassVar[frozenset[str]] = frozenset({"negatives"})
 
     cosines: ClassVar[bool] = True
-    """Whether scores are cosines: not where a class has an :meth:`embed` of its own."""
+    """Whether scores are cosines: False for a class that overrides :meth:`embed`."""
 
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)
         cls.cosines = cls.embed is ScoreLoss.embed
 
     block_rows = cast("int | None", None)
-    """How many anchors are scored at once: a matter of speed, not of value."""
+    """How many anchors are scored at once; changes the speed only. None: chosen for the device."""
 
     @abstractmethod
     def per_anchor(
@@ -111,10 +111,10 @@ class ScoreLoss(Loss):
         neg: Float[Tensor, "n m"],
         keep: Bool[Tensor, "n m"],
     ) -> Float[Tensor, " n"]:
-        """Return one value an anchor.
+        """Return one value per anchor.
 
-        Called with a block of the anchors at a time, also without gradient: the value
-        may depend on ``pos``, ``neg`` and the loss's own parameters, and on nothing
+        It is called with one block of anchors at a time, with or without gradient. The
+        value may depend on ``pos``, ``neg`` and the loss's own parameters, but on nothing
         else that has a gradient.
 
         Args:
@@ -131,20 +131,20 @@ class ScoreLoss(Loss):
         neg: Float[Tensor, "n m"],
         keep: Bool[Tensor, "n m"],
     ) -> Float[Tensor, " n"]:
-        """Return :meth:`per_anchor`; override this one to keep state by example."""
+        """Return :meth:`per_anchor`; override this method instead to keep state per example."""
         del ids
         return self.per_anchor(pos, neg, keep)
 
     def embed(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """Return rows whose dot products are the scores: here, of unit length.
+        """Return rows whose dot products are the scores; by default, rows of unit length.
 
-        Override it for scores that are no cosines; sums are then shifted row by row.
+        Override it if scores are not cosines. Sums are then shifted row by row.
         """
         unit: Tensor = _UnitRows.apply(rows)  # type: ignore[no-untyped-call]
         return unit
 
     def positive_scores(self, pos: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """Return the positives' scores; override to weigh them over the whole batch."""
+        """Return the positives' scores; override it if their weights need the whole batch."""
         return pos
 
     def forward(self, contrast: Contrast) -> Float[Tensor, ""]:
@@ -172,7 +172,7 @@ class ScoreLoss(Loss):
 
 
 class _UnitRows(torch.autograd.Function):
-    """Divide rows by their lengths: ``normalize`` with half the passes over its gradient."""
+    """Divide rows by their lengths, as ``normalize`` does, with half the passes in backward."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
@@ -185,22 +185,23 @@ class _UnitRows(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         unit, length = ctx.saved_tensors
+        # Unit rows can only turn: drop the gradient's component along them.
         along = torch.linalg.vecdot(grad, unit)[:, None]
         across: Tensor = torch.addcmul(grad, along, unit, value=-1)
-        # A row of zeros has no direction to turn: no gradient, and not one of 1e12.
+        # A row of zeros has no direction: its gradient is 0, and not multiplied by 1e12.
         return across.mul_(torch.where(length > SHORTEST, 1 / length, 0.0))
 
 
 def masked_logsumexp(
     values: Float[Tensor, "n m"], keep: Bool[Tensor, "n m"]
 ) -> Float[Tensor, " n"]:
-    r"""Return log of the sum of exp over the kept entries of each row.
+    r"""Return the log of the sum of exp over the kept entries of each row.
 
     .. math:: \log \sum_{j \in keep_i} e^{v_{ij}}
 
-    Left-out entries have no influence on value or gradient, whatever they hold.
-    A row with nothing kept, or with no entry at all, gives a large negative
-    number, not minus infinity, so that its gradient is zero and not NaN.
+    Masked entries have no influence on value or gradient, whatever they hold.
+    A row without kept entries, or without any, gives a large negative number
+    rather than minus infinity, so that its gradient is zero and not NaN.
 
     >>> import torch
     >>> kept = torch.tensor([[True, False]])
@@ -212,16 +213,17 @@ def masked_logsumexp(
         return values.new_full((len(values),), floor)
     kept = torch.where(keep, values, floor)
     top = kept.detach().amax(dim=1)
-    # Exponentials too small to count beside the largest are slow to compute with.
+    # Exponents below this are negligible beside the largest, 0, and their exponentials would
+    # be subnormal numbers, which are slow to compute with.
     shifted = (kept - top[:, None]).clamp(min=least_exponent(values.dtype))
     return shifted.exp().sum(dim=1).log() + top
 
 
 def count_kept(keep: Bool[Tensor, "n m"]) -> Int[Tensor, " n"]:
     """Return how many entries of each row are kept."""
-    return keep.sum(dim=1, dtype=torch.int32)  # A third of the time of torch's own choice.
+    return keep.sum(dim=1, dtype=torch.int32)  # A third of the time of torch's default, int64.
 
 
 def at_least_float32(rows: Tensor) -> Tensor:
-    """Return half-precision ``rows`` as float32, others as they are."""
+    """Return half-precision ``rows`` as float32, and others unchanged."""
     return rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows

@@ -1,9 +1,9 @@
-"""How score losses are evaluated: exactly, in memory linear in the batch.
+"""Evaluate score losses exactly, in memory linear in the batch.
 
-The mean over anchors is a scalar, so a block's gradient is known up to one factor
-as soon as its value is. It is therefore taken in the forward pass, a block at a time,
-and the block's scores are dropped: nothing is kept that is larger than the
-projections.
+The mean over anchors is a scalar, so a block's gradient is known, up to one factor, as
+soon as its value is. The forward pass therefore computes each block's gradient along with
+its value and then drops the block's scores: nothing larger than the projections is kept.
+The backward pass only multiplies by the factor.
 """
 
 import math
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     from harness.losses.base import ScoreLoss
 
 CPU_SCORES, GPU_SCORES = 2**19, 2**25
-"""Scores a block: they should stay near a core's cache, or fill a GPU."""
+"""Scores per block: few enough to stay near a core's cache, or enough to fill a GPU."""
 
 SMALL = 512
-"""So few candidates are faced in one block on a CPU."""
+"""Up to this many candidates, a CPU block has as many anchors as there are candidates."""
 
 FEW = 8
-"""Up to so many candidates of an anchor's own id are left out one by one."""
+"""If at most this many candidates share an anchor's id, mask them by index, which is faster."""
 
 
 def mean_by_rows(
     loss: "ScoreLoss", contrast: Contrast, pos: Tensor, anchors: Tensor, candidates: Tensor
 ) -> Tensor:
-    """Return the mean of ``per_anchor`` over anchors, a block of rows at a time.
+    """Return the mean of ``per_anchor`` over anchors, one block of rows at a time.
 
-    Three matrix products a block, whatever the loss: scores, and the gradients of
-    anchors and of candidates.
+    Each block takes three matrix products, whatever the loss: one for the scores, one
+    for the anchors' gradient and one for the candidates'.
     """
     parameters = trained(loss)
     differentiate = differentiable(pos, anchors, candidates, *parameters)
@@ -59,11 +59,13 @@ class _MeanByRows(torch.autograd.Function):
         *parameters: Tensor,
     ) -> Tensor:
         grads = zeros(differentiate, pos, anchors, candidates, *parameters)
-        moving = ctx.needs_input_grad[5]  # a queue's candidates get no gradient
+        moving = ctx.needs_input_grad[5]  # A queue's candidates need no gradient.
         kept = Kept(contrast.anchor_ids, contrast.candidate_ids, contrast.exclude)
         values = torch.empty_like(pos)
         for rows in blocks(loss, anchors, candidates):
             keep = kept.block(rows)
+            # Scores are leaves: autograd differentiates `per_anchor` alone, and the matrix
+            # products around it are differentiated by hand below.
             with torch.set_grad_enabled(differentiate):
                 block_pos = pos[rows].detach().requires_grad_(differentiate)
                 block_neg = (anchors[rows] @ candidates.T).requires_grad_(differentiate)
@@ -77,6 +79,7 @@ class _MeanByRows(torch.autograd.Function):
             values[rows] = block.detach()
             if not block.requires_grad:
                 continue
+            # Taken now, so that the block's scores are freed before the next block.
             slopes = torch.autograd.grad(
                 block,
                 (block_pos, block_neg, *parameters),
@@ -99,10 +102,11 @@ class _MeanByRows(torch.autograd.Function):
 
 
 class Kept:
-    """Say which candidates are negatives of which anchors, a block at a time."""
+    """Tell which candidates are negatives of which anchors, one block at a time."""
 
     def __init__(self, anchor_ids: Tensor, candidate_ids: Tensor, exclude: Tensor | None) -> None:
         self.anchor_ids, self.candidate_ids, self.exclude = anchor_ids, candidate_ids, exclude
+        # Among sorted ids, the candidates of an anchor's own id are neighbours: `own` of them.
         ordered, order = candidate_ids.sort(stable=True)
         first = torch.searchsorted(ordered, anchor_ids)
         self.own = torch.searchsorted(ordered, anchor_ids, right=True) - first
@@ -111,24 +115,25 @@ class Kept:
         if most == 0:
             self.columns = first.new_zeros(len(anchor_ids), 0)
         elif fewest > 0 and most <= FEW:
-            # The candidates of each anchor's own id; where fewer than `most`, the last again.
+            # The candidates of each anchor's own id; fewer than `most` repeat the last one.
             step = torch.arange(most, device=first.device)
             self.columns = order[first[:, None] + torch.minimum(step, self.own[:, None] - 1)]
 
     def block(self, rows: slice) -> Tensor:
-        """Return a boolean block: anchors of ``rows``, all candidates."""
+        """Return a boolean block, anchors of ``rows`` x all candidates: True for negatives."""
         ids = self.anchor_ids[rows]
         keep = ids.new_ones((len(ids), len(self.candidate_ids)), dtype=torch.bool)
         return self.fill_(keep, False, rows, 0)
 
     def fill_(self, values: Tensor, value: float, rows: slice, start: int) -> Tensor:
-        """Write ``value`` into ``values`` wherever a candidate from ``start`` is no negative."""
+        """Write ``value`` in place for candidates, from ``start`` on, that are not negatives."""
         if self.columns is None:
             values.masked_fill_(self.anchor_ids[rows, None] == self.candidate_ids[start:], value)
         else:
             columns = self.columns[rows]
             if start:
-                # Candidates before `start` are replaced by the row's own, left out anyway.
+                # Candidates before `start` have no column here. Use the anchor's own column
+                # in their place, which is masked anyway: anchors are the candidates here.
                 own = torch.arange(rows.start, rows.stop, device=columns.device)
                 columns = torch.where(columns < start, own[:, None], columns) - start
             values.scatter_(1, columns, value)
@@ -144,7 +149,7 @@ class Kept:
 
 
 def least_exponent(dtype: torch.dtype) -> float:
-    """Return an x whose e^x is a normal number and yet nothing beside 1."""
+    """Return the smallest exponent worth computing: e^x is normal but negligible beside 1."""
     return math.log(torch.finfo(dtype).tiny) + 7
 
 
@@ -165,7 +170,7 @@ def blocks(loss: "ScoreLoss", anchors: Tensor, candidates: Tensor) -> list[slice
 
 
 def differentiable(*inputs: Tensor) -> bool:
-    """Return whether a gradient will be asked for; inside a Function torch would say no."""
+    """Return whether a gradient is needed; call it outside a Function, which disables them."""
     return torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
 
 
@@ -175,26 +180,26 @@ def trained(loss: nn.Module) -> list[nn.Parameter]:
 
 
 def zeros(differentiate: bool, *inputs: Tensor) -> list[Tensor]:
-    """Return a gradient of zeros for each input, if there is to be one."""
+    """Return a gradient of zeros for each input, or nothing without ``differentiate``."""
     return [torch.zeros_like(t) for t in inputs] if differentiate else []
 
 
 def add_to(grads: Sequence[Tensor], slopes: Sequence[Tensor | None]) -> None:
-    """Add each slope that there is to its gradient."""
+    """Add each slope that is not None to its gradient, in place."""
     for grad, slope in zip(grads, slopes, strict=True):
         if slope is not None:
             grad += slope
 
 
 def finish(ctx: Any, grads: list[Tensor], values: Tensor) -> Tensor:
-    """Keep the gradients of the summed values for the backward pass; return the mean."""
+    """Save the gradients of the summed values for the backward pass; return the mean."""
     ctx.save_for_backward(*grads)
     ctx.count = len(values)
     return values.mean()
 
 
 def scaled(ctx: Any, grad_mean: Tensor) -> list[Tensor | None]:
-    """Return the kept gradients times what the mean's own gradient makes of them."""
+    """Return the saved gradients of the sum, times the mean's gradient over the count."""
     scale = grad_mean / ctx.count
     wanted = ctx.needs_input_grad[-len(ctx.saved_tensors) :]
     return [

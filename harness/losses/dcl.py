@@ -10,20 +10,20 @@ from harness.settings import Between
 
 
 class DCL(SumLoss):
-    r"""Decouple the positive from the negatives: it is not in the denominator.
+    r"""Decouple the positive from the negatives by leaving it out of the denominator.
 
     .. math:: \ell = -s^+/\tau + \log \sum_j e^{s_j/\tau}
 
-    Convention: the sum is over the anchor's negatives, or with ``mean`` their mean,
-    as GraphCL has it; the mean is over anchors; the paper contrasts ``both_views``.
-    Can be negative. An anchor without a negative has the loss 0.
+    Convention: the sum is over the anchor's negatives; ``mean`` replaces it by their
+    mean, as in GraphCL. The mean is over anchors; the paper's pairing is ``both_views``.
+    The loss can be negative. An anchor without a negative has the loss 0.
 
     Args:
         temperature: tau.
         mean: average the negatives instead of adding them up.
 
     Raises:
-        InputError: where the temperature breaks its rule.
+        InputError: if the temperature is invalid.
 
     >>> from harness.contrast import cross_view
     >>> a = torch.eye(2, dtype=torch.float64)
@@ -48,21 +48,21 @@ class DCL(SumLoss):
 
 
 class DCLW(DCL, fixed={"mean": False}):
-    r"""DCL whose positives weigh less the closer they already are.
+    r"""Contrast as DCL does, with less weight on positives that are already close.
 
     .. math::
         w_i = 2 - \frac{e^{s_i^+/\sigma}}{\operatorname{mean}_k e^{s_k^+/\sigma}}, \qquad
         \ell_i = -w_i s_i^+/\tau + \log \sum_j e^{s_{ij}/\tau}
 
-    Convention: as :class:`DCL`; the weights' mean is over the anchors of the
-    contrast, and they are constants in the gradient.
+    Convention: as :class:`DCL`. The mean in the weights is over the anchors of the
+    contrast. The weights are constants in the gradient.
 
     Args:
         temperature: tau.
         sigma: the weights' own temperature.
 
     Raises:
-        InputError: where a setting breaks its rule.
+        InputError: if a setting is invalid.
 
     >>> from harness.contrast import cross_view
     >>> a = torch.eye(2, dtype=torch.float64)

@@ -10,20 +10,20 @@ from harness.settings import Above, Between
 
 
 class DHEL(DCL, fixed={"mean": False}):
-    r"""Push away from the anchor's own view alone, the positive's view left out.
+    r"""Push anchors away from rows of their own view only, not of the positive's view.
 
     .. math:: \ell_i = -u_i \cdot v_i/\tau + \log \sum_{j \ne i} e^{u_i \cdot u_j/\tau}
 
-    Convention: contrasted with ``same_view_symmetric``: each view's rows are anchors
-    in turn, and the mean is over both. (The authors' code adds the two views' terms
-    but counts the positive once, so that it weighs half as much.) An anchor without a
-    negative has the loss 0.
+    Convention: the pairing is ``same_view_symmetric``: each view's rows are anchors in
+    turn, and the mean is over both. (The authors' code adds the two views' terms but
+    counts the positive once, so the positive weighs half as much there.) An anchor
+    without a negative has the loss 0.
 
     Args:
         temperature: tau.
 
     Raises:
-        InputError: where the temperature breaks its rule.
+        InputError: if the temperature is invalid.
 
     >>> import torch
     >>> from harness.contrast import same_view_symmetric
@@ -41,14 +41,14 @@ class DHEL(DCL, fixed={"mean": False}):
 
 
 class KCL(SumLoss):
-    r"""Pull positives together and spread each view out, by a Gaussian kernel.
+    r"""Pull positives together and spread each view out, with a Gaussian kernel.
 
     .. math::
         \ell = -2 \operatorname{E} k(u, v)
         + \gamma \big(\operatorname{E} k(u, u') + \operatorname{E} k(v, v')\big), \qquad
         k(x, y) = e^{-t \lVert x - y \rVert^2}
 
-    Convention: contrasted with ``same_view_symmetric``; each of the two contrasts
+    Convention: the pairing is ``same_view_symmetric``. Each of its two contrasts
     holds -2 E k(u, v) and twice its own view's term, so that their mean is the
     equation. Expectations are means over an anchor's negatives and over anchors. An
     anchor without a negative has the loss 0.
@@ -58,7 +58,7 @@ class KCL(SumLoss):
         gamma: the weight of spreading out.
 
     Raises:
-        InputError: where a setting breaks its rule.
+        InputError: if a setting is invalid.
 
     >>> import torch
     >>> from harness.contrast import same_view

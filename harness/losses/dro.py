@@ -1,8 +1,8 @@
 r"""Distributionally robust losses: the worst case over distributions of negatives.
 
 All are :math:`-s^+ + \sup_Q \operatorname{E}_Q s`, over distributions Q of an anchor's
-negatives that lie within a radius of the uniform one; what differs is how far apart
-two distributions are said to be.
+negatives that lie within a radius of the uniform one. They differ in the divergence that
+measures the radius.
 """
 
 import math
@@ -17,31 +17,31 @@ from harness.losses.sums import SumLoss
 from harness.settings import Above, Between
 
 LOG_TAU = math.log(1e-3), math.log(1e3)
-"""Where a learned multiplier stays: a radius above log m has none."""
+"""Range of log tau. Otherwise tau goes to 0 if the radius is above log m, for m negatives."""
 
 
 class KLDRO(SumLoss):
-    r"""Contrast with the worst case within a KL radius; the temperature is learned.
+    r"""Contrast with the worst case within a KL radius; learn the temperature.
 
     .. math::
         \ell = -s^+ + \tau \eta + \tau \log \operatorname{mean}_j e^{s_j/\tau}
 
-    The worst case is Q proportional to e^{s/tau}, and tau the Lagrange multiplier of
-    the radius: minimised together with the encoder, so that KL(Q, uniform) becomes
-    eta on average over anchors, once tau has had the steps to get there.
+    The worst case Q is proportional to e^{s/tau}; tau is the Lagrange multiplier of the
+    radius. The loss is minimised over tau and the encoder together, so that after enough
+    steps KL(Q, uniform), averaged over anchors, is eta.
 
     Convention: one tau for all anchors, learned through its logarithm and kept within
     1e-3 and 1e3 (a radius above the log of the number of negatives would take it to 0);
-    the mean is over anchors. At a given tau it is tau times DCL over the mean of the negatives,
-    plus tau eta. An anchor without a negative has the loss 0.
+    the mean is over anchors. At a fixed tau the loss is tau times DCL over the mean of the
+    negatives, plus tau eta. An anchor without a negative has the loss 0.
 
     Args:
         radius: eta, in nats.
         temperature: tau at the start.
-        rate: how much faster than the encoder's weights tau is learned.
+        rate: learning rate of tau, as a multiple of the encoder's.
 
     Raises:
-        InputError: where a setting breaks its rule.
+        InputError: if a setting is invalid.
 
     >>> from harness.contrast import cross_view
     >>> a = torch.eye(2, dtype=torch.float64)
@@ -58,7 +58,7 @@ class KLDRO(SumLoss):
     rate: Annotated[float, Between(0, 1000)] = 10.0
 
     def setup(self) -> None:
-        """Make the learned temperature."""
+        """Create the learned temperature."""
         self.log_tau = nn.Parameter(torch.tensor(math.log(self.temperature)))
 
     def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
@@ -66,11 +66,11 @@ class KLDRO(SumLoss):
         return (scores / self._tau(),)
 
     def combine(self, pos: Tensor, sums: tuple[Tensor, ...], count: Tensor) -> Tensor:
-        """Return the dual of the worst case, less the positive's score."""
+        """Return the dual of the worst case minus the positive's score."""
         return self._tau() * (self.radius + sums[0] - count.log()) - pos
 
     def score_scale(self) -> float:
-        """Return one over tau, as learned so far."""
+        """Return 1 / tau, as learned so far."""
         return 1 / self._tau().item()
 
     def _tau(self) -> Tensor:
@@ -85,18 +85,19 @@ class CressieReadDRO(ScoreLoss):
         \big(\operatorname{mean}_j (s_j - \lambda)_+^{k^*}\big)^{1/k^*},
         \qquad k^* = \tfrac{k}{k-1}
 
-    Convention: lambda is solved for each anchor to the precision of the numbers, so
-    that it takes no part in the gradient; k to 1 is the KL ball, k = 2 the chi-squared
-    one (above it k* < 2, and Newton's method has no finite slope at the edge); the mean is
-    over anchors. A radius so large that all mass may go to the hardest
-    negative gives its score. An anchor without a negative has the loss 0.
+    Convention: lambda is solved for each anchor to machine precision. At the minimum the
+    slope by lambda is 0, so lambda takes no part in the gradient. k to 1 is the KL ball,
+    k = 2 the chi-squared one (above it k* < 2, and Newton's method has no finite slope at
+    the edge). The mean is over anchors. If the radius is so large that all mass may go to
+    the hardest negative, the worst case is that negative's score. An anchor without a
+    negative has the loss 0.
 
     Args:
         k: the order.
         radius: eta.
 
     Raises:
-        InputError: where a setting breaks its rule.
+        InputError: if a setting is invalid.
 
     >>> from harness.contrast import cross_view
     >>> a = torch.eye(2, dtype=torch.float64)
@@ -111,7 +112,7 @@ class CressieReadDRO(ScoreLoss):
     radius: Annotated[float, Between(1e-4, 1e4)] = 1.0
 
     def per_anchor(self, pos: Tensor, neg: Tensor, keep: Tensor) -> Tensor:
-        """Return the worst case's mean score, less the positive's score."""
+        """Return the worst case's mean score minus the positive's score."""
         factor = (1 + self.k * (self.k - 1) * self.radius) ** (1 / self.k)
         count = count_kept(keep)
         worst: Tensor = _WorstCase.apply(  # type: ignore[no-untyped-call]
@@ -127,14 +128,14 @@ class Chi2DRO(CressieReadDRO, fixed={"k": 2.0}):
         \ell = -s^+ + \min_\lambda \; \lambda + \sqrt{1 + 2\eta}
         \sqrt{\operatorname{mean}_j (s_j - \lambda)_+^2}
 
-    Convention: :class:`CressieReadDRO` with k = 2. While lambda lies below all scores
-    it is the mean of the negatives plus sqrt(2 eta) times their standard deviation.
+    Convention: :class:`CressieReadDRO` with k = 2. While lambda lies below all scores,
+    the worst case is the negatives' mean plus sqrt(2 eta) times their standard deviation.
 
     Args:
         radius: eta.
 
     Raises:
-        InputError: where the radius breaks its rule.
+        InputError: if the radius is invalid.
 
     >>> from harness.contrast import cross_view
     >>> a = torch.eye(2, dtype=torch.float64)
@@ -149,7 +150,7 @@ class Chi2DRO(CressieReadDRO, fixed={"k": 2.0}):
 
 
 class DrRL(SumLoss):
-    r"""Contrast with the worst case within a Renyi radius; its level is learned.
+    r"""Contrast with the worst case within a Renyi radius; learn its level lambda.
 
     .. math::
         \ell = -s^+ + \lambda + e^{\eta (k-1)/k}
@@ -164,10 +165,10 @@ class DrRL(SumLoss):
         k: the order; large orders are near the conditional value at risk.
         radius: eta, in nats.
         level: lambda at the start.
-        rate: how much faster than the encoder's weights lambda is learned.
+        rate: learning rate of lambda, as a multiple of the encoder's.
 
     Raises:
-        InputError: where a setting breaks its rule.
+        InputError: if a setting is invalid.
 
     >>> from harness.contrast import cross_view
     >>> a = torch.eye(2, dtype=torch.float64)
@@ -187,7 +188,7 @@ class DrRL(SumLoss):
     rate: Annotated[float, Between(0, 1000)] = 10.0
 
     def setup(self) -> None:
-        """Make the learned level."""
+        """Create the learned level."""
         self.learned_level = nn.Parameter(torch.tensor(self.level))
 
     def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
@@ -196,16 +197,16 @@ class DrRL(SumLoss):
         return (above * above if self.k == 2 else above.pow(self.k / (self.k - 1)),)
 
     def combine(self, pos: Tensor, sums: tuple[Tensor, ...], count: Tensor) -> Tensor:
-        """Return the dual at the learned level, less the positive's score."""
+        """Return the dual at the learned level minus the positive's score."""
         moment = sums[0] / count
-        some = moment > torch.finfo(pos.dtype).tiny  # Else the root's slope is infinite.
+        some = moment > torch.finfo(pos.dtype).tiny  # At 0 the root's slope is infinite.
         root = torch.where(some, moment, 1.0).pow(1 - 1 / self.k)
         factor = math.exp(self.radius * (1 - 1 / self.k))
         return self.learned_level + factor * torch.where(some, root, 0.0) - pos
 
 
 class _WorstCase(torch.autograd.Function):
-    """The dual of each row's worst case; its gradient is the worst case's weights."""
+    """Compute each row's worst-case mean; its gradient is the worst case's weights."""
 
     @staticmethod
     def forward(
@@ -217,11 +218,12 @@ class _WorstCase(torch.autograd.Function):
             return neg.new_zeros(n)
         order = k / (k - 1)
         lonely, count = kept_count == 0, kept_count.clamp(min=1).to(neg.dtype)
-        kept = torch.where(keep, neg, -torch.inf)  # Below every lambda.
+        kept = torch.where(keep, neg, -torch.inf)  # Below every lambda, so without weight.
         top = torch.where(lonely, 0.0, kept.amax(dim=1))
         ties = kept == top[:, None]
         tied = count_kept(ties).to(neg.dtype)
-        # So large a radius that all mass goes to the top: the root below would be at 0.
+        # If the radius is so large that all mass goes to the top, the depth's root is 0, and
+        # moments cannot be divided by it: such rows get their values apart.
         at_top = factor * (tied / count) ** (1 / order) >= 1
         depth = _solve(kept, top, count, k, factor, torch.finfo(neg.dtype).eps ** 0.3)
         above = (kept - (top - depth)[:, None]).clamp_(min=0).div_(depth[:, None])
@@ -252,13 +254,14 @@ def _solve(
 ) -> Tensor:
     """Return for each row how far below its top score the best lambda lies.
 
-    The dual's slope in the depth t is factor * m1 * m2^(-1/k) - 1, with moments of the
-    scores above top - t to the powers k* - 1 and k*, and grows with t. Newton's method,
-    kept within a bracket: no depth is more than the range of cosines, 2, over
-    1 - factor^(1 - k). It begins where a small radius would have it, and for a long row
-    on a sixteenth of it, because each step reads all of it. It ends with a step of less
-    than ``enough``: the next one would be that squared, and its effect that squared
-    again, because the value is least at the solution.
+    The dual's slope in the depth t is factor * m1 * m2^(-1/k) - 1 and grows with t; m1
+    and m2 are moments of the scores above top - t, to the powers k* - 1 and k*. Its root
+    is found by Newton's method, kept within a bracket: no depth exceeds 2, the range of
+    cosines, over 1 - factor^(1 - k). The start is the solution for a small radius. A long
+    row starts from the solution on a sixteenth of it, because each step reads the whole
+    row. The search ends with a relative step below ``enough``: the next step would be about
+    its square, and the effect on the value the square of that, because the value is least
+    at the solution.
     """
     order = k / (k - 1)
     low = torch.zeros_like(top)
@@ -287,9 +290,9 @@ def _solve(
         high = torch.where(slope > 0, depth, high)
         low = torch.where(slope > 0, low, depth)
         step = depth - slope * depth / (root * (order - 1) * (m0 - m1 * m1 / m2))
-        inside = (step >= low) & (step <= high)  # False where it is not a number.
+        inside = (step >= low) & (step <= high)  # False for NaN: such steps are bisections.
         new = torch.where(inside, step, (low + high) / 2)
-        moved = ((new - depth).abs() / depth).nan_to_num().max()  # NaN: nothing to solve.
+        moved = ((new - depth).abs() / depth).nan_to_num().max()  # NaN rows have no solution.
         depth = new
         if moved < enough:
             break

@@ -18,9 +18,9 @@ SIMILARITIES = ("gaussian", "cosine")
 class Divergence(NamedTuple):
     """One f-divergence, as functions of tensors and of Tsallis' q.
 
-    ``pos`` and ``neg`` take a = log u and return f'(u) and f*(f'(u)); ``conjugate``
-    takes a value v of f' and returns f*(v), defined for v below ``edge``, where its
-    slope at v is ``slope``.
+    ``pos`` and ``neg`` take a = log u and return f'(u) and f*(f'(u)). ``conjugate`` takes
+    a value v of f' and returns f*(v), which is defined for v below ``edge``. ``slope``
+    returns the slope of f* at v.
     """
 
     pos: Callable[[Tensor, float], Tensor]
@@ -31,7 +31,7 @@ class Divergence(NamedTuple):
 
 
 def _exp(x: Tensor) -> Tensor:
-    """Return e^x, going on in a straight line from 60, where float32 nears its end."""
+    """Return e^x up to x = 60 and its tangent beyond, before float32 overflows."""
     if not x.numel() or x.detach().amax() <= 60:
         return x.exp()
     return x.clamp(max=60).exp() * (1 + (x - 60).clamp(min=0))
@@ -89,10 +89,10 @@ DIVERGENCES = {
         slope=lambda v: 1 / math.sqrt(1 - v),
     ),
 }
-"""By name; reverse KL and Neyman are known to collapse, and here to show it."""
+"""{name: divergence}. Reverse KL and Neyman are known to collapse, and are here to show it."""
 
 MARGIN = 0.05
-"""How far below the edge of its domain f* is replaced by its tangent (cosine)."""
+"""With the cosine, f* is replaced by its tangent from this far below the edge of its domain."""
 
 
 class FMICL(SumLoss):
@@ -105,14 +105,13 @@ class FMICL(SumLoss):
     With ``similarity="gaussian"`` u is the paper's f-Gaussian similarity, as above.
     With ``"cosine"`` the score s takes the place of f'(u): -s+ + alpha mean f*(s).
 
-    Convention: the paper contrasts ``same_view``; the mean is over an anchor's own
-    negatives, then over anchors. Scores reach beyond the domain of f* for some f with
-    the cosine (from .693 for Jensen-Shannon, 0 for reverse KL, 1 for Hellinger,
-    Vincze-Le Cam and Neyman): from .05 below that edge f* goes on as its tangent, so
-    that close negatives are pushed away and nothing is NaN. Exponentials go on as straight
-    lines from e^60, which only reverse KL and Neyman with a narrow Gaussian reach. An
-    anchor without a
-    negative has the loss 0.
+    Convention: the paper's pairing is ``same_view``; the mean is over an anchor's own
+    negatives, then over anchors. With the cosine and some f, scores reach beyond the
+    domain of f* (from .693 for Jensen-Shannon, 0 for reverse KL, 1 for Hellinger,
+    Vincze-Le Cam and Neyman). From .05 below that edge f* is continued by its tangent, so
+    that close negatives are still pushed away and nothing is NaN. Exponentials are
+    continued by their tangent from e^60, which only reverse KL and Neyman with a narrow
+    Gaussian reach. An anchor without a negative has the loss 0.
 
     Args:
         divergence: ``kl``, ``js``, ``pearson``, ``hellinger`` (squared), ``tsallis``,
@@ -124,7 +123,7 @@ class FMICL(SumLoss):
         q: Tsallis' order.
 
     Raises:
-        InputError: where a setting breaks its rule.
+        InputError: if a setting is invalid.
 
     >>> from harness.contrast import same_view
     >>> a = torch.eye(2, dtype=torch.float64)

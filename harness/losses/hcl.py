@@ -1,4 +1,4 @@
-"""HCL, hard negatives by importance weighting, and Debiased, its special case."""
+"""HCL (hard negatives by importance weighting) and its special case, Debiased."""
 
 import math
 from typing import Annotated
@@ -11,7 +11,7 @@ from harness.settings import Between
 
 
 class HCL(SumLoss):
-    r"""Weigh negatives by their hardness, and take the false ones' share out.
+    r"""Weight negatives by their hardness, and subtract the share of false negatives.
 
     .. math::
         r_j = \frac{e^{\beta s_j/\tau}}{\operatorname{mean}_k e^{\beta s_k/\tau}}, \qquad
@@ -20,19 +20,19 @@ class HCL(SumLoss):
         \ell = -\log \frac{e^{s^+/\tau}}{e^{s^+/\tau} + N_g}
 
     Convention: N is the anchor's number of negatives; the weights r take part in
-    the gradient unless ``detach`` is set; the paper contrasts ``both_views``; the
+    the gradient unless ``detach`` is set. The paper's pairing is ``both_views``; the
     mean is over anchors. An anchor without a negative has the loss 0. With
-    ``detach``, tau+ = 0 and beta = mu tau / sigma^2 the weights are the linear part
+    ``detach``, tau+ = 0 and beta = mu tau / sigma^2 the log weights are the linear part
     of ADNCE's.
 
     Args:
         temperature: tau.
         tau_plus: the assumed share of false negatives.
-        beta: how much harder negatives weigh; 0 weighs all alike.
+        beta: how much more hard negatives weigh; 0: all weigh the same.
         detach: whether the weights are constants in the gradient.
 
     Raises:
-        InputError: where a setting breaks its rule.
+        InputError: if a setting is invalid.
 
     >>> from harness.contrast import cross_view
     >>> a = torch.eye(2, dtype=torch.float64)
@@ -50,7 +50,7 @@ class HCL(SumLoss):
     detach: bool = False
 
     def setup(self) -> None:
-        """Note whether the gradient leaves the weights out."""
+        """Set ``detached`` as the setting ``detach`` says."""
         self.detached = self.detach
 
     def score_scale(self) -> float:
@@ -58,7 +58,7 @@ class HCL(SumLoss):
         return 1 / self.temperature
 
     def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
-        """Return the log of the weighted summand, and that of the weight alone."""
+        """Return the logs of the weighted summand and of the weight alone."""
         scaled = scores * (1 / self.temperature)
         log_weight = self.beta * (scaled.detach() if self.detach else scaled)
         return scaled + log_weight, log_weight
@@ -69,7 +69,9 @@ class HCL(SumLoss):
         hard = sums[0] - (sums[1] - log_count)
         if self.tau_plus:
             false = math.log(self.tau_plus) + log_count + scaled_pos
-            # The floor holds where more is taken out than there is: no log of less than 0.
+            # Now log(e^hard - e^false). It does not exist if the false negatives' share is
+            # larger than the sum; -inf then leaves the floor of N_g. The -1 keeps the branch
+            # that is not taken finite, so that its gradient is no NaN.
             margin = torch.finfo(pos.dtype).eps
             more = hard > false + margin
             gap = torch.where(more, false - hard, -1.0)
@@ -80,7 +82,7 @@ class HCL(SumLoss):
 
 
 class Debiased(HCL, fixed={"beta": 0.0, "detach": False}):
-    r"""Take the expected share of false negatives out of InfoNCE's denominator.
+    r"""Subtract the expected share of false negatives from InfoNCE's denominator.
 
     .. math::
         N_g = \max\Big\{\frac{\sum_j e^{s_j/\tau} - \tau^+ N e^{s^+/\tau}}{1 - \tau^+},
@@ -94,7 +96,7 @@ class Debiased(HCL, fixed={"beta": 0.0, "detach": False}):
         tau_plus: the assumed share of false negatives.
 
     Raises:
-        InputError: where a setting breaks its rule.
+        InputError: if a setting is invalid.
 
     >>> from harness.contrast import cross_view
     >>> a = torch.eye(2, dtype=torch.float64)

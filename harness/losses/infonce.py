@@ -23,7 +23,7 @@ class InfoNCE(SumLoss):
         temperature: the tau above.
 
     Raises:
-        InputError: where the temperature breaks its rule.
+        InputError: if the temperature is invalid.
 
     >>> from harness.contrast import cross_view
     >>> a = torch.eye(2, dtype=torch.float64)

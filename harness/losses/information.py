@@ -1,4 +1,4 @@
-"""Losses that are bounds of an information, of scores that may be plain dot products."""
+"""Losses that estimate or bound an information; their scores may be plain dot products."""
 
 from typing import Annotated
 
@@ -18,22 +18,22 @@ from harness.losses.sums import SumLoss
 from harness.settings import Between
 
 HIGHEST = 30.0
-"""From here NWJ's exponential goes on in a straight line: float32 holds e^30 times 1e24."""
+"""From this exponent on, NWJ uses the tangent of e^x; float32 holds e^30 times 1e24."""
 
 WIDEST = 1e9
-"""From this deviation on chi-squared's square goes on in a straight line."""
+"""From this deviation on, chi-squared uses the tangent of the square."""
 
 
 class _Critic(ScoreLoss):
-    """A score loss whose scores are logarithms of ratios: unbounded, or cosines that are scaled.
+    """A score loss whose scores are cosines over a temperature, or unbounded dot products.
 
     Args:
-        temperature: what cosines are divided by. None: the score is the dot
-            product of two projections as they are, whose length is then free.
+        temperature: divides the cosines. None: the score is the plain dot product of two
+            projections, which may have any length.
     """
 
     estimator = "infonce"
-    """Which of :data:`harness.information.ESTIMATORS` goes with such scores."""
+    """Name in :data:`harness.information.ESTIMATORS` of the estimator for such scores."""
 
     temperature: Annotated[float | None, Between(1e-4, 1e4)] = 0.1
 
@@ -45,32 +45,32 @@ class _Critic(ScoreLoss):
         return unit
 
     def score_scale(self) -> float:
-        """Return 1: scores are exponentiated as they are."""
+        """Return 1: scores include the temperature already."""
         return 1.0
 
 
 class KLInformation(_Critic, SumLoss):
-    r"""Maximise the mutual information, each anchor with a normaliser of its own.
+    r"""Maximise the mutual information, with a normaliser for each anchor.
 
     .. math::
         \ell = -s^+ + \log \frac{e^{s^+} + \sum_{j=1}^m e^{s_j}}{m + 1}
 
-    SimCLR's objective: InfoNCE's bound of I(X, Y), in nats, is minus the
-    loss, at most log(m + 1). For many negatives it tends to -E_P S + E_x log E_y e^S, the
-    tight variational form of the KL divergence, the normaliser chosen best for each
-    anchor. The best score is log p(y | x) / p(y) plus any function of the anchor.
+    This is SimCLR's objective. Minus the loss is InfoNCE's bound of I(X, Y), in nats, and
+    at most log(m + 1). For many negatives the loss tends to -E_P S + E_x log E_y e^S, the
+    tight variational form of the KL divergence, with the best normaliser for each anchor.
+    The best score is log p(y | x) / p(y) plus any function of the anchor.
 
     With ``positive=False`` the log mean is over the negatives alone, as in DCL:
-    :math:`-s^+ + \log \operatorname{mean}_j e^{s_j}`. From a batch its log is too low
-    (Jensen), and it is no bound: wherever E s+ is above E max_j s_j the loss falls without
-    end as scores grow.
+    :math:`-s^+ + \log \operatorname{mean}_j e^{s_j}`. Estimated from a batch, the log is
+    too low (Jensen), so this is no bound: if E s+ is above E max_j s_j, the loss falls
+    without end as scores grow.
 
     Convention: the mean is over the anchor's negatives, then over anchors. An anchor
     without a negative has the loss 0.
 
     Args:
         positive: whether the positive is in the log mean.
-        temperature: what cosines are divided by; None: scores are dot products as they are.
+        temperature: divides the cosines; None: scores are plain dot products.
 
     >>> from harness.contrast import cross_view
     >>> a = torch.eye(2, dtype=torch.float64)
@@ -99,25 +99,25 @@ class KLInformation(_Critic, SumLoss):
 
 
 class Chi2Information(_Critic):
-    r"""Maximise the chi-squared information, each anchor with a normaliser of its own.
+    r"""Maximise the chi-squared information, with a normaliser for each anchor.
 
     .. math::
         \ell = -s^+ + \operatorname{mean}_j s_j + \tfrac{1}{2} \operatorname{Var}_j s_j
 
     With the variance over m negatives divided by m - 1 the loss is an unbiased estimate
-    of -E_P S + E_{PxP}[(S - E_y S)^2 / 2 + S], whatever the batch. Minus its least value
+    of -E_P S + E_{PxP}[(S - E_y S)^2 / 2 + S] for any batch size. Minus its least value
     is the f-information of f(x) = (x - 1)^2 / 2. The best score is the density ratio
     p(y | x) / p(y) itself, not its log, plus any function of the anchor.
 
     Convention: mean and variance are over the anchor's own negatives, then the mean over
     anchors. Wu et al.'s tight form for f(x) = (x - 1)^2, E_P g - E_Q g - Var_Q g / 4, is
-    minus twice this objective with g = 2 s, save that its variance is over all anchors'
-    negatives together. A single negative has no variance: it counts as 0. Deviations
-    from the mean above 1e9 count in a straight line. An anchor without a negative has
-    the loss 0.
+    minus twice this objective with g = 2 s, except that its variance is over all anchors'
+    negatives together. The variance of a single negative counts as 0. For deviations
+    from the mean above 1e9 the square is continued by its tangent. An anchor without a
+    negative has the loss 0.
 
     Args:
-        temperature: what cosines are divided by; None: scores are dot products as they are.
+        temperature: divides the cosines; None: scores are plain dot products.
 
     >>> from harness.contrast import Contrast
     >>> one, rows = torch.ones(1, 1), torch.tensor([[1.0], [3.0]])
@@ -135,7 +135,8 @@ class Chi2Information(_Critic):
         """Return minus the positive's score plus the negatives' mean and half their variance."""
         count = count_kept(keep)
         mean = torch.where(keep, neg, 0.0).sum(dim=1) / count.clamp(min=1)
-        # Two passes: of s and s^2 alone, float32 loses the variance of scores far from 0.
+        # Two passes: mean(s^2) - mean(s)^2 would lose the variance of scores far from 0, as
+        # float32 has too few digits.
         deviation = torch.where(keep, neg - mean[:, None], 0.0)
         half_squares = huber_loss(
             deviation, torch.zeros_like(deviation), reduction="none", delta=WIDEST
@@ -150,16 +151,16 @@ class NWJ(_Critic, SumLoss):
     .. math:: \ell = -s^+ + e^{-1} \operatorname{mean}_j e^{s_j}
 
     Minus the loss is an unbiased estimate of a lower bound of I(X, Y), in nats, also
-    known as f-GAN KL and MINE-f. The best score is 1 + log p(y | x) / p(y), with no
-    function of the anchor left free: the looser dual form, which :class:`DV` and
-    :class:`KLInformation` make tight. Its variance grows like e^I.
+    known as f-GAN KL and MINE-f. The best score is 1 + log p(y | x) / p(y), and nothing
+    may be added to it. The bound is the looser dual form, which :class:`DV` and
+    :class:`KLInformation` make tight. The estimate's variance grows like e^I.
 
-    Convention: the mean is over the anchor's negatives, then over anchors. Where the
-    negatives' log mean exp is above 31, the exponential goes on as a straight line. An
+    Convention: the mean is over the anchor's negatives, then over anchors. If the
+    negatives' log mean exp is above 31, the exponential is continued by its tangent. An
     anchor without a negative has the loss 0.
 
     Args:
-        temperature: what cosines are divided by; None: scores are dot products as they are.
+        temperature: divides the cosines; None: scores are plain dot products.
 
     >>> from harness.contrast import cross_view
     >>> a = torch.eye(2, dtype=torch.float64)
@@ -185,17 +186,17 @@ class DV(_Critic):
 
     .. math:: L = -\operatorname{mean}_i s_i^+ + \log \operatorname{mean}_{ij} e^{s_{ij}}
 
-    One normaliser for the whole batch. Minus the loss is MINE's estimate of a lower bound
-    of I(X, Y), in nats; a batch's log is too low (Jensen), so that the estimate is biased
-    upwards. The best score is log p(y | x) / p(y) plus any constant.
+    The whole batch shares one normaliser. Minus the loss is MINE's estimate of a lower
+    bound of I(X, Y), in nats. The log of a batch's mean is too low (Jensen), so the
+    estimate is biased upwards. The best score is log p(y | x) / p(y) plus any constant.
 
-    Convention: the mean inside the log is over all pairs of an anchor and its negative;
-    MINE's correction of the gradient by a moving average is not part of it. Without any
-    negative the loss is 0. Memory is linear in the batch: scores are computed
-    twice, first for the largest.
+    Convention: the mean inside the log is over all pairs of an anchor and its negative.
+    MINE's correction of the gradient by a moving average is left out. Without any
+    negatives the loss is 0. Memory is linear in the batch: scores are computed twice, the
+    first time to find the largest.
 
     Args:
-        temperature: what cosines are divided by; None: scores are dot products as they are.
+        temperature: divides the cosines; None: scores are plain dot products.
 
     >>> from harness.contrast import Contrast
     >>> one, rows = torch.ones(1, 1), torch.tensor([[0.0], [3.0]]).log1p()
@@ -210,7 +211,7 @@ class DV(_Critic):
     estimator = "dv"
 
     def per_anchor(self, pos: Tensor, neg: Tensor, keep: Tensor) -> Tensor:
-        """Return the bound of an anchor by itself; the loss is not the mean of these."""
+        """Return one anchor's own bound; the loss is not the mean of these."""
         count = count_kept(keep)
         mean = masked_logsumexp(neg, keep) - count.clamp(min=1).log()
         return torch.where(count > 0, mean - pos, 0.0)
@@ -229,6 +230,8 @@ class DV(_Critic):
                 for rows in blocks(self, anchors, candidates)
             ]
             top = torch.stack(tops).amax()
+        # The largest score is subtracted, so that no exponential overflows. It takes the
+        # positive's place, and so reaches `combine` in the block algorithm.
         sums = _Exponentials()
         sums.block_rows = self.block_rows
         mean = sums.mean_over_anchors(contrast, top.expand_as(pos), anchors, candidates)
@@ -236,7 +239,7 @@ class DV(_Critic):
 
 
 class _Exponentials(_Critic, SumLoss):
-    """Sum e^(s_j - t) over an anchor's negatives; t is in the positive's place."""
+    """Sum e^(s_j - t) over an anchor's negatives; pass t in place of the positive's score."""
 
     def combine(self, pos: Tensor, sums: tuple[Tensor, ...], count: Tensor) -> Tensor:
         """Return the sum."""
@@ -245,19 +248,19 @@ class _Exponentials(_Critic, SumLoss):
 
 
 class SMILE(_Critic, SumLoss):
-    r"""Train the critic of SMILE: tell pairs of the joint from pairs of the marginals.
+    r"""Train SMILE's critic: tell pairs of the joint distribution from independent ones.
 
     .. math:: \ell = \log(1 + e^{-s^+}) + \operatorname{mean}_j \log(1 + e^{s_j})
 
-    The Jensen-Shannon objective: a logistic regression whose best score is
-    log p(y | x) / p(y). The loss is no estimate of I(X, Y) itself; SMILE's is
-    :func:`harness.information.smile`, Donsker and Varadhan's with clipped ratios.
+    This is the Jensen-Shannon objective: a logistic regression whose best score is
+    log p(y | x) / p(y). The loss itself does not estimate I(X, Y). SMILE's estimate is
+    :func:`harness.information.smile`, Donsker and Varadhan's bound with clipped ratios.
 
     Convention: the mean is over the anchor's negatives, so that both kinds of pairs
-    weigh the same; then over anchors. An anchor without a negative has the loss 0.
+    weigh the same, then over anchors. An anchor without a negative has the loss 0.
 
     Args:
-        temperature: what cosines are divided by; None: scores are dot products as they are.
+        temperature: divides the cosines; None: scores are plain dot products.
 
     >>> from harness.contrast import cross_view
     >>> a = torch.eye(2, dtype=torch.float64)

@@ -10,14 +10,14 @@ from harness.settings import Between
 
 
 class LLaVE(SumLoss):
-    r"""Raise each negative's logit by its own score, held constant.
+    r"""Contrast as InfoNCE does, with each negative's logit raised by its own score.
 
     .. math::
         \ell = -\log \frac{e^{s^+/\tau}}
         {e^{s^+/\tau} + \sum_j e^{s_j/\tau + \alpha\,\mathrm{sg}(s_j)}}
 
-    Convention: sg is constant in the gradient; the positive is not weighted; the
-    mean is over anchors. alpha = 0 gives InfoNCE. An anchor without a negative has
+    Convention: sg stops the gradient; the positive is not weighted; the mean is over
+    anchors. alpha = 0 gives InfoNCE. An anchor without a negative has
     the loss 0.
 
     Args:
@@ -25,7 +25,7 @@ class LLaVE(SumLoss):
         alpha: how much hard negatives weigh.
 
     Raises:
-        InputError: where a setting breaks its rule.
+        InputError: if a setting is invalid.
 
     >>> from harness.contrast import cross_view
     >>> a = torch.eye(2, dtype=torch.float64)

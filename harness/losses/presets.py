@@ -1,8 +1,8 @@
-"""Presets: losses fixed to exactly one published function, its pairing included.
+"""Presets: losses fixed to exactly one published function, including its pairing.
 
-A preset's name says whose function it is; its settings are those that its paper tunes,
-with the paper's values. Equation and convention are those of the class it derives from.
-``docs/parity.md`` holds them beside public implementations.
+A preset's name says whose function it is. It keeps only the settings that its paper tunes,
+with the paper's values as defaults. Equation and convention are those of the class it
+derives from. ``docs/parity.md`` compares presets with public implementations.
 """
 
 from collections.abc import Mapping
@@ -56,17 +56,17 @@ def preset(
     published: Published | None = None,
     **defaults: Any,
 ) -> type[L]:
-    """Return ``base`` with a paper's pairing and defaults, as a class of its own.
+    """Make a subclass of ``base`` with a paper's pairing and defaults.
 
     Args:
-        name: of the class.
-        base: the loss whose equation it is.
-        summary: the first line of its docstring.
-        references: the paper, and the code where it says more.
-        pairing: the paper's.
-        fixed: settings that it no longer takes, with their values.
-        published: what the setting ``data`` chooses from.
-        **defaults: settings that it still takes, with the paper's values.
+        name: the name of the class.
+        base: the loss that has the equation.
+        summary: the first line of the docstring.
+        references: the paper, and its code if that says more.
+        pairing: the paper's pairing.
+        fixed: settings that the preset does not take, with their values.
+        published: the values that the setting ``data`` chooses from.
+        **defaults: settings that the preset takes, with the paper's values.
     """
 
     def body(names: dict[str, Any]) -> None:
@@ -85,10 +85,10 @@ def preset(
 
 
 class _ADNCEPaper(ADNCE):
-    """ADNCE with the published temperature, mu and sigma of a data set or encoder, or others.
+    """ADNCE with the temperature, mu and sigma published for a data set or encoder.
 
     Args:
-        data: whose published settings.
+        data: the data set or encoder whose published values are the defaults.
         temperature: tau; None: the published one.
         mu: the score at which a negative weighs most; None: the published one.
         sigma: the width of the Gaussian; None: the published one.
@@ -101,7 +101,7 @@ class _ADNCEPaper(ADNCE):
     sigma: float | None = None  # type: ignore[assignment]
 
     def setup(self) -> None:
-        """Take the published values where none are given."""
+        """Replace each setting that is None by its published value."""
         own = self.published[self.data]
         for name, value in zip(("temperature", "mu", "sigma"), own, strict=True):
             if getattr(self, name) is None:
@@ -109,11 +109,11 @@ class _ADNCEPaper(ADNCE):
 
 
 FMICL_DIVERGENCES = ("kl", "js", "pearson", "hellinger", "tsallis", "vincze-le-cam")
-"""The six of the paper's tables; the other two that :class:`FMICL` knows collapse."""
+"""The six in the paper's tables; the other two of :class:`FMICL` collapse."""
 
 
 class _FMICLPaper(FMICL):
-    """f-MICL with a divergence of the paper's tables."""
+    """f-MICL with one of the divergences in the paper's tables."""
 
     divergence: Annotated[str, OneOf(FMICL_DIVERGENCES)] = "kl"
 

@@ -17,17 +17,17 @@ class Prototypes(Loss):
 
     .. math:: \ell = -\sum_k q_k \log \operatorname{softmax}_k(z \cdot c / \tau)
 
-    The assignment q is the method's: SwAV's is a Sinkhorn code, DINO's the teacher's
-    centred softmax.
+    The method supplies the assignment q: SwAV a Sinkhorn code, DINO the teacher's centred
+    softmax.
 
-    Convention: z and the prototypes c are of unit length; the mean is over anchors,
-    and over both directions. Ids play no part.
+    Convention: z and the prototypes c have unit length; the mean is over anchors, and over
+    both directions. Ids are ignored.
 
     Args:
-        temperature: tau of the prediction.
+        temperature: tau, of the prediction.
 
     Raises:
-        InputError: where the temperature breaks its rule, or a contrast has no targets.
+        InputError: if the temperature is invalid, or a contrast has no targets.
 
     >>> from dataclasses import replace
     >>> from harness.contrast import cross_view

@@ -9,14 +9,14 @@ from harness.losses.base import Loss, at_least_float32
 
 
 class Regression(Loss):
-    r"""Predict the positive's direction; nothing is pushed away.
+    r"""Predict the positive's direction, and push nothing away.
 
     .. math:: \ell = 2 - 2 \cos(p, z^+) = \lVert \hat p - \hat z^+ \rVert^2
 
-    Convention: the mean is over anchors, and over both directions where the method
-    gives both. BYOL adds the two directions up, which is twice this; SimSiam has minus
-    the mean cosine, half of it less 1. It needs a method that keeps gradient from
-    the positives, or everything collapses to one point. Ids play no part.
+    Convention: the mean is over anchors, and over both directions if the method gives
+    both. BYOL adds up the two directions, which is twice this loss; SimSiam uses minus the
+    mean cosine, which is half this loss minus 1. The method must stop the gradient through
+    the positives, or all representations collapse to one point. Ids are ignored.
 
     >>> from harness.contrast import cross_view
     >>> a = torch.eye(2, dtype=torch.float64)

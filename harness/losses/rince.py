@@ -11,19 +11,19 @@ from harness.losses.sums import SumLoss
 from harness.settings import Above, Between
 
 MOST = 60.0
-"""e^60 times a batch still is a float32."""
+"""Largest q / temperature: e^60 times a batch's size still fits in float32."""
 
 
 class RINCE(SumLoss):
-    r"""Contrast robustly: between InfoNCE (q to 0) and a symmetric loss (q = 1).
+    r"""Contrast robustly, between InfoNCE (q to 0) and a symmetric loss (q = 1).
 
     .. math::
         \ell = -\frac{e^{q s^+/\tau}}{q}
                + \frac{\big(\lambda (e^{s^+/\tau} + \sum_j e^{s_j/\tau})\big)^q}{q}
 
     Convention: the sum is over the anchor's negatives; the mean is over anchors. As
-    q goes to 0 it is InfoNCE plus log lambda. Values grow as e^{q/tau}, so that q/tau
-    may be at most 60. An anchor without a negative has the loss 0.
+    q goes to 0 the loss becomes InfoNCE plus log lambda. Values grow as e^{q/tau}, so
+    q/tau may be at most 60. An anchor without a negative has the loss 0.
 
     Args:
         temperature: tau.
@@ -31,7 +31,7 @@ class RINCE(SumLoss):
         lam: lambda, the weight of the denominator.
 
     Raises:
-        InputError: where a setting breaks its rule.
+        InputError: if a setting is invalid.
 
     >>> from harness.contrast import cross_view
     >>> a = torch.eye(2, dtype=torch.float64)
@@ -48,7 +48,7 @@ class RINCE(SumLoss):
     lam: Annotated[float, Above(0, 1)] = 0.025
 
     def setup(self) -> None:
-        """Raise where powers would overflow."""
+        """Raise if powers would overflow."""
         if self.q / self.temperature > MOST:
             raise InputError(
                 f"`q` / `temperature` must be at most {MOST:g}, or e^(q/temperature) overflows: "
@@ -60,11 +60,12 @@ class RINCE(SumLoss):
         return 1 / self.temperature
 
     def combine(self, pos: Tensor, sums: tuple[Tensor, ...], count: Tensor) -> Tensor:
-        """Return the loss of each anchor, each power taken in log space."""
+        """Return the loss of each anchor; powers are taken in log space."""
         del count
         scaled_pos = pos / self.temperature
         log_denominator = torch.logaddexp(scaled_pos, sums[0])
-        # expm1 keeps the digits that a small q takes away from exp; the 1s cancel.
+        # For a small q, exp is close to 1 and loses digits that expm1 keeps. The 1s that it
+        # subtracts cancel in the difference below.
         pulled = torch.expm1(self.q * scaled_pos) / self.q
         pushed = torch.expm1(self.q * (log_denominator + math.log(self.lam))) / self.q
         return pushed - pulled

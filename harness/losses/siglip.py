@@ -1,4 +1,4 @@
-"""SigLIP: every pair a binary decision, with learned scale and bias."""
+"""SigLIP: a binary decision for every pair, with learned scale and bias."""
 
 import math
 from typing import Annotated
@@ -19,16 +19,16 @@ class SigLIP(SumLoss):
 
     t = e^{t'} and b are learned together with the encoder.
 
-    Convention: the sum over negatives is not divided by their number, the mean is
-    over anchors: with ``cross_view`` each pair of the batch comes up once, as
-    published. An anchor without a negative has the loss 0.
+    Convention: the sum over negatives is not divided by their number; the mean is over
+    anchors. With ``cross_view`` each pair of the batch is counted once, as published. An
+    anchor without a negative has the loss 0.
 
     Args:
         scale: t at the start.
         bias: b at the start.
 
     Raises:
-        InputError: where a setting breaks its rule.
+        InputError: if a setting is invalid.
 
     >>> from harness.contrast import cross_view
     >>> a = torch.eye(2, dtype=torch.float64)
@@ -46,7 +46,7 @@ class SigLIP(SumLoss):
     bias: Annotated[float, Between(-100, 100)] = -10.0
 
     def setup(self) -> None:
-        """Make the learned scale and offset."""
+        """Create the learned scale and offset."""
         self.log_scale = nn.Parameter(torch.tensor(math.log(self.scale)))
         self.offset = nn.Parameter(torch.tensor(self.bias))
 

@@ -1,4 +1,4 @@
-"""SogCLR and iSogCLR: global contrastive losses, with a state kept by example."""
+"""SogCLR and iSogCLR: global contrastive losses, with state kept for each example."""
 
 from abc import abstractmethod
 from typing import Annotated
@@ -15,36 +15,36 @@ from harness.settings import Above, Between
 
 MOST_EXAMPLES = 2**28
 STEEPEST = 3.0
-"""The largest slope that moves a temperature, as in the authors' code."""
+"""Slopes by a temperature are clamped to this size, as in the authors' code."""
 
 
 class _Remembering(ScoreLoss):
-    """A score loss that keeps numbers by example id, and updates them while training.
+    """A score loss that keeps state for each example id and updates it in training.
 
-    What is read is the state before the contrast. What its anchors note is averaged over
-    the anchors of an id, and the state is written after the contrast. Neither the order of
-    the anchors nor the block size matters. Where a method gives several contrasts a step,
-    each reads what the one before it wrote.
+    All anchors of a contrast read the state from before it. The values that they note are
+    averaged over the anchors of an id, and the new state is written after the contrast.
+    Neither the order of the anchors nor the block size matters. If a method gives several
+    contrasts per step, each reads what the one before it wrote.
     """
 
     needs = frozenset({"negatives", "example ids"})
     _names: tuple[str, ...]
-    """What is kept of each example; a name that begins with ``log_`` is the log of it."""
+    """Names of the numbers kept for each example; ``log_u`` is kept as the log of u."""
     _noted: tuple[str, ...]
-    """What each anchor notes: averaged as it is, a log by what it is the log of."""
+    """Names of the numbers each anchor notes. Of ``log_u``, u is averaged and not its log."""
 
     def setup(self) -> None:
-        """Make the state, of no example yet."""
+        """Create the state, empty at first."""
         for name in self._names:
             self.register_buffer(name, torch.zeros(0))
         self._seen: list[tuple[Tensor, tuple[Tensor, ...]]] = []
 
     @abstractmethod
     def _fresh(self, name: str) -> float:
-        """Return the state of an example that was not seen yet."""
+        """Return the initial state of an example."""
 
     def _after(self, before: dict[str, Tensor], noted: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the new state of some examples, of the old one and of their mean notes."""
+        """Return some examples' new state, given their old state and the mean of their notes."""
         del before
         return noted
 
@@ -69,7 +69,7 @@ class _Remembering(ScoreLoss):
         return recalled
 
     def _note(self, ids: Tensor, *values: Tensor) -> None:
-        """Take down what the anchors of ``ids`` found, one value for each name of ``_noted``."""
+        """Note values of the anchors of ``ids``, one tensor for each name in ``_noted``."""
         self._seen.append((ids, tuple(value.detach() for value in values)))
 
     def _size_for(self, ids: Tensor) -> int:
@@ -85,7 +85,7 @@ class _Remembering(ScoreLoss):
         for name in self._names:
             state: Tensor = getattr(self, name)
             if size > len(state):
-                # By half as much again, so that growing is rare.
+                # Grow by half at least, so that growing is rare.
                 larger = state.new_full((max(size, len(state) * 3 // 2),), self._fresh(name))
                 larger[: len(state)] = state
                 setattr(self, name, larger)
@@ -100,7 +100,7 @@ class _Remembering(ScoreLoss):
         for i, name in enumerate(self._noted):
             values = torch.cat([values[i] for _, values in self._seen]).double()
             total = torch.zeros(len(different), dtype=torch.float64, device=ids.device)
-            if name.startswith("log_"):  # The mean is that of u, not of its log.
+            if name.startswith("log_"):  # Average u, not its log: a log-sum-exp for each id.
                 top = total.scatter_reduce(0, place, values, "amax", include_self=False)
                 sums = total.index_add_(0, place, (values - top[place]).exp())
                 mean = top + (sums / times).log()
@@ -115,7 +115,7 @@ class _Remembering(ScoreLoss):
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *rest: object
     ) -> None:
-        for name in self._names:  # A checkpoint's tables have the size they had grown to.
+        for name in self._names:  # Resize each table to what it had grown to when saved.
             if prefix + name in state_dict:
                 own: Tensor = getattr(self, name)
                 setattr(self, name, own.new_empty(state_dict[prefix + name].shape))
@@ -133,20 +133,20 @@ class SogCLR(_Remembering, SumLoss):
     The value is tau log u_i - s_i^+. Its gradient has the running estimate u in the
     denominator in place of the batch's own g, so that small batches are not biased.
 
-    Convention: as in the authors' code and LibAUC, u estimates the mean of e^{s/tau}, without
+    Convention: as in the authors' code and LibAUC, u estimates the mean of e^{s/tau} without
     the positive's score, which changes from visit to visit. It is kept by example id, in log
-    space; the first visit sets u = g.
-    With ``both_views`` the two views' anchors read the same u, and the mean of what they
-    make of it is kept. gamma = 1 has no memory: tau times DCL over the mean of the
-    negatives. The state is a buffer, checkpointed with the loss, and changes only in
-    training mode. An anchor without a negative has the loss 0 and leaves its u.
+    space; the first visit sets u = g. With ``both_views`` the two views' anchors read the
+    same u, and the mean of their new values is kept. gamma = 1 has no memory: the loss is
+    then tau times DCL over the mean of the negatives. The state is a buffer, checkpointed
+    with the loss, and changes only in training mode. An anchor without a negative has the
+    loss 0 and does not change its u.
 
     Args:
         temperature: tau.
         gamma: the weight of the new estimate.
 
     Raises:
-        InputError: where a setting breaks its rule.
+        InputError: if a setting is invalid.
 
     >>> from harness.contrast import cross_view
     >>> a = torch.eye(2, dtype=torch.float64)
@@ -172,7 +172,7 @@ class SogCLR(_Remembering, SumLoss):
         return 1 / self.temperature
 
     def combine(self, pos: Tensor, sums: tuple[Tensor, ...], count: Tensor) -> Tensor:
-        """Return tau log g - s+: a batch without memory."""
+        """Return tau log g - s+, the loss without memory."""
         return self.temperature * (sums[0] - count.log()) - pos
 
     def combine_of(
@@ -186,34 +186,34 @@ class SogCLR(_Remembering, SumLoss):
 
 
 class ISogCLR(_Remembering):
-    r"""SogCLR with a temperature of its own for each example.
+    r"""Contrast as SogCLR does, with a learned temperature for each example.
 
     .. math::
         \ell_i = \tau_i \log \operatorname{mean}_j e^{s_{ij}/\tau_i} + \tau_i \rho - s_i^+
 
-    with the mean's running estimate u_i in the gradient's denominator as in
-    :class:`SogCLR`. Each visit moves tau_i down the gradient of the loss by it,
+    The gradient has the running estimate u_i of the mean in its denominator, as in
+    :class:`SogCLR`. Each visit moves tau_i one step down the loss's slope by tau_i,
     :math:`\log u_i + \rho - (g_i/u_i) \operatorname{E}_w[s_{ij}]/\tau_i` with weights
     :math:`w \propto e^{s_{ij}/\tau_i}`.
 
     Convention: as in the authors' code. Temperatures, steps and u are kept by example id,
     read before the contrast and written after it, in training mode only. The slopes of both
-    views' anchors are averaged and cut to [-3, 3], then averaged over visits
-    (``momentum``), and tau_i is kept between ``low`` and ``high``. With ``tau_rate=0`` and
-    ``gamma=1`` it is tau times DCL (mean) plus tau rho. An anchor without a negative has the
-    loss 0 and leaves its state.
+    views' anchors are averaged and clamped to [-3, 3], then averaged over visits
+    (``momentum``); tau_i is kept between ``low`` and ``high``. With ``tau_rate=0`` and
+    ``gamma=1`` the loss is tau times DCL (mean) plus tau rho. An anchor without a negative
+    has the loss 0 and does not change its state.
 
     Args:
-        temperature: tau_i of an example not seen yet, within ``low`` and ``high``.
+        temperature: the first tau_i of each example, between ``low`` and ``high``.
         rho: the radius: how far the worst case may be from uniform.
         gamma: the weight of the new estimate in u.
         tau_rate: the step size of tau_i.
         momentum: the share of the old step kept: 1 - beta_u.
         low: the smallest tau_i.
-        high: the largest.
+        high: the largest tau_i.
 
     Raises:
-        InputError: where a setting breaks its rule.
+        InputError: if a setting is invalid.
 
     >>> from harness.contrast import cross_view
     >>> a = torch.eye(2, dtype=torch.float64)
@@ -250,7 +250,7 @@ class ISogCLR(_Remembering):
         return {"log_u": torch.nan, "tau": self.temperature, "step": 0.0}[name]
 
     def per_anchor(self, pos: Tensor, neg: Tensor, keep: Tensor) -> Tensor:
-        """Return the loss of examples not seen before."""
+        """Return the loss of examples that were not seen before."""
         log_g = masked_logsumexp(neg / self.temperature, keep)
         log_g = log_g - count_kept(keep).clamp(min=1).to(neg).log()
         values = self.temperature * (log_g + self.rho) - pos
@@ -262,7 +262,8 @@ class ISogCLR(_Remembering):
         with torch.no_grad():
             count = count_kept(keep)
             some, count = count > 0, count.clamp(min=1).to(neg)
-            # A softmax, whose sum is wanted too: left-out candidates weigh e^-80 of the top.
+            # A softmax by hand, as its sum is needed too. The clamp gives masked candidates
+            # e^-80 of the largest weight (in float32), which is negligible.
             weights = torch.where(keep, neg / tau[:, None], -torch.inf)
             top = torch.where(some, weights.amax(dim=1), 0.0)
             weights.sub_(top[:, None]).clamp_(min=least_exponent(neg.dtype)).exp_()
@@ -273,7 +274,7 @@ class ISogCLR(_Remembering):
             ratio = (log_g - log_u).exp()
             slope = log_u + self.rho - ratio * torch.linalg.vecdot(weights, neg) / tau
         self._note(ids[some], log_u[some], slope[some])
-        # tau times the gradient of g / u is that of the weighted scores.
+        # tau_i times the gradient of g_i / u_i is that of these weighted scores.
         pushed = ratio * torch.linalg.vecdot(weights, neg)
         values = _with_slope_of(tau * (log_u + self.rho), pushed) - pos
         return torch.where(some, values, 0.0)
@@ -287,7 +288,7 @@ class ISogCLR(_Remembering):
 
 
 def _moving_average(log_old: Tensor, log_new: Tensor, gamma: float) -> Tensor:
-    """Return log((1 - gamma) old + gamma new); new alone where old is not a number."""
+    """Return log((1 - gamma) old + gamma new), or log new if old is NaN, not seen yet."""
     old, new = torch.tensor([1 - gamma, gamma], dtype=torch.float64).log().tolist()
     moved = torch.logaddexp(log_old + old, log_new + new)
     return torch.where(log_old.isnan(), log_new, moved)

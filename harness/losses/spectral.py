@@ -10,21 +10,21 @@ from harness.settings import Above
 
 
 class Spectral(SumLoss):
-    r"""Factorise the graph of augmentations: dot products, squared for negatives.
+    r"""Factorise the augmentation graph with dot products, squared for negatives.
 
     .. math:: \ell = -2\, x \cdot x^+ + \operatorname{mean}_j (x \cdot x_j)^2
 
-    Convention: projections longer than ``radius`` are scaled down to it, others are
-    left as they are, as in the authors' code, which also divides the loss by mu, the
-    radius squared; the paper contrasts ``cross_view``. The mean over negatives is over each
-    anchor's own. An anchor without a negative has the loss 0.
+    Convention: projections longer than ``radius`` are scaled down to it, and others are
+    unchanged, as in the authors' code. That code also divides the loss by mu, the radius
+    squared. The paper's pairing is ``cross_view``. The mean is over each anchor's own
+    negatives. An anchor without a negative has the loss 0.
 
     Args:
         radius: the largest length of a projection. The authors' mu is 1 on
             CIFAR-10 and 10 on ImageNet: a radius of 1 and 3.16.
 
     Raises:
-        InputError: where the radius breaks its rule.
+        InputError: if the radius is invalid.
 
     >>> from harness.contrast import cross_view
     >>> a = torch.eye(2, dtype=torch.float64)
@@ -40,7 +40,7 @@ class Spectral(SumLoss):
     radius: Annotated[float, Above(0, 1000)] = 2.0
 
     def embed(self, rows: Tensor) -> Tensor:
-        """Return rows scaled down to the radius where they are longer."""
+        """Return the rows, those longer than the radius scaled down to it."""
         length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
         scaled: Tensor = rows * (self.radius / length.clamp(min=self.radius))
         return scaled

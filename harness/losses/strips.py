@@ -1,4 +1,4 @@
-"""How sum losses are evaluated: with fewer passes, and each pair once where it can be."""
+"""Evaluate sum losses with fewer passes, scoring each pair once if scores are symmetric."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from harness.losses.sums import SumLoss
 
 Shifts = Sequence[float] | None
-"""For each term, what is taken out before exponentiating; None: each row's maximum."""
+"""For each term, a number to subtract before exponentiating; None: each row's maximum.
+
+Exponentials of unshifted terms could overflow. The shift is added to the log of the sum.
+"""
 
 
 def mean_of_sums_by_rows(
@@ -36,14 +39,15 @@ def mean_of_sums_by_rows(
     anchors: Tensor,
     candidates: Tensor,
 ) -> Tensor:
-    """Return the mean of ``combine`` over anchors, a block of rows at a time.
+    """Return the mean of ``combine`` over anchors, one block of rows at a time.
 
-    As :func:`mean_by_rows`, with fewer passes over a block: autograd is asked only for
-    the terms' slopes. Without ``shifts`` each row's own maximum is taken out.
+    This is :func:`mean_by_rows` with fewer passes over a block: autograd differentiates
+    the terms only. Without ``shifts`` each row's own maximum is subtracted.
     """
     parameters = trained(loss)
     differentiate = differentiable(pos, anchors, candidates, *parameters)
-    # One block, small: a pair's two gradients are added first, and one product saved.
+    # If all anchors fit into one block, add the two gradients of each symmetric pair first,
+    # which saves one matrix product: candidates then need no gradient of their own.
     together = candidates is anchors and len(anchors) <= rows_a_block(loss, candidates)
     if together:
         candidates = candidates.detach()
@@ -58,10 +62,11 @@ def mean_of_sums_by_strips(
 ) -> Tensor:
     """Return the mean of ``combine`` over ``rows``, each a candidate of all others.
 
-    The score of i with j is that of j with i, so strips of the upper triangle are
-    enough. The gradient of a pair needs the sums of both its rows: one pass over
-    the strips adds the sums up, another scores again and takes the gradient. That
-    is half a matrix product, half a one, and two halves: two in all.
+    The score of i with j is that of j with i, so it is enough to score the upper
+    triangle, in strips of rows. The gradient of a pair needs the sums of both its rows:
+    a first pass over the strips adds up the sums, and a second scores again and computes
+    the gradient. Each pass takes half a matrix product to score, and the gradient takes
+    two halves: two products in all.
     """
     parameters = trained(loss)
     differentiate = differentiable(pos, rows, *parameters)
@@ -111,6 +116,7 @@ class _MeanOfSumsByRows(torch.autograd.Function):
             if not differentiate:
                 continue
             add_to([grads[0][rows], *grads[3:]], [slopes.pos, *slopes.parameters])
+            # All summands of a row enter one sum, and so share the slope of that sum.
             weights = [
                 None if slope is None else (slope * terms.factor(k))[:, None]
                 for k, slope in enumerate(slopes.sums)
@@ -146,6 +152,8 @@ class _MeanOfSumsByStrips(torch.autograd.Function):
         kept = Kept(ids, ids, None)
         strips = blocks(loss, rows, rows)
         totals = [torch.zeros_like(pos) for _ in shifts]
+        # First pass, the sums. A strip has the columns from its own first row on. By symmetry,
+        # the columns right of its diagonal block are scores of later rows too: add them there.
         for strip in strips:
             terms = _terms(loss, rows[strip] @ rows[strip.start :].T, False)
             for k, (total, shift) in enumerate(zip(totals, shifts, strict=True)):
@@ -157,12 +165,13 @@ class _MeanOfSumsByStrips(torch.autograd.Function):
         if not differentiate:
             return finish(ctx, grads, values)
         add_to([grads[0], *grads[2:]], [slopes.pos, *slopes.parameters])
+        # Second pass, the gradient: the pull on a score moves both rows of the pair.
         for strip in strips:
             terms = _terms(loss, rows[strip] @ rows[strip.start :].T, True)
             summands: list[Tensor | None] = []
             weights: list[Tensor | None] = []
             for k, (shift, slope) in enumerate(zip(shifts, slopes.sums, strict=True)):
-                if slope is None or not terms.moves(k):  # A detached weight's.
+                if slope is None or not terms.moves(k):  # A detached term has no gradient.
                     summands.append(None)
                     weights.append(None)
                     continue
@@ -182,7 +191,7 @@ class _MeanOfSumsByStrips(torch.autograd.Function):
 
 
 class _Slopes(NamedTuple):
-    """The gradient of the summed values by what they were combined from."""
+    """Gradients of the summed values by the inputs of ``combine`` and the loss's parameters."""
 
     pos: Tensor | None
     sums: Sequence[Tensor | None]
@@ -190,25 +199,28 @@ class _Slopes(NamedTuple):
 
 
 class _Terms(NamedTuple):
-    """A block's terms, and how their gradient by the scores is to be had."""
+    """A block's terms, and what their gradient by the scores takes.
+
+    ``constants`` are the terms' slopes if these are constant; else autograd computes them.
+    """
 
     values: tuple[Tensor, ...]
     scores: Tensor
     constants: tuple[float, ...] | None
     fresh: bool
-    """Whether the terms may be overwritten: nobody else holds them."""
+    """Whether the terms may be overwritten: none shares memory with scores or another term."""
 
     def moves(self, k: int) -> bool:
         """Return whether the k-th term has a gradient."""
         return self.values[k].requires_grad if self.constants is None else self.constants[k] != 0
 
     def factor(self, k: int) -> float:
-        """Return the k-th term's slope where it is a constant; else autograd's is asked for."""
+        """Return the k-th term's slope if it is constant, else 1: autograd then supplies it."""
         return 1.0 if self.constants is None else self.constants[k]
 
 
 def _terms(loss: "SumLoss", scores: Tensor, differentiate: bool) -> _Terms:
-    """Return the terms of a block of scores; with a graph only where slopes vary."""
+    """Return the terms of a block of scores, with an autograd graph only if slopes vary."""
     constants = loss.slopes() if not trained(loss) else None
     with torch.set_grad_enabled(differentiate and constants is None):
         values = loss.terms(scores.requires_grad_(constants is None))
@@ -218,7 +230,7 @@ def _terms(loss: "SumLoss", scores: Tensor, differentiate: bool) -> _Terms:
 
 
 def _row_maxima(term: Tensor, kept: "Kept", rows: slice) -> Tensor:
-    """Return the largest term of each row's negatives, as a column; 0 without any."""
+    """Return the largest term of each row's negatives, as a column; 0 without negatives."""
     top = kept.fill_(term.detach().clone(), -torch.inf, rows, 0).amax(dim=1, keepdim=True)
     return torch.where(top > -torch.inf, top, 0.0)
 
@@ -232,12 +244,14 @@ def _summand(
     rows: slice,
     start: int = 0,
 ) -> Tensor:
-    """Return what is summed: exp of the shifted term, or the term; 0 for what is no negative."""
+    """Return the summands: exp of the shifted term, or the term itself; 0 if not a negative."""
     term = terms.values[k].detach()
     if not loss.in_logs:
         return kept.fill_(term.clone(), 0.0, rows, start)
     shifted = term.sub_(shift) if terms.fresh else term - shift
-    if isinstance(shift, Tensor):  # Exponentials too small to count are slow to compute with.
+    # A row's maximum, unlike a fixed shift, leaves exponents without a lower bound, and
+    # subnormal exponentials are slow to compute with.
+    if isinstance(shift, Tensor):
         shifted.clamp_(min=least_exponent(term.dtype))
     return kept.fill_(shifted.exp_(), 0.0, rows, start)
 
@@ -252,12 +266,14 @@ def _combine(
     differentiate: bool,
     parameters: Sequence[Tensor],
 ) -> tuple[Tensor, _Slopes]:
-    """Return the anchors' values, and their slopes by the positive's score and by each total."""
+    """Return the anchors' values, and their slopes by positive score, totals and parameters."""
     with torch.set_grad_enabled(differentiate):
         leaves = [t.detach().requires_grad_(differentiate) for t in (pos, *totals)]
         sums = tuple(leaves[1:])
         if loss.in_logs:
-            if count.min() <= 0:  # A row without a negative has the total 0, and no use for it.
+            # The total of a row without negatives is 0, whose log is -inf. Its value does not
+            # depend on the total: put a 1 there.
+            if count.min() <= 0:
                 sums = tuple(torch.where(count > 0, total, 1.0) for total in sums)
             sums = tuple(
                 total.log() + (shift.flatten() if isinstance(shift, Tensor) else shift)
@@ -273,9 +289,9 @@ def _combine(
 
 
 def _for_both_rows(slope: Tensor, strip: slice) -> Tensor:
-    """Return each pair's weight: its row's slope and its column's.
+    """Return each pair's weight, the slope of its row plus that of its column.
 
-    Within the diagonal block a pair comes up twice, each time for its row.
+    The diagonal block holds each pair twice. There only the row's slope counts.
     """
     tail = slope[strip.start :].clone()
     tail[: strip.stop - strip.start] = 0
@@ -292,10 +308,10 @@ def _pull(
     parameters: Sequence[Tensor],
     start: int = 0,
 ) -> Sequence[Tensor | None]:
-    """Return the gradient by the scores and parameters; ``summands`` are used up.
+    """Return the gradients by the scores and parameters; overwrite ``summands``.
 
-    The slope of e^t is e^t itself times that of t, so that autograd is asked for
-    the terms' alone, or for nothing where they are constants.
+    The slope of e^t is e^t itself times the slope of t. Autograd therefore only
+    differentiates the terms, and is not needed if their slopes are constants.
     """
     outputs, slopes = [], []
     for k, (summand, weight) in enumerate(zip(summands, weights, strict=True)):
@@ -308,7 +324,7 @@ def _pull(
             slopes.append(kept.fill_(weight.expand_as(summand).clone(), 0.0, rows, start))
     if not outputs:
         return [None] * (1 + len(parameters))
-    if terms.constants is not None:
+    if terms.constants is not None:  # The constant slopes are in the weights already.
         total = slopes[0]
         for slope in slopes[1:]:
             total += slope

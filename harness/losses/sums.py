@@ -1,4 +1,4 @@
-"""Score losses that are made of sums over an anchor's negatives: most of them."""
+"""Score losses that depend on sums over an anchor's negatives, as most do."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -21,22 +21,21 @@ class SumLoss(ScoreLoss):
 
     .. math:: \ell_i = f\Big(s_i^+, \log \sum_{j} e^{t_1(s_{ij})}, \dots\Big)
 
-    A sub-class writes the :meth:`terms` :math:`t_k`, elementwise functions of the
-    score, and :meth:`combine`, the function f. Where the anchors are the candidates
-    themselves, as in ``both_views`` and ``same_view``, the score of i with j is
-    that of j with i, and each pair is then scored once for both: two matrix
-    products' worth of work instead of three. An anchor without a negative has
-    nothing to be told from: its loss is 0.
+    A subclass writes the :meth:`terms` :math:`t_k`, elementwise functions of the
+    score, and :meth:`combine`, the function f. If the anchors are the candidates
+    themselves, as in ``both_views`` and ``same_view``, the score of i with j is that
+    of j with i. Each pair is then scored once for both: the work of two matrix
+    products instead of three. The loss of an anchor without a negative is 0.
     """
 
     by_rows: ClassVar[bool] = False
-    """Whether a class went back to rows, by a :meth:`per_anchor` or ``per_anchor_of`` of its own.
+    """Whether a class overrides :meth:`per_anchor` or :meth:`per_anchor_of`.
 
-    Its terms and sums are not asked for then.
+    Its terms and sums are not used then.
     """
 
     scaled: ClassVar[bool] = True
-    """Whether the one term is the score times :meth:`score_scale`: no :meth:`terms` of its own."""
+    """Whether a class keeps the default :meth:`terms`: the score times :meth:`score_scale`."""
 
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)
@@ -45,21 +44,22 @@ class SumLoss(ScoreLoss):
         cls.scaled = cls.terms is SumLoss.terms
 
     in_logs: ClassVar[bool] = True
-    """Whether terms are logs of what is summed; if not, they are summed as they are."""
+    """Whether terms are logs of the summands; if not, they are the summands themselves."""
 
     def terms(self, scores: Float[Tensor, "..."]) -> tuple[Float[Tensor, "..."], ...]:
-        """Return what a negative of such a score adds to each sum, elementwise.
+        """Return, elementwise, what a negative with this score adds to each sum.
 
-        By default one term, the score times :meth:`score_scale`.
+        With ``in_logs``, return its log. The default is one term, the score times
+        :meth:`score_scale`.
         """
         return (scores * self._scale(),)
 
     def slopes(self) -> tuple[float, ...] | None:
-        """Return the terms' derivatives by the score, where they are constants.
+        """Return the terms' derivatives by the score if all are constants, else None.
 
-        Nothing is then asked of autograd. None, where one is not, or a parameter of the
-        loss is in a term; 0 for a detached term. Write it beside a :meth:`terms` of your own
-        whose derivatives are constants.
+        Constants make autograd unnecessary. Return None if a derivative varies or a term
+        depends on a parameter of the loss, and 0 for a detached term. Override it together
+        with :meth:`terms` if the derivatives of your terms are constants.
         """
         return (self._scale(),) if self.scaled else None
 
@@ -76,12 +76,12 @@ class SumLoss(ScoreLoss):
         sums: tuple[Float[Tensor, " n"], ...],
         count: Float[Tensor, " n"],
     ) -> Float[Tensor, " n"]:
-        """Return one value an anchor.
+        """Return one value per anchor.
 
         Args:
             pos: score of each anchor with its positive.
-            sums: for each term, its sum over the anchor's negatives (its log,
-                where terms are logs).
+            sums: for each term, the sum over the anchor's negatives, or the log of the
+                sum if terms are logs.
             count: how many negatives each anchor has, 1 or more.
         """
 
@@ -92,7 +92,7 @@ class SumLoss(ScoreLoss):
         sums: tuple[Float[Tensor, " n"], ...],
         count: Float[Tensor, " n"],
     ) -> Float[Tensor, " n"]:
-        """Return :meth:`combine`; override this one to keep state by example."""
+        """Return :meth:`combine`; override this method instead to keep state per example."""
         del ids
         return self.combine(pos, sums, count)
 
@@ -122,7 +122,7 @@ class SumLoss(ScoreLoss):
         if not len(count) or count.min() > 0:
             return self._checked(combine(pos, sums, count), pos)
         some = count > 0
-        # Harmless numbers in their place, so that no gradient is NaN times zero.
+        # Give rows without negatives harmless numbers, so that no gradient is NaN times zero.
         safe = tuple(torch.where(some, total, 0.0) for total in sums)
         values = self._checked(combine(pos, safe, count.clamp(min=1)), pos)
         return torch.where(some, values, 0.0)
@@ -138,7 +138,7 @@ class SumLoss(ScoreLoss):
     def mean_over_anchors(
         self, contrast: Contrast, pos: Tensor, anchors: Tensor, candidates: Tensor
     ) -> Tensor:
-        """Return the mean of :meth:`combine`, each pair scored once where it can be."""
+        """Return the mean of :meth:`combine`, scoring each pair once if scores are symmetric."""
         if self.by_rows:
             return mean_by_rows(self, contrast, pos, anchors, candidates)
         shifts = self.shifts(anchors)
@@ -152,20 +152,21 @@ class SumLoss(ScoreLoss):
         return mean_of_sums_by_rows(self, shifts, contrast, pos, anchors, candidates)
 
     def shifts(self, rows: Tensor) -> list[float] | None:
-        """Return for each term a number to subtract before exponentiating.
+        """Return for each term a number to subtract before exponentiating, or None.
 
-        None where the terms range so widely over [-1, 1] that one number cannot
-        keep every exponential from vanishing; rows are then shifted one by one.
+        A number for all rows saves the pass over the scores that finds each row's maximum.
+        None: the terms range so widely over [-1, 1] that with one number some exponentials
+        would vanish. Rows are then shifted one by one.
         """
         if self.in_logs and not self.cosines:
-            return None  # Scores need not be cosines.
+            return None  # Scores other than cosines may lie outside [-1, 1].
         if not self.in_logs:
             return [0.0] * len(self.terms(rows.new_zeros(1)))
         with torch.no_grad():
             grid = torch.linspace(-1, 1, 257, dtype=rows.dtype, device=rows.device)
             ends = [tuple(end.item() for end in term.aminmax()) for term in self.terms(grid)]
-        # The largest summand is e^top, and the least above e^-top: far from both ends
-        # of the numbers, sums of millions included.
+        # The largest summand becomes e^top, and the least stays above e^-top. Neither sums of
+        # millions of them overflow, nor does one of them underflow.
         top = 600.0 if rows.dtype == torch.float64 else 60.0
         if all(high - low <= 2 * top for low, high in ends):
             return [high - top for _, high in ends]

@@ -12,7 +12,7 @@ from harness.settings import Between
 
 
 class VICReg(Loss):
-    r"""Bring views together while each feature varies and no two of them go along.
+    r"""Bring views together, and keep every feature varied and uncorrelated with the others.
 
     .. math::
         \ell = \lambda\, \tfrac{1}{d} \operatorname{E} \lVert a - b \rVert^2
@@ -23,8 +23,8 @@ class VICReg(Loss):
         \qquad C = \tfrac{1}{d} \sum_{k \ne l} \operatorname{Cov}_{kl}^2
 
     Convention: variances and covariances divide by B - 1; the variance terms of the
-    two views are averaged, as in the authors' code. Projections are not normalised. It
-    knows no negatives, so ids play no part; it is contrasted with ``cross_view``.
+    two views are averaged, as in the authors' code. Projections are not normalised. There
+    are no negatives, so ids are ignored. The pairing is ``cross_view``.
 
     Args:
         invariance: lambda.
@@ -32,7 +32,7 @@ class VICReg(Loss):
         covariance: nu.
 
     Raises:
-        InputError: where a setting breaks its rule, or the batch has fewer than 2 rows.
+        InputError: if a setting is invalid, or the batch has fewer than 2 rows.
 
     >>> from harness.contrast import cross_view
     >>> a = torch.tensor([[1.0], [-1.0]], dtype=torch.float64)  # one feature of variance 2
@@ -65,7 +65,7 @@ class VICReg(Loss):
 
 
 def require_two_rows(name: str, rows: Tensor) -> None:
-    """Raise unless a variance over the batch can be taken."""
+    """Raise unless the batch has the two rows that a variance needs."""
     require(
         len(rows) > 1,
         f"{name} takes variances over the batch, which must have at least 2 rows: "

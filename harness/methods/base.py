@@ -1,4 +1,4 @@
-"""What every method is, and which method goes with which loss and task."""
+"""Base class of methods, and the check whether a method fits a loss and a task."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ GIFTS = {
     "stopped positives": "predictions of positives without gradient, which do not collapse",
     "targets": "soft assignments of anchors to prototypes",
 }
-"""What contrasts may hold: a method lists what it gives, a loss what it needs."""
+"""What contrasts may hold. A method lists what it ``gives``, a loss what it ``needs``."""
 
 
 class Method(Configured, nn.Module, ABC):
@@ -35,36 +35,36 @@ class Method(Configured, nn.Module, ABC):
     """
 
     gives: ClassVar[frozenset[str]] = frozenset({"negatives", "example ids"})
-    """What its contrasts hold: words of :data:`GIFTS`."""
+    """What its contrasts hold: keys of :data:`GIFTS`."""
 
     pairs: ClassVar[bool] = False
-    """Whether the pairing is a choice, and not part of the method."""
+    """Whether the pairing can be chosen, rather than being part of the method."""
 
     needs_labels: ClassVar[bool] = False
-    """Whether it can only be used with tasks that give labels."""
+    """Whether it works only with tasks that give labels."""
 
     needs_distinct_views: ClassVar[bool] = False
-    """Whether it forgets what the encoder knew where views differ by dropout alone."""
+    """Whether training destroys a pretrained encoder if views differ by dropout alone."""
 
     takes_negatives: ClassVar[bool] = False
-    """Whether it makes candidates of a batch's hard negatives."""
+    """Whether it uses a batch's hard negatives as candidates."""
 
     cautions: ClassVar[Mapping[str, str]] = {}
-    """{modality: what is known to go wrong there at the defaults, and what it needs}."""
+    """{modality: a known failure at the defaults, and the settings that avoid it}."""
 
     depends_on: ClassVar[tuple[str, ...]] = ()
-    """Modules of other distributions that it calls: a cell is run again when they change."""
+    """Modules of other distributions that it calls. A cell is rerun when one of them changes."""
 
     pairing = cast("str | None", None)
-    """The pairing asked for, a setting of methods that ``pairs``; None leaves the choice to the
+    """The pairing asked for: a setting of methods with ``pairs``. None leaves the choice to the
     loss or the task."""
 
     def attach(self, encoder: nn.Module, head: nn.Module, *, pairing: str) -> None:
         """Take the networks to train, and the pairing that suits loss and task.
 
-        Called once, before training, with torch's global generator seeded by the
-        cell's ``init`` stream; further networks are made here. Neither network's first
-        weights depend on the method.
+        It is called once, before training, with torch's global generator seeded by the
+        cell's ``init`` stream. A method makes its further networks here. The initial
+        weights of ``encoder`` and ``head`` do not depend on the method.
         """
         self.encoder: nn.Module = encoder
         self.head: nn.Module = head
@@ -102,9 +102,9 @@ def misfit(method: Method, loss: Loss, task: Task | None = None) -> str | None:
     """Return why a method cannot train with a loss, on a task if one is given; None if it can.
 
     Args:
-        method: how contrasts are made.
-        loss: what they are given to.
-        task: what they are to be trained on.
+        method: makes the contrasts.
+        loss: takes them.
+        task: gives the batches they are made of.
     """
     name = type(method).__name__
     missing = sorted(loss.needs - method.gives)

@@ -22,13 +22,12 @@ class BYOL(Method):
     Args:
         momentum: how slowly the copy follows at the start; it rises to 1
             along half a cosine.
-        projector: linear layers of its own projector, which stands in the place of the task's
-            head and has the head's widths; 2 in the paper, with BatchNorm. 0: the task's
-            head.
+        projector: linear layers of its own projector, which replaces the task's head and has
+            the head's widths; 2 in the paper, with BatchNorm. 0: keep the task's head.
         hidden: the predictor's hidden width; 0 means twice the projections'.
 
     Raises:
-        InputError: where a setting breaks its rule.
+        InputError: if a setting is invalid.
 
     References:
         Grill et al., NeurIPS 2020, arXiv 2006.07733.
@@ -60,7 +59,7 @@ class BYOL(Method):
         ]
 
     def after_step(self, step: int, steps: int) -> None:
-        """Let the copies follow."""
+        """Move the copies towards the trained networks."""
         momentum = rising_momentum(self.momentum, step, steps)
         follow(self.target_encoder, self.encoder, momentum)
         follow(self.target_head, self.head, momentum)

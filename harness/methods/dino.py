@@ -19,21 +19,21 @@ class DINO(Method):
     """Predict from each view the teacher's assignment of the other to prototypes.
 
     The teacher is a copy that follows the student, prototypes included. Its scores are
-    centred by a running mean and sharpened by a low temperature. Two views, without
-    multi-crop. Its loss is ``prototypes``, whose temperature is the student's.
+    centred by a running mean and sharpened by a low temperature. There are two views and
+    no multi-crop. The loss is ``prototypes``, whose temperature is the student's.
 
     Args:
-        prototypes: how many; the paper's is 65536.
-        temperature: the teacher's.
+        prototypes: their number; 65536 in the paper.
+        temperature: of the teacher.
         momentum: how slowly the teacher follows at the start; it rises to 1
             along half a cosine.
         centering: the share of the old centre kept at each step.
-        projector: linear layers of its own projector, which stands in the place of the task's
-            head and has the head's widths. The paper's has 3 and GELU; BatchNorm, which short
-            runs need, is an option of its code (``use_bn_in_head``). 0: the task's head.
+        projector: linear layers of its own projector, which replaces the task's head and has
+            the head's widths. The paper's has 3 and GELU; BatchNorm, which short runs need, is
+            an option of its code (``use_bn_in_head``). 0: keep the task's head.
 
     Raises:
-        InputError: where a setting breaks its rule.
+        InputError: if a setting is invalid.
 
     References:
         Caron et al., ICCV 2021, arXiv 2104.14294.
@@ -50,7 +50,7 @@ class DINO(Method):
     projector: Annotated[int, Between(0, MAX_LAYERS)] = 2
 
     def setup(self) -> None:
-        """Start without scores."""
+        """Start with no scores collected."""
         self._scores: list[Tensor] = []
 
     def attach(self, encoder: nn.Module, head: nn.Module, *, pairing: str) -> None:
@@ -82,7 +82,7 @@ class DINO(Method):
 
     @torch.no_grad()
     def after_step(self, step: int, steps: int) -> None:
-        """Let the teacher and its centre follow."""
+        """Move the teacher towards the student, and the centre towards the step's mean score."""
         momentum = rising_momentum(self.momentum, step, steps)
         follow(self.teacher_encoder, self.encoder, momentum)
         follow(self.teacher_head, self.head, momentum)

@@ -19,17 +19,17 @@ class MoCo(Method):
     """Contrast the first view with keys of the second, and with a queue of older keys.
 
     Keys come from a copy of encoder and head that follows them slowly and gets no
-    gradient. Negatives are the queue's keys alone; it starts with random directions,
-    and after each step takes in the batch's keys in place of the oldest. (MoCo v2 is
-    this with a two-layer head, tau = .2 and the views of SimCLR.) BatchNorm is not
-    shuffled: the copy normalises the batch as it comes.
+    gradient. Negatives are the queue's keys alone. The queue starts with random directions;
+    after each step the batch's keys replace the oldest ones. (MoCo v2 is this with a
+    two-layer head, tau = .2 and the views of SimCLR.) BatchNorm is not shuffled: the copy
+    normalises the batch in its own order.
 
     Args:
-        queue: how many keys it holds; the paper's is 65536.
+        queue: how many keys it holds; 65536 in the paper.
         momentum: how slowly the copy follows.
 
     Raises:
-        InputError: where a setting breaks its rule.
+        InputError: if a setting is invalid.
 
     References:
         He et al., CVPR 2020, arXiv 1911.05722; Chen et al. 2020, arXiv 2003.04297.
@@ -43,7 +43,7 @@ class MoCo(Method):
     momentum: Annotated[float, Between(0, 1)] = 0.999
 
     def setup(self) -> None:
-        """Start without keys."""
+        """Start with no keys collected."""
         self._keys: list[Tensor] = []
 
     def attach(self, encoder: nn.Module, head: nn.Module, *, pairing: str) -> None:
@@ -55,7 +55,7 @@ class MoCo(Method):
         self.register_buffer("queue_end", torch.zeros((), dtype=torch.int64))
 
     def forward(self, first: Any, second: Any, batch: Batch) -> Sequence[Contrast]:
-        """Return one contrast: queries, their keys, and the queue."""
+        """Return one contrast: anchors, their keys as positives, the queue as candidates."""
         with torch.no_grad():
             keys = project(self.key_encoder, self.key_head, second)
         if self.training:
@@ -66,7 +66,7 @@ class MoCo(Method):
 
     @torch.no_grad()
     def after_step(self, step: int, steps: int) -> None:
-        """Let the copies follow, and take the step's keys into the queue."""
+        """Move the copies towards the trained networks, and put the step's keys into the queue."""
         del step, steps
         follow(self.key_encoder, self.encoder, self.momentum)
         follow(self.key_head, self.head, self.momentum)

@@ -15,21 +15,21 @@ from harness.task import Batch
 
 
 class MoCoV3(Method):
-    """Contrast predictions of each view with momentum keys of the other, no queue.
+    """Contrast predictions of each view with momentum keys of the other, without a queue.
 
     Negatives are the keys of the batch's other examples. (The paper multiplies the
-    loss by 2 tau, which AdamW takes out again.)
+    loss by 2 tau, a factor that AdamW cancels.)
 
     Args:
         momentum: how slowly the copy follows at the start; it rises to 1
             along half a cosine.
-        projector: linear layers of its own projector, which stands in the place of the task's
-            head and has the head's widths; 2 in the authors' code for ResNets, with BatchNorm,
-            the last one without scale and shift. 0: the task's head.
+        projector: linear layers of its own projector, which replaces the task's head and has
+            the head's widths; 2 in the authors' code for ResNets, with BatchNorm, the last one
+            without scale and shift. 0: keep the task's head.
         hidden: the predictor's hidden width; 0 means twice the projections'.
 
     Raises:
-        InputError: where a setting breaks its rule.
+        InputError: if a setting is invalid.
 
     References:
         Chen et al., ICCV 2021, arXiv 2104.02057.
@@ -59,7 +59,7 @@ class MoCoV3(Method):
         ]
 
     def after_step(self, step: int, steps: int) -> None:
-        """Let the copies follow."""
+        """Move the copies towards the trained networks."""
         momentum = rising_momentum(self.momentum, step, steps)
         follow(self.key_encoder, self.encoder, momentum)
         follow(self.key_head, self.head, momentum)

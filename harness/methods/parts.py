@@ -1,4 +1,4 @@
-"""What several methods are made of: copies that follow, scores with prototypes."""
+"""Parts shared by several methods: momentum copies, and scores with prototypes."""
 
 import copy
 import math
@@ -12,7 +12,7 @@ from harness.losses.base import at_least_float32
 
 
 def frozen_copy(network: nn.Module) -> nn.Module:
-    """Return a copy that no gradient trains: a momentum encoder at its start."""
+    """Return a copy that gets no gradient: a momentum encoder at its start."""
     return copy.deepcopy(network).requires_grad_(False)
 
 
@@ -44,5 +44,5 @@ def cosines(rows: Tensor, prototypes: Tensor) -> Tensor:
 
 
 def without_candidates(anchors: Tensor, positives: Tensor, ids: Tensor) -> Contrast:
-    """Return a contrast that has nothing to push away from."""
+    """Return a contrast without candidates, for losses without negatives."""
     return Contrast(anchors, positives, anchors[:0], ids, ids[:0])

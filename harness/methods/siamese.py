@@ -17,11 +17,11 @@ class Siamese(Method):
     Args:
         pairing: ``both_views`` (SimCLR, GRACE), ``cross_view`` (SimCSE),
             ``cross_view_symmetric`` (CLIP), ``same_view`` (f-MICL) or
-            ``same_view_symmetric`` (DHEL). Without it, the loss's own where it has
-            one, else the task's.
+            ``same_view_symmetric`` (DHEL). None: the loss's own pairing if it has one,
+            else the task's.
 
     Raises:
-        InputError: where the pairing is none of these.
+        InputError: if the pairing is none of these.
 
     References:
         Chen et al. 2020, arXiv 2002.05709; Gao et al. 2021, arXiv 2104.08821.

@@ -16,19 +16,19 @@ from harness.task import Batch
 class SimSiam(Method):
     """Predict from each view the projection of the other, without a second encoder.
 
-    What keeps it from collapsing is that the projection predicted gets no gradient.
-    There are no negatives. Its loss is ``regression``.
+    The predicted projection gets no gradient, which prevents collapse. There are no
+    negatives. Its loss is ``regression``.
 
     Args:
-        projector: linear layers of its own projector, which stands in the place of the task's
-            head and has the head's widths; 3 in the paper, with BatchNorm, the last one without
-            scale and shift. 0: the task's head.
-        hidden: the predictor's hidden width; 0 means a quarter of the projections', the paper's
-            bottleneck of 512 for 2048, but no fewer than 256 or all of them: a narrower one
-            learns much less.
+        projector: linear layers of its own projector, which replaces the task's head and has
+            the head's widths; 3 in the paper, with BatchNorm, the last one without scale and
+            shift. 0: keep the task's head.
+        hidden: the predictor's hidden width. 0 means a quarter of the projections', as the
+            paper's bottleneck of 512 for 2048, but at least 256, or all if they are fewer:
+            a narrower predictor learns much less.
 
     Raises:
-        InputError: where a setting breaks its rule.
+        InputError: if a setting is invalid.
 
     References:
         Chen & He, CVPR 2021, arXiv 2011.10566.

@@ -13,13 +13,13 @@ from harness.task import Batch
 
 
 class SupervisedContrastive(Method):
-    """Pull an anchor towards an example of its class, and never push away from one.
+    """Pull an anchor towards an example of its class, and never push it away from one.
 
     Both views' rows are anchors. Ids are the labels, so that a class does not repel
-    itself. At each step every anchor gets one positive, drawn evenly from the other
-    rows of its class, its own second view among them. With ``infonce`` the loss is
-    SINCERE's on average, which is SupCon with the other positives left out of the
-    denominator. An example without a label is a class of its own.
+    itself. At each step every anchor gets one positive, drawn uniformly from the other
+    rows of its class, which include its own second view. With ``infonce`` the expected
+    loss is SINCERE's: SupCon without the other positives in the denominator. An example
+    without a label is a class of its own.
 
     References:
         Khosla et al., NeurIPS 2020, arXiv 2004.11362; Feeney & Hughes 2023,
@@ -33,7 +33,7 @@ class SupervisedContrastive(Method):
         """Return one contrast: rows of both views, their drawn positives, all rows.
 
         Raises:
-            InputError: where the batch has no labels.
+            InputError: if the batch has no labels.
         """
         if batch.labels is None:
             raise InputError(
@@ -47,23 +47,26 @@ class SupervisedContrastive(Method):
 
 
 def class_ids(labels: Tensor, ids: Tensor) -> Tensor:
-    """Return labels as ids, and an id of its own for each example without one (-1).
+    """Return labels as ids, and for each example without a label (-1) an id of its own.
 
     >>> class_ids(torch.tensor([1, -1, 0]), torch.tensor([5, 6, 7])).tolist()
     [1, 1099511627782, 0]
     """
-    beyond = ids.long() + 2**40  # More than there are classes.
+    beyond = ids.long() + 2**40  # Larger than any class's number.
     return torch.where(labels >= 0, labels.long(), beyond)
 
 
 def partners(ids: Tensor) -> Tensor:
-    """Return for each row another row of its id, each equally likely, drawn globally.
+    """Return for each row another row of its id, drawn from torch's global generator.
 
-    Every row is the partner of exactly one: a random circle through each class.
+    All other rows of the id are equally likely. Every row is the partner of exactly one
+    row: partners form a random cycle through each class.
 
     >>> partners(torch.tensor([3, 9, 3, 9])).tolist()
     [2, 3, 0, 1]
     """
+    # Sorted by id after shuffling, each class is a run of rows in random order. A row's partner
+    # is the next one of its run, and the last row's is the first.
     shuffled = torch.randperm(len(ids)).to(ids.device)
     order = shuffled[ids[shuffled].argsort(stable=True)]
     ordered = ids[order]

@@ -16,22 +16,21 @@ from harness.task import Batch
 
 
 class SwAV(Method):
-    """Assign each view to learned prototypes, and predict it from the other view.
+    """Assign each view to learned prototypes, and predict the assignment from the other view.
 
-    Assignments are Sinkhorn codes over the batch, so that every prototype is used
-    alike; they get no gradient. Two views, without multi-crop or queue. Its loss is
-    ``prototypes``.
+    Assignments are Sinkhorn codes over the batch, so that all prototypes are used
+    equally; they get no gradient. There are two views, no multi-crop and no queue. Its
+    loss is ``prototypes``.
 
     Args:
-        prototypes: how many; the paper's is 3000.
+        prototypes: their number; 3000 in the paper.
         epsilon: how soft the codes are.
         iterations: of Sinkhorn's algorithm.
-        projector: linear layers of its own projector, which stands in the place of the task's
-            head and has the head's widths; 2 in the paper, with BatchNorm. 0: the task's
-            head.
+        projector: linear layers of its own projector, which replaces the task's head and has
+            the head's widths; 2 in the paper, with BatchNorm. 0: keep the task's head.
 
     Raises:
-        InputError: where a setting breaks its rule.
+        InputError: if a setting is invalid.
 
     References:
         Caron et al., NeurIPS 2020, arXiv 2006.09882.
@@ -67,22 +66,23 @@ class SwAV(Method):
 
     @torch.no_grad()
     def after_step(self, step: int, steps: int) -> None:
-        """Bring the prototypes back to unit length."""
+        """Scale the prototypes back to unit length."""
         del step, steps
         self.directions.copy_(normalize(self.directions, dim=1))
 
 
 def sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
-    """Return soft assignments, a row an example: near e^(scores / epsilon), balanced.
+    """Return balanced soft assignments near e^(scores / epsilon), one row per example.
 
-    Rows sum to one, and columns nearly to the same number each: the transport plan with
-    entropic regularisation ``epsilon``, after so many rounds. Shapes: [B, K] in and out.
+    Each row sums to 1, and all columns nearly to the same number. They are the transport
+    plan with entropic regularisation ``epsilon``, after ``iterations`` rounds. Shapes:
+    [B, K] in and out.
 
     >>> sinkhorn(torch.eye(2) * 50, 1.0, 3).round()
     tensor([[1., 0.],
             [0., 1.]])
     """
-    # Computed in logs: small epsilons overflow otherwise.
+    # Work in log space: exponentials overflow if epsilon is small.
     plan = scores.double() / epsilon
     for _ in range(iterations):
         plan = plan.log_softmax(dim=0)
