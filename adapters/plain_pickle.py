@@ -6,6 +6,7 @@ Here the names that a pickle may use are in a short list, and all others are ref
 
 import io
 import pickle
+import re
 from collections import defaultdict
 from typing import Any
 
@@ -13,32 +14,49 @@ import numpy as np
 
 from harness.errors import InputError
 
-NUMBERS = "biuf"
-"""numpy's kinds of type that arrays may have: numbers and booleans, no objects, no text."""
+NUMBERS = re.compile(r"[<>|]?(b1|[fiu][1248])")
+"""The types that arrays may have: no objects, no texts."""
 
 
-class _Matrix:
-    """The pickled state of a SciPy CSR matrix: its arrays, which are checked before use."""
+class _Described:
+    """An object as a pickle describes it: arguments and state are noted, and nothing is made.
 
-    state: Any = None
+    NumPy's own classes would act on a state while it is read: a type whose flags lie makes an
+    array follow whatever pointers its bytes hold.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments
+        self.state: Any = None
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
 
+class _Array(_Described):
+    """An array of numpy."""
+
+
+class _Type(_Described):
+    """A type of numpy's arrays."""
+
+
+class _Matrix(_Described):
+    """A CSR matrix of SciPy."""
+
+
 def _latin1(text: str, encoding: str) -> bytes:
-    """Stand in for ``_codecs.encode``: up to protocol 2, Python 3 writes bytes as text."""
+    """Stand in for `_codecs.encode`: up to protocol 2, Python 3 writes bytes as text."""
     if encoding != "latin1":
         raise ValueError(f"bytes are written as {encoding!r}")
     return text.encode("latin1")
 
 
-_reconstruct = np.zeros(1).__reduce__()[0]
 _KNOWN = {
-    "numpy.ndarray": np.ndarray,
-    "numpy.core.multiarray._reconstruct": _reconstruct,
-    "numpy._core.multiarray._reconstruct": _reconstruct,
-    "numpy.dtype": np.dtype,
+    "numpy.ndarray": _Array,
+    "numpy.core.multiarray._reconstruct": _Array,
+    "numpy._core.multiarray._reconstruct": _Array,
+    "numpy.dtype": _Type,
     "scipy.sparse.csr.csr_matrix": _Matrix,
     "scipy.sparse._csr.csr_matrix": _Matrix,
     "collections.defaultdict": defaultdict,
@@ -81,13 +99,11 @@ def read(content: bytes, name: str) -> Any:
 
 
 def _plain(value: Any, name: str) -> Any:
-    """Return ``value`` with its matrices built, and refuse all but numbers and texts."""
+    """Return ``value`` with arrays and matrices made of their descriptions; refuse the rest."""
     if isinstance(value, _Matrix):
         return _matrix(value.state, name)
-    if isinstance(value, np.ndarray):
-        if value.dtype.kind not in NUMBERS:
-            raise _refused(name, f"an array must hold numbers: it has the type {value.dtype}")
-        return value
+    if isinstance(value, _Array):
+        return _array(value.state, name)
     if isinstance(value, dict):
         return {key: _plain(item, name) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -95,6 +111,18 @@ def _plain(value: Any, name: str) -> Any:
     if value is None or isinstance(value, bool | int | float | str | bytes):
         return value
     raise _refused(name, f"it holds a {type(value).__name__}")
+
+
+def _array(state: Any, name: str) -> np.ndarray:
+    """Return an array of numbers: ``state`` is (version, shape, type, by columns, bytes)."""
+    _, shape, kind, by_columns, content = state
+    text = str(kind.arguments[0])
+    order: Any = kind.state[1] if kind.state else "|"
+    if not NUMBERS.fullmatch(text) or order not in ("<", ">", "|", "="):
+        raise _refused(name, f"an array must hold numbers: it has the type {order}{text}")
+    raw = content.encode("latin1") if isinstance(content, str) else content
+    flat = np.frombuffer(raw, np.dtype(text).newbyteorder(order))
+    return flat.reshape(shape, order="F" if by_columns else "C")
 
 
 def _matrix(state: Any, name: str) -> Any:

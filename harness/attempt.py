@@ -6,7 +6,6 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -124,7 +123,7 @@ def run_cell(
         modality=task.modality,
         settings={name: plugins.described(PLUGINS[name], spec) for name, spec in named.items()},
         scores=outcome.scores,
-        metrics=[asdict(metric) for metric in task.metrics],
+        metrics=[metric.to_dict() for metric in task.metrics],
         resolution=outcome.resolution,
         probed=outcome.probed,
         curve=outcome.curve,

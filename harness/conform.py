@@ -1,6 +1,6 @@
 """Check plain values that were read from a file against a dataclass's annotations."""
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from functools import cache
@@ -88,7 +88,7 @@ def _is(value: Any, kind: type) -> bool:
     if kind in (int, float) and isinstance(value, bool):
         return False
     if kind is float:
-        return isinstance(value, int | float) and math.isfinite(value)
+        return isinstance(value, int | float) and -sys.float_info.max <= value <= sys.float_info.max
     return isinstance(value, kind)
 
 

@@ -1,7 +1,9 @@
 """The one error type that means "the input is wrong, and here is what to do"."""
 
+import math
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Real
 from typing import TypeGuard
 
 
@@ -48,6 +50,16 @@ def require_number(
     )
     rule = f"a {'whole ' if whole else ''}number {rules}".strip()
     require(good, f"`{name}` must be {rule}: got {value!r}.")
+
+
+def is_number(value: object, *, finite: bool = False) -> bool:
+    """Return whether ``value`` is a number, of Python or numpy, and no truth value.
+
+    >>> is_number(1.5), is_number(True), is_number("1"), is_number(float("nan"), finite=True)
+    (True, False, False, False)
+    """
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    return number and (not finite or math.isfinite(value))  # type: ignore[arg-type]
 
 
 def require_choice(name: str, value: object, choices: Iterable[object]) -> None:

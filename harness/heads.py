@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from numbers import Integral
 from typing import Any
 
 from jaxtyping import Float
@@ -60,12 +61,12 @@ def representation_width(encoder: nn.Module) -> int:
                 width = layer.out_features
             elif isinstance(layer, nn.Embedding):
                 width = layer.embedding_dim
-    if not isinstance(width, int):
+    if not isinstance(width, Integral):
         raise InputError(
             f"The encoder must say how wide its representations are: {type(encoder).__name__} has "
-            "neither a Linear layer nor `out_features`. Give it the attribute `out_features`."
+            "neither a Linear layer nor a whole number `out_features`. Give it the attribute."
         )
-    return width
+    return int(width)
 
 
 def input_width(head: nn.Module) -> int | None:

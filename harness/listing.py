@@ -72,7 +72,7 @@ def study_line(study: Study) -> str:
     assert isinstance(study.seeds, tuple)
     trials = len(study.trials())
     finals = study.size() - trials
-    rows = sum(len(entry.methods) for entry in study.entries) + len(study.all_methods)
+    rows = sum(len(entry.methods) for entry in study.entries) + 1  # And `untrained`.
     parts = [
         f"{count} {one if count == 1 else one + 's'}"
         for count, one in ((len(study.tasks), "task"), (rows, "row"), (len(study.seeds), "seed"))

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from harness.errors import InputError, require, require_choice
+from harness.errors import InputError, is_number, require, require_choice, require_number
 
 DIRECTIONS = ("higher", "lower")
 SHARE = "%"
@@ -40,12 +40,26 @@ class Metric:
     high: float | None = None
 
     def __post_init__(self) -> None:
-        require(bool(self.name), "`name` of a metric must be a text that is not empty.")
-        require_choice("direction", self.direction, DIRECTIONS)
         require(
-            self.margin is None or 0 < self.margin < math.inf,
-            f"`margin` of the metric {self.name!r} must be a number above 0: got {self.margin!r}.",
+            isinstance(self.name, str) and bool(self.name),
+            f"`name` of a metric must be a text that is not empty: got {self.name!r}.",
         )
+        require_choice("direction", self.direction, DIRECTIONS)
+        for name, above in (("margin", 0), ("low", None), ("high", None)):
+            if getattr(self, name) is not None:
+                require_number(f"{name} of {self.name}", getattr(self, name), above=above)
+        low, high = self.limits
+        require(
+            low < high,
+            f"`low` of the metric {self.name!r} must be below `high`: got {low:g} and {high:g}.",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON has them: infinite limits, which it lacks, as texts."""
+        return {
+            name: repr(value) if isinstance(value, float) and math.isinf(value) else value
+            for name, value in asdict(self).items()
+        }
 
     @property
     def scale(self) -> float:
@@ -116,17 +130,17 @@ def mean_scores(draws: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str,
     }
 
 
-def require_declared(name: str, metrics: Iterable[Metric]) -> Mapping[str, Metric]:
+def require_declared(name: str, metrics: Any) -> Mapping[str, Metric]:
     """Return {name: metric} of the metrics that the task class ``name`` declares.
 
     Raises:
         InputError: if it declares no metric, anything but metrics, or a name twice.
     """
-    listed = list(metrics)
+    listed = [] if isinstance(metrics, Metric) else list(metrics)  # A missing comma.
     require(
         bool(listed) and all(isinstance(metric, Metric) for metric in listed),
         f"`metrics` of {name} must list what its `evaluate` returns, the main one first: got "
-        f"{listed!r}. Write metrics = (harness.metrics.Metric('accuracy'),).",
+        f"{metrics!r}. Write metrics = (harness.metrics.Metric('accuracy'),).",
     )
     found = {metric.name: metric for metric in listed}
     require(
@@ -173,4 +187,25 @@ def shown_scores(
             f"{dict(values)}.",
         )
         found[split] = {m: declared[m].shown(float(values[m])) for m in declared if m in values}
+    return found
+
+
+def shown_resolution(
+    name: str, metrics: Iterable[Metric], evaluation: Evaluation, splits: Iterable[str]
+) -> dict[str, dict[str, float]]:
+    """Return {split: {metric: one item's weight}} as boards show it: shares in points.
+
+    Raises:
+        InputError: if a metric was not declared, or a weight is not a number above 0.
+    """
+    declared = require_declared(name, metrics)
+    found: dict[str, dict[str, float]] = {}
+    for split in splits:
+        for metric, weight in evaluation.resolution.get(split, {}).items():
+            require(
+                metric in declared and is_number(weight, finite=True) and weight > 0,
+                f"`resolution` of {name} must have numbers above 0 of declared metrics, "
+                f"{', '.join(declared)}: got {weight!r} for {metric!r} on {split!r}.",
+            )
+            found.setdefault(split, {})[metric] = declared[metric].scale * float(weight)
     return found

@@ -196,6 +196,7 @@ class Configured:
         super().__init_subclass__(**given)
         cls._fixed = fixed or {}
         cls._declared = dict(_declarations(cls))
+        _require_annotated(cls)
         cls._fields = _merged(cls)
         for name, value in cls._fixed.items():
             setattr(cls, name, value)
@@ -211,8 +212,16 @@ class Configured:
                 for each in cls.settings.values()
             ]  # fmt: skip
         else:
+            if cls._declared and "__init__" not in vars(cls):
+                raise TypeError(
+                    f"{cls.__name__} inherits a constructor that does not take its settings, "
+                    f"{', '.join(cls._declared)}: write an `__init__` that does."
+                )
             parameters = list(_signature(own).parameters.values())[1:]
-            cls.settings = {each.name: _of_parameter(each) for each in parameters}
+            cls.settings = {
+                each.name: _inherit(_of_parameter(each), cls._fields.get(each.name))
+                for each in parameters
+            }
         cls.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
 
     def __init__(self, **given: Any) -> None:
@@ -255,7 +264,25 @@ def _signature(made: Callable[..., Any]) -> inspect.Signature:
     try:
         return inspect.signature(made, eval_str=True)
     except NameError:  # Annotations may name types that only type checkers import.
-        return inspect.signature(made)
+        plain = inspect.signature(made)
+    names = getattr(inspect.unwrap(made), "__globals__", {})
+    return plain.replace(
+        parameters=[
+            each.replace(annotation=_evaluated(each.annotation, names))
+            for each in plain.parameters.values()
+        ]
+    )
+
+
+def _evaluated(annotation: Any, names: dict[str, Any]) -> Any:
+    """Return what an annotation written as a text means; the text if a name is missing."""
+    if not isinstance(annotation, str):
+        return annotation
+    holder = type("Holder", (), {"__annotations__": {"it": annotation}})
+    try:
+        return inspect.get_annotations(holder, globals=names, eval_str=True)["it"]
+    except NameError:
+        return annotation
 
 
 def _of_parameter(parameter: inspect.Parameter) -> Setting:
@@ -265,9 +292,16 @@ def _of_parameter(parameter: inspect.Parameter) -> Setting:
 def _declarations(cls: type) -> Iterable[tuple[str, Setting]]:
     """Yield the settings that a class's own body declares."""
     for name, annotation in _annotations(cls).items():
-        if annotation is ClassVar or get_origin(annotation) is ClassVar or name not in vars(cls):
+        is_class_variable = annotation is ClassVar or get_origin(annotation) is ClassVar
+        if is_class_variable or name not in vars(cls) or name.startswith("_"):
             continue
-        yield name, _setting(name, annotation, vars(cls)[name])
+        default = vars(cls)[name]
+        if isinstance(default, list | dict | set):
+            raise TypeError(
+                f"`{name}` of {cls.__name__} must have a default that cannot change: got "
+                f"{default!r}. Every instance would share it. Take None, or a ClassVar."
+            )
+        yield name, _setting(name, annotation, default)
 
 
 def _annotations(cls: type) -> Mapping[str, Any]:
@@ -292,7 +326,10 @@ def _setting(name: str, annotation: Any, default: Any) -> Setting:
         marks = tuple(found)
     rule = next((mark for mark in marks if isinstance(mark, Between | OneOf)), None)
     role = next((mark for mark in marks if isinstance(mark, Role)), None)
-    return Setting(name, default, _kinds(plain, default), rule, role, annotation)
+    kinds = _kinds(plain, default)
+    if float in kinds and type(default) is int:  # As a spec's value is: one number, one spec.
+        default = float(default)
+    return Setting(name, default, kinds, rule, role, annotation)
 
 
 def _kinds(annotation: Any, default: Any) -> tuple[type, ...]:
@@ -317,6 +354,21 @@ def _merged(cls: type) -> dict[str, Setting]:
             raise TypeError(f"{line.__name__} fixes {sorted(unknown)}, no settings of its bases.")
         found = {name: one for name, one in found.items() if name not in fixed}
     return found
+
+
+def _require_annotated(cls: type) -> None:
+    """Raise if a class assigns to a setting of its bases without an annotation.
+
+    The assignment would look like another default, and the constructor would not see it.
+    """
+    inherited: Mapping[str, Setting] = getattr(cls, "_fields", {})
+    own = vars(cls)
+    for name in inherited.keys() & own.keys() - own["_declared"].keys() - own["_fixed"].keys():
+        kind = inherited[name].kinds[0].__name__ if inherited[name].kinds else "..."
+        raise TypeError(
+            f"`{name}` is a setting of {cls.__name__}'s base: write `{name}: {kind} = ...` for "
+            f'another default, or `fixed={{"{name}": ...}}` behind the base for none.'
+        )
 
 
 def _own(line: type) -> Mapping[str, Setting]:

@@ -13,12 +13,12 @@ from torch import nn
 from harness import ranks
 from harness.calibration import calibrate, calibrated
 from harness.checkpoints import Checkpoints
-from harness.errors import InputError, require
+from harness.errors import InputError, is_number, require
 from harness.gradients import FirstSteps
 from harness.heads import representation_width
 from harness.losses.base import Loss
 from harness.methods.base import Method, misfit
-from harness.metrics import Evaluation, require_declared, shown_scores
+from harness.metrics import Evaluation, require_declared, shown_resolution, shown_scores
 from harness.proof import SeenViews, chained, is_mark, start_of
 from harness.randomness import ENCODER, HEAD, METHOD, Randomness
 from harness.task import Batch, Task, to_device
@@ -342,17 +342,13 @@ def evaluate(
         for split, scores in found.scores.items():
             _require_finite_scores(name, split, scores, steps)
     shown = shown_scores(name, metrics, found, splits)
-    scale = {metric.name: metric.scale for metric in metrics}
-    resolution = {
-        split: {metric: scale[metric] * weight for metric, weight in own.items()}
-        for split, own in found.resolution.items()
-    }
+    resolution = shown_resolution(name, metrics, found, splits)
     return shown, resolution
 
 
 def _require_finite_scores(name: str, split: str, scores: Mapping[str, float], steps: int) -> None:
     """Raise if a score is not finite: Diverged after training, InputError before."""
-    wrong = {metric: value for metric, value in scores.items() if not math.isfinite(value)}
+    wrong = {m: value for m, value in scores.items() if not is_number(value, finite=True)}
     if wrong and steps:
         raise Diverged(
             f"collapsed after {steps} steps: the scores {wrong} on {split!r} are not finite. "

@@ -102,7 +102,9 @@ def leaderboard(
     losses = list(final["loss"].unique())
     chosen = _baseline(baseline, final, losses)
     curves = curves_of(final)
-    reached = steps_to_baseline(curves, chosen)
+    falling = final[final["direction"] == "lower"]
+    lower = set(zip(falling["task"], falling["metric"], strict=True))
+    reached = steps_to_baseline(curves, chosen, lower)
     rows = []
     pair_notes: list[str] = []
     for task in final["task"].unique():
@@ -159,6 +161,15 @@ class _Declared(NamedTuple):
 def _metrics_of(scores: pd.DataFrame) -> list[_Declared]:
     """Return the metrics of one task, the main one first; one without a name for no score."""
     found = [_Declared(*row) for row in each_row(scores[list(_Declared._fields)].drop_duplicates())]
+    names = [one.metric for one in found]
+    for name in names:
+        if names.count(name) > 1:
+            ways = [tuple(one[1:]) for one in found if one.metric == name]
+            raise ValueError(
+                f"`records` must declare each metric of a task once: {name!r} of "
+                f"{scores['task'].iloc[0]} has (main, unit, direction) {ways}. Run the study "
+                "again, so that all its records are of one version of the task."
+            )
     return sorted(found, key=lambda one: not one.main) or [_Declared("", True, "", "higher")]
 
 

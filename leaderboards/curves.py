@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
@@ -37,7 +37,9 @@ def curve_rows(curves: Curves) -> pd.DataFrame:
     )
 
 
-def steps_to_baseline(curves: Curves, baseline: str) -> Mapping[Key, float]:
+def steps_to_baseline(
+    curves: Curves, baseline: str, lower: Collection[tuple[str, str]] = ()
+) -> Mapping[Key, float]:
     """Return, for every curve, the step at which its mean first reaches the baseline's last one.
 
     Means are over the seeds that both have, and linear between probed steps. The step is
@@ -54,7 +56,10 @@ def steps_to_baseline(curves: Curves, baseline: str) -> Mapping[Key, float]:
         if seeds:
             steps = sorted(curve)
             lines = [last, *(curve[step] for step in steps)]
-            goal, *means = np.mean([[at[s] for s in seeds] for at in lines], axis=1).tolist()
+            sign = -1 if key[:2] in lower else 1
+            goal, *means = (
+                sign * np.mean([[at[s] for s in seeds] for at in lines], axis=1)
+            ).tolist()
             found[key] = _first(steps, means, goal)
     return found
 

@@ -1148,9 +1148,17 @@ def test_where_lower_is_better_the_board_is_the_mirror_image() -> None:
     mirrored["value"] -= 2 * (mirrored["split"] == "validation")  # Which `table` adds 1 to.
     down = leaderboard(mirrored)
     same = ["task", "metric", "loss", "rank", "verdict", "p", "p_holm", "better", "equivalent",
-            "worse", "best", "near_best", "learned", "seeds_needed", "std"]  # fmt: skip
+            "worse", "best", "near_best", "learned", "seeds_needed", "std",
+            "steps_to_baseline"]  # fmt: skip
     pd.testing.assert_frame_equal(up.rows[same], down.rows[same])
     for name in ("mean", "difference", "block_mean"):
         np.testing.assert_allclose(up.rows[name], -down.rows[name])
     np.testing.assert_allclose(up.rows["difference_low"], -down.rows["difference_high"])
     pd.testing.assert_frame_equal(up.overall, down.overall)
+
+
+def test_a_metric_that_is_declared_in_two_ways_is_named() -> None:
+    records = table()
+    records.loc[records["loss"] == "hcl", "direction"] = "lower"
+    with pytest.raises(ValueError, match="must declare each metric of a task once: 'accuracy' of"):
+        leaderboard(records)

@@ -432,3 +432,11 @@ def test_a_per_anchor_of_its_own_is_what_counts() -> None:
 def test_settings_that_break_a_rule(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         ADNCE(**settings)  # type: ignore[arg-type]
+
+
+def test_a_sum_loss_without_a_term_is_refused_at_once() -> None:
+    with pytest.raises(TypeError, match="Bare must say what a negative adds to the sum"):
+
+        class Bare(SumLoss):
+            def combine(self, pos: Tensor, sums: tuple[Tensor, ...], count: Tensor) -> Tensor:
+                return sums[0]

@@ -7,6 +7,7 @@ import pickle
 import shutil
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,6 +108,26 @@ def test_a_hostile_pickle_is_refused_and_nothing_runs(protocol: int, tmp_path: P
 def test_a_damaged_pickle_is_refused(content: bytes) -> None:
     with pytest.raises(InputError, match=r"is not read|is damaged|must hold numbers"):
         plain_pickle.read(content, "ind.x")
+
+
+class Lying:
+    """Describes itself as what it is given, whatever that makes of a real class."""
+
+    def __init__(self, *reduced: object) -> None:
+        self.reduced = reduced
+
+    def __reduce__(self) -> Any:
+        return self.reduced
+
+
+def test_a_type_whose_flags_lie_makes_no_array() -> None:
+    """NumPy's own classes would take these bytes for pointers to objects, and follow them."""
+    reconstruct = np.zeros(1).__reduce__()[0]
+    kind = Lying(np.dtype, ("O", False, True), (3, "|", None, None, None, -1, -1, 0))
+    array = Lying(reconstruct, (np.ndarray, (0,), b"b"), (1, (1,), kind, False, b"A" * 8))
+    for payload in (array, Lying(list, (array,)), Lying(np.ndarray, ((3,), "f8"))):
+        with pytest.raises(InputError, match="is not read"):
+            plain_pickle.read(pickle.dumps(payload, 2), "ind.x")
 
 
 def test_a_matrix_that_points_outside_itself_is_refused() -> None:

@@ -146,3 +146,45 @@ def test_what_annotations_name_must_be_there() -> None:
 
         class Typed(Configured):
             x: "Missing" = 1  # type: ignore[name-defined]
+
+
+def test_an_assignment_without_an_annotation_is_refused() -> None:
+    """It would look like another default, and every cell would train at the base's."""
+    with pytest.raises(TypeError, match=r"`low` is a setting of Sharp's base: write `low: float"):
+
+        class Sharp(Base):
+            low = 0.75
+
+
+def test_settings_that_an_inherited_constructor_does_not_take_are_refused() -> None:
+    class Plain(Base):
+        def __init__(self, *, own: float = 1.0) -> None:
+            super().__init__()
+            self.own = own
+
+    with pytest.raises(TypeError, match=r"Child inherits a constructor that does not take .*own"):
+
+        class Child(Plain):
+            own: float = 2.0
+
+
+def test_a_plain_constructor_keeps_rules_and_roles_of_its_base() -> None:
+    class Plain(Base):
+        def __init__(self, *, place: str = "", count: int = 2) -> None:
+            super().__init__(place=place, count=count)
+
+    assert Plain.settings["place"].role == location
+    assert Plain.settings["count"].rule == Between(1)
+
+
+def test_defaults_are_written_as_values_are() -> None:
+    class Whole(Configured):
+        t: Annotated[float, Between(0)] = 1
+        _private: int = 3
+
+    assert repr(Whole.settings["t"].default) == "1.0" == repr(Whole().t)
+    assert list(Whole.settings) == ["t"]
+    with pytest.raises(TypeError, match="`names` of Shared must have a default that cannot change"):
+
+        class Shared(Configured):
+            names: list = []  # type: ignore[type-arg]  # noqa: RUF012

@@ -42,6 +42,12 @@ class SumLoss(ScoreLoss):
         own = (cls.per_anchor, cls.per_anchor_of)
         cls.by_rows = own != (SumLoss.per_anchor, SumLoss.per_anchor_of)
         cls.scaled = cls.terms is SumLoss.terms
+        complete = cls.combine is not SumLoss.combine and not cls.by_rows
+        if complete and cls.scaled and cls.score_scale is ScoreLoss.score_scale:
+            raise TypeError(
+                f"{cls.__name__} must say what a negative adds to the sum: write `score_scale`, "
+                "if that is e^(scale * score), or `terms`."
+            )
 
     in_logs: ClassVar[bool] = True
     """Whether terms are logs of the summands; if not, they are the summands themselves."""
