@@ -203,7 +203,7 @@ def shown_resolution(
     for split in splits:
         for metric, weight in evaluation.resolution.get(split, {}).items():
             require(
-                metric in declared and is_number(weight, finite=True) and weight > 0,
+                metric in declared and is_number(weight, finite=True) and bool(weight > 0),
                 f"`resolution` of {name} must have numbers above 0 of declared metrics, "
                 f"{', '.join(declared)}: got {weight!r} for {metric!r} on {split!r}.",
             )
