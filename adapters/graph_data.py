@@ -203,7 +203,7 @@ def _one_hot(kinds: Int[Tensor, " n"], columns: int = -1) -> Float[Tensor, "n f"
 
 def _source(name: str) -> Source:
     stem, about = _SETS[name]
-    # The paths under a root of several collections, under PyG's root, and in the archive.
+    # Where the files may lie: in a folder of several collections, in PyG's root, or unpacked.
     places = (f"tudataset/{stem}/raw", f"{stem}/raw", stem)
     about = f"{about} ({stem})"
     listed = partial(_listed, stem=stem)

@@ -19,10 +19,10 @@ NUMBERS = re.compile(r"[<>|]?(b1|[fiu][1248])")
 
 
 class _Described:
-    """An object as a pickle describes it: arguments and state are noted, and nothing is made.
+    """Note the arguments and the state of an object in a pickle, and make nothing of them.
 
-    NumPy's own classes would act on a state while it is read: a type whose flags lie makes an
-    array follow whatever pointers its bytes hold.
+    NumPy's own classes act on a state while it is read. A type with false flags would make an
+    array take its bytes for pointers and follow them.
     """
 
     def __init__(self, *arguments: Any) -> None:
@@ -34,15 +34,15 @@ class _Described:
 
 
 class _Array(_Described):
-    """An array of numpy."""
+    """Stand in for an array of numpy."""
 
 
 class _Type(_Described):
-    """A type of numpy's arrays."""
+    """Stand in for the type of numpy's arrays."""
 
 
 class _Matrix(_Described):
-    """A CSR matrix of SciPy."""
+    """Stand in for a CSR matrix of SciPy."""
 
 
 def _latin1(text: str, encoding: str) -> bytes:

@@ -20,6 +20,15 @@ Spec = str
 """A plugin's name with its settings, in canonical form."""
 
 
+def name_of(spec: Spec) -> str:
+    """Return a plugin's name, without the settings of its spec.
+
+    >>> name_of("adnce(mu=0.5)")
+    'adnce'
+    """
+    return spec.partition("(")[0]
+
+
 def is_trained(loss: str) -> bool:
     """Return whether ``loss`` names a loss, rather than ``untrained`` or a reference encoder.
 

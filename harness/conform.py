@@ -1,11 +1,12 @@
 """Check plain values that were read from a file against a dataclass's annotations."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from harness.errors import is_number
 
 T = TypeVar("T")
 
@@ -85,11 +86,9 @@ def _formed(value: Any, annotation: Any) -> Any:
 
 
 def _is(value: Any, kind: type) -> bool:
-    if kind in (int, float) and isinstance(value, bool):
-        return False
     if kind is float:
-        return isinstance(value, int | float) and -sys.float_info.max <= value <= sys.float_info.max
-    return isinstance(value, kind)
+        return is_number(value, finite=True)
+    return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
 
 
 def _word(kind: type) -> str:

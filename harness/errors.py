@@ -1,6 +1,6 @@
 """The one error type that means "the input is wrong, and here is what to do"."""
 
-import math
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 from numbers import Real
@@ -53,13 +53,15 @@ def require_number(
 
 
 def is_number(value: object, *, finite: bool = False) -> bool:
-    """Return whether ``value`` is a number, of Python or numpy, and no truth value.
+    """Return whether ``value`` is a number of Python or numpy, but not True or False.
 
     >>> is_number(1.5), is_number(True), is_number("1"), is_number(float("nan"), finite=True)
     (True, False, False, False)
     """
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    return number and (not finite or math.isfinite(value))  # type: ignore[arg-type]
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    # `math.isfinite` would fail for whole numbers that are too large for a float.
+    return not finite or bool(abs(value) <= sys.float_info.max)  # type: ignore[operator]
 
 
 def require_choice(name: str, value: object, choices: Iterable[object]) -> None:

@@ -55,7 +55,7 @@ class Metric:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON has them: infinite limits, which it lacks, as texts."""
+        """Return the fields as plain values; infinite limits, which JSON lacks, become texts."""
         return {
             name: repr(value) if isinstance(value, float) and math.isinf(value) else value
             for name, value in asdict(self).items()

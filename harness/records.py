@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.cells import TUNED, Cell
+from harness.cells import TUNED, Cell, name_of
 from harness.conform import made, mismatch
 from harness.files import write_atomically
 
@@ -313,7 +313,7 @@ def _slug(cell: Cell) -> str:
     The task's settings are left out: they may hold a path, and a cell has one record
     wherever its data lie.
     """
-    task = cell.task.partition("(")[0]
+    task = name_of(cell.task)
     parts = filter(None, (task, cell.method, cell.loss, f"seed{cell.seed}"))
     return "--".join(re.sub(r"[^A-Za-z0-9.=_-]+", "_", part).strip("_")[:48] for part in parts)
 

@@ -275,7 +275,7 @@ def _signature(made: Callable[..., Any]) -> inspect.Signature:
 
 
 def _evaluated(annotation: Any, names: dict[str, Any]) -> Any:
-    """Return what an annotation written as a text means; the text if a name is missing."""
+    """Evaluate an annotation written as a text; return the text if it names something unknown."""
     if not isinstance(annotation, str):
         return annotation
     holder = type("Holder", (), {"__annotations__": {"it": annotation}})
@@ -367,7 +367,7 @@ def _require_annotated(cls: type) -> None:
         kind = inherited[name].kinds[0].__name__ if inherited[name].kinds else "..."
         raise TypeError(
             f"`{name}` is a setting of {cls.__name__}'s base: write `{name}: {kind} = ...` for "
-            f'another default, or `fixed={{"{name}": ...}}` behind the base for none.'
+            f'another default, or `class {cls.__name__}(Base, fixed={{"{name}": ...}})` to fix it.'
         )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import search
-from harness.cells import FIXED, NO_METHOD, TUNED, UNTRAINED, Cell, Planned, Spec
+from harness.cells import FIXED, NO_METHOD, TUNED, UNTRAINED, Cell, Planned, Spec, name_of
 from harness.errors import InputError, require, require_number, unknown
 from harness.methods.base import misfit
 from harness.plugins import build, canonical, parse, settings, with_settings
@@ -313,9 +313,7 @@ class Study:
         """Return {spec: table} of specs, with bare names replaced by the study's own specs."""
         own: Sequence[Spec] | Mapping[Spec, Table] = getattr(self, group)
         specs = [
-            spec
-            for name in given
-            for spec in [s for s in own if s.partition("(")[0] == name] or [name]
+            spec for name in given for spec in [s for s in own if name_of(s) == name] or [name]
         ]
         return {spec: own.get(spec, {}) if isinstance(own, Mapping) else {} for spec in specs}
 

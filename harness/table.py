@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from harness.cells import NO_METHOD, TUNED, UNTRAINED, Cell, Planned, is_trained
+from harness.cells import NO_METHOD, TUNED, UNTRAINED, Cell, Planned, is_trained, name_of
 from harness.collapse import collapse
 from harness.errors import InputError
-from harness.metrics import SHARE
+from harness.metrics import Metric
 from harness.records import FIRST_RELEASE, Record, Store, digest_of
 
 COLUMNS = (
@@ -394,7 +394,7 @@ def _cell_row(found: _Found, plan: _Plan) -> dict[str, Any]:
     record, place = found.record, found.place
     return {
         "task": place.task,
-        "task_name": _name(place.task),
+        "task_name": name_of(place.task),
         "modality": record.modality,
         "method": place.method,
         "loss": place.label,
@@ -422,11 +422,6 @@ def _cell_row(found: _Found, plan: _Plan) -> dict[str, Any]:
         "memory": json.dumps(record.peak_memory),
         "finished": record.finished,
     }
-
-
-def _name(task: str) -> str:
-    """Return a task's name without its settings."""
-    return task.partition("(")[0]
 
 
 def _kind(loss: str) -> str:
@@ -469,7 +464,7 @@ def _points(record: Record) -> list[_Point]:
     """Return the record's scores and diagnostics."""
     declared = {metric["name"]: metric for metric in record.metrics}
     # Records of earlier versions declare no metrics: scores are points, the first is the main one.
-    undeclared: dict[str, Any] = {"unit": SHARE, "direction": "higher", "margin": None}
+    undeclared = Metric("undeclared").to_dict()
     first = next((name for scores in record.scores.values() for name in scores), None)
     main = next(iter(declared), first)
     probed = [("validation", step, scores) for step, scores in record.probed]
@@ -502,7 +497,7 @@ def _lost_row(
             status, reason = failure.outcome, failure.reason
     return {
         "task": place.task,
-        "task_name": _name(place.task),
+        "task_name": name_of(place.task),
         "modality": entry.get("modality", ""),
         "method": place.method,
         "loss": place.label,

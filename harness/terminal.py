@@ -113,7 +113,7 @@ def table(
 
 
 def show(made: Table) -> None:
-    """Print a table, as wide as the terminal, or uncut if there is none."""
+    """Print a table: folded to the terminal's width, or unfolded into a file or a pipe."""
     if out.is_terminal:
         out.print(made)
     else:  # A file or a pipe has no width, so that nothing is folded or cut.

@@ -190,9 +190,11 @@ class Graphs(Task):
         return Evaluation(mean_scores(folds), dict.fromkeys(splits, each))
 
     def _represented(self, encoder: nn.Module) -> np.ndarray:
-        index = range(0, self.train_size(), EVALUATED)
-        ends = (min(start + EVALUATED, self.train_size()) for start in index)
-        parts = (torch.arange(start, end) for start, end in zip(index, ends, strict=True))
+        count = self.train_size()
+        parts = (
+            torch.arange(start, min(start + EVALUATED, count))
+            for start in range(0, count, EVALUATED)
+        )
         return represent(encoder, (pyg_graphs.take(self._graphs, part) for part in parts))
 
     def calibration(self) -> Iterable[GraphBatch]:

@@ -257,25 +257,19 @@ class Nodes(Task):
 
         graph, *_ = self._at(device_of(encoder))
         features = represent(encoder, [graph])
-        draws = []
-        for division in self._divisions:
-            predict = PROBES[self.probe](
-                *(
-                    (features[rows], self._classes[rows])
-                    for rows in (division["train"], division["validation"])
-                )
-            )
-            draws.append({
-                split: computed(
-                    ["accuracy", "macro_f1"],
-                    predict(features[division[split]]),
-                    self._classes[division[split]],
-                )
+
+        def scores(division: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+            parts = {name: (features[rows], self._classes[rows]) for name, rows in division.items()}
+            predict = PROBES[self.probe](parts["train"], parts["validation"])
+            return {
+                split: computed(["accuracy", "macro_f1"], predict(parts[split][0]), parts[split][1])
                 for split in splits
-            })  # fmt: skip
+            }
+
         items = {split: sum(len(d[split]) for d in self._divisions) for split in splits}
         return Evaluation(
-            mean_scores(draws), {split: {"accuracy": 1 / count} for split, count in items.items()}
+            mean_scores([scores(division) for division in self._divisions]),
+            {split: {"accuracy": 1 / count} for split, count in items.items()},
         )
 
 

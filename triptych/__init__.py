@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 for _name in ("harness", "adapters", "tasks", "leaderboards"):
-    _spec = find_spec(_name)  # Found and not imported: whose code it is must be known first.
+    _spec = find_spec(_name)  # This does not import it, and so runs no code of another package.
     _found = Path(_spec.origin or "") if _spec is not None else Path()
     if not _found.is_relative_to(Path(__file__).parent.parent):
         raise ImportError(
