@@ -119,6 +119,29 @@ def located(group: str, name: str) -> tuple[str, ...]:
     return tuple(setting.name for setting in found if setting.role == location)
 
 
+def read(spec: str) -> tuple[str, Settings]:
+    """Return the name and the settings that ``spec`` states, unchecked.
+
+    Raises:
+        InputError: if it does not have the form of a spec.
+    """
+    match = _SPEC.fullmatch(spec)
+    try:
+        if match is None:
+            raise ValueError
+        call = ast.parse(f"f{match[2] or '()'}", mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+            raise ValueError
+        given = {keyword.arg: _literal(keyword.value) for keyword in call.keywords}
+        if None in given or len(given) < len(call.keywords):
+            raise ValueError
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+        raise InputError(
+            f"A spec must read `name` or `name(setting=value, ...)`: got {spec!r}."
+        ) from error
+    return match[1], {str(key): value for key, value in given.items()}
+
+
 def parse(group: str, spec: str) -> tuple[str, Settings]:
     """Return the name and the settings that ``spec`` gives, checked.
 
@@ -129,7 +152,7 @@ def parse(group: str, spec: str) -> tuple[str, Settings]:
     >>> parse("losses", "adnce(mu=1, form='graph')")
     ('adnce', {'mu': 1.0, 'form': 'graph'})
     """
-    name, given = _read(spec)
+    name, given = read(spec)
     known = declared(group, name)
     return name, {key: _typed(group, name, known, key, value) for key, value in given.items()}
 
@@ -161,7 +184,7 @@ def with_settings(group: str, spec: str, given: Mapping[str, Any]) -> str:
     >>> with_settings("losses", "adnce(mu=0.5)", {"sigma": 2})
     'adnce(mu=0.5, sigma=2.0)'
     """
-    name, own = _read(spec)
+    name, own = read(spec)
     twice = sorted(own.keys() & given.keys())
     if twice:
         raise InputError(f"The {_singular(group)} {spec!r} is given {', '.join(twice)} twice.")
@@ -224,24 +247,6 @@ def split_specs(text: str) -> list[str]:
         else:
             parts[-1] += letter
     return [part.strip() for part in parts if part.strip()]
-
-
-def _read(spec: str) -> tuple[str, Settings]:
-    match = _SPEC.fullmatch(spec)
-    try:
-        if match is None:
-            raise ValueError
-        call = ast.parse(f"f{match[2] or '()'}", mode="eval").body
-        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
-            raise ValueError
-        given = {keyword.arg: _literal(keyword.value) for keyword in call.keywords}
-        if None in given or len(given) < len(call.keywords):
-            raise ValueError
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
-        raise InputError(
-            f"A spec must read `name` or `name(setting=value, ...)`: got {spec!r}."
-        ) from error
-    return match[1], {str(key): value for key, value in given.items()}
 
 
 def _literal(node: ast.expr) -> Any:

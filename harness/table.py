@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from harness import plugins
 from harness.cells import NO_METHOD, TUNED, UNTRAINED, Cell, Planned, is_trained, name_of
 from harness.collapse import collapse
 from harness.errors import InputError
@@ -20,16 +22,23 @@ COLUMNS = (
     "task", "task_name", "modality", "method", "loss", "kind", "tuned", "spec", "baseline",
     "stage", "trial", "seed", "status", "reason", "collapsed", "split", "metric", "main", "unit",
     "direction", "margin", "resolution", "step", "value", "steps", "seconds", "proof", "key",
-    "task_settings", "settings", "space", "data", "versions", "source", "commit", "device",
-    "memory", "finished",
+    "task_given", "task_settings", "settings", "space", "data", "versions", "source", "commit",
+    "device", "memory", "finished",
 )  # fmt: skip
 
 DIAGNOSTICS = "diagnostics"
 """The value of the column ``split`` for diagnostics, which belong to no split."""
 
 
-MOST_NAMED = 6
-"""How many tasks a note names at most."""
+class Note(NamedTuple):
+    """Tell the board's reader what to know of the records.
+
+    ``leaderboards.tables`` lists the kinds. ``{tasks}`` in the text stands for the tasks' names.
+    """
+
+    kind: str
+    text: str
+    tasks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,7 +122,7 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     """
     stores = [Store(each) for each in (folder, *more)]
     plan = _Plan()
-    notes: list[str] = []
+    notes: list[Note] = []
     for store in stores:
         _read_plan(store, plan, notes)
     candidates: list[_Found] = []
@@ -131,14 +140,17 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
                 candidates += _placed(record, plan, str(store.given), dropped)
                 found += 1
         if bad:
-            notes.append(
-                f"Not a good record, left out: {bad[0]}"
+            what = (
+                "Not a good record, left out"
                 if len(bad) == 1
-                else f"{len(bad)} files are damaged, or records of another version of Triptych, "
-                f"and left out, such as {bad[0]}"
+                else (
+                    f"{len(bad)} files are damaged, or records of another version of Triptych, and "
+                    "left out, such as"
+                )
             )
+            notes.append(Note("records", f"{what}: {bad[0]}"))
         if not found:
-            damaged = "".join(f"\n{note}" for note in notes)
+            damaged = "".join(f"\n{note.text}" for note in notes)
             raise InputError(
                 f"There is no record under {str(store.given)!r}. Run a study first: "
                 f"`triptych run quickstart --out {store.given}`.{damaged}"
@@ -164,18 +176,21 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     if not cells:
         raise InputError(
             "There is nothing to show: of a tuned study's records, only the run's own study.json "
-            "says where they belong. Its command writes it anew.\n" + "\n".join(notes)
+            "says where they belong. Its command writes it anew.\n"
+            + "\n".join(note.text for note in notes)
         )
     labels = list(dict.fromkeys(cell["loss"] for cell in cells))
     wanted = [*plan.baselines, "infonce", f"infonce{TUNED}", *labels]
     baseline = next(label for label in wanted if label in labels)
     if plan.baselines and plan.baselines[0] != baseline:
-        notes.append(f"The study's baseline {plan.baselines[0]} has no row: {baseline} is taken.")
+        lacking = f"The study's baseline {plan.baselines[0]} has no row: {baseline} is taken."
+        notes.append(Note("baseline", lacking))
     if len(set(plan.baselines)) > 1:
-        notes.append(
+        several = (
             f"The folders' studies have the baselines {', '.join(dict.fromkeys(plan.baselines))}: "
             f"{baseline} is taken. Name another with `--baseline`."
         )
+        notes.append(Note("baseline", several))
     # The columns that a cell's scores share are built once, and repeated for each score.
     scores = pd.DataFrame(chain(*points), columns=list(_Point._fields))
     number = np.repeat(np.arange(len(cells)), [len(own) for own in points])
@@ -186,22 +201,19 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     table["step"] = table["step"].astype("Int64")
     table["steps"] = table["steps"].astype("Int64")
     table.attrs["notes"] = notes
-    # The task column leaves defaults out; curves against a setting need its value.
-    table.attrs["task_settings"] = {
-        found.place.task: found.record.settings.get("task", {}) for found in chosen.values()
-    }
     return table
 
 
-def _read_plan(store: Store, plan: _Plan, notes: list[str]) -> None:
+def _read_plan(store: Store, plan: _Plan, notes: list[Note]) -> None:
     """Add the last plan of ``store``; for a tuned row, the first folder's budget wins."""
     study = store.study()
     if not study:
         if store.study_path.exists():
-            notes.append(
+            unread = (
                 f"{store.study_path} cannot be read: missing cells, tuned rows and the baseline "
                 "are not known. The command of the run writes it anew."
             )
+            notes.append(Note("records", unread))
         return
     if study["baseline"] is not None:
         plan.baselines.append(study["baseline"])
@@ -212,10 +224,11 @@ def _read_plan(store: Store, plan: _Plan, notes: list[str]) -> None:
             plan.spaces[label] = json.dumps(space)
         else:
             other.add(label)
-            notes.append(
+            otherwise = (
                 f"{label} was tuned in {store.given} with another space or budget: its records "
                 "there are left out."
             )
+            notes.append(Note("records", otherwise))
     for planned in study["plan"]:
         place = Place.of(Planned.from_dict(planned))
         if place.label in other:
@@ -280,22 +293,19 @@ def _with_methods(candidates: Sequence[_Found], plan: _Plan) -> list[_Found]:
     return [replace(found, place=place) for found in candidates for place in places(found.place)]
 
 
-def _of_first_release(chosen: Mapping[Place, _Found]) -> Iterator[str]:
+def _of_first_release(chosen: Mapping[Place, _Found]) -> Iterator[Note]:
     """Yield a note on records that an earlier version of Triptych made."""
     old = {f.record.key: f for f in chosen.values() if f.record.schema == FIRST_RELEASE}
     if old:
         tasks = dict.fromkeys(found.place.task for found in old.values())
         version = next(iter(old.values())).record.versions.get("triptych", "an earlier version")
-        yield (
+        yield Note(
+            "records",
             f"{len(old)} records were made by Triptych {version} and are compared among "
-            f"themselves alone ({_listed(tasks)}): today's cells start and train from other "
-            "random numbers. The run's command makes them anew."
+            "themselves alone ({tasks}): today's cells start and train from other "
+            "random numbers. The run's command makes them anew.",
+            tuple(sorted(tasks)),
         )
-
-
-def _listed(names: Iterable[str]) -> str:
-    every = sorted(names)
-    return ", ".join(every[:MOST_NAMED]) + (", ..." if len(every) > MOST_NAMED else "")
 
 
 def _as_planned(candidates: Iterable[_Found], plan: _Plan, dropped: Dropped) -> Iterator[_Found]:
@@ -312,7 +322,7 @@ def _as_planned(candidates: Iterable[_Found], plan: _Plan, dropped: Dropped) -> 
 
 
 def _one_version(
-    candidates: Iterable[_Found], dropped: Dropped, notes: list[str]
+    candidates: Iterable[_Found], dropped: Dropped, notes: list[Note]
 ) -> dict[Place, _Found]:
     """Choose one record a place; for each task and method, all of the same code and data."""
     ordered = sorted(candidates, key=lambda found: found.order)
@@ -337,11 +347,12 @@ def _one_version(
             differences.append(_largest(rival.record.scores, found.record.scores))
         chosen[found.place] = found
     if differences:
-        notes.append(
+        twice = (
             f"{len(differences)} cells have two records of the same key whose scores differ, by up "
             f"to {max(differences):.2g} points: the one finished last is shown. Machines differ "
             "in the last digits; more has another cause."
         )
+        notes.append(Note("records", twice))
     return chosen
 
 
@@ -360,7 +371,7 @@ def _fresh(chosen: dict[Place, _Found], plan: _Plan, dropped: Dropped) -> dict[P
     return fresh
 
 
-def _said(dropped: Dropped, chosen: Mapping[Place, _Found]) -> Iterator[str]:
+def _said(dropped: Dropped, chosen: Mapping[Place, _Found]) -> Iterator[Note]:
     """Yield one sentence for each folder and reason on the records that were left out."""
     groups: dict[tuple[str, str], dict[str, Place]] = {}
     for found, reason in dropped:
@@ -369,10 +380,12 @@ def _said(dropped: Dropped, chosen: Mapping[Place, _Found]) -> Iterator[str]:
         tasks = {place.task for place in places.values()}
         lacking = any(place not in chosen for place in places.values())
         again = lacking and reason in (OTHER_CODE, OTHER_DATA, NOT_PLANNED)
-        yield (
+        yield Note(
+            "records",
             f"{folder}: {len(places)} {'record' if len(places) == 1 else 'records'} {reason}, left "
-            f"out ({_listed(tasks)})."
-            + (" The run's command makes them anew, with today's code and data." if again else "")
+            "out ({tasks})."
+            + (" The run's command makes them anew, with today's code and data." if again else ""),
+            tuple(sorted(tasks)),
         )
 
 
@@ -411,6 +424,7 @@ def _cell_row(found: _Found, plan: _Plan) -> dict[str, Any]:
         "seconds": record.seconds["total"],
         "proof": _proof(record),
         "key": record.key,
+        "task_given": _given(place.task),
         "task_settings": json.dumps(record.settings.get("task", {})),
         "settings": json.dumps(record.settings.get("loss", {})),
         "space": plan.spaces.get(place.label, "{}"),
@@ -422,6 +436,15 @@ def _cell_row(found: _Found, plan: _Plan) -> dict[str, Any]:
         "memory": json.dumps(record.peak_memory),
         "finished": record.finished,
     }
+
+
+@cache
+def _given(task: str) -> str:
+    """Return the settings that a task's spec states, as JSON; none if it is not a spec."""
+    try:
+        return json.dumps(plugins.read(task)[1], default=repr)
+    except InputError:
+        return "{}"
 
 
 def _kind(loss: str) -> str:
@@ -511,6 +534,7 @@ def _lost_row(
         "reason": reason,
         "collapsed": "",
         "key": entry["key"],
+        "task_given": _given(place.task),
         "task_settings": "{}",
         "settings": json.dumps(entry.get("settings", {})),
         "space": plan.spaces.get(place.label, "{}"),

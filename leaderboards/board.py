@@ -1,7 +1,7 @@
 """From a table of scores to the leaderboard."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 from leaderboards.curves import curve_rows, curves_of, steps_to_baseline
 from leaderboards.diagnostics import chosen as chosen_diagnostics
 from leaderboards.diagnostics import diagnostic_rows
+from leaderboards.naming import TaskSpec, label, shared_settings, short_names, task_specs
 from leaderboards.overall import friedman_over_tasks, overall_rows
 from leaderboards.pairs import CLOSE, Pair
 from leaderboards.panel import BASELINE, CANNOT_TELL, panel_rows
@@ -24,6 +25,7 @@ from leaderboards.tables import (
     ROW_COLUMNS,
     TRAINED,
     Leaderboard,
+    Note,
     each_row,
     scored,
 )
@@ -105,15 +107,18 @@ def leaderboard(
     falling = final[final["direction"] == "lower"]
     lower = set(zip(falling["task"], falling["metric"], strict=True))
     reached = steps_to_baseline(curves, chosen, lower)
+    specs = task_specs(records)
+    names = short_names(specs)
     rows = []
-    pair_notes: list[str] = []
+    pair_notes: list[Note] = []
     for task in final["task"].unique():
         on_task = scores[scores["task"] == task]
         for declared in _metrics_of(on_task):
             measured = on_task[on_task["metric"] == declared.metric]
             panel = pd.concat([measured, lost[lost["task"] == task]])
             panel_of = panel_rows(panel, chosen, rope, lower=declared.direction == "lower")
-            pair_notes += _pair_notes(panel_of, chosen) if declared.main else []
+            if declared.main:
+                pair_notes += _pair_notes(panel_of, chosen, names[str(task)])
             for row in panel_of:
                 key = (task, declared.metric, row["method"], row["loss"])
                 row["steps_to_baseline"] = reached.get(key, math.nan)
@@ -138,14 +143,16 @@ def leaderboard(
         rope=rope,
         published=papers,
         notes=(
-            *records.attrs.get("notes", ()),
+            *_naming_notes(specs, names),
+            *(_filled(Note(*note), names) for note in records.attrs.get("notes", ())),
             *_budgets(table, trials, chosen),
-            *_notes(table),
+            *_notes(table.assign(task=table["task"].map(names))),
             *pair_notes,
         ),
+        names=names,
         diagnostics=measured,
         asked=asked,
-        responses=_responses(records, scores, table, asked, chosen),
+        responses=_responses(records, scores, table, asked, chosen, specs),
     )
 
 
@@ -179,15 +186,15 @@ def _responses(
     rows: pd.DataFrame,
     asked: tuple[str, ...],
     baseline: str,
+    specs: Mapping[str, TaskSpec],
 ) -> pd.DataFrame:
     """Return scores, and the diagnostics asked for, against settings in which tasks differ."""
-    every: Mapping[str, Mapping[str, Any]] = records.attrs.get("task_settings", {})
     last = (records["stage"] == "final") & (records["step"] == records["steps"])
     wanted = last & (records["split"] == DIAGNOSTICS) & records["metric"].isin(asked)
     values = pd.concat([scores, records.loc[wanted, list(JUDGED)]])
     on_main = rows[rows["main"].astype(bool)]
     main = dict(zip(on_main["task"], on_main["metric"], strict=True))
-    return response_rows(values, series_of(rows["task"], every), baseline, main)
+    return response_rows(values, series_of(specs), baseline, main)
 
 
 def _without_repeats(records: pd.DataFrame) -> pd.DataFrame:
@@ -228,33 +235,48 @@ def _ordered(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     return places.sort_values(["place", *by], kind="stable")[list(rows)].reset_index(drop=True)
 
 
-def _budgets(rows: pd.DataFrame, trials: pd.DataFrame, baseline: str) -> list[str]:
-    """Return which comparisons are not of equal budgets: tuned with not, few trials with many."""
+def _naming_notes(specs: Mapping[str, TaskSpec], names: Mapping[str, str]) -> list[Note]:
+    """Return what the short names leave out."""
+    if all(spec == name for spec, name in names.items()):
+        return []
+    return [
+        Note("settings", f"{name} is {label(name, own)} here.")
+        for name, own in shared_settings(specs).items()
+    ]
+
+
+def _filled(note: Note, names: Mapping[str, str]) -> Note:
+    """Return ``note`` with the names of its tasks in its text."""
+    named = _some([names.get(task, task) for task in note.tasks])
+    return note._replace(text=note.text.replace("{tasks}", named))
+
+
+def _budgets(rows: pd.DataFrame, trials: pd.DataFrame, baseline: str) -> Iterator[Note]:
+    """Yield which comparisons are not of equal budgets: tuned with not, few trials with many."""
     trained = list(dict.fromkeys(rows.loc[rows["trained"].astype(bool), "loss"]))
     if baseline not in trained:
-        return []
+        return
     tuned = baseline.endswith(TUNED)
     tried = trials.groupby(["task", "method", "loss"])["trial"].nunique().groupby("loss").max()
-    notes = []
     unlike = [loss for loss in trained if loss.endswith(TUNED) != tuned]
     if unlike:
-        notes.append(
+        yield Note(
+            "budget",
             f"{baseline} {'was' if tuned else 'was not'} tuned, unlike {_some(unlike)}: "
-            "that comparison is not one of equal budgets."
+            "that comparison is not one of equal budgets.",
         )
     budgets = {loss: int(tried[loss]) for loss in trained if loss in tried.index}
     other = [f"{loss} {n}" for loss, n in budgets.items() if n != budgets.get(baseline, n)]
     if other:
-        notes.append(
+        yield Note(
+            "budget",
             f"{baseline} had {budgets[baseline]} tuning trials and {_some(other)}: "
-            "that comparison is not one of equal budgets."
+            "that comparison is not one of equal budgets.",
         )
-    return notes
 
 
-def _notes(rows: pd.DataFrame) -> list[str]:
-    """Return what a reader has to know of the rows before believing them."""
-    notes = []
+def _notes(rows: pd.DataFrame) -> Iterator[Note]:
+    """Yield what a reader has to know of the rows before believing them."""
     rows = rows[rows["kind"] != REFERENCE]
     compared = rows[rows["main"] & (rows["verdict"] != BASELINE)]
     baselines = {
@@ -274,35 +296,40 @@ def _notes(rows: pd.DataFrame) -> list[str]:
         panels = dict.fromkeys(each_row(compared.loc[which & (compared["seeds"] > 0), PANEL]))
         if panels:
             where = [f"{task} ({method})" if several else str(task) for task, method in panels]
-            notes.append(
-                f"The baseline {words} {_some(where)}: nothing there is compared with it.{advice}"
+            yield Note(
+                "baseline",
+                f"The baseline {words} {_some(where)}: nothing there is compared with it.{advice}",
             )
     few = compared[(compared["verdict"] == CANNOT_TELL) & (against > 0)]
     if len(few):
         whole = few["seeds"] == few["planned"]
-        notes.append(
+        yield Note(
+            "seeds",
             f"{len(few)} of {len(compared)} comparisons have fewer than {FEWEST} paired seeds: "
             "the board cannot tell."
             + (" Run more seeds." if (whole & (few["pairs"] == few["seeds"])).any() else "")
-            + (" Some of their cells have no score yet." if not whole.all() else "")
+            + (" Some of their cells have no score yet." if not whole.all() else ""),
         )
     for row in rows[rows["main"] & (rows["failed"] > 0)].to_dict("records"):
-        notes.append(
+        yield Note(
+            "failed",
             f"{row['loss']} on {row['task']} failed or diverged at {row['failed']} of "
-            f"{row['planned']} seeds: those that are left are no fair sample, and give no verdict."
+            f"{row['planned']} seeds: those that are left are no fair sample, and give no verdict.",
         )
     for row in rows[rows["main"] & (rows["collapsed"] > 0)].to_dict("records"):
-        notes.append(
+        yield Note(
+            "collapsed",
             f"{row['loss']} on {row['task']} collapsed at {row['collapsed']} of {row['seeds']} "
             "seeds: its encoder gives nearly the same representation for every example, and its "
-            "score is no result of the loss. See its diagnostics."
+            "score is no result of the loss. See its diagnostics.",
         )
     idle = rows[rows["main"] & rows["trained"] & (rows["learned"].eq(False))]
     if len(idle):
         named = [f"{row['loss']} on {row['task']}" for row in idle.to_dict("records")]
-        notes.append(
+        yield Note(
+            "untrained",
             f"Not shown to be better than untrained: {_some(named)}. What they learned, if "
-            "anything, does not show in this score."
+            "anything, does not show in this score.",
         )
     unranked = [
         f"{row['loss']} on {row['task']} ({row['seeds']} of {row['planned']} scores)"
@@ -310,16 +337,18 @@ def _notes(rows: pd.DataFrame) -> list[str]:
         if baselines.get((row["task"], row["method"]), 0) > 0
     ]
     if unranked:
-        notes.append(
+        yield Note(
+            "rank",
             f"{len(unranked)} rows have no rank, which needs every seed of the baseline: "
-            f"{_some(unranked)}."
+            f"{_some(unranked)}.",
         )
-    return notes
 
 
-def _pair_notes(rows: Sequence[Mapping[str, Any]], baseline: str) -> list[str]:
-    """Return what there is to say about the pairs of one task with the baseline's cells."""
-    notes = []
+def _pair_notes(rows: Sequence[Mapping[str, Any]], baseline: str, task: str) -> Iterator[Note]:
+    """Yield what there is to say about the pairs of one task with the baseline's cells.
+
+    ``task`` is its name in the notes.
+    """
     across: dict[tuple[str, ...], list[str]] = {}
     left_out: dict[str, list[str]] = {}
     compared = {row["method"] for row in rows if row["loss"] == baseline and row["seeds"]}
@@ -334,28 +363,29 @@ def _pair_notes(rows: Sequence[Mapping[str, Any]], baseline: str) -> list[str]:
             lacking = row["seeds"] - len(found)
             reasons = [f"the others differ in {', '.join(why)}"] if why else []
             reasons += [f"the baseline lacks {lacking} of them"] if lacking else []
-            notes.append(
-                f"{row['loss']} on {row['task']}: {row['pairs']} of {row['seeds']} seeds are "
-                f"paired with the baseline's; {', and '.join(reasons)}."
+            yield Note(
+                "pairs",
+                f"{row['loss']} on {task}: {row['pairs']} of {row['seeds']} seeds are "
+                f"paired with the baseline's; {', and '.join(reasons)}.",
             )
         for pair in found.values():
             if pair.paired and pair.across:
                 across.setdefault(pair.across, []).append(str(row["loss"]))
             for name in pair.left_out if pair.paired else ():
                 left_out.setdefault(name, []).append(str(row["loss"]))
-    task = rows[0]["task"] if rows else ""
     for machines, losses in across.items():
-        notes.append(
+        yield Note(
+            "pairs",
             f"{task}: {len(losses)} seeds of {_some([*dict.fromkeys(losses)])} are paired across "
             f"machines ({' and '.join(machines)}): the same batches and random streams, initial "
-            f"weights within {CLOSE:g}. Views are not compared; scores may differ by rounding."
+            f"weights within {CLOSE:g}. Views are not compared; scores may differ by rounding.",
         )
     for name, losses in left_out.items():
-        notes.append(
+        yield Note(
+            "pairs",
             f"{task}: the {name} of {_some([*dict.fromkeys(losses)])} has other shapes than the "
-            "baseline's; the pairs share the other networks' initial weights."
+            "baseline's; the pairs share the other networks' initial weights.",
         )
-    return notes
 
 
 def _some(names: list[str]) -> str:

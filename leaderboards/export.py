@@ -137,7 +137,7 @@ def to_markdown(board: Leaderboard) -> str:
         texts = texts.rename(columns={name: _escape(name) for name in section.diagnostics})
         text = texts.to_markdown(index=False, disable_numparse=True)
         parts.append(f"**{_escape(section.title)}**\n\n{text}")
-    said = (*summary(board), *sentences(board), *board.notes)
+    said = (*summary(board), *sentences(board), *(note.text for note in board.notes))
     parts.append("\n".join(f"- {_escape(line)}" for line in said))
     return "\n\n".join(parts) + "\n"
 
@@ -179,7 +179,7 @@ def to_latex(board: Leaderboard) -> str:
         name = _named(loss, method, several=several)
         values = [cells[column].get((method, loss), "--") for column in columns]
         lines.append(" & ".join([_latex(name), *values]) + r" \\")
-    notes = [f"% {_latex(note)}" for note in board.notes]
+    notes = [f"% {_latex(note.text)}" for note in board.notes]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *notes, ""])
 
 

@@ -1,57 +1,60 @@
 """Short names of tasks: settings that all tasks of one name share are said once."""
 
-import re
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from leaderboards.series import read, written
-from leaderboards.tables import Leaderboard
+from leaderboards.tables import Leaderboard, each_row
+
+Settings = Mapping[str, Any]
 
 
-def with_short_names(board: Leaderboard) -> Leaderboard:
-    """Return ``board`` for the eye: no task's name repeats what others of its name have too.
+class TaskSpec(NamedTuple):
+    """A task as the records describe it.
 
-    A note says what was left out. Files of numbers keep the whole names, which are specs.
+    Attributes:
+        name: the plugin's name.
+        given: the settings that its spec states.
+        settings: all settings, defaults included; empty where no cell has a record yet.
     """
-    tasks = list(dict.fromkeys(map(str, board.records["task"])))
-    shared = shared_settings(tasks)
-    if not shared:
-        return board
-    names = {task: _without(task, shared) for task in tasks}
-    if len(set(names.values())) < len(names):
-        return board  # The same settings in another order are another name, and stay one.
-    tables: dict[str, Any] = {
-        name: _renamed(getattr(board, name), names)
-        for name in ("rows", "cells", "tuned", "trials", "curves", "diagnostics", "records")
-    }
-    responses = _renamed(board.responses, names)
-    series = [_without(name, shared) for name in responses["series"]]
-    settings = board.records.attrs.get("task_settings", {})
-    tables["records"].attrs["task_settings"] = {
-        names.get(task, task): own for task, own in settings.items()
-    }
-    said = [f"{name} is {written(name, own)} here." for name, own in shared.items()]
-    return replace(
-        board,
-        **tables,
-        responses=responses.assign(series=series),
-        notes=(*said, *(_in_text(note, names) for note in board.notes)),
-    )
+
+    name: str
+    given: Settings
+    settings: Settings
 
 
-def shared_settings(tasks: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return {name: the settings that all tasks of that name have}, where there are several.
+def task_specs(records: pd.DataFrame) -> dict[str, TaskSpec]:
+    """Return {task: its name and settings} of all tasks in ``records``."""
+    columns = ["task", "task_name", "task_given", "task_settings"]
+    found: dict[str, TaskSpec] = {}
+    for row in each_row(records[columns].drop_duplicates()):
+        settings = json.loads(row.task_settings)
+        if settings or row.task not in found:
+            found[row.task] = TaskSpec(row.task_name, json.loads(row.task_given), settings)
+    return found
 
-    >>> shared_settings(["images(size=14)", "images(size=14, labels=5)", "nodes(steps=9)"])
-    {'images': {'size': 14}}
+
+def label(name: str, settings: Settings) -> str:
+    """Return a task's name with some of its settings.
+
+    >>> label("images", {"size": 14, "data": "mnist"})
+    "images(size=14, data='mnist')"
     """
-    by_name: dict[str, list[dict[str, Any]]] = {}
-    for spec in map(read, dict.fromkeys(tasks)):
-        if spec is not None:
-            by_name.setdefault(spec[0], []).append(spec[1])
+    inside = ", ".join(f"{key}={value!r}" for key, value in settings.items())
+    return f"{name}({inside})" if inside else name
+
+
+def shared_settings(tasks: Mapping[str, TaskSpec]) -> dict[str, dict[str, Any]]:
+    """Return {name: the settings that the specs of all tasks of that name state}.
+
+    A name with one task is left out.
+    """
+    by_name: dict[str, list[Settings]] = {}
+    for task in tasks.values():
+        by_name.setdefault(task.name, []).append(task.given)
     shared = {
         name: {
             setting: value
@@ -63,19 +66,44 @@ def shared_settings(tasks: Iterable[str]) -> dict[str, dict[str, Any]]:
     return {name: settings for name, settings in shared.items() if settings}
 
 
-def _without(task: str, shared: Mapping[str, Mapping[str, Any]]) -> str:
-    spec = read(task)
-    if spec is None or spec[0] not in shared:
-        return task
-    name, settings = spec
-    return written(name, {key: own for key, own in settings.items() if key not in shared[name]})
+def own_settings(tasks: Mapping[str, TaskSpec]) -> dict[str, Settings]:
+    """Return {task: the settings that its spec states and not all tasks of its name share}."""
+    shared = shared_settings(tasks)
+    return {
+        spec: {
+            key: value for key, value in task.given.items() if key not in shared.get(task.name, {})
+        }
+        for spec, task in tasks.items()
+    }
+
+
+def short_names(tasks: Mapping[str, TaskSpec]) -> dict[str, str]:
+    """Return {task: its name with its own settings alone}, the settings that tasks share left out.
+
+    If two tasks would get the same name, every task keeps its spec.
+    """
+    own = own_settings(tasks)
+    names = {
+        spec: label(task.name, own[spec]) if len(own[spec]) < len(task.given) else spec
+        for spec, task in tasks.items()
+    }
+    alike = len(set(names.values())) < len(names)
+    return {spec: spec for spec in tasks} if alike else names
+
+
+def with_short_names(board: Leaderboard) -> Leaderboard:
+    """Return ``board`` for the eye: its tables name tasks by ``board.names``.
+
+    Files of numbers keep the specs.
+    """
+    tables: dict[str, Any] = {
+        name: _renamed(getattr(board, name), board.names)
+        for name in (
+            "rows", "cells", "tuned", "trials", "curves", "diagnostics", "responses", "records",
+        )
+    }  # fmt: skip
+    return replace(board, **tables)
 
 
 def _renamed(table: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
     return table.assign(task=[names.get(task, task) for task in table["task"]])
-
-
-def _in_text(note: str, names: Mapping[str, str]) -> str:
-    # One may be the beginning of another, the end of another's name, or in a path.
-    longest_first = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
-    return re.sub(rf"(?<![\w/.-])(?:{longest_first})", lambda found: names[found[0]], note)

@@ -34,9 +34,8 @@ from leaderboards.tables import ROW, Leaderboard, each_row, scored
 
 PROVENANCE = (
     "seed", "value", "key", "seconds", "memory", "finished", "start", "seen", "spec", "settings",
-    "steps", "device", "commit", "versions", "data", "source",
+    "task_settings", "steps", "device", "commit", "versions", "data", "source",
 )  # fmt: skip
-TASK_SETTINGS = "task settings"
 DASHES = {"solid": "", "dash": "7 4", "dashdot": "8 3 2 3", "longdash": "12 4",
           "longdashdot": "12 3 2 3", "dot": "2 4"}  # fmt: skip
 NONE = "\N{EN DASH}"
@@ -245,9 +244,6 @@ def to_html(board: Leaderboard, *, title: str = "Triptych") -> str:
     best = of_the_best(board)
     panels: list[Panel] = []
     records = with_short_proofs(scored(board.records))
-    settings = board.records.attrs.get("task_settings", {})
-    of_task = {task: json.dumps(settings.get(task, {})) for task in records["task"].unique()}
-    records = records.assign(**{TASK_SETTINGS: records["task"].map(of_task)})
     sections = _sections(board, best, panels)
     scripts = [_script(code) for code in ([get_plotlyjs()] if panels else []) + [_read("page.js")]]
     digests = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
@@ -265,7 +261,7 @@ def to_html(board: Leaderboard, *, title: str = "Triptych") -> str:
         css=_read("page.css"),
         lead=_lead(board),
         summary=summary(board),
-        notes=board.notes,
+        notes=[note.text for note in board.notes],
         verdicts=_verdicts(board),
         filters=_filters(board),
         board=_board_table(board),
@@ -282,7 +278,12 @@ def to_html(board: Leaderboard, *, title: str = "Triptych") -> str:
 def to_notebook(board: Leaderboard) -> str:
     """Return the leaderboard and its notes as an escaped HTML fragment without a script."""
     board = with_short_names(board)
-    return _render(NOTEBOOK, lead=_lead(board), notes=board.notes, board=_board_table(board))
+    return _render(
+        NOTEBOOK,
+        lead=_lead(board),
+        notes=[note.text for note in board.notes],
+        board=_board_table(board),
+    )
 
 
 NOTEBOOK = """\
@@ -721,7 +722,7 @@ def _records_as_columns(records: pd.DataFrame) -> dict[str, dict[str, Any]]:
     A record's value is ``values[at[record]]``; where all differ there is no ``at``.
     """
     columns: dict[str, dict[str, Any]] = {}
-    for name in (*PROVENANCE, TASK_SETTINGS):
+    for name in PROVENANCE:
         found = records[name].tolist()
         jsonable = {value: _jsonable(value) for value in dict.fromkeys(found)}
         values = [jsonable[value] for value in found]

@@ -1,38 +1,29 @@
-"""Tasks of one board that differ in one setting: how scores and diagnostics respond to it.
+"""Tasks of one board that differ in one setting: how scores and diagnostics respond to it."""
 
-The boards' tables know a task by its spec alone, such as ``images(false_negatives=0.1)``,
-which leaves defaults out. A task whose name cannot be read as a spec is in no series.
-"""
-
-import ast
 import math
-import re
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from leaderboards.naming import Settings, TaskSpec, label, own_settings
 from leaderboards.panel import Cell, paired_differences, pairs
 from leaderboards.statistics import mean_interval, of_samples, unjudged
 from leaderboards.tables import DIAGNOSTICS, RESPONSE_COLUMNS
 
-LONGEST = 10_000
-"""Characters of a spec; longer ones are not read."""
 SCORE, DIAGNOSTIC = "score", "diagnostic"
-_SPEC = re.compile(r"([\w.-]+)(\(.*\))?", re.DOTALL)
-Settings = Mapping[str, Any]
 
 
 class Series(NamedTuple):
     """Tasks that differ in one setting.
 
     Attributes:
-        name: the spec that they share, the setting left out.
+        name: the settings that they share, as a label, without those that all tasks of the
+            board share.
         setting: the setting that they differ in.
         points: {its value: the task}, in ascending order. The task whose spec lacks the
-            setting stands at the default, or first, at NaN, if the default is not known.
+            setting stands at its default, or first, at NaN, where no record tells the default.
     """
 
     name: str
@@ -40,60 +31,34 @@ class Series(NamedTuple):
     points: Mapping[float, str]
 
 
-def read(spec: str) -> tuple[str, dict[str, Any]] | None:
-    """Return the name and the settings of a spec, or None if ``spec`` is not one.
-
-    >>> read("images(false_negatives=0.1, data='mnist')")
-    ('images', {'false_negatives': 0.1, 'data': 'mnist'})
-    >>> read("images(open('x'))")
-    """
-    match = _SPEC.fullmatch(spec) if len(spec) <= LONGEST else None
-    if match is None:
-        return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Python warns of odd escapes, which help nobody here.
-            # A stand-in name, because the real one may hold dots and dashes.
-            call = ast.parse(f"f{match[2] or '()'}", mode="eval").body
-        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
-            return None
-        found = {each.arg: _literal(each.value) for each in call.keywords}
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-        return None
-    # An argument `**mapping` has the name None.
-    return None if None in found else (match[1], {str(key): own for key, own in found.items()})
-
-
-def series_of(tasks: Iterable[str], defaults: Mapping[str, Settings] | None = None) -> list[Series]:
+def series_of(tasks: Mapping[str, TaskSpec]) -> list[Series]:
     """Return the series among ``tasks``; a task may be in several.
 
-    Args:
-        tasks: specs.
-        defaults: {task: all of its settings}, for the value that a spec leaves out.
-
-    >>> series_of(["a", "a(x=2)", "a(x=1)", "b(x=1)"])
-    [Series(name='a', setting='x', points={nan: 'a', 1.0: 'a(x=1)', 2.0: 'a(x=2)'})]
+    >>> tasks = {f"a(x={x})": TaskSpec("a", {"x": x}, {"x": x}) for x in (2, 1)}
+    >>> series_of({"a": TaskSpec("a", {}, {"x": 0.5})} | tasks)
+    [Series(name='a', setting='x', points={0.5: 'a', 1.0: 'a(x=1)', 2.0: 'a(x=2)'})]
     """
-    specs = {task: spec for task in dict.fromkeys(tasks) if (spec := read(str(task)))}
-    as_it_is = {_key(name, settings): task for task, (name, settings) in specs.items()}
+    own = own_settings(tasks)
+    as_it_is = {_key(task.name, own[spec]): spec for spec, task in tasks.items()}
     names: dict[str, str] = {}
     groups: dict[tuple[str, str], dict[float, str]] = {}
-    for task, (name, settings) in specs.items():
-        for setting, value in settings.items():
+    for spec, task in tasks.items():
+        for setting, value in own[spec].items():
             at = _number(value)
             if at is not None:
-                rest = {key: own for key, own in settings.items() if key != setting}
-                names.setdefault(_key(name, rest), written(name, rest))
-                groups.setdefault((_key(name, rest), setting), {}).setdefault(at, task)
+                rest = {key: each for key, each in own[spec].items() if key != setting}
+                key = _key(task.name, rest)
+                names.setdefault(key, label(task.name, rest))
+                groups.setdefault((key, setting), {}).setdefault(at, spec)
     every: list[Series] = []
-    for (shared, setting), points in groups.items():
-        bare = as_it_is.get(shared)
+    for (key, setting), points in groups.items():
+        bare = as_it_is.get(key)
         if bare is not None:
-            known = _number((defaults or {}).get(bare, {}).get(setting))
-            points.setdefault(math.nan if known is None else known, bare)
+            default = _number(tasks[bare].settings.get(setting))
+            points.setdefault(math.nan if default is None else default, bare)
         if len(points) > 1:
             rising = sorted(points, key=lambda at: -math.inf if math.isnan(at) else at)
-            every.append(Series(names[shared], setting, {at: points[at] for at in rising}))
+            every.append(Series(names[key], setting, {at: points[at] for at in rising}))
     return every
 
 
@@ -182,21 +147,9 @@ def _rows(
                     }
 
 
-def _literal(node: ast.expr) -> Any:
-    if isinstance(node, ast.Name):
-        return {"inf": math.inf, "nan": math.nan}.get(node.id, node.id)
-    return ast.literal_eval(node)
-
-
-def written(name: str, settings: Settings) -> str:
-    """Return the spec from which :func:`read` gets ``name`` and ``settings``."""
-    inside = ", ".join(f"{key}={value!r}" for key, value in settings.items())
-    return f"{name}({inside})" if inside else name
-
-
 def _key(name: str, settings: Settings) -> str:
-    """Return a text that identifies a spec, whatever the order of its settings."""
-    return written(name, dict(sorted(settings.items())))
+    """Return a text that identifies a name and settings, whatever the settings' order."""
+    return label(name, dict(sorted(settings.items())))
 
 
 def _number(value: object) -> float | None:

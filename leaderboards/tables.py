@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -13,8 +13,8 @@ RECORD_COLUMNS = (
     "task", "task_name", "modality", "method", "loss", "kind", "tuned", "spec", "baseline",
     "stage", "trial", "seed", "status", "reason", "collapsed", "split", "metric", "main", "unit",
     "direction", "margin", "resolution", "step", "value", "steps", "seconds", "proof", "key",
-    "task_settings", "settings", "space", "data", "versions", "source", "commit", "device",
-    "memory", "finished",
+    "task_given", "task_settings", "settings", "space", "data", "versions", "source", "commit",
+    "device", "memory", "finished",
 )  # fmt: skip
 """The input of :func:`leaderboards.leaderboard`: a row for each score, or cell without one.
 
@@ -30,13 +30,15 @@ chosen on validation. ``main`` says whether the metric is the task's main one; `
 matters) and ``resolution`` (one item's weight in the score) are what the task declares of it.
 ``value`` was measured after ``step`` optimizer steps of ``steps``: it is a score if they are
 equal, and otherwise a point of the curve.
-``task_settings``, ``settings`` (of the loss), ``space``, ``data``, ``versions``, ``memory`` (the
-peaks, in bytes) and ``proof`` (of a pair: :mod:`leaderboards.pairs`) are JSON texts. If
+``task_given`` (the settings that the task's spec states), ``task_settings`` (all of them, with
+the defaults; ``{}`` where no record tells them), ``settings`` (of the loss), ``space``,
+``data``, ``versions``, ``memory`` (the peaks, in bytes) and ``proof`` (of a pair:
+:mod:`leaderboards.pairs`) are JSON texts. If
 ``split`` is ``diagnostics``, ``metric`` names a diagnostic, which is not a score and never
 ranked.
 
-``attrs["notes"]`` are sentences that the board passes on. ``attrs["task_settings"]``, which is
-optional, is {task: {setting: value}}, including settings that the task's name leaves out.
+``attrs["notes"]``, which is optional, holds what the board passes on to its reader, as
+(kind, text, tasks): see :class:`Note`. ``{tasks}`` in a text stands for the tasks' names.
 """
 DIAGNOSTICS = "diagnostics"
 """The split of the rows that hold diagnostics."""
@@ -95,6 +97,22 @@ def scored(records: pd.DataFrame, columns: Sequence[str] = RECORD_COLUMNS) -> pd
     return records.loc[ranked, list(columns)]
 
 
+class Note(NamedTuple):
+    """Tell a reader what to know before believing a row.
+
+    Attributes:
+        kind: what it is about: ``records`` (left out, or of an earlier version), ``baseline``,
+            ``budget``, ``settings``, ``seeds``, ``failed``, ``collapsed``, ``untrained``,
+            ``rank`` or ``pairs``.
+        text: one or more sentences.
+        tasks: the specs of the tasks that it is about; empty: of the whole board.
+    """
+
+    kind: str
+    text: str
+    tasks: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Leaderboard:
     """All that a board shows, each table with the columns named above.
@@ -119,7 +137,8 @@ class Leaderboard:
         published: rows from papers, never ranked.
         baseline: the label of the loss that others are compared with.
         rope: half the width of the region of practical equivalence, in points.
-        notes: sentences for the reader: what was left out, and why.
+        notes: what the reader has to know, such as what was left out, and why.
+        names: {task: its short name}, which tables and figures for the eye use.
     """
 
     rows: pd.DataFrame
@@ -135,7 +154,8 @@ class Leaderboard:
     published: pd.DataFrame = field(
         default_factory=lambda: pd.DataFrame(columns=list(PUBLISHED_COLUMNS))
     )
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
     diagnostics: pd.DataFrame = field(
         default_factory=lambda: pd.DataFrame(columns=list(DIAGNOSTIC_COLUMNS))
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from synthetic import texts
 from test_records import CELL, record
 from torch import Tensor, nn
 from typer.testing import CliRunner
@@ -85,7 +86,7 @@ def test_a_board_marks_the_score_in_every_medium(tmp_path: Path) -> None:
     assert dict(zip(board.rows["loss"], board.rows["collapsed"], strict=True)) == {
         "infonce": 0, "adnce": 2,
     }  # fmt: skip
-    assert any("adnce on blobs collapsed at 2 of 3 seeds" in note for note in board.notes)
+    assert any("adnce on blobs collapsed at 2 of 3 seeds" in note for note in texts(board))
     for text in (to_markdown(board), to_latex(board), to_html(board, title="t")):
         assert "(2 of 3 collapsed)" in text
 

@@ -1,5 +1,6 @@
 """What a cell is: its settings, its data by content, its code; and nothing of where things lie."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -103,7 +104,7 @@ def test_a_run_at_another_place_does_nothing_and_the_board_shows_one_task(tmp_pa
     assert (third.expected, third.settled) == (2, 2), "two paths to one set are one cell"
     table = load_records(tmp_path / "runs")
     assert table["task"].unique().tolist() == [label_of(studies[0].tasks[0])]
-    settings = table.attrs["task_settings"][table["task"].iloc[0]]
+    settings = json.loads(table["task_settings"].iloc[0])
     assert (settings["data"], settings["root"]) == ("pets", "")
     (record, *_) = Store(tmp_path / "runs").records()
     assert str(tmp_path / "home") in record.cell["task"], "the place stands in the record"

@@ -16,7 +16,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from proofs import proof
+from synthetic import proof, record_row, task_columns
 
 from harness.runner import run
 from harness.study import Study
@@ -34,6 +34,7 @@ from leaderboards.tables import (
     TRIAL_COLUMNS,
     TUNED_COLUMNS,
     Leaderboard,
+    Note,
 )
 
 HOSTILE = "x(form='<img src=x onerror=alert(1)></script><script>window.hacked=1</script>')"
@@ -58,25 +59,9 @@ def make_records(seeds: int = 5, losses: dict[str, float] = LOSSES) -> pd.DataFr
         common = draw.normal(0, 0.8)
         for loss, gain in losses.items():
             diverged = loss == BROKEN and task == "nodes"
-            steps = 0 if loss == "untrained" else STEPS[-1]
             cell = {
-                "task": task,
-                "task_name": task,
-                "kind": KINDS.get(loss.partition(":")[0], "trained"),
-                "tuned": loss.endswith("[tuned]"),
-                "task_settings": "{}",
-                "unit": "%",
-                "direction": "higher",
                 "modality": modality,
-                "method": "siamese",
-                "loss": loss,
-                "spec": loss,
-                "baseline": loss == "infonce",
-                "stage": "final",
                 "trial": math.nan,
-                "seed": seed,
-                "steps": steps,
-                "step": steps,
                 "seconds": 31.5,
                 "proof": proof(f"start-{task}-{seed}", f"seen-{task}-{seed}"),
                 "key": f"{abs(hash_of(task, loss, seed)):016x}",
@@ -88,28 +73,19 @@ def make_records(seeds: int = 5, losses: dict[str, float] = LOSSES) -> pd.DataFr
                 "commit": "0123abc",
                 "device": "cpu: <Intel & co>",
                 "finished": f"2026-11-22T10:{seed:02}:00Z",
-                "reason": "",
-                "collapsed": "",
             }
+            if not loss.startswith(("untrained", "fixed")):
+                cell |= {"step": STEPS[-1], "steps": STEPS[-1]}
             if diverged:
                 reason = "the objective is nan at step 12 <b>"
-                rows.append({**cell, "status": "diverged", "reason": reason})
+                gone = {"status": "diverged", "reason": reason, "split": None, "metric": None}
+                rows.append(record_row(task, loss, seed, **cell | gone | {"value": None}))
                 continue
-            rows += [
-                {
-                    **cell,
-                    "status": "done",
-                    "split": "test",
-                    "metric": metric,
-                    "main": place == 0,
-                    "value": level - place + gain + common + draw.normal(0, 0.4),
-                }
-                for place, metric in enumerate(metrics)
-            ]
+            for place, metric in enumerate(metrics):
+                value = level - place + gain + common + draw.normal(0, 0.4)
+                own = {"metric": metric, "main": place == 0, "value": value}
+                rows.append(record_row(task, loss, seed, **cell | own))
     return pd.DataFrame(rows, columns=list(RECORD_COLUMNS))
-
-
-KINDS = {"untrained": "untrained", "fixed": "reference"}
 
 
 def hash_of(*parts: object) -> int:
@@ -289,7 +265,10 @@ def make_board(**changes: Any) -> Leaderboard:
         baseline="infonce",
         rope=0.5,
         published=published,
-        notes=("5 cells of nodes diverged, and have no score.", f"2 records of {HOSTILE} are old."),
+        notes=(
+            Note("failed", "5 cells of nodes diverged, and have no score."),
+            Note("records", f"2 records of {HOSTILE} are old."),
+        ),
     )
     return replace(board, **changes)
 
@@ -318,7 +297,7 @@ def diagnosed_board() -> Leaderboard:
     scores = scores[scores["task"] == "images"]
     tables = []
     for task in ("images", "images(noise=0.1)", "images(noise=0.4)"):
-        own = scores.assign(task=task, key=scores["key"] + task)
+        own = scores.assign(**task_columns(task), key=scores["key"] + task)
         once = own[own["metric"] == "accuracy"]
         tables.append(own)
         for name, step in product(("alignment", NAMED), (0, 100, 200)):
@@ -641,7 +620,7 @@ def test_many_losses_have_no_bands_and_no_caption_promises_any(most: int) -> Non
     scores = scores[(scores["task"] == "images") & (scores["metric"] == "accuracy")]
     tables = []
     for task in ("images", "images(noise=0.1)", "images(noise=0.4)"):
-        own = scores.assign(task=task, key=scores["key"] + task)
+        own = scores.assign(**task_columns(task), key=scores["key"] + task)
         tables.append(own)
         for split, step in product(("diagnostics", "validation"), (100, 200)):
             metric = "alignment" if split == "diagnostics" else "accuracy"

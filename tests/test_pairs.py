@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from proofs import network, proof
+from synthetic import network, proof, record_row, task_columns, texts
 from torch import nn
 
 from harness import plugins
@@ -135,18 +135,10 @@ def test_order_does_not_matter(parts: list[str]) -> None:
 
 def records(**changes: Any) -> pd.DataFrame:
     rows = [
-        {
-            "task": "images", "task_name": "images", "kind": "trained", "tuned": False,
-            "main": True, "unit": "%", "direction": "higher", "margin": None, "resolution": None,
-            "task_settings": "{}", "modality": "image", "method": "siamese", "loss": loss,
-            "spec": loss, "baseline": loss == "infonce", "stage": "final", "trial": None,
-            "seed": seed, "status": "done", "reason": "", "collapsed": "", "split": "test",
-            "metric": "accuracy",
-            "step": 5, "value": 50.0 + seed + (loss == "adnce"), "steps": 5, "seconds": 1.0,
-            "proof": proof(**(changes if loss == "adnce" else {})), "key": f"{loss}{seed}",
-            "settings": "{}", "space": "{}", "data": "{}", "versions": "{}", "source": "s",
-            "commit": None, "device": "cpu", "memory": "{}", "finished": "2026-01-01",
-        }
+        record_row(
+            "images", loss, seed, step=5, steps=5, value=50.0 + seed + (loss == "adnce"),
+            proof=proof(**(changes if loss == "adnce" else {})),
+        )
         for loss in ("infonce", "adnce")
         for seed in range(4)
     ]  # fmt: skip
@@ -170,14 +162,14 @@ def test_the_board_says_how_and_why_not(changes: dict[str, Any], pairs: int, wor
     board = leaderboard(records(**changes))
     row = board.rows[board.rows["loss"] == "adnce"].iloc[0]
     assert row["pairs"] == pairs
-    assert any(words in note for note in board.notes), board.notes
+    assert any(words in note for note in texts(board)), texts(board)
 
 
 def test_settings_are_compared_by_pairs_that_share_their_start() -> None:
     """Training lengths: the differences of one loss to itself at the shorter length."""
     longer = {str(step): f"seen {step}" for step in (1, 2, 4, 8, 10)}
-    short = records().assign(task="images(steps=5)")
-    long = records(ids=longer, views=longer).assign(task="images(steps=10)")
+    short = records().assign(**task_columns("images(steps=5)"))
+    long = records(ids=longer, views=longer).assign(**task_columns("images(steps=10)"))
     long["proof"] = proof(ids=longer, views={**longer, "4": "other"})
     long["value"] += np.array([0.1, 0.2, 0.3, 0.4] * 2)
     board = leaderboard(pd.concat([short, long]))

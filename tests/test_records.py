@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from synthetic import texts
 
 from harness import files
 from harness.cells import Cell
@@ -204,4 +205,4 @@ def test_a_record_of_wrong_types_is_left_out_and_the_others_are_read(
     store.write_record(good, record("n" * 16, cell=good.to_dict()))
     table = load_records(tmp_path)
     assert table["seed"].unique().tolist() == [4]
-    assert any(f"left out: {wrong}" in note for note in table.attrs["notes"])
+    assert any(f"left out: {wrong}" in note for note in texts(table))

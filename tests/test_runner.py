@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from synthetic import texts
 
 from harness import attempt, identity, runner
 from harness.cells import Cell
@@ -540,7 +541,7 @@ def test_tuning_resumes(whole: Path, tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         run(TUNED, tmp_path / "stopped", listen=interrupt)
     found = load_records(tmp_path / "stopped")
-    assert found.attrs["notes"] == []
+    assert texts(found) == []
     waiting = found[(found["status"] == "missing") & (found["stage"] == "final")]
     assert "infonce[tuned]" in set(waiting["loss"])
     run(TUNED, tmp_path / "stopped", engine=Inside())

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from synthetic import texts
 from test_records import CELL, record
 from typer.testing import CliRunner
 
@@ -53,7 +54,7 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     Store(tmp_path).write_record(other, record("o" * 16, cell=other.to_dict()))
     path.write_text(path.read_text()[:100])
     found = load_records(tmp_path)
-    assert found.attrs["notes"] == [f"Not a good record, left out: {path}"]
+    assert texts(found) == [f"Not a good record, left out: {path}"]
     assert set(found["seed"]) == {9}
 
 
@@ -91,7 +92,7 @@ def test_versions_of_code_and_data_are_never_mixed_in_a_row(
     store.write_record(cells[0], record("new0", **newer, **change))
     found = load_records(tmp_path)
     assert set(found["key"]) == {"new0"}
-    assert f"{tmp_path}: 3 records of other {what} than those shown" in found.attrs["notes"][0]
+    assert f"{tmp_path}: 3 records of other {what} than those shown" in texts(found)[0]
     store.write_study(plan(*(place(cell, f"old{cell.seed}") for cell in cells)))
     assert set(load_records(tmp_path)["key"]) == {"old0", "old1", "old2"}
 
@@ -122,7 +123,7 @@ def test_folders_of_several_machines_are_put_together(tmp_path: Path) -> None:
     assert found.sort_values("seed")["value"].tolist() == [60.0, 61.01, 62.01]
     assert (
         "1 cells have two records of the same key whose scores differ, by up to 0.01 points"
-        in (found.attrs["notes"][0])
+        in (texts(found)[0])
     )
     alone = load_records(tmp_path / "0")
     assert alone.loc[alone["status"] == "missing", "seed"].tolist() == [2]
@@ -202,7 +203,7 @@ def test_folders_that_chose_other_settings_are_not_mixed(tmp_path: Path) -> None
     done = found[found["status"] == "done"]
     assert set(done["spec"]) == {"adnce(mu=0.7)"}
     assert set(done["seed"]) == {2, 3}
-    (note,) = found.attrs["notes"]
+    (note,) = texts(found)
     assert note.startswith(f"{tmp_path / '0'}: 2 records of other chosen settings than the row")
     missing = found[found["status"] == "missing"]
     assert missing["seed"].tolist() == [0, 1]
@@ -224,7 +225,7 @@ def test_an_earlier_choice_does_not_stay_as_a_loss_of_its_own(tmp_path: Path) ->
     found = load_records(tmp_path)
     assert set(found["loss"]) == {label}
     assert set(found["key"]) == {"new"}
-    one, other = found.attrs["notes"]
+    one, other = texts(found)
     assert "1 record of other code, data or settings" in one, "the seed that is planned anew"
     assert "1 record of other chosen settings" in other, "the seed that no longer is"
     store.write_study(plan(place(old, "old", label)))
@@ -243,12 +244,12 @@ def test_what_a_seed_chose_is_not_scored_on_it(tmp_path: Path) -> None:
         store.write_record(cell, record(key, cell=cell.to_dict()))
     store.write_study(plan(*(place(cell, f"test{cell.seed}", label) for cell in finals[:2])))
     assert any("1 record of tuning that is no longer planned" in n
-               for n in load_records(tmp_path).attrs["notes"])  # fmt: skip
+               for n in texts(load_records(tmp_path)))  # fmt: skip
     tuning = place(trial, "validation0", label) | {"trial": 0}
     store.write_study(plan(tuning, place(finals[2], "test2", label)))
     found = load_records(tmp_path)
     assert sorted(found.loc[found["stage"] == "final", "seed"].unique()) == [1, 2]
-    assert any("1 record at seeds that the study tunes with" in n for n in found.attrs["notes"])
+    assert any("1 record at seeds that the study tunes with" in n for n in texts(found))
 
 
 def test_cells_that_were_run_otherwise_are_not_dropped_in_silence(tmp_path: Path) -> None:
@@ -259,7 +260,7 @@ def test_cells_that_were_run_otherwise_are_not_dropped_in_silence(tmp_path: Path
         Store(tmp_path / name).write_record(cell, made)
     found = load_records(tmp_path / "one", tmp_path / "two")
     assert set(found["key"]) == {"two"}
-    (note,) = found.attrs["notes"]
+    (note,) = texts(found)
     assert note.startswith(f"{tmp_path / 'one'}: 1 record of cells that have a later record")
 
 
@@ -289,11 +290,11 @@ def test_trials_stay_while_only_some_tasks_are_run_again(tmp_path: Path) -> None
     store.write_study(plan(places[0], **about))
     found = load_records(tmp_path)
     assert set(found.loc[found["stage"] == "tuning", "task"]) == {"a", "b"}
-    assert not found.attrs["notes"]
+    assert not texts(found)
     store.write_study(plan(places[0], **about | {"tuning": (3, 4)}))
     found = load_records(tmp_path)
     assert set(found["task"]) == {"a"}
-    assert any("1 record of tuning that is no longer planned" in n for n in found.attrs["notes"])
+    assert any("1 record of tuning that is no longer planned" in n for n in texts(found))
 
 
 def test_trials_without_their_study_are_nothing_to_show(tmp_path: Path) -> None:
@@ -311,7 +312,7 @@ def test_many_damaged_records_are_one_note(tmp_path: Path) -> None:
     ]
     for path in paths[:3]:
         path.write_text("{}")
-    (note,) = load_records(tmp_path).attrs["notes"]
+    (note,) = texts(load_records(tmp_path))
     assert note.startswith("3 files are damaged, or records of another version of Triptych")
 
 
@@ -334,7 +335,7 @@ def test_folders_with_other_baselines_are_noticed(tmp_path: Path) -> None:
         store.write_record(cell, record(loss, cell=cell.to_dict(), source=loss))
         store.write_study(plan(place(cell, loss)) | {"baseline": loss})
     found = load_records(tmp_path / "adnce", tmp_path / "infonce")
-    assert "baselines adnce, infonce: adnce is taken" in found.attrs["notes"][0]
+    assert "baselines adnce, infonce: adnce is taken" in texts(found)[0]
 
 
 def test_a_cell_that_fails_today_is_not_shown_by_yesterdays_record(tmp_path: Path) -> None:
@@ -347,7 +348,7 @@ def test_a_cell_that_fails_today_is_not_shown_by_yesterdays_record(tmp_path: Pat
     store.write_failure(CELL, Failure("new", "diverged", "Diverged: nan"))
     found = load_records(tmp_path)
     assert found.loc[found["loss"] == CELL.loss, "status"].tolist() == ["diverged"]
-    assert any("1 record of other code, data or settings" in n for n in found.attrs["notes"])
+    assert any("1 record of other code, data or settings" in n for n in texts(found))
 
 
 def test_folders_tuned_with_other_budgets_are_not_mixed(tmp_path: Path) -> None:
@@ -369,7 +370,7 @@ def test_folders_tuned_with_other_budgets_are_not_mixed(tmp_path: Path) -> None:
     found = load_records(tmp_path / "0", tmp_path / "1")
     assert set(found["key"]) == {"0validation", "0test"}
     assert set(found["space"]) == {'{"mu": {"low": 0.0, "high": 1.0}}'}
-    assert "was tuned in" in found.attrs["notes"][0]
+    assert "was tuned in" in texts(found)[0]
 
 
 def test_every_folder_must_hold_a_record(tmp_path: Path) -> None:
@@ -383,14 +384,14 @@ def test_a_study_that_cannot_be_read_is_noticed(tmp_path: Path) -> None:
     store.write_record(CELL, record())
     store.write_study(plan(place(CELL, "k" * 16)))
     store.study_path.write_text(store.study_path.read_text()[:50])
-    assert "study.json cannot be read" in load_records(tmp_path).attrs["notes"][0]
+    assert "study.json cannot be read" in texts(load_records(tmp_path))[0]
 
 
 def test_a_baseline_without_a_row_is_noticed(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.write_record(CELL, record())
     store.write_study({"baseline": "infonce", "plan": []})
-    assert "baseline infonce has no row" in load_records(tmp_path).attrs["notes"][0]
+    assert "baseline infonce has no row" in texts(load_records(tmp_path))[0]
 
 
 # Records of version 0.1.0
@@ -437,7 +438,7 @@ def test_records_of_the_first_release_are_a_board_of_their_own(tmp_path: Path) -
     write_first_release(tmp_path, ("siamese", "moco"))
     found = load_records(tmp_path)
     assert set(found["status"]) == {"done"}
-    (note,) = found.attrs["notes"]
+    (note,) = texts(found)
     assert note.startswith("18 records were made by Triptych 0.1.0 and are compared among")
     rows = leaderboard(found).rows
     assert rows["pairs"].tolist() == rows["seeds"].tolist() == [3] * 6
@@ -453,7 +454,7 @@ def test_records_of_the_first_release_are_never_paired_with_todays(tmp_path: Pat
     found = load_records(tmp_path / "old", tmp_path / "new")
     done = found[found["status"] == "done"]
     assert set(done["loss"]) == {"hcl"}, "one version of code on a task with a method"
-    assert any("9 records of other" in note for note in found.attrs["notes"])
+    assert any("9 records of other" in note for note in texts(found))
 
 
 def test_the_status_says_what_an_upgrade_makes_stale(tmp_path: Path) -> None:
