@@ -81,11 +81,6 @@ LAYOUT = "tu"
 KIND = "set of graphs"
 
 
-def require_known(name: str, root: str) -> None:
-    """Raise :class:`InputError` unless ``name`` is a known set, a path, or the user's own data."""
-    data.require_known(KIND, name, SOURCES, root)
-
-
 def content(name: str, root: str = "") -> Content:
     """Return the :class:`Content` of a set's files, downloading them if possible.
 

@@ -415,6 +415,20 @@ def _source(name: str, about: str, origin: str, licence: str, size: int, **more:
     return Source(name, "image", about, origin, licence, size, **more)
 
 
+def _cifar(classes: int, parts: _Cifar, size: int, checksum: str, folder: str) -> Source:
+    name = f"cifar{classes}"
+    return _source(
+        name,
+        f"60,000 colour images of 32 x 32 in {classes} classes",
+        f"{KRIZ}/cifar.html",
+        "none stated; research use",
+        size,
+        places=(folder, f"{name}/{folder}", name),
+        listed=partial(image_layouts.cifar_files, **parts),
+        download=partial(_get_archive, f"{KRIZ}/cifar-{classes}-binary.tar.gz", checksum, folder),
+    )
+
+
 _ALL = (
     _source(
         MNIST,
@@ -443,35 +457,19 @@ _ALL = (
         listed=image_layouts.idx_files,
         download=_get_fashion,
     ),
-    _source(
-        "cifar10",
-        "60,000 colour images of 32 x 32 in 10 classes",
-        f"{KRIZ}/cifar.html",
-        "none stated; research use",
+    _cifar(
+        10,
+        CIFAR10,
         170_052_171,
-        places=("cifar-10-batches-bin", "cifar10/cifar-10-batches-bin", "cifar10"),
-        listed=partial(image_layouts.cifar_files, **CIFAR10),
-        download=partial(
-            _get_archive,
-            f"{KRIZ}/cifar-10-binary.tar.gz",
-            "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-            "cifar-10-batches-bin",
-        ),
+        "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+        "cifar-10-batches-bin",
     ),
-    _source(
-        "cifar100",
-        "60,000 colour images of 32 x 32 in 100 classes",
-        f"{KRIZ}/cifar.html",
-        "none stated; research use",
+    _cifar(
+        100,
+        CIFAR100,
         168_513_733,
-        places=("cifar-100-binary", "cifar100/cifar-100-binary", "cifar100"),
-        listed=partial(image_layouts.cifar_files, **CIFAR100),
-        download=partial(
-            _get_archive,
-            f"{KRIZ}/cifar-100-binary.tar.gz",
-            "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
-            "cifar-100-binary",
-        ),
+        "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+        "cifar-100-binary",
     ),
     _source(
         "stl10",

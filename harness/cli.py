@@ -66,6 +66,15 @@ class Kind(StrEnum):
     engines = "engines"
 
 
+# Options that several commands take.
+StudyName = Annotated[str, typer.Argument(help="A shipped study's name, or a TOML file's path.")]
+Only = Annotated[str | None, typer.Option(help="Only these, separated by commas.")]
+Instead = Annotated[str | None, typer.Option(help="These instead, by commas.")]
+Seeds = Annotated[int | None, typer.Option(help="How many seeds, from 0.", min=1)]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")]
+EveryCell = Annotated[bool, typer.Option("--cells", help="Also every cell, a line each.")]
+
+
 @app.command("list")
 def list_command(
     kind: Annotated[Kind, typer.Argument(help="What to list.")],
@@ -108,19 +117,19 @@ def _described(study: str, text: str, *, long: bool) -> tuple[str, list[str]]:
 
 @app.command("run")
 def run_command(
-    study: Annotated[str, typer.Argument(help="A shipped study's name, or a TOML file's path.")],
+    study: StudyName,
     folder: Annotated[
         Path | None, typer.Option("--out", help="Where the records go: runs/STUDY if left out.")
     ] = None,
-    tasks: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
-    methods: Annotated[str | None, typer.Option(help="These instead, by commas.")] = None,
-    losses: Annotated[str | None, typer.Option(help="These instead, by commas.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="How many seeds, from 0.", min=1)] = None,
+    tasks: Only = None,
+    methods: Instead = None,
+    losses: Instead = None,
+    seeds: Seeds = None,
     jobs: Annotated[
         int | None, typer.Option(help="Worker processes; 0 or left out: one a core.", min=0)
     ] = None,
     engine: Annotated[str, typer.Option(help="Where cells run, such as local(jobs=2).")] = "local",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    device: Device = "auto",
     slots: Annotated[
         int, typer.Option("--slots-per-gpu", help="Cells that share a GPU at a time.", min=1)
     ] = 1,
@@ -200,7 +209,7 @@ def cell_command(
     folder: Annotated[Path, typer.Option("--out", help="Where its record goes.")] = Path(
         "runs/cell"
     ),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    device: Device = "auto",
     save: Annotated[
         Path | None, typer.Option(help="Write the trained encoder to this folder.")
     ] = None,
@@ -241,7 +250,7 @@ def status_command(
     verify: Annotated[
         bool, typer.Option("--verify", help="Check every file in it; exit with 1 on a fault.")
     ] = False,
-    cells: Annotated[bool, typer.Option("--cells", help="Also every cell, a line each.")] = False,
+    cells: EveryCell = False,
 ) -> None:
     """Show how far a run has come: done, running, failed, diverged, damaged, to do."""
     from harness import status
@@ -297,16 +306,16 @@ def show_command(
 
 @app.command("plan")
 def plan_command(
-    study: Annotated[str, typer.Argument(help="A shipped study's name, or a TOML file's path.")],
+    study: StudyName,
     folder: Annotated[
         Path | None, typer.Option("--out", help="Where it runs: take times from its records.")
     ] = None,
-    tasks: Annotated[str | None, typer.Option(help="Only these, separated by commas.")] = None,
-    methods: Annotated[str | None, typer.Option(help="These instead, by commas.")] = None,
-    losses: Annotated[str | None, typer.Option(help="These instead, by commas.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="How many seeds, from 0.", min=1)] = None,
+    tasks: Only = None,
+    methods: Instead = None,
+    losses: Instead = None,
+    seeds: Seeds = None,
     jobs: Annotated[int, typer.Option(help="Workers to reckon with.", min=1)] = 2,
-    cells: Annotated[bool, typer.Option("--cells", help="Also every cell, a line each.")] = False,
+    cells: EveryCell = False,
     timed: Annotated[
         bool, typer.Option("--time/--no-time", help="Estimate the time, by a few steps.")
     ] = True,
@@ -476,7 +485,7 @@ def _show(board: "Leaderboard") -> None:
         if len(lines) > MOST_SENTENCES:
             out.print(f"and {len(lines) - MOST_SENTENCES} more, all of them in leaderboard.md")
     for note in board.notes:
-        err.print(escape(note), style="yellow", soft_wrap=True)
+        err.print(escape(note.text), style="yellow", soft_wrap=True)
 
 
 def _show_pairing(board: "Leaderboard") -> None:

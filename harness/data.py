@@ -69,7 +69,7 @@ class Source:
     about: str
     origin: str
     licence: str
-    size: int
+    size: int = 0
     places: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     listed: Callable[[Path], Files] | None = None

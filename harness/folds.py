@@ -1,6 +1,6 @@
 """Cross-validation of frozen representations: arrays in, predictions out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -41,21 +41,18 @@ def stratified_folds(
 def svc_probe(
     fitted: tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]],
     scored: Float[np.ndarray, "m d"],
-    *,
-    grid: Sequence[float] = PENALTIES,
 ) -> NDArray[np.int64]:
     r"""Fit a support vector machine with a Gaussian kernel, and predict ``scored``.
 
     .. math:: k(a, b) = e^{-\gamma \|a - b\|^2}, \qquad \gamma = 1 / (d \operatorname{Var})
 
     with the variance over all entries of the fitted representations, which are not
-    standardised. C is the smallest value of ``grid`` with the best accuracy over 5 folds
+    standardised. C is the smallest value of ``PENALTIES`` with the best accuracy over 5 folds
     of the fitted rows. Deterministic.
 
     Args:
         fitted: representations and classes.
         scored: representations to predict; they have no part in any choice.
-        grid: values of C, in rising order.
 
     Returns:
         One class a row of ``scored``.
@@ -76,7 +73,7 @@ def svc_probe(
         predictions: NDArray[np.int64] = model.predict(similar[:, kept])
         return predictions
 
-    best = _best(classes, grid, lambda c, kept, left: predict(c, kept, kernel[left]))
+    best = _best(classes, lambda c, kept, left: predict(c, kept, kernel[left]))
     similar = rbf_kernel(scored.astype(np.float64), rows, gamma=gamma)
     return predict(best, np.arange(len(rows)), similar)
 
@@ -84,8 +81,6 @@ def svc_probe(
 def logistic_cv_probe(
     fitted: tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]],
     scored: Float[np.ndarray, "m d"],
-    *,
-    grid: Sequence[float] = PENALTIES,
 ) -> NDArray[np.int64]:
     """Fit a multinomial logistic regression, and predict ``scored``.
 
@@ -95,7 +90,6 @@ def logistic_cv_probe(
     Args:
         fitted: representations and classes.
         scored: representations to predict; they have no part in any choice.
-        grid: values of C, in rising order.
 
     Returns:
         One class a row of ``scored``.
@@ -111,13 +105,12 @@ def logistic_cv_probe(
         predictions: NDArray[np.int64] = model.predict(asked)
         return predictions
 
-    best = _best(classes, grid, lambda c, kept, left: predict(c, kept, rows[left]))
+    best = _best(classes, lambda c, kept, left: predict(c, kept, rows[left]))
     return predict(best, np.arange(len(rows)), scaler.transform(scored.astype(np.float64)))
 
 
 def _best(
     classes: Int[np.ndarray, " n"],
-    grid: Sequence[float],
     predict: Callable[[float, Rows, Rows], NDArray[np.int64]],
 ) -> float:
     """Return the value of C with the best mean accuracy over folds; on a tie, the first."""
@@ -126,6 +119,6 @@ def _best(
     folds = list(StratifiedKFold(INNER).split(classes, classes))
     accuracies = [
         np.mean([np.mean(predict(c, kept, left) == classes[left]) for kept, left in folds])
-        for c in grid
+        for c in PENALTIES
     ]
-    return grid[int(np.argmax(accuracies))]
+    return PENALTIES[int(np.argmax(accuracies))]

@@ -1,6 +1,7 @@
 """Probes of frozen representations: arrays in, predictions or scores out."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,13 +66,29 @@ def logistic_probe(
         scaled: np.ndarray = scaler.transform(features.astype(np.float64))
         return scaled
 
-    fitted, checked = scale(rows), scale(validation[0])
+    fitted = scale(rows)
     models = [LogisticRegression(C=c, max_iter=5000, tol=1e-6).fit(fitted, classes) for c in grid]
+    return best_predictor(models, scale, validation)
+
+
+def best_predictor(
+    models: Sequence[Any],
+    prepare: Callable[[Float[np.ndarray, "a d"]], Float[np.ndarray, "a d"]],
+    validation: tuple[Float[np.ndarray, "k d"], Int[np.ndarray, " k"]],
+) -> Predict:
+    """Return the predictor of the first model with the best accuracy on ``validation``.
+
+    Args:
+        models: fitted classifiers of scikit-learn.
+        prepare: transforms representations as the fitted ones were transformed.
+        validation: representations and classes that choose the model.
+    """
+    checked = prepare(validation[0])
     accuracies = [np.mean(model.predict(checked) == validation[1]) for model in models]
     best = models[int(np.argmax(accuracies))]
 
     def predict(scored: Float[np.ndarray, "m d"]) -> Int[np.ndarray, " m"]:
-        predictions: NDArray[np.int64] = best.predict(scale(scored))
+        predictions: NDArray[np.int64] = best.predict(prepare(scored))
         return predictions
 
     return predict

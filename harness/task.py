@@ -4,7 +4,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from itertools import chain
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -230,6 +230,16 @@ class Task(Recipe, ABC):
 @lru_cache(maxsize=2)  # The cell's own epoch, and one of another task.
 def _permutation(size: int, seed: int) -> Int[Tensor, " n"]:
     return torch.randperm(size, generator=torch.Generator().manual_seed(seed))
+
+
+def consecutive(sizes: Mapping[str, int]) -> dict[str, range]:
+    """Return {split: the numbers of its examples}, counted from 0 through the splits in order.
+
+    >>> consecutive({"train": 3, "test": 2})
+    {'train': range(0, 3), 'test': range(3, 5)}
+    """
+    ends = accumulate(sizes.values(), initial=0)
+    return {name: range(*two) for name, two in zip(sizes, pairwise(ends), strict=True)}
 
 
 def device_of(encoder: nn.Module) -> torch.device:

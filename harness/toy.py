@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from harness.heads import mlp
 from harness.metrics import Evaluation, Metric
 from harness.randomness import Randomness
-from harness.task import Batch, Task
+from harness.task import Batch, Task, consecutive
 
 CLASSES = 6
 SIGNAL, NOISE = 8, 24
@@ -47,11 +47,7 @@ class Toy(Task):
         self._labels = torch.arange(count) % CLASSES
         self._points = normal(CLASSES, SIGNAL)[self._labels] + SPREAD * normal(count, SIGNAL)
         self._seen = torch.cat([self._points, LOUDNESS * normal(count, NOISE)], dim=1)
-        ends = torch.tensor([*SIZES.values()]).cumsum(dim=0).tolist()
-        starts = [0, *ends[:-1]]
-        self._parts = {
-            name: range(start, end) for name, start, end in zip(SIZES, starts, ends, strict=True)
-        }
+        self._parts = consecutive(SIZES)
 
     def splits(self) -> Sequence[Mapping[str, Iterable[int]]]:
         """Return the indices of the points in each split."""

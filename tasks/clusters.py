@@ -13,7 +13,7 @@ from harness.metrics import Evaluation, Metric
 from harness.randomness import Randomness
 from harness.represent import represent
 from harness.settings import Above, Between, OneOf
-from harness.task import Batch, Task
+from harness.task import Batch, Task, consecutive
 from tasks.cluster_enumeration import PAIRS, style_pairs
 from tasks.cluster_loss import (
     joint_masses,
@@ -142,8 +142,7 @@ class Clusters(Task):
 
     def splits(self) -> Sequence[Mapping[str, Iterable[int]]]:
         """Return the one division, by the images' numbers."""
-        size = self.train_size()
-        return [{part: range(k * size, (k + 1) * size) for k, part in enumerate(PARTS)}]
+        return [consecutive(dict.fromkeys(PARTS, self.train_size()))]
 
     def train_size(self) -> int:
         """Return the number of natural images to train on."""

@@ -15,7 +15,7 @@ from harness.losses.base import ScoreLoss
 from harness.metrics import Evaluation, Metric
 from harness.randomness import Randomness
 from harness.settings import Between
-from harness.task import Batch, Task, device_of, to_device
+from harness.task import Batch, Task, consecutive, device_of, to_device
 
 SCALES = (-6.0, 6.0)
 """Log2 range of the critic's scale in the evaluation, relative to 1 / the scores' deviation."""
@@ -141,14 +141,8 @@ class GaussianMI(Task):
 
     def splits(self) -> Sequence[Mapping[str, Iterable[int]]]:
         """Return the one division, by the pairs' numbers in the order they were drawn."""
-        train, known = self.pairs, self.pairs + self.scored
-        return [
-            {
-                "train": range(train),
-                "validation": range(train, known),
-                "test": range(known, known + self.scored),
-            }
-        ]
+        sizes = {"train": self.pairs, "validation": self.scored, "test": self.scored}
+        return [consecutive(sizes)]
 
     def train_size(self) -> int:
         """Return the number of pairs to train on."""

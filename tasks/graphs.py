@@ -11,6 +11,7 @@ from adapters import graph_data, pyg_graphs
 from adapters.graph_data import FEATURES
 from adapters.pyg_graphs import GIN, VIEWS, GraphBatch
 from harness.content import Content
+from harness.data import require_known
 from harness.folds import Rows, logistic_cv_probe, stratified_folds, svc_probe
 from harness.heads import mlp
 from harness.metrics import Evaluation, Metric, mean_scores
@@ -110,7 +111,7 @@ class Graphs(Task):
     def setup(self) -> None:
         """Check settings that depend on one another."""
         super().setup()
-        graph_data.require_known(self.data, self.root)
+        require_known(graph_data.KIND, self.data, graph_data.SOURCES, self.root)
 
     def fetch(self) -> list[Content]:
         """Download what is missing; return the graphs' checksum."""

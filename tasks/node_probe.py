@@ -2,9 +2,8 @@
 
 import numpy as np
 from jaxtyping import Float, Int
-from numpy.typing import NDArray
 
-from harness.probes import Predict
+from harness.probes import Predict, best_predictor
 
 GRID = tuple(2.0**power for power in range(-10, 10))
 """The values of C that are tried, as in GRACE."""
@@ -33,18 +32,10 @@ def one_vs_rest_probe(
     from sklearn.preprocessing import normalize
 
     rows, classes = normalize(train[0]), train[1]
-    checked = normalize(validation[0])
     models = [
         OneVsRestClassifier(LogisticRegression(C=c, solver="liblinear", random_state=0)).fit(
             rows, classes
         )
         for c in GRID
     ]
-    accuracies = [np.mean(model.predict(checked) == validation[1]) for model in models]
-    best = models[int(np.argmax(accuracies))]
-
-    def predict(scored: Float[np.ndarray, "m d"]) -> Int[np.ndarray, " m"]:
-        predictions: NDArray[np.int64] = best.predict(normalize(scored))
-        return predictions
-
-    return predict
+    return best_predictor(models, normalize, validation)

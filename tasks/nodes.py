@@ -13,6 +13,7 @@ from adapters.neighbours import Links, Sample, by_target, draw
 from adapters.pyg import ACTIVATIONS, GAT, NETWORKS, Graph, Part
 from adapters.pyg_views import CENTRALITIES, DIFFUSIONS, Corruption
 from harness.content import Content
+from harness.data import require_known
 from harness.errors import require
 from harness.metrics import Evaluation, Metric, mean_scores
 from harness.probes import logistic_probe
@@ -134,7 +135,7 @@ class Nodes(Task):
     def setup(self) -> None:
         """Check settings that depend on one another."""
         super().setup()
-        node_data.require_known(self.data, self.root)
+        require_known(node_data.KIND, self.data, node_data.SOURCES, self.root)
         require(
             self.network != "gat" or self.width % self.heads == 0,
             f"`heads` must divide `width`: got {self.heads} for {self.width}.",

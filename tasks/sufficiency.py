@@ -32,7 +32,7 @@ from harness.metrics import Evaluation, Metric
 from harness.randomness import Randomness
 from harness.represent import represent
 from harness.settings import Above, Between
-from harness.task import Batch, Task, device_of
+from harness.task import Batch, Task, consecutive, device_of
 
 DIVERGENCES = ("kl", "chi2")
 ESTIMATED = {"kl": "tight_kl", "chi2": "chi2_per_anchor"}
@@ -324,6 +324,8 @@ class RegressionTask(Task):
     noise: Annotated[float, Above(0)] = 1.0
     width: Annotated[int, Between(0)] = 0
     representation: Annotated[int, Between(1)] = 10
+    batch_size: int = 64
+    optimizer: str = "adam"
 
     @abstractmethod
     def draw(self, count: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
@@ -352,9 +354,8 @@ class RegressionTask(Task):
 
     def splits(self) -> Sequence[Mapping[str, Iterable[int]]]:
         """Return the one division, by the rows' numbers."""
-        ends = np.cumsum([0, self.samples, *[LABELLED[-1] + SCORED] * 2]).tolist()
-        parts = ("train", "validation", "test")
-        return [{name: range(*ends[k : k + 2]) for k, name in enumerate(parts)}]
+        scored = LABELLED[-1] + SCORED
+        return [consecutive({"train": self.samples, "validation": scored, "test": scored})]
 
     def train_size(self) -> int:
         """Return the number of training rows."""

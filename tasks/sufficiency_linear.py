@@ -48,9 +48,7 @@ class SufficiencyLinear(RegressionTask):
     noise: float = 0.5
     width: int = 64
     steps: int = 350
-    batch_size: int = 64
     learning_rate: float = 0.001
-    optimizer: str = "adam"
 
     def setup(self) -> None:
         """Check settings that depend on one another."""

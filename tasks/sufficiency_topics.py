@@ -13,7 +13,7 @@ from harness.errors import require_number
 from harness.metrics import Evaluation, Metric
 from harness.randomness import Randomness
 from harness.settings import Above, Between
-from harness.task import Batch, Task
+from harness.task import Batch, Task, consecutive
 from tasks.sufficiency import (
     DIVERGENCES,
     DRAWS,
@@ -135,9 +135,8 @@ class SufficiencyTopics(Task):
 
     def splits(self) -> Sequence[Mapping[str, Iterable[int]]]:
         """Return the one division, by the documents' numbers."""
-        ends = np.cumsum([0, self.documents, *[DRAWS * sum(LABELLED)] * 2]).tolist()
-        parts = ("train", "validation", "test")
-        return [{name: range(*ends[k : k + 2]) for k, name in enumerate(parts)}]
+        scored = DRAWS * sum(LABELLED)
+        return [consecutive({"train": self.documents, "validation": scored, "test": scored})]
 
     def train_size(self) -> int:
         """Return the number of documents that are trained on."""

@@ -54,9 +54,7 @@ class SufficiencyVMF(RegressionTask):
 
     samples: int = 2000
     steps: int = 300
-    batch_size: int = 64
     learning_rate: float = 0.01
-    optimizer: str = "adam"
 
     def setup(self) -> None:
         """Check settings that depend on one another."""

@@ -220,7 +220,7 @@ def test_ones_own_nodes_are_an_npz_file(tmp_path: Path, monkeypatch: pytest.Monk
     assert (by_path.name, by_path.form) == ("net.npz", "npz")
     assert node_data.load("net.npz").edges.shape == (2, 4)
     with pytest.raises(InputError, match=r"There is no set of nodes 'net.np'\."):
-        node_data.require_known("net.np", "")
+        data.require_known(node_data.KIND, "net.np", node_data.SOURCES)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"`data` must be one npz file with adjacency, features"):
         node_data.content(str(tmp_path / "empty"))

@@ -286,18 +286,6 @@ def test_epochs_are_permutations_without_repeats() -> None:
     assert not torch.equal(batches[0], batches[3])
 
 
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        ("blobs(steps=0)", "`steps` must be a whole number at least 1: got 0"),
-        ("blobs(batch_size=-1)", "`batch_size` must be a whole number at least 0: got -1"),
-    ],
-)
-def test_common_settings_are_checked(spec: str, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        plugins.build("tasks", spec)
-
-
 def test_a_losss_own_parameters_have_their_own_rate_and_no_decay() -> None:
     """KL-DRO's temperature moves ten times as fast as the weights may, and is not decayed."""
     loss = plugins.build("losses", "kl_dro(rate=10)")
