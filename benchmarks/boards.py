@@ -1,4 +1,4 @@
-"""Time a board of many records: reading, computing and writing it, and showing it in a browser.
+"""Time a board of many records: reading, computing, writing, and showing it in a browser.
 
     python benchmarks/boards.py --records 10000
 
@@ -20,10 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
-from harness import provenance
-from harness.cells import UNTRAINED, Cell
-from harness.records import Record, Store
-from harness.table import load_records
+from harness.core.cells import UNTRAINED, Cell
+from harness.store import provenance
+from harness.store.records import Record, Store
+from harness.store.table import load_records
 from leaderboards import files, leaderboard
 
 TASKS = {"images": ("image", ["accuracy"]), "sentences": ("sentence", ["sts_spearman"]),
@@ -34,11 +34,11 @@ SEEDS, TRIALS, TUNED = 10, 32, 4
 def main() -> None:
     """Write the records, and time every part of their board."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--records", type=int, default=10_000)
-    parser.add_argument("--keep", type=Path, help="leave the board here")
-    wanted = parser.parse_args()
+    parser.add_argument("--records", type=int, default=10_000, help="about this many records")
+    parser.add_argument("--keep", type=Path, help="write the page into this folder, and keep it")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        number = timed("write the records", lambda: write(Path(folder), wanted.records))
+        number = timed("write the records", lambda: write(Path(folder), options.records))
         print(f"  {number} records")
         command = [Path(sys.executable).with_name("triptych"), "board", folder]
         timed("triptych board", lambda: subprocess.run(command, check=True, capture_output=True))
@@ -48,7 +48,7 @@ def main() -> None:
         board = timed("leaderboard", lambda: leaderboard(records))
         print(f"  {len(board.rows)} rows, {len(board.trials)} trials, {len(records)} scores")
         texts = {name: timed(name, text) for name, text in files(board)}
-        page = (wanted.keep or Path(folder)) / "board.html"
+        page = (options.keep or Path(folder)) / "board.html"
         page.write_text(texts["board.html"], encoding="utf-8")
         print(f"  page {len(texts['board.html']) / 2**20:.1f} MiB")
         show(page)
@@ -57,13 +57,13 @@ def main() -> None:
 def timed(name, work):
     """Print how long ``work`` takes, and return its result."""
     started = time.perf_counter()
-    found = work()
+    result = work()
     print(f"{name:>20} {time.perf_counter() - started:7.2f} s", flush=True)
-    return found
+    return result
 
 
 def write(folder: Path, number: int) -> int:
-    """Write about ``number`` records and their plan, and return how many they are."""
+    """Write about ``number`` records and their plan, and return the exact number."""
     store = Store(folder)
     plan: list[dict] = []
     rows = (number - len(TASKS) * TUNED * TRIALS * 2) // (len(TASKS) * SEEDS)
@@ -86,7 +86,7 @@ def write(folder: Path, number: int) -> int:
 
 
 def put(store: Store, plan: list[dict], cell: Cell, label: str, trial: int | None = None) -> None:
-    """Write one made-up record, and its place in the plan."""
+    """Write one made-up record, and add its cell to the plan."""
     number = len(plan)
     draw = np.random.default_rng(number)
     modality, metrics = TASKS[cell.task]
@@ -132,15 +132,15 @@ def put(store: Store, plan: list[dict], cell: Cell, label: str, trial: int | Non
         finished=(datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number)).isoformat(),
     )
     store.write_record(cell, record)
-    place = {"label": label, "trial": trial, "modality": modality, "key": key}
-    plan.append({**place, "cell": cell.to_dict()})
+    planned = {"label": label, "trial": trial, "modality": modality, "key": key}
+    plan.append({**planned, "cell": cell.to_dict()})
 
 
 def show(page: Path) -> None:
     """Print how long a browser takes from opening the page to its first figure."""
     chromium = shutil.which("chromium")
     if chromium is None:
-        print("no chromium here: the page was not opened")
+        print("chromium is not installed: the page was not opened")
         return
     from playwright.sync_api import sync_playwright
 

@@ -1,12 +1,12 @@
-"""Measure what the proof of a pair costs a step: hashing every view, or marks alone.
+"""Measure what the proof of a pair costs a step: hashing every view, or only at the marks.
 
     python benchmarks/digests.py images sentences nodes graphs
 
 For each task, on one thread, this times a training step without digests, a digest of ids
-and both views, and the chained digest of ids alone. `every view` is the share of a step
-that the first rule of pairs took, which digested ids and views at every step. `marks` is
-the share of today's rule: ids at every step, views at steps 1, 2, 4, 8, ... and the last.
-The bytes are those that are read on the host; a GPU would have to copy them.
+and both views, and the chained digest of ids alone. `every view` is the share of a step that
+digests took in version 0.1.0, which hashed ids and views at every step. `marks` is their
+share today: ids at every step, views at steps 1, 2, 4, 8, ... and the last. The bytes are
+those that are read on the host; a GPU would have to copy them.
 """
 
 import argparse
@@ -17,19 +17,19 @@ from typing import Any
 import torch
 
 from harness import plugins
-from harness.cells import Cell
-from harness.digests import digest_of
-from harness.identity import identify
-from harness.proof import chained, is_mark
-from harness.training import fit
+from harness.core.cells import Cell
+from harness.core.digests import digest_of
+from harness.store.identity import identify
+from harness.training.loop import fit
+from harness.training.proof import chained, is_mark
 
 REPEATS = 8
 
 
 def main() -> None:
-    """Print a line a task."""
+    """Print one line per task."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tasks", nargs="+")
+    parser.add_argument("tasks", nargs="+", help="specs of tasks")
     torch.set_num_threads(1)
     print(f"{'task':<28}     step  every view   marks  MB before   MB now")
     for spec in parser.parse_args().tasks:
@@ -75,6 +75,7 @@ def _step(spec: str, randomness: Any) -> float:
 
 
 def _timed(call: Any) -> float:
+    """Return the median seconds of ``REPEATS`` calls, each given its number."""
     taken = []
     for number in range(REPEATS):
         started = time.perf_counter()
@@ -84,6 +85,7 @@ def _timed(call: Any) -> float:
 
 
 def _size(value: Any) -> int:
+    """Return the bytes of all tensors in ``value``."""
     if isinstance(value, torch.Tensor):
         if value.is_sparse:
             value = value.coalesce()

@@ -24,8 +24,7 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-from leaderboards.ranking import friedman
-from leaderboards.statistics import (
+from leaderboards.statistics.paired import (
     ALPHA,
     LEVEL,
     ROPE,
@@ -36,6 +35,7 @@ from leaderboards.statistics import (
     mean_interval,
     paired_p,
 )
+from leaderboards.statistics.ranking import friedman
 
 TASKS = 3
 SEEDS = (5, 10)
@@ -81,12 +81,12 @@ def draw(
 ) -> Array:
     """Return differences of [boards, TASKS, k, seeds]; the flags say whose noise is skewed."""
     shared = generator.normal(0, SEED_DEVIATION, size=(boards, TASKS, 1, seeds))
-    scores = shared + own(generator, (boards, TASKS, k, seeds), losses)
-    return scores - (shared + own(generator, (boards, TASKS, 1, seeds), baseline))
+    scores = shared + own_noise(generator, (boards, TASKS, k, seeds), losses)
+    return scores - (shared + own_noise(generator, (boards, TASKS, 1, seeds), baseline))
 
 
-def own(generator: np.random.Generator, size: tuple[int, ...], skewed: bool) -> Array:
-    """Return noise of mean 0 and deviation OWN_DEVIATION."""
+def own_noise(generator: np.random.Generator, size: tuple[int, ...], skewed: bool) -> Array:
+    """Return noise of mean 0 and deviation ``OWN_DEVIATION``, normal or exponential."""
     noise = generator.exponential(size=size) - 1 if skewed else generator.normal(size=size)
     return OWN_DEVIATION * noise
 
@@ -94,17 +94,18 @@ def own(generator: np.random.Generator, size: tuple[int, ...], skewed: bool) -> 
 def summarise(differences: Array) -> list[float]:
     """Return the rates of one kind of board, in the order of the printed columns."""
     p = paired_p(differences)
+    # The differences have no mean; add the half-width, so that the truth is at the border.
     at_border = bayesian_t(differences + ROPE).equivalent >= LEVEL
     corrected = np.array([[holm(family) for family in board] for board in p])
-    found, found_holm = p < ALPHA, corrected < ALPHA
+    significant, significant_holm = p < ALPHA, corrected < ALPHA
     return [
         float(np.mean(events))
         for events in (
-            found,
-            found.any(axis=2),
-            found_holm.any(axis=2),
-            found.any(axis=(1, 2)),
-            found_holm.any(axis=(1, 2)),
+            significant,
+            significant.any(axis=2),
+            significant_holm.any(axis=2),
+            significant.any(axis=(1, 2)),
+            significant_holm.any(axis=(1, 2)),
             bayesian_t(differences).better > LEVEL,
             bayesian_t(differences, rope=0).better > LEVEL,
             at_border.any(axis=2),

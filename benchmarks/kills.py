@@ -4,8 +4,8 @@
 
 The study is run twice, each time in a folder of its own. The first run is undisturbed. In the
 second, the main process or one of its workers is killed (SIGKILL) at random moments, and the
-same command is started again until the run is complete. Printed are the kills, the steps
-that were done twice, and whether the boards' CSV files are the same bytes (without those
+same command is started again until the run is complete. This prints the kills, the steps
+that were done twice, and whether the boards' CSV files are the same bytes (without the
 columns of records.csv that hold times).
 """
 
@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TIMES = {"seconds", "finished"}
-MOST_STARTS = 3
+MAX_STARTS = 3
 
 
 @dataclass
@@ -50,25 +50,28 @@ class Disturbed:
 def main() -> None:
     """Run the study twice, and print what the kills cost."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("study")
-    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("study", help="a study's name or file; further options go to the run")
+    parser.add_argument("--kills", type=int, default=10, help="processes to kill")
     parser.add_argument("--checkpoint", default="0.05", help="minutes between checkpoints")
-    parser.add_argument("--pause", type=float, nargs=2, default=(5, 40), help="seconds, from to")
+    parser.add_argument(
+        "--pause", type=float, nargs=2, default=(5, 40), help="seconds between kills"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    wanted, options = parser.parse_known_args()
+    options, run_options = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as top:
-        command = [wanted.study, *options]
+        command = [options.study, *run_options]
         started = time.monotonic()
-        peaceful(command, Path(top, "peace"))
-        print(f"in peace: {time.monotonic() - started:.0f} s", flush=True)
-        told = disturbed(
-            [*command, "--checkpoint", wanted.checkpoint], Path(top, "disturbed"),
-            kills=wanted.kills, pause=tuple(wanted.pause), rng=random.Random(wanted.seed),  # noqa: S311
+        undisturbed(command, Path(top, "peace"))
+        print(f"undisturbed: {time.monotonic() - started:.0f} s", flush=True)
+        result = disturbed(
+            [*command, "--checkpoint", options.checkpoint], Path(top, "disturbed"),
+            kills=options.kills, pause=tuple(options.pause), rng=random.Random(options.seed),  # noqa: S311
         )  # fmt: skip
         print(
-            f"disturbed: {told.seconds:.0f} s, killed {told.kills['main']} main processes and "
-            f"{told.kills['worker']} workers, started {told.starts} times; {told.continued} cells "
-            f"went on from a checkpoint, {told.repeated} steps were done twice"
+            f"disturbed: {result.seconds:.0f} s; {result.kills['main']} main processes and "
+            f"{result.kills['worker']} workers were killed, and the command was started "
+            f"{result.starts} times; {result.continued} cells continued from a checkpoint, "
+            f"{result.repeated} steps were done twice"
         )
         (names, peace), (_, other) = board(Path(top, "peace")), board(Path(top, "disturbed"))
         for name, one, two in zip(names, peace, other, strict=True):
@@ -81,11 +84,11 @@ def triptych(*words: str, **options) -> subprocess.Popen:
     return subprocess.Popen([executable, *words], start_new_session=True, **options)
 
 
-def peaceful(command: list[str], folder: Path) -> None:
+def undisturbed(command: list[str], folder: Path) -> None:
     """Run the study to its end."""
-    done = triptych("run", *command, "--out", str(folder), stdout=subprocess.DEVNULL)
-    if done.wait():
-        raise SystemExit("the run in peace failed")
+    process = triptych("run", *command, "--out", str(folder), stdout=subprocess.DEVNULL)
+    if process.wait():
+        raise SystemExit("The undisturbed run failed.")
 
 
 def disturbed(
@@ -97,19 +100,19 @@ def disturbed(
     rng: random.Random,
     environment: dict[str, str] | None = None,
 ) -> Disturbed:
-    """Run the study, killing its processes, until it is complete."""
-    told = Disturbed()
+    """Run the study again and again, killing its processes, until it is complete."""
+    result = Disturbed()
     started = time.monotonic()
     words = ["run", *command, "--out", str(folder), "--log", "json"]
     steps: dict[str, int] = {}
-    calm = 0  # Starts after the last kill: the run must complete within MOST_STARTS of them.
-    while calm < MOST_STARTS:
-        told.starts += 1
-        calm += sum(told.kills.values()) >= kills
+    calm = 0  # Starts after the last kill; the run must complete within MAX_STARTS of them.
+    while calm < MAX_STARTS:
+        result.starts += 1
+        calm += sum(result.kills.values()) >= kills
         log = folder.with_suffix(".events")
         with log.open("w") as events:
             process = triptych(*words, stdout=events, stderr=subprocess.STDOUT, env=environment)
-        while process.poll() is None and sum(told.kills.values()) < kills:
+        while process.poll() is None and sum(result.kills.values()) < kills:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(rng.uniform(*pause))
             workers = children(process.pid)
@@ -118,27 +121,32 @@ def disturbed(
             if process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(victim, signal.SIGKILL)
-                    told.kills[kind] += 1
+                    result.kills[kind] += 1
         status = process.wait()
-        account(log, steps, told)
+        count_steps(log, steps, result)
         if status == 0:
-            told.seconds = time.monotonic() - started
-            return told
-    raise SystemExit(f"not whole after {MOST_STARTS} undisturbed starts: {log.read_text()[-3000:]}")
+            result.seconds = time.monotonic() - started
+            return result
+    raise SystemExit(
+        f"The run is not complete after {MAX_STARTS} undisturbed starts: {log.read_text()[-3000:]}"
+    )
 
 
 def children(pid: int) -> list[int]:
     """Return the processes that ``pid`` started."""
-    found: list[int] = []
+    pids: list[int] = []
     with contextlib.suppress(OSError):
         for thread in Path(f"/proc/{pid}/task").iterdir():
-            found += map(int, (thread / "children").read_text().split())
-    return found
+            pids += map(int, (thread / "children").read_text().split())
+    return pids
 
 
-def account(log: Path, steps: dict[str, int], told: Disturbed) -> None:
-    """Count, from a run's events, the cells that were resumed and the steps done again."""
-    fresh: set[str] = set()
+def count_steps(log: Path, steps: dict[str, int], result: Disturbed) -> None:
+    """Count, from a run's events, the cells that were resumed and the steps done again.
+
+    ``steps`` holds the last step of each unfinished cell, and is brought up to date.
+    """
+    fresh: set[str] = set()  # Cells that were started, without a step yet.
     for line in log.read_text().splitlines():
         with contextlib.suppress(ValueError, KeyError, TypeError):
             event = json.loads(line)
@@ -149,8 +157,8 @@ def account(log: Path, steps: dict[str, int], told: Disturbed) -> None:
                 before = steps.get(cell, 0)
                 if cell in fresh and before:
                     # The first event is of the first step after the start.
-                    told.continued += event["step"] > 1
-                    told.repeated += max(0, before - event["step"] + 1)
+                    result.continued += event["step"] > 1
+                    result.repeated += max(0, before - event["step"] + 1)
                 fresh.discard(cell)
                 steps[cell] = event["step"]
             elif event["kind"] == "done":
@@ -162,7 +170,7 @@ def board(folder: Path) -> tuple[list[str], list[str]]:
     into = folder / "board"
     null = subprocess.DEVNULL
     if triptych("board", str(folder), stdout=null, stderr=null).wait():
-        raise SystemExit(f"no board of {folder}")
+        raise SystemExit(f"`triptych board {folder}` failed.")
     names = ["leaderboard.csv", "overall.csv", "pairing.csv", "records.csv"]
     return names, [without_times(into / name) for name in names]
 

@@ -4,10 +4,10 @@
     python benchmarks/learning.py images --methods siamese --losses infonce,nwj --markdown
 
 For each method and loss that fit together (:func:`harness.methods.base.misfit`) the task's
-main test score is compared with the untrained encoder's of the same seed. They have learned
-if the 95% t interval of the paired difference lies above 0, and if their representations
-collapsed at no seed. Records are kept in ``--folder``, and the same command resumes from
-them. The exit status is 1 if a method and loss have not learned.
+main test score is compared with the untrained encoder's of the same seed. A pair of them has
+learned if the 95% t interval of the paired difference lies above 0, and if its
+representations collapsed at no seed. Records are kept in ``--folder``, and the same command
+resumes from them. The exit status is 1 if a method and loss have not learned.
 """
 
 import argparse
@@ -17,15 +17,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness import Study, load_records, plugins, run
-from harness.cells import UNTRAINED
+from harness import plugins
+from harness.core.cells import UNTRAINED
 from harness.methods.base import misfit
+from harness.run.runner import run
+from harness.store.table import load_records
+from harness.study.study import Study
 from leaderboards import leaderboard
 
 TASKS = ("images", "sentences", "nodes", "graphs")
 
 
-class Row(NamedTuple):
+class Learned(NamedTuple):
     """One method and loss on one task."""
 
     task: str
@@ -34,7 +37,7 @@ class Row(NamedTuple):
     untrained: float
     mean: float
     std: float
-    gain: float
+    difference: float
     low: float
     high: float
     seeds: int
@@ -51,95 +54,99 @@ def main() -> int:
     """Run the cells that have no record, print one table, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tasks", nargs="*", default=TASKS)
-    parser.add_argument("--methods", default="", help="these alone, separated by commas")
-    parser.add_argument("--losses", default="", help="these alone, separated by commas")
+    parser.add_argument("--methods", default="", help="only these, separated by commas")
+    parser.add_argument("--losses", default="", help="only these, separated by commas")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--folder", type=Path, default=None, help="kept, and gone on from")
-    parser.add_argument("--read", action="store_true", help="run nothing: read the folder")
+    parser.add_argument(
+        "--folder", type=Path, default=None, help="keep the records here, and resume from them"
+    )
+    parser.add_argument("--read", action="store_true", help="run nothing; only read the folder")
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
-    given = parser.parse_args()
-    folder = given.folder or Path(tempfile.mkdtemp())
-    methods = plugins.split_specs(given.methods) or plugins.names("methods")
-    losses = plugins.split_specs(given.losses) or plugins.names("losses")
-    found: list[Row] = []
-    for task in given.tasks:
+    options = parser.parse_args()
+    folder = options.folder or Path(tempfile.mkdtemp())
+    methods = plugins.split_specs(options.methods) or plugins.names("methods")
+    losses = plugins.split_specs(options.losses) or plugins.names("losses")
+    learned: list[Learned] = []
+    for task in options.tasks:
         pairs = fitting(task, methods, losses)
-        if pairs and not given.read:
-            table = {loss: {"methods": own} for loss, own in pairs.items()}
-            study = Study(task, tasks=[task], losses=table, seeds=given.seeds)
-            run(study, folder / task, engine=f"local(jobs={given.jobs})")
-        found += rows(folder / task)
-    (print_markdown if given.markdown else print_rows)(found)
-    return 0 if all(row.learned for row in found) else 1
+        if pairs and not options.read:
+            table = {loss: {"methods": fit} for loss, fit in pairs.items()}
+            study = Study(task, tasks=[task], losses=table, seeds=options.seeds)
+            run(study, folder / task, engine=f"local(jobs={options.jobs})")
+        learned += rows(folder / task)
+    (print_markdown if options.markdown else print_rows)(learned)
+    return 0 if all(row.learned for row in learned) else 1
 
 
 def fitting(task: str, methods: list[str], losses: list[str]) -> dict[str, list[str]]:
     """Return {loss: the methods that it fits on ``task``}."""
-    on: Any = plugins.build("tasks", task)
+    built_task: Any = plugins.build("tasks", task)
     built = {spec: plugins.build("methods", spec) for spec in methods}
     pairs = {
         loss: [
             method
-            for method, made in built.items()
-            if misfit(made, plugins.build("losses", loss), on) is None
+            for method, instance in built.items()
+            if misfit(instance, plugins.build("losses", loss), built_task) is None
         ]
         for loss in losses
     }
-    return {loss: own for loss, own in pairs.items() if own}
+    return {loss: fit for loss, fit in pairs.items() if fit}
 
 
-def rows(folder: Path) -> Iterator[Row]:
+def rows(folder: Path) -> Iterator[Learned]:
     """Yield a row for each method and loss in ``folder``, the highest score first."""
     board = leaderboard(load_records(folder), baseline=UNTRAINED)
     table = board.rows[board.rows["main"].astype(bool)].sort_values("mean", ascending=False)
     floors = table[~table["trained"].astype(bool)].set_index(["task", "method"])["mean"]
     for row in table[table["trained"].astype(bool)].to_dict("records"):
-        yield Row(
+        yield Learned(
             row["task"], row["method"], row["loss"], floors[row["task"], row["method"]],
             row["mean"], row["std"], row["difference"], row["difference_low"],
             row["difference_high"], row["seeds"], row["planned"], row["collapsed"],
         )  # fmt: skip
 
 
-def print_rows(found: list[Row]) -> None:
-    """Print a line a pair."""
-    print(f"{'task':<10} {'method':<24} {'loss':<22} {'untrained':>9} {'score':>6} {'sd':>5}  gain")
-    for row in found:
+def print_rows(table: list[Learned]) -> None:
+    """Print one line per task, method and loss."""
+    columns = f"{'untrained':>9} {'score':>6} {'sd':>5}  difference"
+    print(f"{'task':<10} {'method':<24} {'loss':<22} {columns}")
+    for row in table:
         print(
             f"{row.task:<10} {row.method:<24} {row.loss:<22} {row.untrained:>9.2f} "
-            f"{row.mean:>6.2f} {row.std:>5.2f}  {_gain(row)}{_note(row)}"
+            f"{row.mean:>6.2f} {row.std:>5.2f}  {_difference(row)}{_note(row)}"
         )
 
 
-def print_markdown(found: list[Row]) -> None:
-    """Print a Markdown table with a column for each task: score, deviation, gain over untrained.
+def print_markdown(table: list[Learned]) -> None:
+    """Print a Markdown table with a column for each task: score, deviation, difference.
 
-    An asterisk marks a gain that is not shown to be above 0, a dagger a collapse.
+    The difference is to the untrained encoder. An asterisk marks one that is not shown to be
+    above 0, a dagger a collapse.
     """
-    tasks = list(dict.fromkeys(row.task for row in found))
-    cells: dict[tuple[str, str], dict[str, Row]] = {}
-    for row in found:
+    tasks = list(dict.fromkeys(row.task for row in table))
+    cells: dict[tuple[str, str], dict[str, Learned]] = {}
+    for row in table:
         cells.setdefault((row.method, row.loss), {})[row.task] = row
     print("| method | loss | " + " | ".join(tasks) + " |")
     print("|---|---|" + "---|" * len(tasks))
-    floor = {row.task: row.untrained for row in found}
+    floor = {row.task: row.untrained for row in table}
     print("| | `untrained` | " + " | ".join(f"{floor[task]:.1f}" for task in tasks) + " |")
-    for (method, loss), own in cells.items():
-        texts = [_cell(own[task]) if task in own else "" for task in tasks]
+    for (method, loss), by_task in cells.items():
+        texts = [_cell(by_task[task]) if task in by_task else "" for task in tasks]
         print(f"| `{method}` | `{loss}` | " + " | ".join(texts) + " |")
 
 
-def _cell(row: Row) -> str:
+def _cell(row: Learned) -> str:
     mark = "†" if row.collapsed else "" if row.learned else "*"
-    return f"{row.mean:.1f} ± {row.std:.1f} ({row.gain:+.1f}){mark}"
+    return f"{row.mean:.1f} ± {row.std:.1f} ({row.difference:+.1f}){mark}"
 
 
-def _gain(row: Row) -> str:
-    return f"{row.gain:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
+def _difference(row: Learned) -> str:
+    return f"{row.difference:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
 
 
-def _note(row: Row) -> str:
+def _note(row: Learned) -> str:
     if row.collapsed:
         return f" collapsed at {row.collapsed} of {row.seeds}"
     if row.seeds < row.planned:

@@ -1,7 +1,7 @@
-"""Measure a loss's time and memory, forward and backward, beside other libraries' losses.
+"""Compare the time and memory of losses, forward and backward, with other libraries' losses.
 
 Each contender is a fresh process with the same inputs, threads and environment. They take
-turns, round by round, so that changes in the machine's speed affect all alike. Printed are
+turns, round by round, so that changes in the machine's speed affect all alike. This prints
 the median time of the rounds, its ratio to the first contender's, and the peak of resident
 memory above its level before the first call.
 
@@ -11,8 +11,8 @@ memory above its level before the first call.
     python benchmarks/losses.py --rows 32768 --only infonce,adnce,products
 
 ``--rows`` is the number of examples N; with both views, 2N anchors face 2N candidates.
-``products`` are the three bare matrix products that scores and their gradient need when
-no pair is shared: the cost of a blocked loss if all else were free.
+``products`` are the three bare matrix products that scores and their gradient need if no
+pair is computed once for both of its anchors: the cost of a blocked loss if all else were free.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from torch import Tensor
 
 TAU, MU, SIGMA = 0.1, 0.7, 1.0
 WIDTH = 128
-LARGEST = {  # Beyond these a contender's whole matrices no longer fit in 24 GiB.
+MAX_ROWS = {  # With more, a contender's whole matrices do not fit into 24 GiB.
     "plain": 16384,
     "lightly": 8192,
     "grace-in-batches": 16384,
@@ -45,7 +45,7 @@ LARGEST = {  # Beyond these a contender's whole matrices no longer fit in 24 GiB
 
 
 def ours(spec: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return one of our losses on both views, whatever pairing its paper has."""
+    """Return one of our losses on both views, whichever pairing its paper uses."""
     from harness import plugins
     from harness.contrast import both_views
 
@@ -67,7 +67,7 @@ def three_products(a: Tensor, b: Tensor) -> Tensor:
 
 
 def contender(name: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the function that a contender's name stands for."""
+    """Return a contender's function of two views."""
     if name == "products":
         return three_products
     if name in peers.NTXENT:
@@ -87,14 +87,15 @@ def work(name: str, rows: int, threads: int) -> None:
     """Answer each line of the standard input with one timed call, and the first one's memory."""
     torch.set_num_threads(threads)
     function = contender(name)
-    # After a large block is freed, glibc keeps freed blocks. Our library does this itself;
-    # doing it here gives all contenders the same advantage.
+    # Once a large block was freed, glibc keeps freed blocks for the next call. Our losses cause
+    # this by themselves; causing it here gives all contenders the same advantage.
     torch.empty(31 * 2**20, dtype=torch.uint8)
     warm_a, warm_b = (t.requires_grad_() for t in torch.randn(2, 8, WIDTH))
-    function(warm_a, warm_b).backward()  # Imports and lazy set-up are no part of the loss.
+    function(warm_a, warm_b).backward()  # Imports and lazy set-up are not measured.
     generator = torch.Generator().manual_seed(0)
     a, b = torch.randn(2, rows, WIDTH, generator=generator)
     a, b = a.clone().requires_grad_(), (a + b).detach().requires_grad_()
+    # Allocate the gradients now, so that they do not count as memory of the loss.
     a.grad, b.grad = torch.zeros_like(a), torch.zeros_like(b)
     Path("/proc/self/clear_refs").write_text("5")  # Resets VmHWM: the peak starts here.
     before = memory("VmRSS")
@@ -116,7 +117,7 @@ class Worker:
     def __init__(self, name: str, rows: int, threads: int) -> None:
         self.name = name
         self.answers: list[dict[str, float]] = []
-        self.why = ""
+        self.error = ""
         command = [sys.executable, __file__, "--work", name, "--rows", str(rows)]
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
         self.process = subprocess.Popen(
@@ -129,8 +130,8 @@ class Worker:
         )
 
     def ask(self, calls: int) -> None:
-        """Have the contender run ``calls`` times; keep its answer, or why there is none."""
-        if self.why:
+        """Have the contender run ``calls`` times; keep its answer, or its error."""
+        if self.error:
             return
         assert self.process.stdin and self.process.stdout and self.process.stderr
         try:
@@ -143,7 +144,7 @@ class Worker:
             self.answers.append(json.loads(line))
         else:
             errors = self.process.stderr.read().strip().splitlines()
-            self.why = errors[-1][:90] if errors else f"ended with {self.process.wait()}"
+            self.error = errors[-1][:90] if errors else f"ended with {self.process.wait()}"
 
     def close(self) -> None:
         """End the process."""
@@ -152,10 +153,10 @@ class Worker:
 
 
 def measure(names: list[str], rows: int, threads: int, rounds: int) -> list[dict[str, Any]]:
-    """Return one row a contender; the first call gives its memory, and is not timed."""
+    """Return one row per contender; the first call gives its memory, and is not timed."""
     workers = []
     for name in names:
-        if rows > LARGEST.get(name, rows):
+        if rows > MAX_ROWS.get(name, rows):
             continue
         workers.append(Worker(name, rows, threads))
         workers[-1].ask(1)
@@ -167,8 +168,8 @@ def measure(names: list[str], rows: int, threads: int, rounds: int) -> list[dict
     for worker in workers:
         worker.close()
         row: dict[str, Any] = {"contender": worker.name, "rows": rows, "threads": threads}
-        if worker.why:
-            row["why"] = worker.why
+        if worker.error:
+            row["error"] = worker.error
         else:
             row["seconds"] = statistics.median(a["seconds"] for a in worker.answers[1:])
             row["megabytes"] = worker.answers[0]["megabytes"]
@@ -177,14 +178,14 @@ def measure(names: list[str], rows: int, threads: int, rounds: int) -> list[dict
     return table
 
 
-def show(table: list[dict[str, Any]], beside: str) -> None:
-    """Print the table as Markdown, with times as ratios to one contender's."""
-    base = next((row for row in table if row["contender"] == beside), {})
+def show(table: list[dict[str, Any]], reference: str) -> None:
+    """Print the table as Markdown, with the ratios of times to the reference contender's."""
+    base = next((row for row in table if row["contender"] == reference), {})
     unit = base.get("seconds")
-    print(f"| contender | s | / {beside} | MB above | value |\n|---|---|---|---|---|")
+    print(f"| contender | s | / {reference} | MB above | value |\n|---|---|---|---|---|")
     for row in table:
-        if "why" in row:
-            print(f"| {row['contender']} | - | - | - | {row['why']} |")
+        if "error" in row:
+            print(f"| {row['contender']} | - | - | - | {row['error']} |")
             continue
         ratio = f"{row['seconds'] / unit:.2f}" if unit else "-"
         print(
@@ -199,8 +200,8 @@ def every_loss() -> list[str]:
     from harness.losses import ScoreLoss
 
     specs = [s for s in plugins.names("losses") if plugins.load("losses", s).__module__ != PRESETS]
-    found = [s for s in specs if isinstance(plugins.build("losses", s), ScoreLoss)]
-    return ["infonce", *(spec for spec in found if spec != "infonce")]
+    score_losses = [s for s in specs if isinstance(plugins.build("losses", s), ScoreLoss)]
+    return ["infonce", *(spec for spec in score_losses if spec != "infonce")]
 
 
 PRESETS = "harness.losses.presets"
@@ -213,10 +214,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--rows", type=int, default=2048, help="examples")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", help="these contenders or specs, by commas")
-    parser.add_argument("--every", action="store_true", help="all our score losses instead")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each contender")
+    parser.add_argument("--rounds", type=int, default=7, help="timed rounds")
+    parser.add_argument("--only", help="only these contenders or specs, separated by commas")
+    parser.add_argument("--every", action="store_true", help="measure all our score losses")
     parser.add_argument("--json", type=Path, help="append the rows to this file")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -1,10 +1,10 @@
-"""Measure what Triptych itself costs a cell, with thousands of cells that do next to nothing.
+"""Measure what Triptych itself costs a cell, with thousands of cells that do almost nothing.
 
     python benchmarks/overhead.py --cells 10000
 
-An additional task is installed, whose data, network, training (one step) and evaluation are
+It installs a further task, whose data, network, training (one step) and evaluation are
 instant. The time that remains is ours: planning, claims, logs, digests, records, the summary,
-the status and the board. Printed are milliseconds a cell, and the peak memory of the main
+the status and the board. It prints milliseconds per cell, and the peak memory of the main
 process and its workers in the second and the last tenth of the run.
 """
 
@@ -61,20 +61,20 @@ TASKS, LOSSES = 5, 20
 
 
 def main() -> None:
-    """Plan and run the cells, make their status and board, and print what each part took."""
+    """Plan and run the cells, show their status and board, and print how long each part took."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cells", type=int, default=10_000)
-    parser.add_argument("--jobs", type=int, default=2)
-    wanted = parser.parse_args()
+    parser.add_argument("--cells", type=int, default=10_000, help="about this many cells")
+    parser.add_argument("--jobs", type=int, default=2, help="worker processes")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as top:
         install(Path(top, "site"))
         study, folder = Path(top, "study.toml"), Path(top, "run")
-        seeds = max(1, wanted.cells // (TASKS * LOSSES))
+        seeds = max(1, options.cells // (TASKS * LOSSES))
         study.write_text(text(seeds))
         cells = TASKS * LOSSES * seeds
         print(f"{cells} cells: {TASKS} tasks, {LOSSES - 1} losses and untrained, {seeds} seeds")
         timed("plan --no-time", cells, top, "plan", str(study), "--no-time")
-        command = ("run", str(study), "--out", str(folder), "--jobs", str(wanted.jobs))
+        command = ("run", str(study), "--out", str(folder), "--jobs", str(options.jobs))
         timed("run, log in JSON", cells, top, *command, "--log", "json")
         timed("run again: all done", cells, top, *command, "--log", "json")
         timed("status", cells, top, "status", str(folder))
@@ -110,11 +110,11 @@ def timed(name: str, cells: int, top: str, *words: str) -> None:
         env=environment,
     )
     sizes: list[tuple[int, int]] = []
-    over = threading.Event()
-    watcher = threading.Thread(target=watch, args=(process.pid, sizes, over))
+    ended = threading.Event()
+    watcher = threading.Thread(target=watch, args=(process.pid, sizes, ended))
     watcher.start()
     status = process.wait()
-    over.set()
+    ended.set()
     watcher.join()
     seconds = time.perf_counter() - started
     if status:
@@ -128,9 +128,9 @@ def timed(name: str, cells: int, top: str, *words: str) -> None:
     print(line, flush=True)
 
 
-def watch(pid: int, sizes: list[tuple[int, int]], over: threading.Event) -> None:
+def watch(pid: int, sizes: list[tuple[int, int]], ended: threading.Event) -> None:
     """Record the resident memory of a process, and of its largest child, twice a second."""
-    while not over.wait(0.5):
+    while not ended.wait(0.5):
         try:
             children = [
                 int(child)

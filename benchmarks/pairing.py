@@ -3,8 +3,8 @@
     python benchmarks/pairing.py nodes images sentences --seeds 10 --jobs 2
 
 For each task, InfoNCE is compared with another loss, another temperature, another method,
-and a training twice as long. The ratio is (var a + var b) / var(a - b) over seeds: runs that
-share nothing would need so many times more seeds for the same precision.
+and a training twice as long. The ratio is (var a + var b) / var(a - b) over seeds: how many
+times more seeds runs that share nothing would need for the same precision.
 """
 
 import argparse
@@ -14,8 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from harness import Study, load_records, plugins, run
-from leaderboards.pairs import pair_of
+from harness import plugins
+from harness.run.runner import run
+from harness.store.table import load_records
+from harness.study.study import Study
+from leaderboards.analysis.pairs import pair_of
 
 BASE = "infonce"
 LOSS, WARMER, METHOD = "adnce", "infonce(temperature=0.2)", "moco"
@@ -25,15 +28,15 @@ COMPARISONS = ("loss", "temperature", "method", "length")
 def main() -> None:
     """Run the missing cells, and print one line for each comparison."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tasks", nargs="+")
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--folder", type=Path, default=None, help="kept, and gone on from")
+    parser.add_argument("tasks", nargs="+", help="specs of tasks")
+    parser.add_argument("--seeds", type=int, default=10, help="seeds of each row")
+    parser.add_argument("--jobs", type=int, default=2, help="worker processes")
+    parser.add_argument("--folder", type=Path, help="keep the records here, and resume from them")
     parser.add_argument("--comparisons", nargs="+", default=COMPARISONS, choices=COMPARISONS)
-    given = parser.parse_args()
-    folder = given.folder or Path(tempfile.mkdtemp())
+    options = parser.parse_args()
+    folder = options.folder or Path(tempfile.mkdtemp())
     print(f"{'task':<10} {'infonce against':<26} pairs {'sd':>6} {'unpaired':>9} {'ratio':>7}")
-    for task in given.tasks:
+    for task in options.tasks:
         longer = f"{task}(steps={2 * plugins.settings('tasks', task)['steps']})"
         others = {
             "loss": (task, "siamese", LOSS),
@@ -42,16 +45,16 @@ def main() -> None:
             "length": (longer, "siamese", BASE),
         }
         base_row = (task, "siamese", BASE)
-        for where, method, loss in (base_row, *(others[name] for name in given.comparisons)):
-            study = Study(task, tasks=[where], losses=[loss], methods=[method], seeds=given.seeds)
-            run(study, folder / task, engine=f"local(jobs={given.jobs})")
+        for where, method, loss in (base_row, *(others[name] for name in options.comparisons)):
+            study = Study(task, tasks=[where], losses=[loss], methods=[method], seeds=options.seeds)
+            run(study, folder / task, engine=f"local(jobs={options.jobs})")
         scores = _scores(folder / task)
         base = scores[base_row]
-        for name in given.comparisons:
+        for name in options.comparisons:
             key = others[name]
-            named = {"length": longer, "method": METHOD}.get(name, key[2])
+            label = {"length": longer, "method": METHOD}.get(name, key[2])
             line = _line(base, scores[key], settings=key[0] != task)
-            print(f"{task:<10} {named:<26} {line}", flush=True)
+            print(f"{task:<10} {label:<26} {line}", flush=True)
 
 
 def _scores(folder: Path) -> dict[tuple[str, str, str], pd.DataFrame]:
@@ -60,10 +63,11 @@ def _scores(folder: Path) -> dict[tuple[str, str, str], pd.DataFrame]:
     final = table[(table["split"] == "test") & (table["step"] == table["steps"])]
     main = final[final["metric"] == final["metric"].iloc[0]]
     groups = main.groupby(["task", "method", "loss"])
-    return {key: own.set_index("seed")[["value", "proof"]] for key, own in groups}
+    return {key: rows.set_index("seed")[["value", "proof"]] for key, rows in groups}
 
 
 def _line(base: pd.DataFrame, other: pd.DataFrame, *, settings: bool) -> str:
+    """Return the number of pairs, both deviations and the ratio of the variances, as text."""
     both = base.join(other, how="inner", suffixes=("_a", "_b"))
     pairs = sum(
         pair_of(a, b, settings=settings).paired

@@ -1,6 +1,6 @@
 """Compare our losses' values and gradients with other libraries', on the same input.
 
-Prints the table of ``docs/parity.md``, which names the peers that are not installed; see
+This prints the table of ``docs/parity.md``. Peers that are not installed are named in it; see
 ``peers.py`` for what to install. ``--check`` fails if a peer is not installed, or if a row
 without a note does not agree.
 """
@@ -26,17 +26,17 @@ Function = Callable[[Tensor, Tensor, float], Tensor]
 
 
 @dataclass(frozen=True)
-class Row:
+class Check:
     """One line of the table.
 
     Attributes:
-        spec: our loss, with ``{tau}`` where the temperature goes.
+        spec: our loss, with ``{tau}`` in the place of the temperature.
         pairing: how the two views are paired.
-        peer: the peer's name for it.
+        peer: the peer's name, and its name for the loss.
         function: the peer's value at a temperature.
-        note: how they differ; empty if they agree.
+        note: how the two differ; empty if they agree.
         ours: converts our value to the peer's, if that is scaled or shifted.
-        own: our function, if it takes more than a loss and a pairing.
+        our_function: our value, if it takes more than a loss and a pairing.
     """
 
     spec: str
@@ -45,13 +45,13 @@ class Row:
     function: Function
     note: str = ""
     ours: Callable[[Tensor, float], Tensor] = lambda value, tau: value
-    own: Function | None = None
+    our_function: Function | None = None
 
 
-def value_of(row: Row, a: Tensor, b: Tensor, tau: float) -> Tensor:
+def value_of(row: Check, a: Tensor, b: Tensor, tau: float) -> Tensor:
     """Return our loss's mean over the contrasts of its pairing."""
-    if row.own is not None:
-        return row.own(a, b, tau)
+    if row.our_function is not None:
+        return row.our_function(a, b, tau)
     loss = plugins.build("losses", row.spec.format(tau=tau)).to(a.dtype)
     contrasts = PAIRINGS[row.pairing](a, b, None)
     return row.ours(torch.stack([loss(c) for c in contrasts]).mean(), tau)
@@ -81,8 +81,8 @@ def our_swav(a: Tensor, b: Tensor, tau: float) -> Tensor:
 
 def our_dino(a: Tensor, b: Tensor, tau: float) -> Tensor:
     """Return DINO's objective at its first step, with the centre at 0."""
-    taught = [(scores(rows).detach() / 0.04).softmax(dim=1) for rows in (b, a)]
-    return prototype_loss(a, b, tau, (taught[0], taught[1]))
+    targets = [(scores(rows).detach() / 0.04).softmax(dim=1) for rows in (b, a)]
+    return prototype_loss(a, b, tau, (targets[0], targets[1]))
 
 
 def lightly_swav(a: Tensor, b: Tensor, tau: float) -> Tensor:
@@ -93,13 +93,13 @@ def lightly_swav(a: Tensor, b: Tensor, tau: float) -> Tensor:
 
 def lightly_dino(a: Tensor, b: Tensor, tau: float) -> Tensor:
     """Return lightly's DINOLoss, with the teacher's scores held constant."""
-    taught = [scores(a).detach(), scores(b).detach()]
+    teacher = [scores(a).detach(), scores(b).detach()]
     loss = (
         peers.lightly()
         .DINOLoss(output_dim=len(PROTOTYPES), teacher_temp=0.04, student_temp=tau)
         .to(a.dtype)
     )
-    value: Tensor = loss(taught, [scores(a), scores(b)], teacher_temp=0.04)
+    value: Tensor = loss(teacher, [scores(a), scores(b)], teacher_temp=0.04)
     return value
 
 
@@ -111,62 +111,64 @@ PYGCL = (
 ONES = "the self-similarity e^(1/tau) is counted as a negative"
 
 NTXENT = [
-    Row("simclr(temperature={tau})", "both_views", name, function)
+    Check("simclr(temperature={tau})", "both_views", name, function)
     for name, function in peers.NTXENT.items()
 ]
 ROWS_OF_TABLE = [
     *NTXENT,
-    Row("grace(temperature={tau})", "both_views", "PyGCL InfoNCE, intra-view negatives",
+    Check("grace(temperature={tau})", "both_views", "PyGCL InfoNCE, intra-view negatives",
         peers.pygcl_infonce, f"{ONES}: its sampler's mask is overwritten"),
-    Row("grace(temperature={tau})", "both_views", "PyGCL InfoNCE, given a mask of ones",
+    Check("grace(temperature={tau})", "both_views", "PyGCL InfoNCE, given a mask of ones",
         peers.pygcl_infonce_masked),
-    Row("mnrl(temperature={tau})", "cross_view", "sentence-transformers MNRL",
+    Check("mnrl(temperature={tau})", "cross_view", "sentence-transformers MNRL",
         peers.sentence_transformers_mnrl),
-    Row("simcse(temperature={tau})", "cross_view", "info-nce-pytorch InfoNCE", peers.info_nce),
-    Row("clip(temperature={tau})", "cross_view_symmetric", "OpenCLIP ClipLoss",
+    Check("simcse(temperature={tau})", "cross_view", "info-nce-pytorch InfoNCE", peers.info_nce),
+    Check("clip(temperature={tau})", "cross_view_symmetric", "OpenCLIP ClipLoss",
         peers.open_clip_clip),
-    Row("siglip", "cross_view", "OpenCLIP SigLipLoss",
+    Check("siglip", "cross_view", "OpenCLIP SigLipLoss",
         lambda a, b, tau: peers.open_clip_siglip(a, b, 10.0, -10.0)),
-    Row("llave(temperature={tau})", "cross_view", "sentence-transformers MNRL, hardness 9",
+    Check("llave(temperature={tau})", "cross_view", "sentence-transformers MNRL, hardness 9",
         lambda a, b, tau: peers.sentence_transformers_hardness(a, b, tau, 9.0)),
-    Row("dcl(temperature={tau})", "both_views", "lightly DCLLoss",
+    Check("dcl(temperature={tau})", "both_views", "lightly DCLLoss",
         lambda a, b, tau: peers.lightly().DCLLoss(temperature=tau)(a, b)),
-    Row("dclw(temperature={tau})", "both_views", "lightly DCLWLoss",
+    Check("dclw(temperature={tau})", "both_views", "lightly DCLWLoss",
         lambda a, b, tau: peers.lightly().DCLWLoss(temperature=tau)(a, b)),
-    Row("adnce-image-paper(temperature={tau})", "both_views", "the reference repository's way",
+    Check("adnce-image-paper(temperature={tau})", "both_views", "the reference repository's way",
         lambda a, b, tau: peers.adnce_reference_way(a, b, tau, 0.7, 0.5)),
-    Row("adnce-sentence-paper(temperature={tau})", "cross_view", "the reference repository's way",
+    Check("adnce-sentence-paper(temperature={tau})", "cross_view", "the reference repository's way",
         lambda a, b, tau: peers.adnce_sentence_way(a, b, tau, 0.4, 1.0)),
-    Row("adnce-graph-paper(temperature={tau})", "cross_view", "the reference repository's way",
+    Check("adnce-graph-paper(temperature={tau})", "cross_view", "the reference repository's way",
         lambda a, b, tau: peers.adnce_graph_way(a, b, tau, 0.2, 1.0)),
-    Row("debiased-paper(temperature={tau})", "both_views", "PyGCL DebiasedInfoNCE",
+    Check("debiased-paper(temperature={tau})", "both_views", "PyGCL DebiasedInfoNCE",
         peers.pygcl_debiased, f"{PYGCL}"),
-    Row("hcl-paper(temperature={tau})", "both_views", "PyGCL HardnessInfoNCE",
+    Check("hcl-paper(temperature={tau})", "both_views", "PyGCL HardnessInfoNCE",
         peers.pygcl_hardness, f"{PYGCL}"),
-    Row("vicreg", "cross_view", "lightly VICRegLoss",
+    Check("vicreg", "cross_view", "lightly VICRegLoss",
         lambda a, b, tau: peers.lightly().VICRegLoss()(a, b)),
-    Row("barlow_twins(redundancy=0.005)", "cross_view", "lightly BarlowTwinsLoss",
+    Check("barlow_twins(redundancy=0.005)", "cross_view", "lightly BarlowTwinsLoss",
         lambda a, b, tau: peers.lightly().BarlowTwinsLoss()(a, b)),
-    Row("barlow_twins(redundancy=0.005)", "cross_view", "PyGCL BarlowTwins",
+    Check("barlow_twins(redundancy=0.005)", "cross_view", "PyGCL BarlowTwins",
         lambda a, b, tau: peers.pygcl().BarlowTwins(lambda_=0.005)(a, b),
         "it divides the variance by B - 1, so that C_kk stays below 1"),
-    Row("vicreg", "cross_view", "PyGCL VICReg", lambda a, b, tau: peers.pygcl().VICReg()(a, b),
+    Check("vicreg", "cross_view", "PyGCL VICReg", lambda a, b, tau: peers.pygcl().VICReg()(a, b),
         "it adds the two variance terms where the authors' code averages them"),
-    Row("align_uniform(t=1)", "same_view_symmetric", "lightly HypersphereLoss",
+    Check("align_uniform(t=1)", "same_view_symmetric", "lightly HypersphereLoss",
         lambda a, b, tau: peers.lightly().HypersphereLoss(t=1.0, lam=1.0, alpha=2.0)(a, b)),
-    Row("regression", "cross_view", "lightly NegativeCosineSimilarity",
+    Check("regression", "cross_view", "lightly NegativeCosineSimilarity",
         lambda a, b, tau: peers.lightly().NegativeCosineSimilarity()(a, b), "",
         lambda value, tau: value / 2 - 1),
-    Row("sogclr(temperature={tau})", "both_views", "LibAUC GCLoss_v1, gradient of a first step",
+    Check("sogclr(temperature={tau})", "both_views", "LibAUC GCLoss_v1, gradient of a first step",
         lambda a, b, tau: peers.sogclr(a, b, tau, 0.9),
         "it adds the two views and leaves tau out: our gradient is half of its; its value is "
         "not the objective"),
-    Row("prototypes", "swav", "lightly SwaVLoss", lightly_swav, own=our_swav),
-    Row("prototypes", "dino", "lightly DINOLoss", lightly_dino, own=our_dino),
+    Check("prototypes", "swav", "lightly SwaVLoss", lightly_swav,
+        our_function=our_swav),
+    Check("prototypes", "dino", "lightly DINOLoss", lightly_dino,
+        our_function=our_dino),
 ]  # fmt: skip
 
 
-def compare(row: Row, tau: float, dtype: torch.dtype) -> tuple[float, float, float]:
+def compare(row: Check, tau: float, dtype: torch.dtype) -> tuple[float, float, float]:
     """Return our value, the peer's, and their gradients' largest difference, relative to ours."""
     ours, our_grad = evaluate(lambda a, b, t: value_of(row, a, b, t), tau, dtype)
     peer, grad = evaluate(row.function, tau, dtype)
@@ -183,16 +185,16 @@ def evaluate(function: Function, tau: float, dtype: torch.dtype) -> tuple[float,
 
 
 def inputs() -> tuple[Tensor, Tensor]:
-    """Return two views that are alike, in float64."""
+    """Return two similar views, in float64."""
     generator = torch.Generator().manual_seed(0)
     a, b = torch.randn(2, ROWS, WIDTH, generator=generator, dtype=torch.float64)
     return a, a + b
 
 
 def main() -> None:
-    """Print the table; with ``--check`` fail if agreement is claimed but not found."""
+    """Print the table; with ``--check`` fail if a row does not agree that should."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--check", action="store_true", help="fail if a row does not agree")
     check = parser.parse_args().check
     print("| ours | pairing | peer | ours, tau .1 | peer's | gradient, relative | "
           "peer in float32 at tau .01 | |\n|---|---|---|---|---|---|---|---|")  # fmt: skip
@@ -205,7 +207,7 @@ def main() -> None:
             wrong.append(f"{row.peer} is not installed")
             print(begin + f"not installed: {error} |||||")
             continue
-        except Exception as error:  # Any error of the peer's own.
+        except Exception as error:  # The peer may raise anything.
             if not row.note:
                 wrong.append(f"{row.peer} raises {type(error).__name__}")
             print(begin + f"| raises {type(error).__name__} ||| {row.note} |")
@@ -215,10 +217,10 @@ def main() -> None:
         print(begin + f"{ours:.6f} | {peer:.6f} | {slope:.0e} | {at_a_low_temperature(row)} | "
               f"{row.note or 'agree'} |")  # fmt: skip
     if check and wrong:
-        sys.exit("Said to agree, and not found to: " + "; ".join(wrong))
+        sys.exit("These rows should agree: " + "; ".join(wrong))
 
 
-def at_a_low_temperature(row: Row) -> str:
+def at_a_low_temperature(row: Check) -> str:
     """Return how far the peer's float32 gradient at tau = .01 is from our float64 one."""
     if "{tau}" not in row.spec or row.note:
         return ""

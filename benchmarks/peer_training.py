@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from harness import plugins
-from harness.randomness import Randomness
+from harness.core.randomness import Randomness
 from harness.task import Task
 from harness.testing import fresh_head, scores_of
 
@@ -44,14 +44,14 @@ Train = Callable[[Any, float, Callable[[], None]], nn.Module]
 
 
 class InTurn:
-    """A training in a thread of its own, which takes a step when it is asked to.
+    """A training in a thread of its own, which runs only while the caller waits for a step.
 
     Attributes:
-        why: the exception that it ended with, if it failed.
+        error: the exception that it ended with, if it failed.
     """
 
     def __init__(self, train: Train, name: str, seed: int, tau: float) -> None:
-        self.why: BaseException | None = None
+        self.error: BaseException | None = None
         self.task: Task = plugins.build("tasks", name)
         self.randomness = Randomness(name, "", seed)
         self.task.load(self.randomness)
@@ -66,7 +66,7 @@ class InTurn:
         try:
             self.encoder = train(self.task, tau, self._ended)
         except BaseException as error:
-            self.why = error
+            self.error = error
         self.done.release()
 
     def _ended(self) -> None:
@@ -74,13 +74,13 @@ class InTurn:
         self.go.acquire()
 
     def take_step(self) -> None:
-        """Let it run to the end of its next step."""
-        if self.why is None:
+        """Let the thread run to the end of its next step."""
+        if self.error is None:
             self.go.release()
             self.done.acquire()
 
     def score(self) -> Mapping[str, float]:
-        """Let it end after its last step, and return its test scores."""
+        """Let the thread end after its last step, and return the encoder's test scores."""
         self.take_step()
         with self.randomness.seeded("probe"):
             return scores_of(self.task, self.encoder.eval(), "test")
@@ -142,15 +142,16 @@ def sentence_transformers_trainer(task: Any, tau: float, ended: Callable[[], Non
     from sentence_transformers.models import Dense, Pooling, Transformer
     from transformers import PreTrainedTokenizerFast, TrainerCallback
 
-    from adapters import hf_folders, hf_transformers
-    from tasks.sentences import QUICK_LAYERS
+    from adapters.data import hf_folders
+    from adapters.networks import text_networks
+    from tasks.sentences.sentences import QUICK_LAYERS
 
     class Watch(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, *_: Any, **__: Any) -> None:
             ended()
 
     with tempfile.TemporaryDirectory() as folder:
-        whole = hf_transformers.minilm(layers=QUICK_LAYERS, dropout=task.dropout, pooling="mean")
+        whole = text_networks.minilm(layers=QUICK_LAYERS, dropout=task.dropout, pooling="mean")
         whole.model.set_attn_implementation("sdpa")
         whole.model.save_pretrained(folder)
         special = {f"{name}_token": f"[{name.upper()}]" for name in SPECIAL}

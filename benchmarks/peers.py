@@ -1,12 +1,12 @@
 """Other libraries' losses, as functions of two views, to compare ours with.
 
-Each imports its library when it is first called. Some libraries import far more than a
+Each function imports its library at its first call. Some libraries import far more than a
 loss needs: torchvision, whose wheels are built for CUDA, torch_scatter, lightning. Empty
-modules replace the missing ones before the file of the loss is loaded; nothing of the loss
-itself is replaced.
+modules take the place of those that are missing before the file of the loss is loaded;
+nothing of the loss itself is replaced.
 
 ``pip install -e '.[bench]'`` installs most of them. Two have dependencies of hundreds of
-megabytes, and are installed without: ``pip install --no-deps libauc stable-pretraining``.
+megabytes, and are installed without them: ``pip install --no-deps libauc stable-pretraining``.
 """
 
 import contextlib
@@ -31,16 +31,16 @@ SITE = Path(sysconfig.get_paths()["purelib"])
 
 
 def installed(package: str) -> bool:
-    """Return whether a package's files are there."""
+    """Return whether a package's files are installed."""
     return (SITE / package).is_dir() or (SITE / f"{package}.py").is_file()
 
 
-def empty(name: str, **holds: Any) -> types.ModuleType:
-    """Put a module into ``sys.modules`` that holds only what is given."""
+def empty(name: str, **names: Any) -> types.ModuleType:
+    """Put a module that holds only the given names into ``sys.modules``."""
     module = types.ModuleType(name)
     module.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package=True)
     module.__path__ = [str(SITE.joinpath(*name.split(".")))]
-    module.__dict__.update(holds)
+    module.__dict__.update(names)
     sys.modules[name] = module
     parent, _, leaf = name.rpartition(".")
     if parent in sys.modules:
@@ -59,7 +59,7 @@ def file(name: str, path: str) -> Any:
     return module
 
 
-if installed("torchvision"):  # Of a CUDA build, a CPU torch can import all but this module.
+if installed("torchvision"):  # A CPU torch can import a CUDA build of it, but for this module.
     sys.modules["torchvision._meta_registrations"] = types.ModuleType("_meta_registrations")
 
 
@@ -73,17 +73,18 @@ def lightly() -> types.SimpleNamespace:
     before = {name: sys.modules.get(name) for name in ("torchvision", "torchvision.ops")}
     empty("torchvision")
     empty("torchvision.ops", StochasticDepth=type("StochasticDepth", (), {}), roi_align=None)
-    found = {}
+    losses = {}
     for name in (
         "ntx_ent_loss", "dcl_loss", "vicreg_loss", "barlow_twins_loss", "swav_loss", "dino_loss",
         "negative_cosine_similarity", "hypersphere_loss",
     ):  # fmt: skip
-        found |= vars(importlib.import_module(f"lightly.loss.{name}"))
-    for name, module in before.items():  # Otherwise transformers takes the empty one for real.
+        losses |= vars(importlib.import_module(f"lightly.loss.{name}"))
+    # Put torchvision back, or transformers would take the empty module for the real one.
+    for name, module in before.items():
         sys.modules.pop(name)
         if module is not None:
             sys.modules[name] = module
-    return types.SimpleNamespace(**found)
+    return types.SimpleNamespace(**losses)
 
 
 @cache
@@ -145,7 +146,7 @@ class Passthrough(nn.Module):
     """A sentence encoder whose features are their own embedding."""
 
     def __getitem__(self, index: int) -> "Passthrough":
-        """Return itself, whichever part is asked for."""
+        """Return itself for every index."""
         return self
 
     def forward(self, features: dict[str, Tensor], **_: Any) -> dict[str, Tensor]:
@@ -157,7 +158,7 @@ class Passthrough(nn.Module):
 
 
 def plain_ntxent(a: Tensor, b: Tensor, tau: float) -> Tensor:
-    """Return NT-Xent as everybody writes it first: the whole matrix, and cross-entropy."""
+    """Return NT-Xent as it is usually written first: cross-entropy over the whole matrix."""
     rows = normalize(torch.cat([a, b]), dim=1)
     scores = rows @ rows.T / tau
     own = torch.eye(len(rows), dtype=torch.bool, device=rows.device)
@@ -212,7 +213,7 @@ def sentence_transformers_ntxent(a: Tensor, b: Tensor, tau: float) -> Tensor:
 
 
 def sentence_transformers_cached(a: Tensor, b: Tensor, tau: float, batch: int = 256) -> Tensor:
-    """Return CachedMultipleNegativesRankingLoss: gradients are taken in its forward."""
+    """Return CachedMultipleNegativesRankingLoss, which takes its gradients in the forward pass."""
     loss = sentence_transformers().CachedMultipleNegativesRankingLoss(
         Passthrough(), scale=1 / tau, mini_batch_size=batch, **JOINT
     )
@@ -221,7 +222,7 @@ def sentence_transformers_cached(a: Tensor, b: Tensor, tau: float, batch: int = 
 
 
 def pygcl_infonce(a: Tensor, b: Tensor, tau: float) -> Tensor:
-    """Return PyGCL's InfoNCE with intra-view negatives, used as it comes."""
+    """Return PyGCL's InfoNCE with intra-view negatives, at its defaults."""
     gcl = pygcl()
     contrast = gcl.DualBranchContrast(loss=gcl.InfoNCE(tau=tau), mode="L2L", intraview_negs=True)
     value: Tensor = contrast(a, b)
@@ -229,7 +230,7 @@ def pygcl_infonce(a: Tensor, b: Tensor, tau: float) -> Tensor:
 
 
 def pygcl_infonce_masked(a: Tensor, b: Tensor, tau: float) -> Tensor:
-    """Return the same with a mask of ones, which makes it keep its own mask."""
+    """Return PyGCL's InfoNCE with a mask of ones, with which it keeps its own mask."""
     gcl = pygcl()
     contrast = gcl.DualBranchContrast(loss=gcl.InfoNCE(tau=tau), mode="L2L", intraview_negs=True)
     value: Tensor = contrast(a, b, extra_neg_mask=torch.ones(len(a), 2 * len(a), dtype=a.dtype))
@@ -348,4 +349,4 @@ NTXENT: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
     "sentence-transformers-cached": sentence_transformers_cached,
     "metric-learning-supcon": metric_learning_supcon,
 }
-"""Contenders that compute the same value as our ``simclr``."""
+"""Contenders that compute the same value as our ``simclr``, by name."""

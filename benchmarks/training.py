@@ -4,16 +4,16 @@
     python benchmarks/training.py                            # three tasks, then their peers
     python benchmarks/training.py --only nodes --no-peers --operators 12
 
-For each task the same encoder, head, batches, views and AdamW are trained three ways, a
-step of each in turn, on one thread: by ``harness.training.fit``; by the loop that anybody
-would write, with InfoNCE as a cross-entropy over the whole matrix of scores; and by that
-loop with our InfoNCE. The last shows what seeding, digests and bookkeeping cost apart from
-the loss. Printed are the median seconds of our step, and the median ratios of our step to
-the step that each loop took right after it: whatever slows the machine slows both.
+For each task the same encoder, head, batches, views and AdamW are trained in three ways, a
+step of each in turn, on one thread: by ``harness.training.loop.fit``; by a plain loop with
+InfoNCE as a cross-entropy over the whole matrix of scores; and by that loop with our InfoNCE.
+The last shows what seeding, digests and bookkeeping cost apart from the loss. It prints the
+median seconds of our step, and the median ratios of our step to the step that each loop took
+right after it: whatever slows the machine slows both.
 
 The shares are of ``fit`` itself, whose parts are clocked as it calls them. ``loss`` includes
-the gradient of the scores, which our losses compute in the forward pass; ``rest`` is what
-no part accounts for. ``--operators`` adds torch's own profile.
+the gradient of the scores, which our losses compute in the forward pass; ``rest`` is the time
+that no part accounts for. ``--operators`` adds torch's own profile.
 
 Peers train the whole task at its default settings, step by step in turn with ours, and are
 scored by the task's own evaluation: see ``peer_training.py`` for what each of them does.
@@ -35,14 +35,15 @@ from peers import plain_ntxent
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from harness import plugins, training
+from harness import plugins
 from harness.contrast import PAIRINGS
-from harness.digests import Digest
+from harness.core.digests import Digest
+from harness.core.randomness import Randomness
 from harness.losses.infonce import InfoNCE
 from harness.methods.siamese import Siamese
-from harness.randomness import Randomness
 from harness.task import Task
 from harness.testing import fresh_head
+from harness.training import loop
 
 TASKS = ("images", "sentences", "nodes")
 TAU = 0.1
@@ -50,7 +51,7 @@ LOSS = f"infonce(temperature={TAU})"
 CLOCKED = ("batch", "views", "digest", "forward", "loss", "backward", "optimizer")
 PARTS = (*CLOCKED, "rest")
 WARM_UP = 2
-"""First steps of a run, which are not counted."""
+"""The first steps of a run, which are not counted."""
 
 Times = dict[str, list[float]]
 TakeStep = Callable[[], None]
@@ -60,7 +61,7 @@ ValueOf = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def bare(name: str, seed: int, value_of: ValueOf) -> Iterator[None]:
-    """Train the same task in a plain loop, one step at each ``next``."""
+    """Train the task in a plain loop, one step at each ``next``."""
     task: Task = plugins.build("tasks", name)
     randomness = Randomness(name, "", seed)
     task.load(randomness)
@@ -84,36 +85,36 @@ def bare(name: str, seed: int, value_of: ValueOf) -> Iterator[None]:
 
 def in_turn(
     name: str, task: Task, seed: int, loops: Mapping[str, TakeStep], **settings: Any
-) -> tuple[Times, training.Outcome]:
+) -> tuple[Times, loop.Outcome]:
     """Train a cell with ``fit`` and, after each of its steps, let each loop take one.
 
     Returns:
         {loop: seconds of each step}, ``fit`` the first of them; and what ``fit`` returned.
     """
-    times: Times = {loop: [] for loop in ("fit", *loops)}
+    times: Times = {way: [] for way in ("fit", *loops)}
     began = time.perf_counter()
 
-    def others(*_: Any) -> None:
+    def let_others_step(*_: Any) -> None:
         nonlocal began
         times["fit"].append(time.perf_counter() - began)
-        for loop, take_step in loops.items():
+        for way, take_step in loops.items():
             began = time.perf_counter()
             take_step()
-            times[loop].append(time.perf_counter() - began)
+            times[way].append(time.perf_counter() - began)
         began = time.perf_counter()
 
-    outcome = fit(name, task, seed, report=others, **settings)
-    return {loop: seconds[WARM_UP:] for loop, seconds in times.items()}, outcome
+    outcome = fit(name, task, seed, report=let_others_step, **settings)
+    return {way: seconds[WARM_UP:] for way, seconds in times.items()}, outcome
 
 
-def fit(name: str, task: Task, seed: int, **settings: Any) -> training.Outcome:
+def fit(name: str, task: Task, seed: int, **settings: Any) -> loop.Outcome:
     """Train a cell as ``triptych run`` does, but evaluate it only if ``splits`` are given."""
     method, loss = plugins.build("methods", "siamese"), plugins.build("losses", LOSS)
-    settings = {"splits": ()} | settings
-    return training.fit(task, method, loss, Randomness(name, "", seed), **settings)
+    settings = {"splits": ()} | settings  # Without splits nothing is evaluated.
+    return loop.fit(task, method, loss, Randomness(name, "", seed), **settings)
 
 
-def plain(pairing: str) -> ValueOf:
+def plain_infonce(pairing: str) -> ValueOf:
     """Return InfoNCE over the whole matrix of scores, as a cross-entropy."""
     if pairing == "both_views":
         return lambda a, b, ids: plain_ntxent(a, b, TAU)
@@ -125,8 +126,8 @@ def plain(pairing: str) -> ValueOf:
     return cross_view
 
 
-def own(pairing: str) -> ValueOf:
-    """Return our InfoNCE."""
+def our_infonce(pairing: str) -> ValueOf:
+    """Return our InfoNCE over the contrasts of a pairing."""
     loss = plugins.build("losses", LOSS)
     return lambda a, b, ids: torch.stack([loss(c) for c in PAIRINGS[pairing](a, b, ids)]).mean()
 
@@ -180,22 +181,22 @@ def shares(name: str, steps: int) -> dict[str, float]:
             stack.enter_context(mock.patch.object(owner, function, watched))
         fit(name, task, seed=0, report=start_after_warm_up)
     whole = time.perf_counter() - began
-    found = {part: spent / whole for part, spent in clock.spent.items()}
-    return found | {"rest": 1 - sum(found.values())}
+    timed = {part: spent / whole for part, spent in clock.spent.items()}
+    return timed | {"rest": 1 - sum(timed.values())}
 
 
 def beside_bare(name: str, steps: int, repeats: int) -> str:
-    """Return a row: our step, its ratio to the bare loops', and its parts."""
-    found: list[Times] = []
+    """Return a row: the time of our step, its ratio to the bare loops' steps, and its parts."""
+    trainings: list[Times] = []
     for seed in range(repeats):
         task: Task = plugins.build("tasks", name)
         task.steps = steps
         loops = {
-            "bare": partial(next, bare(name, seed, plain(task.pairing))),
-            "bare, our loss": partial(next, bare(name, seed, own(task.pairing))),
+            "bare": partial(next, bare(name, seed, plain_infonce(task.pairing))),
+            "bare, our loss": partial(next, bare(name, seed, our_infonce(task.pairing))),
         }
-        found.append(in_turn(name, task, seed, loops)[0])
-    ours, *others = joined(found)
+        trainings.append(in_turn(name, task, seed, loops)[0])
+    ours, *others = joined(trainings)
     cells = [f"{statistics.median(ours):.3f}"]
     cells.extend(f"{ratio(ours, other):.3f}" for other in others)
     cells.extend(f"{100 * share:.1f}" for share in shares(name, steps * repeats).values())
@@ -203,31 +204,31 @@ def beside_bare(name: str, steps: int, repeats: int) -> str:
 
 
 def beside_peer(name: str, seeds: int) -> str:
-    """Return a row: whole trainings of ours and of the peer, with both test scores."""
+    """Return a row that compares whole trainings, ours and the peer's, and their test scores."""
     peer, train = peer_training.PEERS[name]
-    found: list[Times] = []
+    trainings: list[Times] = []
     scores: tuple[list[float], list[float]] = ([], [])
     for seed in range(seeds):
         task: Task = plugins.build("tasks", name)
         theirs = peer_training.InTurn(train, name, seed, TAU)
         times, outcome = in_turn(name, task, seed, {peer: theirs.take_step}, splits=("test",))
-        if theirs.why:
-            return f"| {name} | {peer} | not to be had: {theirs.why} | | | | |"
-        found.append(times)
-        for whose, values in zip(scores, (outcome.scores["test"], theirs.score()), strict=True):
-            whose.append(next(iter(values.values())))
-    ours, its = joined(found)
+        if theirs.error:
+            return f"| {name} | {peer} | not available: {theirs.error} | | | | |"
+        trainings.append(times)
+        for side, values in zip(scores, (outcome.scores["test"], theirs.score()), strict=True):
+            side.append(next(iter(values.values())))
+    ours, its = joined(trainings)
     cells = [f"{statistics.median(seconds):.3f}" for seconds in (ours, its)]
     cells.append(f"{ratio(its, ours):.2f}")
-    for whose in scores:
-        each = " ".join(f"{score:.1f}" for score in whose)
-        cells.append(f"{statistics.mean(whose):.1f} ({each})")
+    for side in scores:
+        each = " ".join(f"{score:.1f}" for score in side)
+        cells.append(f"{statistics.mean(side):.1f} ({each})")
     return f"| {name} | {peer} | {' | '.join(cells)} |"
 
 
-def joined(found: list[Times]) -> list[list[float]]:
+def joined(trainings: list[Times]) -> list[list[float]]:
     """Return each loop's seconds over all trainings."""
-    return [[second for times in found for second in times[loop]] for loop in found[0]]
+    return [[second for times in trainings for second in times[loop]] for loop in trainings[0]]
 
 
 def ratio(first: list[float], second: list[float]) -> float:
@@ -250,12 +251,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--repeats", type=int, default=3, help="trainings beside the bare loops")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="trainings compared with the bare loops"
+    )
     parser.add_argument("--steps", type=int, default=20, help="steps of each training")
-    parser.add_argument("--seeds", type=int, default=3, help="whole trainings beside each peer")
-    parser.add_argument("--only", choices=TASKS, help="this task alone")
-    parser.add_argument("--no-peers", action="store_true")
-    parser.add_argument("--operators", type=int, default=0, help="so many rows of torch's profile")
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="whole trainings compared with each peer"
+    )
+    parser.add_argument("--only", choices=TASKS, help="measure only this task")
+    parser.add_argument("--no-peers", action="store_true", help="leave out the peers")
+    parser.add_argument(
+        "--operators", type=int, default=0, help="print this many rows of torch's profile"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     names = [options.only] if options.only else TASKS

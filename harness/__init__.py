@@ -1,35 +1,28 @@
-"""The frame of Triptych: what a notebook needs is here, loaded when it is first used.
+"""The frame of Triptych: settings, tasks, losses, methods, training, evaluation, runs and records.
 
->>> import harness
->>> harness.Study("mine", tasks=["images"], losses=["infonce", "adnce"]).size()
-9
+The package ``triptych`` re-exports what notebooks and plugin authors need.
 """
 
+import warnings
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from harness.errors import InputError
-    from harness.runner import Interrupted, run
-    from harness.study import Study
-    from harness.table import load_records
-
-__all__ = ["InputError", "Interrupted", "Study", "load_records", "run"]
-_HOMES = {
-    "InputError": "harness.errors",
-    "Interrupted": "harness.runner",
-    "Study": "harness.study",
-    "load_records": "harness.table",
-    "run": "harness.runner",
+_MOVED = {
+    "InputError": "harness.core.errors",
+    "Interrupted": "harness.run.runner",
+    "Study": "harness.study.study",
+    "load_records": "harness.store.table",
 }
+"""What version 0.1.0 exported here, and where it is. It goes with the next release."""
 
 
 def __getattr__(name: str) -> Any:
-    """Import one of the names above: the command line starts without torch."""
-    if name not in _HOMES:
+    """Return a name that version 0.1.0 exported, and say where to import it from."""
+    if name not in _MOVED:
         raise AttributeError(f"module 'harness' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    warnings.warn(
+        f"`harness.{name}` will go with the next release: import it from `triptych`.",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return getattr(import_module(_MOVED[name]), name)

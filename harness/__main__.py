@@ -1,5 +1,5 @@
-"""Say where to go: the command line is ``triptych``."""
+"""Exit with a hint: the command line is ``triptych``."""
 
 import sys
 
-sys.exit("Run `triptych`, or `python -m triptych`: `harness` is a package inside it.")
+sys.exit("`python -m harness` does nothing. Run `triptych` or `python -m triptych` instead.")

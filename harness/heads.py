@@ -8,10 +8,10 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from harness.errors import InputError, require
+from harness.core.errors import InputError, require
 
 MAX_LAYERS = 10
-"""The most linear layers that a method's own projector may have."""
+"""Maximum number of linear layers in a method's own projector."""
 
 
 def mlp(
@@ -24,7 +24,7 @@ def mlp(
     Args:
         widths: the widths of the input, each hidden layer, and the output.
         batch_norm: whether BatchNorm follows each hidden layer.
-        last_norm: whether BatchNorm, without scale and shift of its own, follows the last
+        last_norm: whether BatchNorm, without a learned scale and shift, follows the last
             layer.
 
     >>> [type(layer).__name__ for layer in mlp([8, 16, 4])]
@@ -45,8 +45,8 @@ def mlp(
 def representation_width(encoder: nn.Module) -> int:
     """Return how many features an encoder's representations have.
 
-    An encoder says so by an attribute ``out_features``, or by its last linear or embedding
-    layer.
+    The number is the encoder's attribute ``out_features``, or else the width of its last linear
+    or embedding layer.
 
     Raises:
         InputError: if it has neither.
@@ -63,16 +63,18 @@ def representation_width(encoder: nn.Module) -> int:
                 width = layer.embedding_dim
     if not isinstance(width, Integral):
         raise InputError(
-            f"The encoder must say how wide its representations are: {type(encoder).__name__} has "
-            "neither a Linear layer nor a whole number `out_features`. Give it the attribute."
+            "The encoder must declare the width of its representations: "
+            f"{type(encoder).__name__} has neither a Linear layer nor a whole number "
+            "`out_features`. Set its attribute `out_features`."
         )
     return int(width)
 
 
 def input_width(head: nn.Module) -> int | None:
-    """Return how many features a head takes, or None if it does not say.
+    """Return how many features a head takes, or None if that is unknown.
 
-    A head says so by an attribute ``in_features``, or by its first linear layer.
+    The number is the head's attribute ``in_features``, or else the width of its first linear
+    layer's input.
 
     >>> input_width(mlp([8, 16, 4]))
     8
@@ -87,7 +89,8 @@ def input_width(head: nn.Module) -> int | None:
 def output_width(head: nn.Module) -> int:
     """Return how many features a head's projections have.
 
-    A head says so by an attribute ``out_features``, or by its last linear layer.
+    The number is the head's attribute ``out_features``, or else the width of its last linear
+    layer.
 
     Raises:
         InputError: if it has neither.
@@ -99,8 +102,8 @@ def output_width(head: nn.Module) -> int:
     width = getattr(head, "out_features", sizes[-1] if sizes else None)
     if not isinstance(width, int):
         raise InputError(
-            f"The head must say how wide its projections are: {type(head).__name__} has neither a "
-            "Linear layer nor `out_features`. Give it the attribute `out_features`."
+            f"The head must declare the width of its projections: {type(head).__name__} has "
+            "neither a Linear layer nor `out_features`. Set its attribute `out_features`."
         )
     return width
 
@@ -117,7 +120,7 @@ def projector_for(head: nn.Module, *, layers: int, last_norm: bool = False) -> n
         last_norm: see :func:`mlp`.
 
     Raises:
-        InputError: if the head does not say its widths.
+        InputError: if the head's widths are unknown.
 
     >>> projector_for(mlp([8, 8, 4]), layers=2)[0]
     Linear(in_features=8, out_features=16, bias=False)
@@ -127,9 +130,9 @@ def projector_for(head: nn.Module, *, layers: int, last_norm: bool = False) -> n
     inputs = input_width(head)
     require(
         inputs is not None,
-        f"The head must say how many features it takes: {type(head).__name__} has neither a "
-        "Linear layer nor `in_features`. Give it the attribute `in_features`, or keep it by the "
-        "method's setting projector=0.",
+        f"The head must declare how many features it takes: {type(head).__name__} has neither a "
+        "Linear layer nor `in_features`. Set its attribute `in_features`, or keep the head with "
+        "the method's setting projector=0.",
     )
     assert inputs is not None
     hidden = [2 * inputs] * (layers - 1)
@@ -146,9 +149,8 @@ def project(encoder: nn.Module, head: nn.Module, view: Any) -> Float[Tensor, "n 
     taken, given = input_width(head), representations.shape[-1]
     require(
         taken in (None, given),
-        f"The head must take as many features as the encoder gives: it takes {taken}, and the "
-        f"encoder gives {given}. Change the first layer of what the task's `head` returns, or the "
-        "width of what its `encoder` returns.",
+        f"The head must take as many features as the encoder gives, {given}: it takes {taken}. "
+        "Change the input width of the task's `head`, or the output width of its `encoder`.",
     )
     projections: Tensor = head(representations)
     return projections

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from harness.errors import InputError, is_number, require, require_choice, require_number
+from harness.core.errors import InputError, is_number, require, require_choice, require_number
 
 DIRECTIONS = ("higher", "lower")
 SHARE = "%"
@@ -42,7 +42,7 @@ class Metric:
     def __post_init__(self) -> None:
         require(
             isinstance(self.name, str) and bool(self.name),
-            f"`name` of a metric must be a text that is not empty: got {self.name!r}.",
+            f"`name` of a metric must be a non-empty text: got {self.name!r}.",
         )
         require_choice("direction", self.direction, DIRECTIONS)
         for name, above in (("margin", 0), ("low", None), ("high", None)):
@@ -86,13 +86,13 @@ class Metric:
         >>> Metric("accuracy").shown(95.3)
         Traceback (most recent call last):
             ...
-        harness.errors.InputError: `accuracy` must be from 0 to 1: got 95.3. Its unit is '%', ...
+        harness.core.errors.InputError: `accuracy` must be from 0 to 1: got 95.3. ...
         """
         low, high = self.limits
         slack = 1e-6  # Rounding may push a mean of float32 shares slightly past a limit.
         if not low - slack <= value <= high + slack:
             why = (
-                "Its unit is '%', so that values are shares: divide points by 100."
+                "Its unit is '%', so its values are shares: divide points by 100."
                 if self.unit == SHARE
                 else "Declare other limits: Metric(..., low=..., high=...)."
             )
@@ -136,18 +136,19 @@ def require_declared(name: str, metrics: Any) -> Mapping[str, Metric]:
     Raises:
         InputError: if it declares no metric, anything but metrics, or a name twice.
     """
-    listed = [] if isinstance(metrics, Metric) else list(metrics)  # A missing comma.
+    # `metrics = (Metric(...))`, without the comma, is no tuple.
+    listed = [] if isinstance(metrics, Metric) else list(metrics)
     require(
         bool(listed) and all(isinstance(metric, Metric) for metric in listed),
-        f"`metrics` of {name} must list what its `evaluate` returns, the main one first: got "
-        f"{metrics!r}. Write metrics = (harness.metrics.Metric('accuracy'),).",
+        f"`metrics` of {name} must list the metrics that its `evaluate` returns, the main one "
+        f"first: got {metrics!r}. Write metrics = (harness.metrics.Metric('accuracy'),).",
     )
-    found = {metric.name: metric for metric in listed}
+    by_name = {metric.name: metric for metric in listed}
     require(
-        len(found) == len(listed),
-        f"`metrics` of {name} must have one name each: got {[metric.name for metric in listed]}.",
+        len(by_name) == len(listed),
+        f"`metrics` of {name} must have different names: got {[metric.name for metric in listed]}.",
     )
-    return found
+    return by_name
 
 
 def shown_scores(
@@ -172,7 +173,7 @@ def shown_scores(
         "Evaluation({split: {'accuracy': 0.95} for split in splits}).",
     )
     main = next(iter(declared))
-    found: dict[str, dict[str, float]] = {}
+    shown: dict[str, dict[str, float]] = {}
     for split in splits:
         values = evaluation.scores.get(split, {})
         unknown = [metric for metric in values if metric not in declared]
@@ -186,8 +187,8 @@ def shown_scores(
             f"`evaluate` of {name} must return its main metric {main!r} on {split!r}: got "
             f"{dict(values)}.",
         )
-        found[split] = {m: declared[m].shown(float(values[m])) for m in declared if m in values}
-    return found
+        shown[split] = {m: declared[m].shown(float(values[m])) for m in declared if m in values}
+    return shown
 
 
 def shown_resolution(
@@ -199,7 +200,7 @@ def shown_resolution(
         InputError: if a metric was not declared, or a weight is not a number above 0.
     """
     declared = require_declared(name, metrics)
-    found: dict[str, dict[str, float]] = {}
+    shown: dict[str, dict[str, float]] = {}
     for split in splits:
         for metric, weight in evaluation.resolution.get(split, {}).items():
             require(
@@ -207,5 +208,5 @@ def shown_resolution(
                 f"`resolution` of {name} must have numbers above 0 of declared metrics, "
                 f"{', '.join(declared)}: got {weight!r} for {metric!r} on {split!r}.",
             )
-            found.setdefault(split, {})[metric] = declared[metric].scale * float(weight)
-    return found
+            shown.setdefault(split, {})[metric] = declared[metric].scale * float(weight)
+    return shown

@@ -12,7 +12,7 @@ TRUST = 1e-3
 """LARS's trust coefficient, the one that SimCLR uses."""
 
 Groups = Iterable[dict[str, Any]]
-"""Torch's parameter groups: a group's own settings override the optimizer's."""
+"""Torch's parameter groups: the settings of a group override those of the optimizer."""
 
 
 def adamw(groups: Groups, **rates: Any) -> torch.optim.Optimizer:
@@ -57,4 +57,4 @@ OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": sgd,
     "lars": lars,
 }
-"""{name: function of parameter groups, ``lr`` and ``weight_decay``}."""
+"""{name: function that takes parameter groups, ``lr`` and ``weight_decay``}."""

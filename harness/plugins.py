@@ -1,8 +1,8 @@
 """Find plugins by entry point; name and configure them by a spec string.
 
-A spec such as ``adnce(mu=0.7, sigma=0.5)`` serves as the command line's syntax,
-in the record's key, as the test's id and as the log's label. Triptych's own plugins
-use the same entry points as third-party ones.
+A spec such as ``adnce(mu=0.7, sigma=0.5)`` is what a user types, a part of a record's key, and
+the label in logs and tests. Triptych's own plugins use the same entry points as third-party
+ones.
 """
 
 import ast
@@ -15,14 +15,14 @@ from importlib.metadata import entry_points, packages_distributions
 from importlib.util import find_spec
 from typing import Any
 
-from harness.errors import InputError, require, unknown
+from harness.core.errors import InputError, require, unknown
+from harness.core.sources import LIBRARIES, OURS, defined_in, find_module
 from harness.settings import Setting, location, settings_of
-from harness.sources import LIBRARIES, OURS, defined_in, find_module
 
 GROUPS = ("losses", "methods", "tasks", "engines", "studies", "data")
 _SPEC = re.compile(r"\s*([\w.-]+)\s*(\(.*\))?\s*", re.DOTALL)
 Settings = dict[str, Any]
-# Any, because dask imports importlib_metadata, whose own class then replaces the library's.
+# Any, because dask imports importlib_metadata, whose class then replaces the standard library's.
 EntryPoint = Any
 
 
@@ -60,33 +60,37 @@ def modules(group: str, spec: str) -> set[str]:
         InputError: as :func:`parse`, or if ``depends_on`` names something that is not a module.
     """
     name, _ = parse(group, spec)
-    entry, found = _entries(group)[name], load(group, name)
-    lines = getattr(found, "__mro__", (found,))
-    declared: set[str] = set()
-    for helpers in (vars(line).get("depends_on", ()) for line in lines):
-        named = isinstance(helpers, tuple) and all(isinstance(helper, str) for helper in helpers)
-        wrong = [one for one in helpers if find_module(one) is None] if named else [helpers]
+    entry, plugin = _entries(group)[name], load(group, name)
+    classes = getattr(plugin, "__mro__", (plugin,))  # A plugin that is a function has no bases.
+    helpers: set[str] = set()
+    for listed in (vars(each).get("depends_on", ()) for each in classes):
+        texts = isinstance(listed, tuple) and all(isinstance(helper, str) for helper in listed)
+        wrong = [helper for helper in listed if find_module(helper) is None] if texts else [listed]
         require(
             not wrong,
             f"`depends_on` of the {_singular(group)} {name!r} must be a tuple of names of Python "
-            f"modules: got {wrong[0] if wrong else ''!r}, which is none with a source file. "
-            "Correct the name, or install it.",
+            f"modules: got {wrong[0] if wrong else ''!r}, which has no source file. Correct the "
+            "name, or install the module.",
         )
-        declared |= set(helpers)
-    own = {entry.module.partition(".")[0], found.__module__.partition(".")[0], *OURS}
+        helpers |= set(listed)
+    packages = {entry.module.partition(".")[0], plugin.__module__.partition(".")[0], *OURS}
     return {
         *defined_in(entry.module, entry.attr.partition(".")[0]),
-        *declared,
-        *(line.__module__ for line in lines if _counts(line.__module__, own)),
+        *helpers,
+        *(each.__module__ for each in classes if _counts(each.__module__, packages)),
     }
 
 
-def _counts(module: str, own: Collection[str]) -> bool:
-    """Return whether the code of ``module`` counts as part of a plugin."""
+def _counts(module: str, packages: Collection[str]) -> bool:
+    """Return whether the code of ``module`` counts as part of a plugin.
+
+    It counts if it is in one of ``packages``, the plugin's own and Triptych's, or in a
+    distribution whose version a record does not name.
+    """
     top = module.partition(".")[0]
-    if top in own or top in sys.stdlib_module_names:
-        return top in own
-    if top.replace("_", "-") in LIBRARIES:  # Asking which distribution owns it takes .5 s.
+    if top in packages or top in sys.stdlib_module_names:
+        return top in packages
+    if top.replace("_", "-") in LIBRARIES:  # This saves the look-up below, which takes .5 s.
         return False
     distributions = packages_distributions().get(top, [])
     return not {name.lower() for name in distributions} & set(LIBRARIES)
@@ -113,14 +117,14 @@ def declared(group: str, name: str) -> Mapping[str, Setting]:
         raise InputError(f"The {_singular(group)} {name!r} cannot be used: {error}") from error
 
 
-def located(group: str, name: str) -> tuple[str, ...]:
-    """Return the names of a plugin's settings that locate data."""
+def location_settings(group: str, name: str) -> tuple[str, ...]:
+    """Return the names of a plugin's settings that say where data lie."""
     found = declared(group, name).values()
     return tuple(setting.name for setting in found if setting.role == location)
 
 
 def read(spec: str) -> tuple[str, Settings]:
-    """Return the name and the settings that ``spec`` states, unchecked.
+    """Return the name and the settings in ``spec``, without checking that they exist.
 
     Raises:
         InputError: if it does not have the form of a spec.
@@ -129,10 +133,12 @@ def read(spec: str) -> tuple[str, Settings]:
     try:
         if match is None:
             raise ValueError
+        # Parse the brackets as the arguments of a call; nothing is evaluated but literals.
         call = ast.parse(f"f{match[2] or '()'}", mode="eval").body
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
             raise ValueError
         given = {keyword.arg: _literal(keyword.value) for keyword in call.keywords}
+        # The name None stands for `**settings`; fewer names than keywords means a repeated one.
         if None in given or len(given) < len(call.keywords):
             raise ValueError
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
@@ -184,16 +190,18 @@ def with_settings(group: str, spec: str, given: Mapping[str, Any]) -> str:
     >>> with_settings("losses", "adnce(mu=0.5)", {"sigma": 2})
     'adnce(mu=0.5, sigma=2.0)'
     """
-    name, own = read(spec)
-    twice = sorted(own.keys() & given.keys())
+    name, stated = read(spec)
+    twice = sorted(stated.keys() & given.keys())
     if twice:
-        raise InputError(f"The {_singular(group)} {spec!r} is given {', '.join(twice)} twice.")
-    listed = ", ".join(f"{key}={value!r}" for key, value in {**own, **given}.items())
+        raise InputError(
+            f"The {_singular(group)} {spec!r} is given {', '.join(twice)} twice. Give it once."
+        )
+    listed = ", ".join(f"{key}={value!r}" for key, value in {**stated, **given}.items())
     return canonical(group, f"{name}({listed})")
 
 
 def build(group: str, spec: str) -> Any:
-    """Return a fresh plugin made from ``spec``.
+    """Build a fresh plugin from ``spec``.
 
     Raises:
         InputError: as :func:`parse`, or if a value breaks the plugin's own rule.
@@ -210,7 +218,7 @@ def build(group: str, spec: str) -> Any:
     except (Exception, SystemExit) as error:  # A bug in the plugin, not in the spec.
         raise InputError(
             f"The {_singular(group)} {spec!r} of {_distribution(_entries(group)[name])} could not "
-            f"be made: {type(error).__name__}: {error}."
+            f"be built: {type(error).__name__}: {error}."
         ) from error
 
 
@@ -221,7 +229,7 @@ def resolved(group: str, spec: str) -> Settings:
 
 
 def described(group: str, spec: str) -> Settings:
-    """Return all settings, with infinity and NaN, which JSON lacks, as texts."""
+    """Return all settings of ``spec``; infinity and NaN, which JSON lacks, become texts."""
     return {
         name: value if not isinstance(value, float) or math.isfinite(value) else repr(value)
         for name, value in resolved(group, spec).items()
@@ -234,6 +242,7 @@ def split_specs(text: str) -> list[str]:
     >>> split_specs("infonce, adnce(mu=0.5, sigma=1)")
     ['infonce', 'adnce(mu=0.5, sigma=1)']
     """
+    # `depth` counts the open brackets; `quote` is the quotation mark of the open text, if any.
     parts, depth, quote = [""], 0, ""
     for i, letter in enumerate(text):
         if quote:
@@ -250,6 +259,7 @@ def split_specs(text: str) -> list[str]:
 
 
 def _literal(node: ast.expr) -> Any:
+    """Return the value of a literal; a bare word is a text, and ``inf`` is infinity."""
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         return -_literal(node.operand)
     if isinstance(node, ast.Name):  # Shells strip quotes: form=graph means form='graph'.
@@ -260,6 +270,7 @@ def _literal(node: ast.expr) -> Any:
 def _typed(group: str, name: str, known: Mapping[str, Setting], key: str, value: Any) -> Any:
     """Check the type of ``value`` and return it as the setting takes it."""
     if key not in known:
+        # Drop the list of names: the settings with their defaults follow instead.
         listed = ", ".join(f"{k}={v.default!r}" for k, v in known.items()) or "none"
         nearest = str(unknown("setting", key, known)).split(" Known:")[0]
         raise InputError(f"{nearest} Settings of the {_singular(group)} {name!r}: {listed}.")
@@ -267,6 +278,7 @@ def _typed(group: str, name: str, known: Mapping[str, Setting], key: str, value:
 
 
 def _same(value: Any, default: Any) -> bool:
+    """Return whether both are equal and of one type: in Python, True == 1 == 1.0."""
     return type(value) is type(default) and bool(value == default)
 
 
@@ -284,8 +296,8 @@ def _entries(group: str) -> dict[str, EntryPoint]:
         # An editable install in the current folder is listed twice; that is no conflict.
         if rival.value != entry.value:
             raise InputError(
-                f"Two distributions give a {_singular(group)} named {entry.name!r}: "
-                f"{_distribution(rival)} and {_distribution(entry)}. Uninstall one."
+                f"Two distributions provide a {_singular(group)} named {entry.name!r}: "
+                f"{_distribution(rival)} and {_distribution(entry)}. Uninstall one of them."
             )
     if not found:
         raise InputError(
@@ -299,7 +311,7 @@ def _distribution(entry: EntryPoint) -> str:
 
 
 def _shadow(entry: EntryPoint) -> str:
-    """Return where the package was found, or which other distribution shadows it."""
+    """Return a sentence on where the package lies, or which other distribution shadows it."""
     top = entry.module.split(".")[0]
     owners = sorted(set(packages_distributions().get(top, [])))
     rivals = [owner for owner in owners if owner != _distribution(entry)]
@@ -308,5 +320,5 @@ def _shadow(entry: EntryPoint) -> str:
             f" The package {top!r} is shadowed by the distribution {', '.join(rivals)}: "
             "uninstall it, or use a fresh environment."
         )
-    found = find_spec(top)  # Only found, because importing it is what failed.
+    found = find_spec(top)  # Finding a top package does not import it; its import has failed.
     return f" The package {top!r} was found at {found.origin}." if found else ""

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import torch
 
-from harness.errors import require
+from harness.core.errors import require
 from harness.optimizers import OPTIMIZERS
 from harness.settings import Above, Between, Configured, OneOf
 
@@ -20,8 +20,8 @@ class Recipe(Configured):
 
     Args:
         steps: how many steps a cell trains.
-        epochs: how often it goes through the training examples; 0: ``steps`` decides.
-        batch_size: examples a batch, 2 or more; 0 means all of them.
+        epochs: how many times a cell goes through the training examples; 0: ``steps`` decides.
+        batch_size: examples per batch, 2 or more; 0 means all examples.
         learning_rate: the optimizer's highest learning rate.
         weight_decay: the optimizer's weight decay.
         optimizer: ``adamw``, ``adam``, ``sgd`` or ``lars``; the last two have a momentum of .9.
@@ -30,8 +30,8 @@ class Recipe(Configured):
         warmup: the share of steps in which the rate rises linearly to its highest value.
         precision: the precision of training steps: ``bfloat16`` uses torch's autocast.
             The evaluation is in float32.
-        accumulate: batches a step; their objectives are averaged. Each batch has only its
-            own negatives, so two batches of 128 are not one of 256.
+        accumulate: batches per step, whose objectives are averaged. A batch has no negatives
+            from another one, so two batches of 128 do not equal one of 256.
 
     Raises:
         InputError: if a setting breaks its rule.
@@ -54,7 +54,7 @@ class Recipe(Configured):
         require(
             self.batch_size != 1,
             "`batch_size` must be 0, for all examples, or 2 or more: got 1. An anchor's negatives "
-            "are the batch's other examples, and BatchNorm takes its statistics over them.",
+            "are the other examples of its batch, and BatchNorm takes the batch's statistics.",
         )
 
     def make_optimizer(self, groups: Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -92,7 +92,7 @@ def rate_at(step: int, *, steps: int, warmup: float, schedule: str) -> float:
     """
     rising = round(warmup * steps)
     if step < rising:
-        return (step + 1) / rising
+        return (step + 1) / rising  # Step 0 has a rate above 0; the last of them has the full one.
     if schedule == "constant":
         return 1.0
     done = (step - rising) / max(1, steps - rising)

@@ -4,8 +4,8 @@
         temperature: Annotated[float, Between(1e-4, 1e4)] = 0.1
 
 Everything else follows from this line: the arguments that a constructor takes and checks, the
-settings that a spec may name, the listing of ``triptych list --long``, and the settings that a
-record's key leaves out.
+settings that a spec may name, the listing of ``triptych list --long``, and whether a record's
+key depends on the setting.
 """
 
 import inspect
@@ -16,10 +16,10 @@ from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Union, dataclass_transform, get_args, get_origin
 
-from harness.errors import InputError, require_choice, require_number
+from harness.core.errors import InputError, require_choice, require_number
 
-LARGEST_FLOAT = 2**1023
-"""Whole numbers below it can be converted to a float."""
+MAX_FLOAT = 2**1023
+"""Whole numbers below this limit can be converted to a float."""
 
 KINDS = {float: "a number", int: "a whole number", str: "a text", bool: "True or False"}
 """The types of settings, as error messages name them."""
@@ -32,14 +32,14 @@ class Between:
     >>> Between(0, 1).check("share", 2.0)
     Traceback (most recent call last):
         ...
-    harness.errors.InputError: `share` must be a number at least 0 and at most 1: got 2.0.
+    harness.core.errors.InputError: `share` must be a number at least 0 and at most 1: got 2.0.
     """
 
     low: float = -math.inf
     high: float = math.inf
 
     def check(self, name: str, value: Any, *, whole: bool = False) -> None:
-        """Raise :class:`InputError` unless ``value`` keeps the rule."""
+        """Raise :class:`InputError` unless ``value`` is in the range."""
         require_number(name, value, at_least=_end(self.low), at_most=_end(self.high), whole=whole)
 
     def __str__(self) -> str:
@@ -58,7 +58,7 @@ class Above(Between):
     """Allow the numbers above ``low``, which is excluded, up to ``high``, which is included."""
 
     def check(self, name: str, value: Any, *, whole: bool = False) -> None:
-        """Raise :class:`InputError` unless ``value`` keeps the rule."""
+        """Raise :class:`InputError` unless ``value`` is in the range."""
         require_number(name, value, above=self.low, at_most=_end(self.high), whole=whole)
 
     def __str__(self) -> str:
@@ -139,13 +139,13 @@ class Setting:
         Raises:
             InputError: if the setting does not take values of this type.
         """
-        if float in self.kinds and type(value) is int and abs(value) < LARGEST_FLOAT:
-            return float(value)  # So that 1 and 1.0 give the same spec and record.
+        if float in self.kinds and type(value) is int and abs(value) < MAX_FLOAT:
+            return float(value)  # 1 and 1.0 must give the same spec and record.
         if not self.kinds or any(_is(value, kind) for kind in self.kinds):
             return value
         words = [KINDS.get(kind, f"a {kind.__name__}") for kind in self.kinds if kind != NoneType]
-        like = "" if self.default is None else f", such as {self.default!r}"
-        raise InputError(f"`{self.name}`{of} must be {' or '.join(words)}{like}: got {value!r}.")
+        example = "" if self.default is None else f", such as {self.default!r}"
+        raise InputError(f"`{self.name}`{of} must be {' or '.join(words)}{example}: got {value!r}.")
 
     def checked(self, value: Any) -> Any:
         """Check the type and rule of ``value`` and return it as the setting takes it.
@@ -155,15 +155,15 @@ class Setting:
         """
         if value is None and NoneType in self.kinds:
             return None
-        if self.rule is not None:  # Before the type: its message names both type and range.
+        if self.rule is not None:  # Check it before the type: its message names type and range.
             self.rule.check(self.name, value, whole=float not in self.kinds)
         return self.typed(value)
 
     def described(self) -> str:
         """Return the setting as ``name=default``, with its rule and its role in brackets."""
-        said = [str(self.rule)] if self.rule is not None else []
-        said += [self.role.name] if self.role is not None else []
-        return f"{self.name}={self.default!r}" + (f" ({'; '.join(said)})" if said else "")
+        notes = [str(self.rule)] if self.rule is not None else []
+        notes += [self.role.name] if self.role is not None else []
+        return f"{self.name}={self.default!r}" + (f" ({'; '.join(notes)})" if notes else "")
 
 
 @dataclass_transform(kw_only_default=True)
@@ -172,10 +172,10 @@ class Configured:
 
     A setting is ``name: Annotated[type, rule, role] = default``; rule and role can be left
     out. A sub-class changes a default by declaring the field again, such as
-    ``temperature: float = 0.5``; without a rule of its own it keeps the base's. It fixes a
-    setting by ``class Debiased(HCL, fixed={"beta": 0.0})``, and no longer takes it. Its own
-    settings come before its base's. A field that is not a setting is a ``ClassVar``, or has no
-    annotation.
+    ``temperature: float = 0.5``; if the new line has no rule, the base's rule stays. To fix a
+    setting, write ``class Debiased(HCL, fixed={"beta": 0.0})``: the constructor then no longer
+    takes it. The settings of a class come before those of its base. A field that is not a setting
+    is a ``ClassVar``, or has no annotation.
 
     The constructor takes settings by keyword, checks each by its rule, keeps each as an
     attribute, and calls :meth:`setup`. If a class defines ``__init__``, its settings are the
@@ -200,9 +200,9 @@ class Configured:
         cls._fields = _merged(cls)
         for name, value in cls._fixed.items():
             setattr(cls, name, value)
-        # The nearest __init__: either the generic one below or that of a class with its own.
-        own = next(vars(line)["__init__"] for line in cls.__mro__ if "__init__" in vars(line))
-        if own is Configured.__init__:
+        # The nearest __init__ is the generic one below, unless a class of the line defines one.
+        init = next(vars(base)["__init__"] for base in cls.__mro__ if "__init__" in vars(base))
+        if init is Configured.__init__:
             cls.settings = cls._fields
             parameters = [
                 inspect.Parameter(
@@ -215,9 +215,9 @@ class Configured:
             if cls._declared and "__init__" not in vars(cls):
                 raise TypeError(
                     f"{cls.__name__} inherits a constructor that does not take its settings, "
-                    f"{', '.join(cls._declared)}: write an `__init__` that does."
+                    f"{', '.join(cls._declared)}. Write an `__init__` that takes them."
                 )
-            parameters = list(_signature(own).parameters.values())[1:]
+            parameters = list(_signature(init).parameters.values())[1:]  # Without `self`.
             cls.settings = {
                 each.name: _inherit(_of_parameter(each), cls._fields.get(each.name))
                 for each in parameters
@@ -260,12 +260,14 @@ def settings_of(plugin: Callable[..., Any]) -> Mapping[str, Setting]:
     return {each.name: _of_parameter(each) for each in parameters}
 
 
-def _signature(made: Callable[..., Any]) -> inspect.Signature:
+def _signature(plugin: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature with evaluated annotations, as far as they can be evaluated."""
     try:
-        return inspect.signature(made, eval_str=True)
+        return inspect.signature(plugin, eval_str=True)
     except NameError:  # Annotations may name types that only type checkers import.
-        plain = inspect.signature(made)
-    names = getattr(inspect.unwrap(made), "__globals__", {})
+        plain = inspect.signature(plugin)
+    # One unknown name fails the whole signature, so evaluate each annotation by itself.
+    names = getattr(inspect.unwrap(plugin), "__globals__", {})
     return plain.replace(
         parameters=[
             each.replace(annotation=_evaluated(each.annotation, names))
@@ -278,6 +280,7 @@ def _evaluated(annotation: Any, names: dict[str, Any]) -> Any:
     """Evaluate an annotation written as a text; return the text if it names something unknown."""
     if not isinstance(annotation, str):
         return annotation
+    # `inspect` evaluates only the annotations of an object, so make a class that has this one.
     holder = type("Holder", (), {"__annotations__": {"it": annotation}})
     try:
         return inspect.get_annotations(holder, globals=names, eval_str=True)["it"]
@@ -299,7 +302,7 @@ def _declarations(cls: type) -> Iterable[tuple[str, Setting]]:
         if isinstance(default, list | dict | set):
             raise TypeError(
                 f"`{name}` of {cls.__name__} must have a default that cannot change: got "
-                f"{default!r}. Every instance would share it. Take None, or a ClassVar."
+                f"{default!r}. All instances would share it. Use None, or make it a ClassVar."
             )
         yield name, _setting(name, annotation, default)
 
@@ -312,8 +315,8 @@ def _annotations(cls: type) -> Mapping[str, Any]:
         if "__init__" in vars(cls):  # Its signature declares the settings.
             return {}
         raise TypeError(
-            f"The settings of {cls.__name__} cannot be read: {error}. Import what annotations name "
-            "outside of `if TYPE_CHECKING`, or write an `__init__`."
+            f"The settings of {cls.__name__} cannot be read: {error}. Import the types in its "
+            "annotations outside of `if TYPE_CHECKING`, or write an `__init__`."
         ) from error
 
 
@@ -327,13 +330,14 @@ def _setting(name: str, annotation: Any, default: Any) -> Setting:
     rule = next((mark for mark in marks if isinstance(mark, Between | OneOf)), None)
     role = next((mark for mark in marks if isinstance(mark, Role)), None)
     kinds = _kinds(plain, default)
-    if float in kinds and type(default) is int:  # As a spec's value is: one number, one spec.
+    if float in kinds and type(default) is int:  # `Setting.typed` converts values alike.
         default = float(default)
     return Setting(name, default, kinds, rule, role, annotation)
 
 
 def _kinds(annotation: Any, default: Any) -> tuple[type, ...]:
     """Return the types that a setting takes: those of its annotation, or its default's."""
+    # `X | Y` is a UnionType, `Optional[X]` a typing.Union.
     united = isinstance(annotation, UnionType) or get_origin(annotation) is Union
     named = get_args(annotation) if united else (annotation,)
     if all(kind in (*KINDS, NoneType) for kind in named):
@@ -343,17 +347,22 @@ def _kinds(annotation: Any, default: Any) -> tuple[type, ...]:
 
 def _merged(cls: type) -> dict[str, Setting]:
     """Return the settings of a class and its bases, its own first, without the fixed ones."""
-    found: dict[str, Setting] = {}
-    for line in reversed(cls.__mro__):
-        own = {name: _inherit(one, found.get(name)) for name, one in _own(line).items()}
-        changed = {name: own.get(name, one) for name, one in found.items()}
-        found = {name: one for name, one in own.items() if name not in found} | changed
-        fixed = vars(line).get("_fixed", {})
-        unknown = fixed.keys() - found.keys()
+    merged: dict[str, Setting] = {}
+    for base in reversed(cls.__mro__):
+        declared: Mapping[str, Setting] = vars(base).get("_declared", {})
+        own = {name: _inherit(each, merged.get(name)) for name, each in declared.items()}
+        # A setting that is declared again keeps its position; new ones come first.
+        new = {name: each for name, each in own.items() if name not in merged}
+        merged = new | {name: own.get(name, each) for name, each in merged.items()}
+        fixed = vars(base).get("_fixed", {})
+        unknown = fixed.keys() - merged.keys()
         if unknown:
-            raise TypeError(f"{line.__name__} fixes {sorted(unknown)}, no settings of its bases.")
-        found = {name: one for name, one in found.items() if name not in fixed}
-    return found
+            raise TypeError(
+                f"`fixed` of {base.__name__} must name settings of its bases: "
+                f"got {sorted(unknown)}."
+            )
+        merged = {name: each for name, each in merged.items() if name not in fixed}
+    return merged
 
 
 def _require_annotated(cls: type) -> None:
@@ -371,13 +380,8 @@ def _require_annotated(cls: type) -> None:
         )
 
 
-def _own(line: type) -> Mapping[str, Setting]:
-    own: Mapping[str, Setting] = vars(line).get("_declared", {})
-    return own
-
-
 def _inherit(own: Setting, base: Setting | None) -> Setting:
-    """Return a redeclared setting; one without a rule or role takes over its base's."""
+    """Return a redeclared setting; without a rule or role, it takes those of its base."""
     if base is None:
         return own
     return Setting(
@@ -387,6 +391,7 @@ def _inherit(own: Setting, base: Setting | None) -> Setting:
 
 
 def _end(bound: float) -> float | None:
+    """Return a bound for :func:`require_number`: None if that end of the range is open."""
     return None if math.isinf(bound) else bound
 
 

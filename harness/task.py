@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from harness.checkpoints import save_weights
-from harness.content import Fetched
+from harness.core.content import Fetched
+from harness.core.randomness import Randomness
+from harness.core.states import save_weights
 from harness.metrics import Evaluation, Metric
-from harness.randomness import Randomness
 from harness.recipe import Recipe
 
 
@@ -23,8 +23,8 @@ class Batch(NamedTuple):
     """Hold some training examples, their ids, and their labels (-1 for unlabelled ones).
 
     Labels are for supervised methods. Only training examples may have them: an example that
-    is scored in any division must have none. ``negatives`` are another input of the encoder,
-    with any number of rows: they repel every anchor (hard negatives).
+    is scored in any division must have none. ``negatives`` are hard negatives: another input of
+    the encoder, with any number of rows, that repel every anchor.
     """
 
     data: Any
@@ -39,7 +39,7 @@ class Task(Recipe, ABC):
     A cell makes one task, calls :meth:`load` once, and then trains and evaluates.
     Networks are made, and views drawn, with torch's global generator seeded by the cell's
     own streams. Take randomness only from there, or from the
-    :class:`~harness.randomness.Randomness` given to :meth:`load`.
+    :class:`~harness.core.randomness.Randomness` given to :meth:`load`.
 
     Its settings are fields (:class:`harness.settings.Configured`); those of
     :class:`~harness.recipe.Recipe` are common to all tasks, and a task changes a default in
@@ -79,7 +79,7 @@ class Task(Recipe, ABC):
         super().__init_subclass__(**given)
         if "locations" in vars(cls):
             raise TypeError(
-                f"`locations` of {cls.__name__} must be said where its settings are declared: "
+                f"`locations` of {cls.__name__} must be declared with its settings: "
                 "write `data: Annotated[str, harness.settings.location] = ''`, as a field or in "
                 "the signature of `__init__`."
             )
@@ -87,7 +87,7 @@ class Task(Recipe, ABC):
         if callable(made) and len(inspect.signature(made).parameters) == 1:
             raise TypeError(
                 f"`head` of {cls.__name__} must take the width of the representations: write "
-                "`def head(self, width)`, and use it where the encoder's width was written."
+                "`def head(self, width)`, and use `width` instead of a number."
             )
         own = vars(cls).get("evaluate")
         if callable(own) and "split" in inspect.signature(own).parameters:
@@ -102,7 +102,7 @@ class Task(Recipe, ABC):
         """Download missing data; return {name: checksum} of all data used.
 
         A task with settings that are locations returns a list of
-        :class:`harness.content.Content`, which also says which data are trained on. This is
+        :class:`harness.core.content.Content`, which also says which data are trained on. This is
         called in the main process before any cell starts, and again before each cell. The
         default is for generated data.
         """
@@ -165,20 +165,24 @@ class Task(Recipe, ABC):
         """Return training data without augmentation, in batches of inputs of the encoder.
 
         Before each evaluation, the encoder's BatchNorm statistics are computed from them: see
-        :func:`harness.calibration.calibrate`. By default there are none, which keeps the
+        :func:`harness.evaluation.calibration.calibrate`. By default there are none, which keeps the
         statistics of the training.
         """
         return ()
 
     def reference(self, name: str) -> nn.Module:
         """Return the encoder called ``name``, one of ``references``, evaluated like all others."""
-        raise NotImplementedError(f"{type(self).__name__} names {name!r} and does not make it.")
+        raise NotImplementedError(
+            f"`references` of {type(self).__name__} names {name!r}, but its `reference` does not "
+            "return that encoder. Override `reference`."
+        )
 
     def held_out(self) -> Batch | None:
         """Return a fixed batch that no step sees, with labels if there are any, or None.
 
-        Diagnostics are measured on its two views: :class:`harness.diagnostics.Diagnosis`. If
-        all examples are trained on, such as a graph's nodes, the batch is a fixed part of them.
+        Diagnostics are measured on its two views
+        (:class:`harness.evaluation.diagnostics.Diagnosis`). If all examples are trained on, such
+        as a graph's nodes, the batch is a fixed part of them.
         """
         return None
 
@@ -206,9 +210,10 @@ class Task(Recipe, ABC):
         """Return how many steps a cell trains: from ``epochs`` if they are set, else ``steps``."""
         if not self.epochs:
             return self.steps
-        return max(1, round(self.epochs * self._batches_an_epoch() / self.accumulate))
+        return max(1, round(self.epochs * self._batches_per_epoch() / self.accumulate))
 
-    def _batches_an_epoch(self) -> int:
+    def _batches_per_epoch(self) -> int:
+        # An incomplete last batch is left out, so that all batches have equally many negatives.
         size = self.train_size()
         return size // min(self.batch_size or size, size)
 
@@ -222,12 +227,13 @@ class Task(Recipe, ABC):
         batch_size = min(self.batch_size or size, size)
         if batch_size == size:
             return torch.arange(size)
-        epoch, position = divmod(step, self._batches_an_epoch())
+        epoch, position = divmod(step, self._batches_per_epoch())
         order = _permutation(size, randomness.seed("order", epoch))
+        # Copy, because the cached permutation must not change with the batch.
         return order[position * batch_size : (position + 1) * batch_size].clone()
 
 
-@lru_cache(maxsize=2)  # The cell's own epoch, and one of another task.
+@lru_cache(maxsize=2)  # A step of the same epoch needs the same permutation.
 def _permutation(size: int, seed: int) -> Int[Tensor, " n"]:
     return torch.randperm(size, generator=torch.Generator().manual_seed(seed))
 
@@ -239,7 +245,7 @@ def consecutive(sizes: Mapping[str, int]) -> dict[str, range]:
     {'train': range(0, 3), 'test': range(3, 5)}
     """
     ends = accumulate(sizes.values(), initial=0)
-    return {name: range(*two) for name, two in zip(sizes, pairwise(ends), strict=True)}
+    return {name: range(*pair) for name, pair in zip(sizes, pairwise(ends), strict=True)}
 
 
 def device_of(encoder: nn.Module) -> torch.device:

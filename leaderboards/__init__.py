@@ -1,6 +1,10 @@
 """Leaderboards: tables of scores in, boards out. They know the tables' columns alone."""
 
-from leaderboards.board import leaderboard
+from leaderboards.analysis.board import leaderboard
+from leaderboards.analysis.naming import with_short_names
+from leaderboards.analysis.pairing import pairing_table
+from leaderboards.analysis.published import published_rows
+from leaderboards.analysis.tables import Leaderboard
 from leaderboards.export import (
     files,
     overall_csv,
@@ -13,10 +17,6 @@ from leaderboards.export import (
     to_latex,
     to_markdown,
 )
-from leaderboards.naming import with_short_names
-from leaderboards.pairing import pairing_table
-from leaderboards.published import published_rows
-from leaderboards.tables import Leaderboard
 
 __all__ = [
     "Leaderboard",

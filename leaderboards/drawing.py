@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from leaderboards.overall import ALL
-from leaderboards.tables import Leaderboard
+from leaderboards.analysis.overall import ALL
+from leaderboards.analysis.tables import Leaderboard
 
 Plot = dict[str, Any]
 NEUTRAL = "#808080"
@@ -36,7 +36,7 @@ REFERENCE = "dot"
 """The dash of what was not trained."""
 GLYPHS = dict(zip((*SYMBOLS, "hexagon"), "●■◆▲★▼✚⬢", strict=True))
 
-MOST = 40
+MAX_LOSSES = 40
 """Trained losses in a figure: of more, nobody tells one from another, and a page is slow."""
 LABEL = 24
 HOVER = 48
@@ -72,14 +72,14 @@ class Panel(NamedTuple):
 def of_the_best(board: Leaderboard) -> Leaderboard:
     """Return ``board`` with no more losses than its figures can show.
 
-    Those are the :data:`MOST` with the best mean rank over all tasks (those without one
+    Those are the :data:`MAX_LOSSES` with the best mean rank over all tasks (those without one
     last), the baseline and what was not trained. Tuning trials stay: there are few tuned
     losses.
     """
     everywhere = board.overall[board.overall["scope"] == ALL]
     ranks = everywhere.groupby("loss", sort=False)["mean_rank"].min().sort_values(kind="stable")
     trained = [loss for loss in ranks.index if board.is_trained(loss) and loss != board.baseline]
-    others = set(trained[MOST:])
+    others = set(trained[MAX_LOSSES:])
     if not others:
         return board
 

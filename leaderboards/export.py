@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from leaderboards.diagnostics import Final, finals, written
-from leaderboards.naming import with_short_names
-from leaderboards.overall import ALL
-from leaderboards.pairing import pairing_table
-from leaderboards.pairs import with_short_proofs
-from leaderboards.panel import (
+from leaderboards.analysis.diagnostics import Final, finals, written
+from leaderboards.analysis.naming import with_short_names
+from leaderboards.analysis.overall import ALL
+from leaderboards.analysis.pairing import pairing_table
+from leaderboards.analysis.pairs import with_short_proofs
+from leaderboards.analysis.rows import (
     BASELINE,
     BETTER,
     CANNOT_TELL,
@@ -22,12 +22,12 @@ from leaderboards.panel import (
     NOT_RESOLVED,
     WORSE,
 )
-from leaderboards.tables import OVERALL_COLUMNS, ROW_COLUMNS, Leaderboard, each_row
+from leaderboards.analysis.tables import OVERALL_COLUMNS, ROW_COLUMNS, Leaderboard, each_row
 
 VERDICTS = (BETTER, EQUIVALENT, NOT_RESOLVED, WORSE, INCOMPLETE, CANNOT_TELL)
 MANY_SEEDS = 1e5
 """A number of seeds that it helps nobody to know."""
-MOST_TASKS = 4
+MAX_TASKS = 4
 """Tasks that a summary names; more are counted."""
 FIGURES = frozenset({
     "mean ± std", "seeds", "difference [95%]", "p", "rank", "mean rank [95%]", "won/tied/lost",
@@ -255,7 +255,7 @@ def _named(loss: str, method: str, *, several: bool) -> str:
 
 
 def _listed(tasks: list[str]) -> str:
-    if len(tasks) > MOST_TASKS:
+    if len(tasks) > MAX_TASKS:
         return f"{len(tasks)} tasks"
     *others, last = tasks
     return f"{', '.join(others)} and {last}" if others else last

@@ -14,8 +14,11 @@ from typing import Any
 
 import pandas as pd
 
+from leaderboards.analysis.overall import ALL
+from leaderboards.analysis.rows import BETTER, EQUIVALENT, WORSE
+from leaderboards.analysis.tables import Leaderboard, each_row
 from leaderboards.drawing import (
-    MOST,
+    MAX_LOSSES,
     NEUTRAL,
     ROW,
     Panel,
@@ -35,16 +38,13 @@ from leaderboards.drawing import (
     styles,
     whiskers,
 )
-from leaderboards.overall import ALL
-from leaderboards.panel import BETTER, EQUIVALENT, WORSE
-from leaderboards.ranking import Friedman
-from leaderboards.statistics import ALPHA
-from leaderboards.tables import Leaderboard, each_row
+from leaderboards.statistics.paired import ALPHA
+from leaderboards.statistics.ranking import Friedman
 
 RESOLVED = (BETTER, EQUIVALENT, WORSE)
 COLUMN = 110
-"""Pixels of a column of the heat map: as wide as WIDEST characters of its headings."""
-WIDEST = 20
+"""Pixels of a column of the heat map: as wide as MAX_HEADING characters of its headings."""
+MAX_HEADING = 20
 HEADING = 10
 """The headings' size in pixels."""
 BREAKS = re.compile(r"(?<=\()|(?<=, )|(?= · )")
@@ -207,10 +207,10 @@ def _broken(title: str) -> str:
     """
     lines = [""]
     for part in BREAKS.split(title):
-        if len((lines[-1] + part).strip()) > WIDEST:
+        if len((lines[-1] + part).strip()) > MAX_HEADING:
             lines.append("")
         lines[-1] += part
-    pieces = [piece for line in lines for piece in textwrap.wrap(line.strip(), WIDEST)]
+    pieces = [piece for line in lines for piece in textwrap.wrap(line.strip(), MAX_HEADING)]
     return "<br>".join(plain(piece) for piece in pieces)
 
 
@@ -220,7 +220,7 @@ def critical_difference(board: Leaderboard) -> Panel | None:
     None without a test, or with more rows than a figure can show.
     """
     test = board.friedman
-    if not isinstance(test, Friedman) or len(test.names) > MOST:
+    if not isinstance(test, Friedman) or len(test.names) > MAX_LOSSES:
         return None
     ranks = dict(zip(test.names, test.mean_ranks, strict=True))
     order = sorted(ranks, key=lambda name: (ranks[name], name))

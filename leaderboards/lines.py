@@ -7,7 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from leaderboards.diagnostics import KNOWN, short
+from leaderboards.analysis.diagnostics import KNOWN, short
+from leaderboards.analysis.series import SCORE
+from leaderboards.analysis.tables import UNTRAINED, Leaderboard, each_row
 from leaderboards.drawing import (
     NEUTRAL,
     Panel,
@@ -26,12 +28,10 @@ from leaderboards.drawing import (
     styles,
     whiskers,
 )
-from leaderboards.series import SCORE
-from leaderboards.tables import UNTRAINED, Leaderboard, each_row
 
-FOLDS = 10
+LOG_RATIO = 10
 """A setting whose highest value is so many times its lowest has a logarithmic axis."""
-MOST_BANDS = 5
+MAX_BANDS = 5
 """Losses in a figure: of more, the bands would hide the lines and one another."""
 NEAREST = 0.05
 """Of an axis: ticks that are nearer to one another would lie on one another."""
@@ -95,7 +95,7 @@ def _convergence(board: Leaderboard, curves: pd.DataFrame, looks: dict[str, Styl
     for loss, curve in by_loss.items():
         look = look_of(looks, loss)
         steps = [int(point.step) for point in curve]
-        if len(by_loss) <= MOST_BANDS:
+        if len(by_loss) <= MAX_BANDS:
             bands += _band(loss, look, steps, [p.low for p in curve], [p.high for p in curve])
         line = _line(loss, look, steps, [point.mean for point in curve])
         said = [_curve_hover(point) for point in curve]
@@ -136,7 +136,7 @@ def _convergence(board: Leaderboard, curves: pd.DataFrame, looks: dict[str, Styl
 
 def _mean_and(drawn: str, losses: Sized) -> str:
     """Return the end of a sentence on what is drawn of each loss."""
-    if len(losses) <= MOST_BANDS:
+    if len(losses) <= MAX_BANDS:
         return f"mean and 95% t {drawn} over seeds."
     return "mean over seeds; the 95% t intervals are in the hover texts."
 
@@ -178,12 +178,12 @@ def _diagnostic(
             line = _line(loss, look, [0, last], [curve[-1].mean] * 2) | {"mode": "lines"}
         else:
             steps = [int(point.step) for point in curve]
-            if len(by_loss) <= MOST_BANDS:
+            if len(by_loss) <= MAX_BANDS:
                 bands += _band(loss, look, steps, [p.low for p in curve], [p.high for p in curve])
             line = _line(loss, look, steps, [point.mean for point in curve])
         lines.append(line | {"hoverinfo": "name+x+y", "hoverlabel": {"namelength": -1}})
     layout = _layout(250, "optimizer steps")
-    many = f"No bands: more than {MOST_BANDS} losses." if len(by_loss) > MOST_BANDS else ""
+    many = f"No bands: more than {MAX_BANDS} losses." if len(by_loss) > MAX_BANDS else ""
     caption = " ".join(filter(None, (KNOWN.get(name, ""), many)))
     return Panel(name, caption, {"data": [*bands, *lines], "layout": layout})
 
@@ -232,7 +232,7 @@ class _Axis:
     def __init__(self, values: Sequence[float]) -> None:
         self.values = values
         low, high = values[0], values[-1]
-        self.logarithmic = low > 0 and high / low >= FOLDS
+        self.logarithmic = low > 0 and high / low >= LOG_RATIO
         self.width = self._scaled(high) - self._scaled(low) or abs(high) or 1.0
 
     def place(self, at: float, number: int) -> float:
@@ -268,7 +268,7 @@ def _response_traces(
     bands: list[Plot] = []
     lines: list[Plot] = []
     by_loss = _by_loss(points)
-    few = len(by_loss) <= MOST_BANDS
+    few = len(by_loss) <= MAX_BANDS
     for number, (loss, own) in enumerate(by_loss.items()):
         look = look_of(looks, loss)
         joined = [point for point in own if not math.isnan(point.at)]

@@ -19,18 +19,18 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
-from leaderboards.diagnostics import KNOWN, Final, finals, in_order, written
-from leaderboards.drawing import GLYPHS, MOST, Panel, of_the_best, plain, styles
+from leaderboards.analysis.diagnostics import KNOWN, Final, finals, in_order, written
+from leaderboards.analysis.naming import with_short_names
+from leaderboards.analysis.overall import ALL
+from leaderboards.analysis.pairs import with_short_proofs
+from leaderboards.analysis.rows import NOT_RESOLVED
+from leaderboards.analysis.series import SCORE
+from leaderboards.analysis.tables import ROW, Leaderboard, each_row, scored
+from leaderboards.drawing import GLYPHS, MAX_LOSSES, Panel, of_the_best, plain, styles
 from leaderboards.export import MANY_SEEDS, collapsed, difference, scopes, slight, summary
 from leaderboards.figures import critical_difference, forest_plots, heat_map, tuning_landscapes
 from leaderboards.lines import convergence_curves, diagnostic_curves, response_curves
-from leaderboards.naming import with_short_names
-from leaderboards.overall import ALL
-from leaderboards.pairs import with_short_proofs
-from leaderboards.panel import NOT_RESOLVED
-from leaderboards.ranking import Friedman
-from leaderboards.series import SCORE
-from leaderboards.tables import ROW, Leaderboard, each_row, scored
+from leaderboards.statistics.ranking import Friedman
 
 PROVENANCE = (
     "seed", "value", "key", "seconds", "memory", "finished", "start", "seen", "spec", "settings",
@@ -680,7 +680,7 @@ def _tested(friedman: Friedman | str) -> str:
     """Return why there is no test over tasks, or its result where it has too many rows to draw."""
     if isinstance(friedman, str):
         return f"No test over tasks: {friedman}"
-    if len(friedman.names) <= MOST:
+    if len(friedman.names) <= MAX_LOSSES:
         return ""
     return (
         f"Friedman test of {len(friedman.names)} rows over {friedman.tasks} tasks: p = "
@@ -693,8 +693,8 @@ def _left_out(board: Leaderboard, best: Leaderboard) -> str:
     """Return how many losses the figures leave out; empty where they show all."""
     losses, shown = (each.rows["loss"].nunique() for each in (board, best))
     return (
-        f"The figures show {shown} of {losses} losses: the {MOST} with the best mean rank, the "
-        "baseline and what was not trained. The leaderboard and the CSV files have all."
+        f"The figures show {shown} of {losses} losses: the {MAX_LOSSES} with the best mean rank, "
+        "the baseline and what was not trained. The leaderboard and the CSV files have all."
         if shown < losses
         else ""
     )

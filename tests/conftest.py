@@ -134,7 +134,7 @@ def here(
 
     from typer.testing import CliRunner
 
-    from harness import cli
+    from harness.cli import app
 
     home = tmp_path / "here"
     home.mkdir()
@@ -145,7 +145,7 @@ def here(
             patch.chdir(home)
             patch.setenv("COLUMNS", "100")
             patch.setattr(sys, "argv", ["triptych", *arguments])
-            done = CliRunner().invoke(cli.app, list(arguments))
+            done = CliRunner().invoke(app, list(arguments))
         for name, handler in handlers.items():
             signal.signal(name, handler)
         if done.exception is not None and not isinstance(done.exception, SystemExit):

@@ -1,14 +1,20 @@
-"""Parts of made-up tables of records, and what tests read of them."""
+"""Made-up records and data sets, rows of tables made of them, and what tests read of boards."""
 
 import json
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from harness import plugins
-from harness.errors import InputError
+from harness.core.cells import Cell
+from harness.core.errors import InputError
+from harness.data import Source
+from harness.store.records import Record
 from leaderboards import Leaderboard
-from leaderboards.tables import RECORD_COLUMNS
+from leaderboards.analysis.tables import RECORD_COLUMNS
 
 STEPS = 100
 """The training steps of a made-up cell."""
@@ -73,3 +79,69 @@ def proof(weights: str = "start", seen: str = "seen", **changes: Any) -> str:
         }
         | changes
     )  # fmt: skip
+
+
+CELL = Cell("blobs", "siamese", "adnce(mu=0.5)", 3)
+
+
+def record(key: str = "k" * 16, *, source: str = "src", **changes: Any) -> Record:
+    changes = {"task": changes.get("cell", CELL.to_dict())["task"]} | changes
+    made = Record(
+        key=key,
+        task="blobs",
+        cell=CELL.to_dict(),
+        identity={"source": source},
+        modality="points",
+        settings={"loss": {"mu": 0.5}},
+        scores={"validation": {"accuracy": 0.1 + 0.2}, "test": {"accuracy": 61.5}},
+        probed=[],
+        curve=[(1, 2.5)],
+        steps=40,
+        continued=[],
+        seconds={"train": 1.0, "evaluate": 0.5, "total": 2.0},
+        throughput=10.0,
+        peak_memory={"resident": 1},
+        proof={"schema": 4, "start": {}, "ids": {}, "views": {}},
+        data={},
+        frame="frame",
+        versions={"python": "3.11"},
+        commit=None,
+        device="cpu",
+        finished="2026-01-01T00:00:00+00:00",
+    )
+    return replace(made, **changes)
+
+
+TEXT = b"0 1\n1 0\n"
+PINNED = sha256(TEXT).hexdigest()
+TOY = Source(
+    name="toy",
+    modality="graph",
+    about="two nodes",
+    origin="https://example.org/toy",
+    licence="CC0",
+    size=8,
+    places=("toy", "old/toy"),
+    files={"edges.txt": PINNED},
+)
+
+
+def write_toy(folder: Path) -> None:
+    (folder / "edges.txt").write_bytes(TEXT)
+
+
+def write_graphs(folder: Path, stem: str = "PROTEINS", **files: str) -> Path:
+    """Write a set of two graphs, a path of 3 nodes and a pair, with ``files`` in place."""
+    place = folder / "tudataset" / stem / "raw"
+    place.mkdir(parents=True)
+    # The edge 1-2 twice, 2-3 in one direction alone, and a self-loop.
+    parts = {
+        "A": "1, 2\n2, 1\n1, 2\n2, 3\n3, 3\n4, 5\n5, 4\n",
+        "graph_indicator": "1\n1\n1\n2\n2\n",
+        "graph_labels": "-1\n1\n",
+        "node_labels": "2\n4\n2\n2\n5\n",
+    }
+    for part, text in (parts | files).items():
+        if text:
+            (place / f"{stem}_{part}.txt").write_text(text)
+    return folder

@@ -33,7 +33,7 @@ def test_the_wheel_holds_our_packages_and_nothing_else(wheel: Path) -> None:
     }  # fmt: skip
     assert "tasks/studies/quickstart.toml" in names
     assert {f"{name}/py.typed" for name in ("triptych", "harness", "leaderboards")} <= set(names)
-    page = ("page.html.jinja", "page.css", "page.js", "published.csv")
+    page = ("page.html.jinja", "page.css", "page.js", "analysis/published.csv")
     assert {f"leaderboards/{name}" for name in page} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
@@ -73,7 +73,7 @@ def test_the_installed_wheel_runs(wheel: Path, tmp_path: Path) -> None:
     assert "margin" in run
 
 
-def test_the_third_partys_plugins_are_as_short_as_promised() -> None:
+def test_the_example_plugins_are_as_short_as_documented() -> None:
     text = (THIRD_PARTY / "triptych_example.py").read_text()
     loss, task = text.split("class Margin")[1].split("class Blobs")
 
@@ -85,7 +85,7 @@ def test_the_third_partys_plugins_are_as_short_as_promised() -> None:
     assert code_lines(task) <= 42
 
 
-def test_constraints_pin_torch_and_all_that_is_declared() -> None:
+def test_constraints_pin_torch_and_all_declared_dependencies() -> None:
     import re
     import tomllib
 

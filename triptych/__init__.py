@@ -26,21 +26,21 @@ for _name in ("harness", "adapters", "tasks", "leaderboards"):
             "or rename that one; the command `triptych` works everywhere."
         )
 
-from harness.content import Content
 from harness.contrast import Contrast
-from harness.errors import InputError
+from harness.core.content import Content
+from harness.core.errors import InputError
+from harness.core.randomness import Randomness
+from harness.evaluation.probes import knn_probe, logistic_probe
+from harness.evaluation.represent import represent
 from harness.heads import mlp
 from harness.losses.base import Loss, ScoreLoss, masked_logsumexp
 from harness.losses.sums import SumLoss
 from harness.methods.base import Method
 from harness.metrics import Evaluation, Metric
-from harness.probes import knn_probe, logistic_probe
-from harness.randomness import Randomness
-from harness.represent import represent
-from harness.runner import Interrupted, run
+from harness.run.runner import Interrupted, run
 from harness.settings import Above, Between, OneOf, evaluation, location
-from harness.study import Study
-from harness.table import load_records
+from harness.store.table import load_records
+from harness.study.study import Study
 from harness.task import Batch, Task
 from harness.testing import contracts
 from leaderboards import leaderboard

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from harness.contrast import Contrast
-from harness.losses.blocks import Kept
+from harness.losses.engine.rows import Kept
 from harness.losses.sums import SumLoss
 from harness.settings import Above, Between
 

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from harness.contrast import Contrast
-from harness.losses.blocks import least_exponent, mean_by_rows
+from harness.losses.engine.rows import mean_by_rows, min_exponent
 from harness.settings import Configured
 
-SHORTEST = 1e-12
-"""Least length that a row is divided by. Rows no longer than this get no gradient."""
+MIN_LENGTH = 1e-12
+"""Rows are divided by their length, or by this if they are shorter; they get no gradient then."""
 
 
 def below_untrained_on_sentences(score: float, needs: str, reached: float) -> Mapping[str, str]:
@@ -26,8 +26,8 @@ def below_untrained_on_sentences(score: float, needs: str, reached: float) -> Ma
         reached: its score with these settings.
     """
     return {
-        "sentence": f"it ends below the untrained encoder at the defaults ({score} on STS-B, "
-        f"where that has 56.1); with {needs} it reaches {reached}"
+        "sentence": f"with its defaults it ends below the untrained encoder ({score} on STS-B, "
+        f"untrained 56.1); with {needs} it reaches {reached}"
     }
 
 
@@ -95,7 +95,7 @@ class ScoreLoss(Loss):
     needs: ClassVar[frozenset[str]] = frozenset({"negatives"})
 
     cosines: ClassVar[bool] = True
-    """Whether scores are cosines: False for a class that overrides :meth:`embed`."""
+    """Whether scores are cosines: False if the class overrides :meth:`embed`."""
 
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)
@@ -152,6 +152,8 @@ class ScoreLoss(Loss):
         with torch.autocast(contrast.anchors.device.type, enabled=False):
             anchors = self.embed(at_least_float32(contrast.anchors))
             positives = self.embed(at_least_float32(contrast.positives))
+            # Keep one tensor for both if they are the same: `SumLoss` then knows that scores are
+            # symmetric.
             candidates = (
                 anchors
                 if contrast.candidates is contrast.anchors
@@ -176,7 +178,7 @@ class _UnitRows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
-        length = torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min_(SHORTEST)
+        length = torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min_(MIN_LENGTH)
         unit: Tensor = rows / length
         ctx.save_for_backward(unit, length)
         return unit
@@ -188,8 +190,8 @@ class _UnitRows(torch.autograd.Function):
         # Unit rows can only turn: drop the gradient's component along them.
         along = torch.linalg.vecdot(grad, unit)[:, None]
         across: Tensor = torch.addcmul(grad, along, unit, value=-1)
-        # A row of zeros has no direction: its gradient is 0, and not multiplied by 1e12.
-        return across.mul_(torch.where(length > SHORTEST, 1 / length, 0.0))
+        # A row of zeros has no direction: set its gradient to 0 instead of multiplying it by 1e12.
+        return across.mul_(torch.where(length > MIN_LENGTH, 1 / length, 0.0))
 
 
 def masked_logsumexp(
@@ -208,6 +210,7 @@ def masked_logsumexp(
     >>> masked_logsumexp(torch.tensor([[2.0, 99.0]]), kept).item()
     2.0
     """
+    # A quarter of the lowest number, so that differences of floors and values do not overflow.
     floor = torch.finfo(values.dtype).min / 4
     if not values.shape[1]:
         return values.new_full((len(values),), floor)
@@ -215,13 +218,14 @@ def masked_logsumexp(
     top = kept.detach().amax(dim=1)
     # Exponents below this are negligible beside the largest, 0, and their exponentials would
     # be subnormal numbers, which are slow to compute with.
-    shifted = (kept - top[:, None]).clamp(min=least_exponent(values.dtype))
+    shifted = (kept - top[:, None]).clamp(min=min_exponent(values.dtype))
     return shifted.exp().sum(dim=1).log() + top
 
 
 def count_kept(keep: Bool[Tensor, "n m"]) -> Int[Tensor, " n"]:
     """Return how many entries of each row are kept."""
-    return keep.sum(dim=1, dtype=torch.int32)  # A third of the time of torch's default, int64.
+    # Summing in int32 takes a third of the time that torch's default, int64, takes.
+    return keep.sum(dim=1, dtype=torch.int32)
 
 
 def at_least_float32(rows: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from harness.losses.sums import SumLoss
 from harness.settings import Above, Between
 
 LOG_TAU = math.log(1e-3), math.log(1e3)
-"""Range of log tau. Otherwise tau goes to 0 if the radius is above log m, for m negatives."""
+"""Range of log tau. Without it tau would go to 0 if the radius is above log m, m negatives."""
 
 
 class KLDRO(SumLoss):
@@ -86,11 +86,11 @@ class CressieReadDRO(ScoreLoss):
         \qquad k^* = \tfrac{k}{k-1}
 
     Convention: lambda is solved for each anchor to machine precision. At the minimum the
-    slope by lambda is 0, so lambda takes no part in the gradient. k to 1 is the KL ball,
-    k = 2 the chi-squared one (above it k* < 2, and Newton's method has no finite slope at
-    the edge). The mean is over anchors. If the radius is so large that all mass may go to
-    the hardest negative, the worst case is that negative's score. An anchor without a
-    negative has the loss 0.
+    slope by lambda is 0, so lambda takes no part in the gradient. As k goes to 1 the ball
+    becomes the KL ball; k = 2 is the chi-squared one (above it k* < 2, and Newton's method has
+    no finite slope at the edge). The mean is over anchors. If the radius is so large that all
+    mass may go to the hardest negative, the worst case is that negative's score. An anchor
+    without a negative has the loss 0.
 
     Args:
         k: the order.
@@ -199,7 +199,9 @@ class DrRL(SumLoss):
     def combine(self, pos: Tensor, sums: tuple[Tensor, ...], count: Tensor) -> Tensor:
         """Return the dual at the learned level minus the positive's score."""
         moment = sums[0] / count
-        some = moment > torch.finfo(pos.dtype).tiny  # At 0 the root's slope is infinite.
+        # At a moment of 0 the root has an infinite slope. Take the root of 1 there instead, so
+        # that the branch that is not used gives no NaN.
+        some = moment > torch.finfo(pos.dtype).tiny
         root = torch.where(some, moment, 1.0).pow(1 - 1 / self.k)
         factor = math.exp(self.radius * (1 - 1 / self.k))
         return self.learned_level + factor * torch.where(some, root, 0.0) - pos
@@ -217,13 +219,14 @@ class _WorstCase(torch.autograd.Function):
             ctx.save_for_backward(neg)
             return neg.new_zeros(n)
         order = k / (k - 1)
-        lonely, count = kept_count == 0, kept_count.clamp(min=1).to(neg.dtype)
-        kept = torch.where(keep, neg, -torch.inf)  # Below every lambda, so without weight.
-        top = torch.where(lonely, 0.0, kept.amax(dim=1))
+        empty, count = kept_count == 0, kept_count.clamp(min=1).to(neg.dtype)
+        # Minus infinity is below every lambda, so masked candidates get no weight.
+        kept = torch.where(keep, neg, -torch.inf)
+        top = torch.where(empty, 0.0, kept.amax(dim=1))
         ties = kept == top[:, None]
         tied = count_kept(ties).to(neg.dtype)
-        # If the radius is so large that all mass goes to the top, the depth's root is 0, and
-        # moments cannot be divided by it: such rows get their values apart.
+        # If the radius is so large that all mass goes to the top score, the best depth is 0, and
+        # nothing can be divided by it. The values of such rows are set separately below.
         at_top = factor * (tied / count) ** (1 / order) >= 1
         depth = _solve(kept, top, count, k, factor, torch.finfo(neg.dtype).eps ** 0.3)
         above = (kept - (top - depth)[:, None]).clamp_(min=0).div_(depth[:, None])
@@ -236,9 +239,9 @@ class _WorstCase(torch.autograd.Function):
             value = torch.where(at_top, top, value)
             shared = ties / tied.clamp(min=1)[:, None]
             weights = torch.where(at_top[:, None], shared, weights)
-        if lonely.any():
-            value[lonely] = 0
-            weights[lonely] = 0
+        if empty.any():
+            value[empty] = 0
+            weights[empty] = 0
         ctx.save_for_backward(weights)
         return value
 
@@ -250,7 +253,7 @@ class _WorstCase(torch.autograd.Function):
 
 
 def _solve(
-    kept: Tensor, top: Tensor, count: Tensor, k: float, factor: float, enough: float
+    kept: Tensor, top: Tensor, count: Tensor, k: float, factor: float, tolerance: float
 ) -> Tensor:
     """Return for each row how far below its top score the best lambda lies.
 
@@ -259,7 +262,7 @@ def _solve(
     is found by Newton's method, kept within a bracket: no depth exceeds 2, the range of
     cosines, over 1 - factor^(1 - k). The start is the solution for a small radius. A long
     row starts from the solution on a sixteenth of it, because each step reads the whole
-    row. The search ends with a relative step below ``enough``: the next step would be about
+    row. The search ends with a relative step below ``tolerance``: the next step would be about
     its square, and the effect on the value the square of that, because the value is least
     at the solution.
     """
@@ -268,8 +271,8 @@ def _solve(
     high = torch.full_like(top, 2.001 / (1 - factor ** (1 - k)))
     if kept.shape[1] >= 1024:
         part = kept[:, ::16].contiguous()
-        known = count_kept(part.isfinite()).clamp(min=1).to(count)
-        depth = _solve(part, top, known, k, factor, 0.01)
+        part_count = count_kept(part.isfinite()).clamp(min=1).to(count)
+        depth = _solve(part, top, part_count, k, factor, 0.01)
     else:
         below = torch.where(kept.isfinite(), top[:, None] - kept, 0.0)
         mean = below.sum(dim=1) / count
@@ -294,6 +297,6 @@ def _solve(
         new = torch.where(inside, step, (low + high) / 2)
         moved = ((new - depth).abs() / depth).nan_to_num().max()  # NaN rows have no solution.
         depth = new
-        if moved < enough:
+        if moved < tolerance:
             break
     return depth

@@ -91,7 +91,7 @@ DIVERGENCES = {
 }
 """{name: divergence}. Reverse KL and Neyman are known to collapse, and are here to show it."""
 
-MARGIN = 0.05
+EDGE_DISTANCE = 0.05
 """With the cosine, f* is replaced by its tangent from this far below the edge of its domain."""
 
 
@@ -150,9 +150,9 @@ class FMICL(SumLoss):
         f = DIVERGENCES[self.divergence]
         if self.similarity == "gaussian":
             return (f.neg(self._log_u(scores), self.q),)
-        if f.edge > 1:
+        if f.edge > 1:  # All cosines are inside the domain.
             return (f.conjugate(scores, self.q),)
-        last = f.edge - MARGIN
+        last = f.edge - EDGE_DISTANCE
         inside = f.conjugate(scores.clamp(max=last), self.q)
         return (inside + f.slope(last) * (scores - last).relu(),)
 

@@ -71,11 +71,10 @@ class HCL(SumLoss):
             false = math.log(self.tau_plus) + log_count + scaled_pos
             # Now log(e^hard - e^false). It does not exist if the false negatives' share is
             # larger than the sum; -inf then leaves the floor of N_g. The -1 keeps the branch
-            # that is not taken finite, so that its gradient is no NaN.
-            margin = torch.finfo(pos.dtype).eps
-            more = hard > false + margin
-            gap = torch.where(more, false - hard, -1.0)
-            hard = torch.where(more, hard + torch.log(-torch.expm1(gap)), -torch.inf)
+            # that is not taken finite, so that its gradient is not NaN.
+            exists = hard > false + torch.finfo(pos.dtype).eps
+            gap = torch.where(exists, false - hard, -1.0)
+            hard = torch.where(exists, hard + torch.log(-torch.expm1(gap)), -torch.inf)
             hard = hard - math.log1p(-self.tau_plus)
         log_negatives = torch.maximum(hard, log_count - 1 / self.temperature)
         return torch.logaddexp(log_negatives - scaled_pos, torch.zeros_like(pos))

@@ -20,7 +20,7 @@ class InfoNCE(SumLoss):
     ``cross_view`` SimCSE's objective. An anchor without a negative has the loss 0.
 
     Args:
-        temperature: the tau above.
+        temperature: tau.
 
     Raises:
         InputError: if the temperature is invalid.

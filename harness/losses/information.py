@@ -13,15 +13,15 @@ from harness.losses.base import (
     count_kept,
     masked_logsumexp,
 )
-from harness.losses.blocks import Kept, blocks
+from harness.losses.engine.rows import Kept, blocks
 from harness.losses.sums import SumLoss
 from harness.settings import Between
 
-HIGHEST = 30.0
-"""From this exponent on, NWJ uses the tangent of e^x; float32 holds e^30 times 1e24."""
+MAX_EXPONENT = 30.0
+"""Above this exponent NWJ uses the tangent of e^x; float32 can hold 1e24 times e^30."""
 
-WIDEST = 1e9
-"""From this deviation on, chi-squared uses the tangent of the square."""
+MAX_DEVIATION = 1e9
+"""Above this deviation chi-squared uses the tangent of the square."""
 
 
 class _Critic(ScoreLoss):
@@ -33,7 +33,7 @@ class _Critic(ScoreLoss):
     """
 
     estimator = "infonce"
-    """Name in :data:`harness.information.ESTIMATORS` of the estimator for such scores."""
+    """The estimator for such scores: a key of :data:`harness.evaluation.information.ESTIMATORS`."""
 
     temperature: Annotated[float | None, Between(1e-4, 1e4)] = 0.1
 
@@ -139,7 +139,7 @@ class Chi2Information(_Critic):
         # float32 has too few digits.
         deviation = torch.where(keep, neg - mean[:, None], 0.0)
         half_squares = huber_loss(
-            deviation, torch.zeros_like(deviation), reduction="none", delta=WIDEST
+            deviation, torch.zeros_like(deviation), reduction="none", delta=MAX_DEVIATION
         )
         half_variance = half_squares.sum(dim=1) / (count - 1).clamp(min=1)
         return torch.where(count > 0, mean + half_variance - pos, 0.0)
@@ -177,8 +177,8 @@ class NWJ(_Critic, SumLoss):
     def combine(self, pos: Tensor, sums: tuple[Tensor, ...], count: Tensor) -> Tensor:
         """Return minus the positive's score plus the negatives' mean of e^(s - 1)."""
         exponent = sums[0] - count.log() - 1
-        above = (exponent - HIGHEST).clamp(min=0)
-        return exponent.clamp(max=HIGHEST).exp() * (1 + above) - pos
+        above = (exponent - MAX_EXPONENT).clamp(min=0)
+        return exponent.clamp(max=MAX_EXPONENT).exp() * (1 + above) - pos
 
 
 class DV(_Critic):
@@ -230,11 +230,11 @@ class DV(_Critic):
                 for rows in blocks(self, anchors, candidates)
             ]
             top = torch.stack(tops).amax()
-        # The largest score is subtracted, so that no exponential overflows. It takes the
-        # positive's place, and so reaches `combine` in the block algorithm.
-        sums = _Exponentials()
-        sums.block_rows = self.block_rows
-        mean = sums.mean_over_anchors(contrast, top.expand_as(pos), anchors, candidates)
+        # Subtract the largest score, so that no exponential overflows. It is passed in place of
+        # the positive's score, because the block algorithm hands only that on to `combine`.
+        exponentials = _Exponentials()
+        exponentials.block_rows = self.block_rows
+        mean = exponentials.mean_over_anchors(contrast, top.expand_as(pos), anchors, candidates)
         return (mean * len(pos) / pairs).log() + top - pos.mean()
 
 
@@ -254,7 +254,7 @@ class SMILE(_Critic, SumLoss):
 
     This is the Jensen-Shannon objective: a logistic regression whose best score is
     log p(y | x) / p(y). The loss itself does not estimate I(X, Y). SMILE's estimate is
-    :func:`harness.information.smile`, Donsker and Varadhan's bound with clipped ratios.
+    :func:`harness.evaluation.information.smile`, Donsker and Varadhan's bound with clipped ratios.
 
     Convention: the mean is over the anchor's negatives, so that both kinds of pairs
     weigh the same, then over anchors. An anchor without a negative has the loss 0.

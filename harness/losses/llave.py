@@ -17,8 +17,7 @@ class LLaVE(SumLoss):
         {e^{s^+/\tau} + \sum_j e^{s_j/\tau + \alpha\,\mathrm{sg}(s_j)}}
 
     Convention: sg stops the gradient; the positive is not weighted; the mean is over
-    anchors. alpha = 0 gives InfoNCE. An anchor without a negative has
-    the loss 0.
+    anchors. alpha = 0 gives InfoNCE. An anchor without a negative has the loss 0.
 
     Args:
         temperature: tau.

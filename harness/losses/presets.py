@@ -69,13 +69,15 @@ def preset(
         **defaults: settings that the preset takes, with the paper's values.
     """
 
-    def body(names: dict[str, Any]) -> None:
-        kept = {key: base.settings[key].annotation for key in defaults}
+    def body(namespace: dict[str, Any]) -> None:
+        # Settings are read from annotations, so a new default needs the base's annotation again.
+        types = {key: base.settings[key].annotation for key in defaults}
         if published is not None:
-            kept["data"] = Annotated[str, OneOf(published)]
-            names["published"] = published
-        names |= {"__module__": __name__, "__annotations__": kept, "pairing": pairing, **defaults}
-        names["__doc__"] = (
+            types["data"] = Annotated[str, OneOf(published)]
+            namespace["published"] = published
+        namespace |= {"__module__": __name__, "__annotations__": types, "pairing": pairing}
+        namespace |= defaults
+        namespace["__doc__"] = (
             f"{summary}\n\nEquation and settings: :class:`{base.__name__}`.\n\nReferences:\n"
             f"    {references}\n"
         )
@@ -102,14 +104,14 @@ class _ADNCEPaper(ADNCE):
 
     def setup(self) -> None:
         """Replace each setting that is None by its published value."""
-        own = self.published[self.data]
-        for name, value in zip(("temperature", "mu", "sigma"), own, strict=True):
+        values = self.published[self.data]
+        for name, value in zip(("temperature", "mu", "sigma"), values, strict=True):
             if getattr(self, name) is None:
                 setattr(self, name, value)
 
 
 FMICL_DIVERGENCES = ("kl", "js", "pearson", "hellinger", "tsallis", "vincze-le-cam")
-"""The six in the paper's tables; the other two of :class:`FMICL` collapse."""
+"""The six divergences in the paper's tables; the other two of :class:`FMICL` collapse."""
 
 
 class _FMICLPaper(FMICL):

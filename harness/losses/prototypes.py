@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from harness.contrast import Contrast
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.losses.base import Loss, at_least_float32
 from harness.settings import Between
 
@@ -50,7 +50,7 @@ class Prototypes(Loss):
         """Return the mean cross-entropy between targets and predictions."""
         if contrast.targets is None:
             raise InputError(
-                "`targets` must say how anchors are assigned to the candidates: got None. "
+                "`targets` must hold the anchors' assignments to prototypes: got None. "
                 "Use a method with prototypes: `swav` or `dino`."
             )
         with torch.autocast(contrast.anchors.device.type, enabled=False):

@@ -6,11 +6,11 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.losses.sums import SumLoss
 from harness.settings import Above, Between
 
-MOST = 60.0
+MAX_SCALE = 60.0
 """Largest q / temperature: e^60 times a batch's size still fits in float32."""
 
 
@@ -49,10 +49,11 @@ class RINCE(SumLoss):
 
     def setup(self) -> None:
         """Raise if powers would overflow."""
-        if self.q / self.temperature > MOST:
+        if self.q / self.temperature > MAX_SCALE:
             raise InputError(
-                f"`q` / `temperature` must be at most {MOST:g}, or e^(q/temperature) overflows: "
-                f"got {self.q:g} / {self.temperature:g} = {self.q / self.temperature:g}. Lower `q`."
+                f"`q` / `temperature` must be at most {MAX_SCALE:g}, so that e^(q/temperature) "
+                f"does not overflow: got {self.q:g} / {self.temperature:g} = "
+                f"{self.q / self.temperature:g}. Lower `q` or raise `temperature`."
             )
 
     def score_scale(self) -> float:

@@ -7,43 +7,45 @@ import torch
 from torch import Tensor
 
 from harness.contrast import Contrast
-from harness.errors import require, require_number
+from harness.core.errors import require, require_number
 from harness.losses.base import ScoreLoss, count_kept, masked_logsumexp
-from harness.losses.blocks import least_exponent
+from harness.losses.engine.rows import min_exponent
 from harness.losses.sums import SumLoss
 from harness.settings import Above, Between
 
-MOST_EXAMPLES = 2**28
-STEEPEST = 3.0
+MAX_EXAMPLES = 2**28
+"""Largest number of example ids: the tables have a row for each id from 0 to the largest."""
+MAX_SLOPE = 3.0
 """Slopes by a temperature are clamped to this size, as in the authors' code."""
 
 
-class _Remembering(ScoreLoss):
+class _StatefulLoss(ScoreLoss):
     """A score loss that keeps state for each example id and updates it in training.
 
-    All anchors of a contrast read the state from before it. The values that they note are
-    averaged over the anchors of an id, and the new state is written after the contrast.
-    Neither the order of the anchors nor the block size matters. If a method gives several
-    contrasts per step, each reads what the one before it wrote.
+    All anchors of a contrast read the state as it was before the contrast. Each anchor notes
+    new values; these are averaged over the anchors that share an id, and the new state is
+    written after the contrast. So neither the order of the anchors nor the block size matters.
+    If a method gives several contrasts per step, each reads the state that the one before it
+    wrote.
     """
 
     needs = frozenset({"negatives", "example ids"})
-    _names: tuple[str, ...]
+    _state_names: tuple[str, ...]
     """Names of the numbers kept for each example; ``log_u`` is kept as the log of u."""
-    _noted: tuple[str, ...]
-    """Names of the numbers each anchor notes. Of ``log_u``, u is averaged and not its log."""
+    _noted_names: tuple[str, ...]
+    """Names of the numbers each anchor notes. For ``log_u``, u is averaged rather than its log."""
 
     def setup(self) -> None:
         """Create the state, empty at first."""
-        for name in self._names:
+        for name in self._state_names:
             self.register_buffer(name, torch.zeros(0))
-        self._seen: list[tuple[Tensor, tuple[Tensor, ...]]] = []
+        self._notes: list[tuple[Tensor, tuple[Tensor, ...]]] = []
 
     @abstractmethod
-    def _fresh(self, name: str) -> float:
+    def _initial(self, name: str) -> float:
         """Return the initial state of an example."""
 
-    def _after(self, before: dict[str, Tensor], noted: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _updated(self, before: dict[str, Tensor], noted: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return some examples' new state, given their old state and the mean of their notes."""
         del before
         return noted
@@ -51,55 +53,56 @@ class _Remembering(ScoreLoss):
     def forward(self, contrast: Contrast) -> Tensor:
         """Return the mean over anchors; in training, update their state."""
         size = self._size_for(contrast.anchor_ids)
-        self._seen = []
+        self._notes = []
         try:
             value = super().forward(contrast)
             if self.training:
                 self._grow(size)
-                self._remember()
+                self._write_state()
         finally:
-            self._seen = []
+            self._notes = []
         return value
 
     def _recall(self, name: str, ids: Tensor, like: Tensor) -> Tensor:
         state: Tensor = getattr(self, name)
-        recalled = torch.full_like(like, self._fresh(name))
+        recalled = torch.full_like(like, self._initial(name))
         known = ids < len(state)
         recalled[known] = state[ids[known]].to(like)
         return recalled
 
     def _note(self, ids: Tensor, *values: Tensor) -> None:
-        """Note values of the anchors of ``ids``, one tensor for each name in ``_noted``."""
-        self._seen.append((ids, tuple(value.detach() for value in values)))
+        """Note values of the anchors of ``ids``, one tensor for each name in ``_noted_names``."""
+        self._notes.append((ids, tuple(value.detach() for value in values)))
 
     def _size_for(self, ids: Tensor) -> int:
         least, size = int(ids.min()), int(ids.max()) + 1
         require(
-            least >= 0 and size <= MOST_EXAMPLES,
-            f"`anchor_ids` must be 0 to {MOST_EXAMPLES - 1} for {type(self).__name__}, which keeps "
-            f"a table by id: got {least} to {size - 1}. Number the examples from 0.",
+            least >= 0 and size <= MAX_EXAMPLES,
+            f"`anchor_ids` must be 0 to {MAX_EXAMPLES - 1} for {type(self).__name__}, which keeps "
+            f"a table with a row per id: got {least} to {size - 1}. Number the examples from 0.",
         )
         return size
 
     def _grow(self, size: int) -> None:
-        for name in self._names:
+        for name in self._state_names:
             state: Tensor = getattr(self, name)
             if size > len(state):
                 # Grow by half at least, so that growing is rare.
-                larger = state.new_full((max(size, len(state) * 3 // 2),), self._fresh(name))
+                larger = state.new_full((max(size, len(state) * 3 // 2),), self._initial(name))
                 larger[: len(state)] = state
                 setattr(self, name, larger)
 
-    def _remember(self) -> None:
-        if not self._seen:
+    def _write_state(self) -> None:
+        """Average the notes of each id and write the new state."""
+        if not self._notes:
             return
-        ids = torch.cat([ids for ids, _ in self._seen])
-        different, place = torch.unique(ids, return_inverse=True)
+        ids = torch.cat([ids for ids, _ in self._notes])
+        unique, place = torch.unique(ids, return_inverse=True)
         times = torch.bincount(place)
         noted = {}
-        for i, name in enumerate(self._noted):
-            values = torch.cat([values[i] for _, values in self._seen]).double()
-            total = torch.zeros(len(different), dtype=torch.float64, device=ids.device)
+        for i, name in enumerate(self._noted_names):
+            values = torch.cat([values[i] for _, values in self._notes]).double()
+            total = torch.zeros(len(unique), dtype=torch.float64, device=ids.device)
             if name.startswith("log_"):  # Average u, not its log: a log-sum-exp for each id.
                 top = total.scatter_reduce(0, place, values, "amax", include_self=False)
                 sums = total.index_add_(0, place, (values - top[place]).exp())
@@ -107,22 +110,23 @@ class _Remembering(ScoreLoss):
             else:
                 mean = total.index_add_(0, place, values) / times
             noted[name] = mean
-        before = {name: getattr(self, name)[different].double() for name in self._names}
-        for name, values in self._after(before, noted).items():
+        before = {name: getattr(self, name)[unique].double() for name in self._state_names}
+        for name, values in self._updated(before, noted).items():
             state: Tensor = getattr(self, name)
-            state[different] = values.to(state)
+            state[unique] = values.to(state)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *rest: object
     ) -> None:
-        for name in self._names:  # Resize each table to what it had grown to when saved.
+        # A table grows with the ids, so give it the size that it had when it was saved.
+        for name in self._state_names:
             if prefix + name in state_dict:
-                own: Tensor = getattr(self, name)
-                setattr(self, name, own.new_empty(state_dict[prefix + name].shape))
+                table: Tensor = getattr(self, name)
+                setattr(self, name, table.new_empty(state_dict[prefix + name].shape))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
-class SogCLR(_Remembering, SumLoss):
+class SogCLR(_StatefulLoss, SumLoss):
     r"""Contrast with a running estimate of each example's global denominator.
 
     .. math::
@@ -158,14 +162,14 @@ class SogCLR(_Remembering, SumLoss):
     """
 
     detached = True
-    _names = _noted = ("log_u",)
+    _state_names = _noted_names = ("log_u",)
 
     temperature: Annotated[float, Between(1e-4, 1e4)] = 0.1
     gamma: Annotated[float, Above(0, 1)] = 0.9
 
-    def _fresh(self, name: str) -> float:
+    def _initial(self, name: str) -> float:
         del name
-        return torch.nan  # Not seen yet.
+        return torch.nan  # NaN marks an example that was not seen yet.
 
     def score_scale(self) -> float:
         """Return 1 / tau."""
@@ -185,7 +189,7 @@ class SogCLR(_Remembering, SumLoss):
         return self.temperature * _with_slope_of(log_u, (log_g - log_u).exp()) - pos
 
 
-class ISogCLR(_Remembering):
+class ISogCLR(_StatefulLoss):
     r"""Contrast as SogCLR does, with a learned temperature for each example.
 
     .. math::
@@ -226,8 +230,8 @@ class ISogCLR(_Remembering):
     """
 
     detached = True
-    _names = ("log_u", "tau", "step")
-    _noted = ("log_u", "slope")
+    _state_names = ("log_u", "tau", "step")
+    _noted_names = ("log_u", "slope")
 
     temperature: float = 0.07
     rho: Annotated[float, Between(0, 100)] = 0.1
@@ -246,7 +250,7 @@ class ISogCLR(_Remembering):
     def score_scale(self) -> None:
         """Return None: each example has a temperature of its own."""
 
-    def _fresh(self, name: str) -> float:
+    def _initial(self, name: str) -> float:
         return {"log_u": torch.nan, "tau": self.temperature, "step": 0.0}[name]
 
     def per_anchor(self, pos: Tensor, neg: Tensor, keep: Tensor) -> Tensor:
@@ -266,7 +270,7 @@ class ISogCLR(_Remembering):
             # e^-80 of the largest weight (in float32), which is negligible.
             weights = torch.where(keep, neg / tau[:, None], -torch.inf)
             top = torch.where(some, weights.amax(dim=1), 0.0)
-            weights.sub_(top[:, None]).clamp_(min=least_exponent(neg.dtype)).exp_()
+            weights.sub_(top[:, None]).clamp_(min=min_exponent(neg.dtype)).exp_()
             total = weights.sum(dim=1)
             weights.div_(total[:, None])
             log_g = total.log() + top - count.log()
@@ -279,9 +283,9 @@ class ISogCLR(_Remembering):
         values = _with_slope_of(tau * (log_u + self.rho), pushed) - pos
         return torch.where(some, values, 0.0)
 
-    def _after(self, before: dict[str, Tensor], noted: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _updated(self, before: dict[str, Tensor], noted: dict[str, Tensor]) -> dict[str, Tensor]:
         """Move each temperature by its mean slope, with momentum and within its bounds."""
-        slope = noted["slope"].clamp(-STEEPEST, STEEPEST)
+        slope = noted["slope"].clamp(-MAX_SLOPE, MAX_SLOPE)
         step = self.momentum * before["step"] + (1 - self.momentum) * slope
         tau = (before["tau"] - self.tau_rate * step).clamp(self.low, self.high)
         return {"log_u": noted["log_u"], "tau": tau, "step": step}
@@ -289,8 +293,9 @@ class ISogCLR(_Remembering):
 
 def _moving_average(log_old: Tensor, log_new: Tensor, gamma: float) -> Tensor:
     """Return log((1 - gamma) old + gamma new), or log new if old is NaN, not seen yet."""
-    old, new = torch.tensor([1 - gamma, gamma], dtype=torch.float64).log().tolist()
-    moved = torch.logaddexp(log_old + old, log_new + new)
+    # In log space. For gamma = 1 the log of 1 - gamma is -inf, which logaddexp takes for 0.
+    log_kept, log_added = torch.tensor([1 - gamma, gamma], dtype=torch.float64).log().tolist()
+    moved = torch.logaddexp(log_old + log_kept, log_new + log_added)
     return torch.where(log_old.isnan(), log_new, moved)
 
 

@@ -10,10 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from harness.contrast import Contrast
-from harness.errors import require
+from harness.core.errors import require
 from harness.losses.base import ScoreLoss, count_kept, masked_logsumexp
-from harness.losses.blocks import mean_by_rows, rows_a_block
-from harness.losses.strips import mean_of_sums_by_rows, mean_of_sums_by_strips
+from harness.losses.engine.rows import mean_by_rows, rows_per_block
+from harness.losses.engine.sums import mean_of_sums_by_rows, mean_of_sums_by_strips
 
 
 class SumLoss(ScoreLoss):
@@ -29,24 +29,24 @@ class SumLoss(ScoreLoss):
     """
 
     by_rows: ClassVar[bool] = False
-    """Whether a class overrides :meth:`per_anchor` or :meth:`per_anchor_of`.
+    """Whether the class overrides :meth:`per_anchor` or :meth:`per_anchor_of`.
 
-    Its terms and sums are not used then.
+    If so, its terms and sums are not used.
     """
 
     scaled: ClassVar[bool] = True
-    """Whether a class keeps the default :meth:`terms`: the score times :meth:`score_scale`."""
+    """Whether the class keeps the default :meth:`terms`: the score times :meth:`score_scale`."""
 
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)
-        own = (cls.per_anchor, cls.per_anchor_of)
-        cls.by_rows = own != (SumLoss.per_anchor, SumLoss.per_anchor_of)
+        per_row = (cls.per_anchor, cls.per_anchor_of)
+        cls.by_rows = per_row != (SumLoss.per_anchor, SumLoss.per_anchor_of)
         cls.scaled = cls.terms is SumLoss.terms
         complete = cls.combine is not SumLoss.combine and not cls.by_rows
         if complete and cls.scaled and cls.score_scale is ScoreLoss.score_scale:
             raise TypeError(
-                f"{cls.__name__} must say what a negative adds to the sum: write `score_scale`, "
-                "if that is e^(scale * score), or `terms`."
+                f"{cls.__name__} must define what a negative adds to the sum. Override "
+                "`score_scale` if a negative adds e^(score_scale * score), else `terms`."
             )
 
     in_logs: ClassVar[bool] = True
@@ -72,7 +72,10 @@ class SumLoss(ScoreLoss):
     def _scale(self) -> float:
         scale = self.score_scale()
         if scale is None:
-            raise TypeError(f"{type(self).__name__} must have `terms`, or a `score_scale`.")
+            raise TypeError(
+                f"`score_scale` of {type(self).__name__} must return a number, because `terms` is "
+                "not overridden: got None. Override `terms` or return a number."
+            )
         return scale
 
     @abstractmethod
@@ -136,8 +139,8 @@ class SumLoss(ScoreLoss):
     def _checked(self, values: Tensor, pos: Tensor) -> Tensor:
         require(
             values.shape == pos.shape,
-            f"`combine` of {type(self).__name__} must return one value an anchor: got shape "
-            f"{tuple(values.shape)} for {len(pos)} anchors.",
+            f"`combine` of {type(self).__name__} must return one value per anchor: got shape "
+            f"{tuple(values.shape)} for {len(pos)} anchors. Do not reduce over anchors.",
         )
         return values
 
@@ -148,12 +151,14 @@ class SumLoss(ScoreLoss):
         if self.by_rows:
             return mean_by_rows(self, contrast, pos, anchors, candidates)
         shifts = self.shifts(anchors)
+        # `is` rather than equality: tensors that are shared make scores symmetric, and comparing
+        # their values would cost a pass over them.
         symmetric = (
             candidates is anchors
             and contrast.candidate_ids is contrast.anchor_ids
             and contrast.exclude is None
         )
-        if symmetric and shifts and len(anchors) > rows_a_block(self, candidates):
+        if symmetric and shifts and len(anchors) > rows_per_block(self, candidates):
             return mean_of_sums_by_strips(self, shifts, contrast.anchor_ids, pos, anchors)
         return mean_of_sums_by_rows(self, shifts, contrast, pos, anchors, candidates)
 

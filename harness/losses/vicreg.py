@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from harness.contrast import Contrast
-from harness.errors import require
+from harness.core.errors import require
 from harness.losses.base import Loss, at_least_float32, below_untrained_on_sentences
 from harness.settings import Between
 
@@ -68,7 +68,7 @@ def require_two_rows(name: str, rows: Tensor) -> None:
     """Raise unless the batch has the two rows that a variance needs."""
     require(
         len(rows) > 1,
-        f"{name} takes variances over the batch, which must have at least 2 rows: "
+        f"A batch for {name}, which takes variances over it, must have at least 2 rows: "
         f"got {len(rows)}. Raise the task's `batch_size`.",
     )
 

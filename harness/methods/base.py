@@ -15,9 +15,9 @@ from harness.task import Batch, Task
 
 GIFTS = {
     "negatives": "candidates to push away from",
-    "example ids": "anchors' ids that stand for examples, to remember them by",
+    "example ids": "anchor ids that number the examples, so that a loss can keep state for each",
     "trained positives": "positives through which gradient flows",
-    "stopped positives": "predictions of positives without gradient, which do not collapse",
+    "stopped positives": "positives without gradient, which anchors predict without collapsing",
     "targets": "soft assignments of anchors to prototypes",
 }
 """What contrasts may hold. A method lists what it ``gives``, a loss what it ``needs``."""
@@ -56,8 +56,8 @@ class Method(Configured, nn.Module, ABC):
     """Modules of other distributions that it calls. A cell is rerun when one of them changes."""
 
     pairing = cast("str | None", None)
-    """The pairing asked for: a setting of methods with ``pairs``. None leaves the choice to the
-    loss or the task."""
+    """The chosen pairing: a setting of methods with ``pairs``. None leaves the choice to the loss
+    or the task."""
 
     def attach(self, encoder: nn.Module, head: nn.Module, *, pairing: str) -> None:
         """Take the networks to train, and the pairing that suits loss and task.
@@ -102,9 +102,9 @@ def misfit(method: Method, loss: Loss, task: Task | None = None) -> str | None:
     """Return why a method cannot train with a loss, on a task if one is given; None if it can.
 
     Args:
-        method: makes the contrasts.
-        loss: takes them.
-        task: gives the batches they are made of.
+        method: the method that makes the contrasts.
+        loss: the loss of the contrasts.
+        task: the task whose batches become contrasts.
     """
     name = type(method).__name__
     missing = sorted(loss.needs - method.gives)
@@ -113,23 +113,28 @@ def misfit(method: Method, loss: Loss, task: Task | None = None) -> str | None:
         return f"{type(loss).__name__} needs {lacks}, which {name} does not give"
     if loss.pairing is not None and not method.pairs:
         return (
-            f"{type(loss).__name__} is defined for the pairing {loss.pairing!r}, and {name} makes "
-            "contrasts of its own"
+            f"{type(loss).__name__} is defined for the pairing {loss.pairing!r}, but the pairing "
+            f"of {name} cannot be chosen"
         )
     if loss.pairing is not None and method.pairing not in (None, loss.pairing):
         return (
-            f"{type(loss).__name__} is defined for the pairing {loss.pairing!r}, and {name} was "
-            f"asked for {method.pairing!r}"
+            f"{type(loss).__name__} is defined for the pairing {loss.pairing!r}, but {name} has "
+            f"pairing={method.pairing!r}"
         )
     if task is None:
         return None
     if method.needs_labels and not task.labelled:
-        return f"{name} needs labels, and the task gives none"
+        return f"{name} needs labels, but the task gives none"
     if task.hard_negatives and not method.takes_negatives:
-        return f"the task gives hard negatives, and {name} has no place for them"
+        return f"the task gives hard negatives, but {name} cannot use them"
     if task.dropout_views and (method.needs_distinct_views or loss.needs_distinct_views):
         return (
             f"{name} with {type(loss).__name__} has no negatives, and the task's views differ by "
-            "dropout alone: it forgets what the encoder knew"
+            "dropout alone: training would destroy the pretrained encoder"
         )
     return None
+
+
+def without_candidates(anchors: Tensor, positives: Tensor, ids: Tensor) -> Contrast:
+    """Return a contrast without candidates, for losses without negatives."""
+    return Contrast(anchors, positives, anchors[:0], ids, ids[:0])

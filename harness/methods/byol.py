@@ -8,8 +8,8 @@ from torch import nn
 
 from harness.contrast import Contrast
 from harness.heads import MAX_LAYERS, mlp, output_width, project, projector_for
-from harness.methods.base import Method
-from harness.methods.parts import follow, frozen_copy, rising_momentum, without_candidates
+from harness.methods.base import Method, without_candidates
+from harness.methods.momentum import follow, frozen_copy, rising_momentum
 from harness.settings import Between
 from harness.task import Batch
 
@@ -24,7 +24,7 @@ class BYOL(Method):
             along half a cosine.
         projector: linear layers of its own projector, which replaces the task's head and has
             the head's widths; 2 in the paper, with BatchNorm. 0: keep the task's head.
-        hidden: the predictor's hidden width; 0 means twice the projections'.
+        hidden: the predictor's hidden width; 0: twice the projections' width.
 
     Raises:
         InputError: if a setting is invalid.

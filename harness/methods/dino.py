@@ -10,7 +10,8 @@ from torch.nn.functional import normalize
 from harness.contrast import Contrast
 from harness.heads import MAX_LAYERS, output_width, project, projector_for
 from harness.methods.base import Method
-from harness.methods.parts import cosines, follow, frozen_copy, rising_momentum
+from harness.methods.momentum import follow, frozen_copy, rising_momentum
+from harness.methods.prototypes import cosines
 from harness.settings import Between
 from harness.task import Batch
 
@@ -50,7 +51,7 @@ class DINO(Method):
     projector: Annotated[int, Between(0, MAX_LAYERS)] = 2
 
     def setup(self) -> None:
-        """Start with no scores collected."""
+        """Prepare to collect the scores of all batches of a step."""
         self._scores: list[Tensor] = []
 
     def attach(self, encoder: nn.Module, head: nn.Module, *, pairing: str) -> None:
@@ -69,12 +70,12 @@ class DINO(Method):
         contrasts, scores = [], []
         for view, other in ((first, second), (second, first)):
             with torch.no_grad():
-                taught = project(self.teacher_encoder, self.teacher_head, other)
-                scores.append(cosines(taught, self.teacher_directions))
+                teacher = project(self.teacher_encoder, self.teacher_head, other)
+                scores.append(cosines(teacher, self.teacher_directions))
                 targets = ((scores[-1] - self.centre) / self.temperature).softmax(dim=1)
             student = self.project(view)
             contrasts.append(
-                Contrast(student, taught, self.directions, batch.ids, ids, targets=targets)
+                Contrast(student, teacher, self.directions, batch.ids, ids, targets=targets)
             )
         if self.training:
             self._scores += scores

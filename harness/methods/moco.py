@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 from harness.contrast import Contrast
 from harness.heads import output_width, project
 from harness.methods.base import Method
-from harness.methods.parts import follow, frozen_copy
+from harness.methods.momentum import follow, frozen_copy
 from harness.settings import Between
 from harness.task import Batch
 
@@ -43,7 +43,7 @@ class MoCo(Method):
     momentum: Annotated[float, Between(0, 1)] = 0.999
 
     def setup(self) -> None:
-        """Start with no keys collected."""
+        """Prepare to collect the keys of all batches of a step."""
         self._keys: list[Tensor] = []
 
     def attach(self, encoder: nn.Module, head: nn.Module, *, pairing: str) -> None:
@@ -72,6 +72,7 @@ class MoCo(Method):
         follow(self.key_head, self.head, self.momentum)
         if not self._keys:
             return
+        # If a step has more keys than the queue has places, keep the last ones.
         keys = normalize(torch.cat(self._keys), dim=1)[-self.queue :]
         places = (self.queue_end + torch.arange(len(keys), device=keys.device)) % self.queue
         self.queue_keys[places] = keys.to(self.queue_keys)

@@ -9,7 +9,7 @@ from torch import nn
 from harness.contrast import Contrast
 from harness.heads import MAX_LAYERS, mlp, output_width, project, projector_for
 from harness.methods.base import Method
-from harness.methods.parts import follow, frozen_copy, rising_momentum
+from harness.methods.momentum import follow, frozen_copy, rising_momentum
 from harness.settings import Between
 from harness.task import Batch
 
@@ -26,7 +26,7 @@ class MoCoV3(Method):
         projector: linear layers of its own projector, which replaces the task's head and has
             the head's widths; 2 in the authors' code for ResNets, with BatchNorm, the last one
             without scale and shift. 0: keep the task's head.
-        hidden: the predictor's hidden width; 0 means twice the projections'.
+        hidden: the predictor's hidden width; 0: twice the projections' width.
 
     Raises:
         InputError: if a setting is invalid.
@@ -37,8 +37,8 @@ class MoCoV3(Method):
 
     gives = frozenset({"negatives", "stopped positives", "example ids"})
     cautions: ClassVar[Mapping[str, str]] = {
-        "sentence": "with most losses it is not shown to learn at the defaults (53.8 to 57.1 on "
-        "STS-B, where the untrained encoder has 56.1); `siamese` reaches 61"
+        "sentence": "with its defaults and most losses it shows no sign of learning (53.8 to 57.1 "
+        "on STS-B, untrained 56.1); `siamese` reaches 61"
     }
 
     momentum: Annotated[float, Between(0, 1)] = 0.99

@@ -7,8 +7,7 @@ from torch import nn
 
 from harness.contrast import Contrast
 from harness.heads import MAX_LAYERS, mlp, output_width, projector_for
-from harness.methods.base import Method
-from harness.methods.parts import without_candidates
+from harness.methods.base import Method, without_candidates
 from harness.settings import Between
 from harness.task import Batch
 
@@ -23,9 +22,9 @@ class SimSiam(Method):
         projector: linear layers of its own projector, which replaces the task's head and has
             the head's widths; 3 in the paper, with BatchNorm, the last one without scale and
             shift. 0: keep the task's head.
-        hidden: the predictor's hidden width. 0 means a quarter of the projections', as the
-            paper's bottleneck of 512 for 2048, but at least 256, or all if they are fewer:
-            a narrower predictor learns much less.
+        hidden: the predictor's hidden width. 0: a quarter of the projections' width, as in the
+            paper (512 for 2048), but at least 256, or the projections' width if that is smaller,
+            because a narrower predictor learns much less.
 
     Raises:
         InputError: if a setting is invalid.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from harness.contrast import Contrast
-from harness.errors import InputError
+from harness.core.errors import InputError
 from harness.methods.base import Method
 from harness.task import Batch
 
@@ -37,8 +37,8 @@ class SupervisedContrastive(Method):
         """
         if batch.labels is None:
             raise InputError(
-                "`labels` must be given by the task's batches: got None. Use a task with labels, "
-                "or another method."
+                "`labels` of a batch must hold its classes: got None. Use a task with labels, or "
+                "another method."
             )
         classes = class_ids(batch.labels, batch.ids)
         ids = torch.cat([classes, classes])
@@ -52,8 +52,8 @@ def class_ids(labels: Tensor, ids: Tensor) -> Tensor:
     >>> class_ids(torch.tensor([1, -1, 0]), torch.tensor([5, 6, 7])).tolist()
     [1, 1099511627782, 0]
     """
-    beyond = ids.long() + 2**40  # Larger than any class's number.
-    return torch.where(labels >= 0, labels.long(), beyond)
+    # Adding 2^40 puts the ids of unlabelled examples above every class's number.
+    return torch.where(labels >= 0, labels.long(), ids.long() + 2**40)
 
 
 def partners(ids: Tensor) -> Tensor:
@@ -70,12 +70,12 @@ def partners(ids: Tensor) -> Tensor:
     shuffled = torch.randperm(len(ids)).to(ids.device)
     order = shuffled[ids[shuffled].argsort(stable=True)]
     ordered = ids[order]
-    new = torch.ones_like(ordered, dtype=torch.bool)
-    new[1:] = ordered[1:] != ordered[:-1]
-    starts = new.nonzero()[:, 0]
-    first_of_class = starts[new.cumsum(dim=0) - 1]
+    is_first = torch.ones_like(ordered, dtype=torch.bool)
+    is_first[1:] = ordered[1:] != ordered[:-1]
+    starts = is_first.nonzero()[:, 0]
+    first_of_class = starts[is_first.cumsum(dim=0) - 1]
     following = torch.arange(1, len(ids) + 1, device=ids.device)
-    last = torch.cat([new[1:], new.new_ones(1)])
+    is_last = torch.cat([is_first[1:], is_first.new_ones(1)])
     chosen = torch.empty_like(order)
-    chosen[order] = order[torch.where(last, first_of_class, following % len(ids))]
+    chosen[order] = order[torch.where(is_last, first_of_class, following % len(ids))]
     return chosen

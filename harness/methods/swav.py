@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 from harness.contrast import Contrast
 from harness.heads import MAX_LAYERS, output_width, projector_for
 from harness.methods.base import Method
-from harness.methods.parts import cosines
+from harness.methods.prototypes import cosines
 from harness.settings import Between
 from harness.task import Batch
 

@@ -1,0 +1,157 @@
+"""SentEval's transfer tasks: labelled sentences, read from its own folders."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapters.data.sentence_data import in_senteval
+from harness.core.errors import InputError, require
+from harness.data import Files, Source, need
+
+CROSS_VALIDATED = ("mr", "cr", "subj", "mpqa")
+"""Sets without a split of their own, which are cross-validated."""
+
+_CLASSES = {
+    "mr": ("MR/rt-polarity.pos", "MR/rt-polarity.neg"),
+    "cr": ("CR/custrev.pos", "CR/custrev.neg"),
+    "subj": ("SUBJ/subj.objective", "SUBJ/subj.subjective"),
+    "mpqa": ("MPQA/mpqa.pos", "MPQA/mpqa.neg"),
+}
+# {name: (folder of SentEval's `downstream`, contents, licence)}
+_ABOUT = {
+    "mr": ("MR", "10,662 sentences of film reviews, positive or negative", "research use"),
+    "cr": ("CR", "3,775 sentences of product reviews, positive or negative", "research use"),
+    "subj": ("SUBJ", "10,000 sentences, subjective or objective", "research use"),
+    "mpqa": ("MPQA", "10,606 phrases of news, positive or negative", "MPQA's own: free of charge"),
+    "sst-2": (
+        "SST/binary",
+        "67,349 / 872 / 1,821 phrases of film reviews, 2 classes",
+        "none stated",
+    ),
+    "trec": ("TREC", "5,452 / 500 questions, 6 classes", "none stated"),
+    "mrpc": ("MRPC", "4,076 / 1,725 pairs, paraphrases or not", "Microsoft Research's own"),
+}
+
+# {name: the files of its parts, in the order train, (dev,) test}
+_PARTS = {
+    "sst-2": tuple(f"sentiment-{part}" for part in ("train", "dev", "test")),
+    "trec": ("train_5500.label", "TREC_10.label"),
+    "mrpc": tuple(f"msr_paraphrase_{part}.txt" for part in ("train", "test")),
+}
+
+
+def _files(place: Path, *, name: str) -> Files:
+    """Return the files of a set, by name: one for each class, or one for each part."""
+    if name in CROSS_VALIDATED:
+        return {file: place.parent / file for file in _CLASSES[name]}
+    return {file: place / file for file in _PARTS[name]}
+
+
+SOURCES: Mapping[str, Source] = {
+    name: Source(
+        name=name,
+        modality="sentence",
+        about=f"{about} (transfer task)",
+        origin="https://github.com/facebookresearch/SentEval (data/downstream)",
+        licence=licence,
+        places=in_senteval(folder),
+        listed=partial(_files, name=name),
+    )
+    for name, (folder, about, licence) in _ABOUT.items()
+}
+
+
+class Labelled(NamedTuple):
+    """Labelled sentences, or pairs of them.
+
+    Attributes:
+        columns: one list of sentences, or two for pairs.
+        classes: class of each row, 0 and up.
+        parts: part of each row, ``train``, ``dev`` or ``test``; all ``train`` if the set
+            has no parts.
+    """
+
+    columns: tuple[list[str], ...]
+    classes: NDArray[np.int64]
+    parts: NDArray[np.str_]
+
+
+Example = tuple[str, int | str, tuple[str, ...]]
+"""An example's part, class and sentences."""
+
+
+def read(name: str, root: str = "") -> Labelled:
+    """Return a transfer set.
+
+    Raises:
+        InputError: if the set is not here, a file is missing, or a class is empty.
+    """
+    place = need(SOURCES[name], root)
+    rows: list[Example]
+    if name in CROSS_VALIDATED:
+        rows = [
+            ("train", label, (text,))
+            for label, file in enumerate(_CLASSES[name])
+            for text in _lines(place.parent / file)
+        ]
+    elif name == "sst-2":
+        rows = [row for file in _PARTS[name] for row in _sentiment(place / file)]
+    elif name == "trec":
+        files = zip(("train", "test"), _PARTS[name], strict=True)
+        rows = [row for part, file in files for row in _questions(place / file, part)]
+    else:
+        files = zip(("train", "test"), _PARTS[name], strict=True)
+        rows = [row for part, file in files for row in _paraphrases(place / file, part)]
+    parts, labels, texts = zip(*rows, strict=True) if rows else ((), (), ())
+    classes, numbers = np.unique(np.array(labels), return_inverse=True)
+    require(
+        len(classes) >= 2,
+        f"The set {name!r} must hold two classes or more: got {classes.tolist()} in {place}. "
+        "Fetch it again with SentEval's get_transfer_data.bash.",
+    )
+    columns = tuple(list(column) for column in zip(*texts, strict=True))
+    return Labelled(columns, numbers.astype(np.int64), np.array(parts))
+
+
+def _sentiment(file: Path) -> list[Example]:
+    part = file.name.removeprefix("sentiment-")
+    split = [line.rsplit("\t", 1) for line in _lines(file, "utf-8")]
+    return [(part, label, (text,)) for text, label in _checked_pairs(split, file)]
+
+
+def _questions(file: Path, part: str) -> list[Example]:
+    """Read "CLASS:detail question" lines; only the six coarse classes are used."""
+    split = [line.split(" ", 1) for line in _lines(file)]
+    return [(part, label.split(":")[0], (text,)) for label, text in _checked_pairs(split, file)]
+
+
+def _paraphrases(file: Path, part: str) -> list[Example]:
+    # The file begins with a byte order mark and a line of headings.
+    rows = [line.split("\t") for line in _lines(file, "utf-8-sig")[1:]]
+    wrong = [row for row in rows if len(row) != 5]
+    require(
+        not wrong,
+        f"{file} must have 5 columns, separated by tabs and without quoting: got {wrong[:1]}.",
+    )
+    return [(part, label, (one.strip(), other.strip())) for label, _, _, one, other in rows]
+
+
+def _checked_pairs(rows: list[list[str]], file: Path) -> list[list[str]]:
+    wrong = [row for row in rows if len(row) != 2]
+    require(not wrong, f"{file} must have a class and a sentence on each line: got {wrong[:1]}.")
+    return rows
+
+
+def _lines(file: Path, encoding: str = "latin-1") -> list[str]:
+    try:
+        text = file.read_text(encoding=encoding)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{file} could not be read: {error}. SentEval's get_transfer_data.bash writes it."
+        ) from error
+    # Not splitlines(), which also breaks lines at characters that a sentence may hold.
+    return [line for line in text.replace("\r\n", "\n").split("\n") if line.strip()]

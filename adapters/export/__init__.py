@@ -1,0 +1,1 @@
+"""Saved encoders for other libraries, and their benchmarks run on them."""

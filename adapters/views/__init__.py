@@ -1,0 +1,1 @@
+"""Random views from foreign libraries."""

@@ -1,0 +1,9 @@
+"""The command line, which puts all the parts together.
+
+Importing it adds every command to ``app``, in the order in which ``--help`` shows them.
+"""
+
+from harness.cli import list_plugins, run, status, plan, board, data  # noqa: F401, I001
+from harness.cli.shared import app
+
+__all__ = ["app"]

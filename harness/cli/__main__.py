@@ -1,0 +1,5 @@
+"""Exit with a hint: the command line is ``triptych``."""
+
+import sys
+
+sys.exit("`python -m harness.cli` does nothing. Run `triptych` or `python -m triptych` instead.")

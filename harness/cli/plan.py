@@ -1,0 +1,78 @@
+"""``triptych plan``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli import terminal
+from harness.cli.shared import (
+    EveryCell,
+    Instead,
+    Only,
+    Seeds,
+    StudyName,
+    app,
+    input_errors,
+    study_of,
+)
+from harness.cli.terminal import clock, escape, out
+
+
+@app.command("plan")
+def plan_command(
+    study: StudyName,
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="A run's folder: take durations from its records.")
+    ] = None,
+    tasks: Only = None,
+    methods: Instead = None,
+    losses: Instead = None,
+    seeds: Seeds = None,
+    jobs: Annotated[int, typer.Option(help="The number of workers to assume.", min=1)] = 2,
+    cells: EveryCell = False,
+    timed: Annotated[
+        bool, typer.Option("--time/--no-time", help="Estimate the time by running a few steps.")
+    ] = True,
+) -> None:
+    """Show a study's cells and how long they will take; run none of them."""
+    with input_errors():
+        from harness.run import estimate
+
+        chosen = study_of(study, tasks, methods, losses, seeds)
+        terminal.warn(chosen.cautions())
+        prices = None
+        if timed:
+            with out.status("Timing a few steps") as status:
+                prices = estimate.costs(
+                    chosen, folder, lambda text: status.update(f"Timing {escape(text)}")
+                )
+        numbers = ("trials", "seeds", "cells", "time")
+        table = terminal.table(("stage", "task", "method", "loss", *numbers), numbers=numbers)
+        for row in estimate.summary(chosen):
+            table.add_row(
+                *(escape(text) for text in (row.stage, row.task, row.method, row.label)),
+                str(row.trials or ""),
+                str(row.seeds),
+                str(len(row.cells)),
+                clock(estimate.total(row.cells, prices)) if prices else "",
+            )
+        terminal.show(table)
+        every = [planned.cell for planned in estimate.all_cells(chosen)]
+        for cell in every if cells else ():
+            out.print(f"{cell} ({cell.scored})", markup=False, soft_wrap=True)
+        tuning = sum(cell.scored == "validation" for cell in every)
+        out.print(f"{len(every)} cells, {tuning} of them tuning trials.")
+        if prices is None:
+            return
+        if tuning:
+            out.print("Tuned rows, whose settings are not chosen yet, show the first trial's.")
+        left = estimate.unrecorded(chosen, folder)
+        seconds = estimate.total(left, prices)
+        known = sum(cost.records for cost in prices.values())
+        source = f"from {known} records" if known else "from a few steps of each task here"
+        out.print(
+            f"The {len(left)} cells without a record will take about {clock(seconds / jobs)} with "
+            f"{jobs} workers, or {clock(seconds)} with one: estimated {source}.",
+            soft_wrap=True,
+        )

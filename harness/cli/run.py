@@ -1,0 +1,180 @@
+"""``triptych run`` and ``triptych cell``."""
+
+import shlex
+import signal
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli import terminal
+from harness.cli.shared import Device, Instead, Only, Seeds, StudyName, app, input_errors, study_of
+from harness.cli.terminal import err, escape, out
+from harness.core.errors import InputError
+
+INTERRUPTED = 130
+"""The exit status of a run that was stopped."""
+
+
+class Log(StrEnum):
+    """How a run reports its progress."""
+
+    auto = "auto"
+    json = "json"
+
+
+class Scored(StrEnum):
+    """The split that a cell is scored on."""
+
+    test = "test"
+    validation = "validation"
+
+
+@app.command("run")
+def run_command(
+    study: StudyName,
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="The folder for the records; default: runs/STUDY.")
+    ] = None,
+    tasks: Only = None,
+    methods: Instead = None,
+    losses: Instead = None,
+    seeds: Seeds = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Worker processes; default or 0: one per core.", min=0)
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(help="The engine that runs cells, such as local(jobs=2).")
+    ] = "local",
+    device: Device = "auto",
+    slots: Annotated[
+        int, typer.Option("--slots-per-gpu", help="How many cells share a GPU.", min=1)
+    ] = 1,
+    shard: Annotated[
+        str | None, typer.Option(help="Run one part of the cells: 3/8 is the third of eight parts.")
+    ] = None,
+    checkpoint: Annotated[
+        float,
+        typer.Option(help="Minutes between checkpoints of a cell; 0: only when stopped.", min=0),
+    ] = 5.0,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard files to OUT/tensorboard.")
+    ] = False,
+    log: Annotated[
+        Log, typer.Option(help="auto: progress bars or lines; json: one line per event.")
+    ] = Log.auto,
+) -> None:
+    """Run the cells of a study that have no record yet, and show the board.
+
+    A study with tuning first runs its tuning trials, then the cells of the board.
+    Ctrl-C keeps every finished cell on disk, and the same command resumes from there.
+    With more seeds or losses, only their cells are run. Several runs on one folder share the work.
+    """
+    command = shlex.join(["triptych", *sys.argv[1:]])
+    sys.stdout = terminal.Unfailing(sys.stdout)
+    with input_errors():
+        if tensorboard:
+            _require_tensorboard()
+        with out.status("Loading the study and its plugins"):
+            from harness import plugins
+            from harness.run.runner import Interrupted, default_folder, run
+
+            chosen = study_of(study, tasks, methods, losses, seeds)
+        terminal.warn(chosen.cautions())
+        if folder is None:
+            folder = default_folder(chosen)
+        given = {} if jobs is None else {"jobs": jobs}
+        spec = plugins.with_settings("engines", engine, given)
+        started = time.monotonic()
+        # Treat these signals like Ctrl-C, unless they are ignored, as nohup does.
+        for name in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(name) is signal.SIG_DFL:
+                signal.signal(name, signal.default_int_handler)
+        try:
+            with terminal.progress(as_json=log is Log.json) as listen:
+                summary = run(
+                    chosen, folder, engine=spec, device=device, slots_per_gpu=slots, shard=shard,
+                    checkpoint_minutes=checkpoint, tensorboard=tensorboard, command=command,
+                    listen=listen,
+                )  # fmt: skip
+        except Interrupted as stop:
+            err.print(
+                f"Stopped. {len(stop.summary.recorded)} of {stop.summary.expected} cells are on "
+                f"disk under {escape(str(folder))}. Run the same command again to continue.",
+                soft_wrap=True,
+            )
+            raise typer.Exit(INTERRUPTED) from None
+        seconds = time.monotonic() - started
+        terminal.report_lost(summary, folder, command)
+        if log is Log.json:
+            terminal.report_json(summary, seconds, command)
+        else:
+            terminal.report(summary, folder, seconds)
+            if any(cell.scored == "test" for cell in summary.recorded):
+                from harness.cli.board import board_of, show_board
+
+                show_board(board_of([folder], None, None, published=False))
+    if not summary.complete:
+        raise typer.Exit(1)
+
+
+@app.command("cell")
+def cell_command(
+    task: Annotated[str, typer.Argument(help="The cell's task.")],
+    loss: Annotated[str, typer.Option(help="The cell's loss, or untrained, or fixed:REFERENCE.")],
+    method: Annotated[str, typer.Option(help="The cell's method.")] = "siamese",
+    seed: Annotated[int, typer.Option(help="The cell's seed.", min=0)] = 0,
+    probes: Annotated[
+        int, typer.Option(help="How often to score validation during training.", min=0)
+    ] = 0,
+    scored: Annotated[Scored, typer.Option(help="The split to score at the end.")] = Scored.test,
+    folder: Annotated[Path, typer.Option("--out", help="The folder for the record.")] = Path(
+        "runs/cell"
+    ),
+    device: Device = "auto",
+    save: Annotated[
+        Path | None, typer.Option(help="Write the trained encoder to this folder.")
+    ] = None,
+) -> None:
+    """Run a single cell and show its record.
+
+    `triptych show` prints this command for any cell of a run. It reproduces the scores.
+    """
+    with input_errors():
+        from harness import plugins
+        from harness.core import distributed
+        from harness.core.cells import Cell, is_trained
+        from harness.run.runner import run_one
+
+        cell = Cell(
+            task=plugins.canonical("tasks", task),
+            method=plugins.canonical("methods", method),
+            loss=plugins.canonical("losses", loss) if is_trained(loss) else loss,
+            seed=seed,
+            scored=scored.value,
+            probes=probes,
+        )
+        with out.status(escape(str(cell))):
+            event = run_one(cell, folder, device=device, save=save or "")
+        if event.kind != "done":
+            err.print(f"{event.kind}: {escape(event.reason)}", style="red", soft_wrap=True)
+            raise typer.Exit(1)
+        if distributed.rank() > 0:
+            return  # Only the first process of a cell writes its record.
+        from harness.store.identity import identify
+        from harness.store.records import Store
+
+        terminal.show_text(Store(folder).record_path(cell, identify(cell).key).read_text("utf-8"))
+
+
+def _require_tensorboard() -> None:
+    try:
+        import tensorboard  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            "`--tensorboard` needs the package tensorboard, which is not installed: "
+            "`pip install 'triptych[tensorboard]'`."
+        ) from error

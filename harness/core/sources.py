@@ -1,0 +1,353 @@
+"""Find the modules that a result depends on, and digest their code.
+
+Only the standard library is imported here, so that any Python can compute a digest.
+"""
+
+import ast
+import importlib.util
+import io
+import re
+import tokenize
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+OURS = frozenset({"harness", "adapters", "tasks", "triptych"})
+"""Triptych's packages whose code affects scores; the code of boards does not."""
+
+LIBRARIES = (
+    "triptych", "torch", "transformers", "datasets", "torch-geometric", "kornia",
+    "scikit-learn", "scipy", "numpy", "pandas", "evaluate", "tokenizers", "pillow",
+    "pytorch-optimizer",
+)  # fmt: skip
+"""Distributions that a record names by version, instead of digesting their code."""
+
+_EMPTY_LINES = re.compile(r"(?:[ \t\f]*\n)+")
+
+
+def source_digest(modules: Iterable[str]) -> str:
+    """Return a digest of the code of ``modules`` and of all that they import.
+
+    Comments, docstrings and empty lines are removed first; all other text is digested
+    unchanged. See :func:`modules_of` for which imports are followed.
+    """
+    digest = sha256()
+    for name, path in sorted(modules_of(modules).items()):
+        digest.update(f"{name}\0".encode() + sha256(code_of(path).encode()).digest())
+    return digest.hexdigest()[:32]
+
+
+def modules_of(modules: Iterable[str]) -> dict[str, Path]:
+    """Return {module: file} of ``modules`` and all that they import, without running them.
+
+    Imports are followed through Triptych's packages and those that ``modules`` belong to. A
+    name imported from a package leads to the module that defines it. The package's
+    ``__init__`` does not count unless it defines the name, nor do its other imports.
+    ``TYPE_CHECKING`` blocks are not followed.
+    """
+    roots = sorted(set(modules))
+    packages = OURS | {_top(name) for name in roots}
+    found: dict[str, Path] = {}
+    waiting = list(roots)
+    while waiting:
+        name = waiting.pop()
+        path = find_module(name)
+        if name in found or path is None or _top(name) not in packages:
+            continue
+        found[name] = path
+        waiting += _imports(name, path, packages)
+    return found
+
+
+def forget() -> None:
+    """Clear all caches: files may have changed since this process read them."""
+    for cached in (find_module, code_of, _tree, _parsed, _imports, _definers):
+        cached.cache_clear()
+
+
+@cache
+def find_module(name: str) -> Path | None:
+    """Return the file of module ``name``, or None if there is none.
+
+    The file is looked up on disk: ``find_spec`` would import the parents of a dotted name.
+    """
+    top, *rest = name.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except ValueError:  # A loaded module may have no spec, such as __main__.
+        return None
+    if spec is None or spec.origin is None:
+        return None
+    if not rest:
+        return Path(spec.origin) if spec.origin.endswith(".py") else None
+    for folder in spec.submodule_search_locations or ():
+        base = Path(folder, *rest)
+        for path in (base.parent / f"{base.name}.py", base / "__init__.py"):
+            if path.is_file():
+                return path
+    return None
+
+
+# The code of a file
+
+
+def read(path: Path) -> str:
+    """Return the text of a Python file, with Unix line endings."""
+    content = path.read_bytes()
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
+    return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+
+
+@cache
+def code_of(path: Path) -> str:
+    """Return the code of a file without comments, docstrings and empty lines.
+
+    A file that is not valid Python is returned unchanged.
+    """
+    text = read(path)
+    try:
+        return without_remarks(text)
+    except (SyntaxError, tokenize.TokenError):
+        return text
+
+
+def without_remarks(text: str) -> str:
+    r"""Return Python code without comments, docstrings and empty lines.
+
+    A docstring is any statement that consists of a string alone, also below an assignment.
+    All other text is kept as written. It is not turned into tokens or a syntax tree, because
+    those differ between versions of Python.
+
+    >>> without_remarks('def f():\n    "What f does."\n\n    return 1  # one\n')
+    'def f():\n    return 1\n'
+    """
+    starts = [0]
+    for line in _lines(text):
+        starts.append(starts[-1] + len(line))
+
+    def offset(place: tuple[int, int]) -> int:
+        return starts[place[0] - 1] + place[1]
+
+    remarks = {(offset(first), offset(last)) for first, last in _docstrings(text)}
+    strings: set[tuple[int, int]] = set()
+    for kind, first, last in _strings_and_comments(text):
+        (remarks if kind == "comment" else strings).add((offset(first), offset(last)))
+    # Strings are copied unchanged, as they may contain empty lines. Between them, comments and
+    # docstrings are removed, and runs of empty lines become one line break.
+    kept: list[str] = []
+    code, position = "", 0
+    for start, end in sorted([*remarks, *strings]):
+        if start < position:  # This string is a part of a docstring that was removed.
+            continue
+        code += text[position:start]
+        if (start, end) not in remarks:
+            kept += [_EMPTY_LINES.sub("\n", code), text[start:end]]
+            code = ""
+        position = end
+    kept.append(_EMPTY_LINES.sub("\n", code + text[position:]))
+    return "".join(kept).lstrip("\n")
+
+
+def _lines(text: str) -> list[str]:
+    """Return the lines as Python counts them: ``str.splitlines`` also splits at form feeds."""
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
+
+
+Place = tuple[int, int]
+"""A line, counted from 1, and a column, in characters from 0."""
+
+
+def _docstrings(text: str) -> Iterator[tuple[Place, Place]]:
+    lines = _lines(text)
+
+    # A syntax tree counts columns in UTF-8 bytes, the tokenizer in characters.
+    def column(line: int, in_bytes: int) -> int:
+        return len(lines[line - 1].encode()[:in_bytes].decode())
+
+    for node in ast.walk(ast.parse(text)):
+        if (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Constant)
+            and isinstance(node.value.value, str)
+        ):
+            end_line, end_column = node.end_lineno, node.end_col_offset
+            assert end_line is not None and end_column is not None
+            yield (
+                (node.lineno, column(node.lineno, node.col_offset)),
+                (end_line, column(end_line, end_column)),
+            )
+
+
+def _strings_and_comments(text: str) -> Iterator[tuple[str, Place, Place]]:
+    """Yield (kind, start, end) of every string and comment.
+
+    Since Python 3.12 an f-string is many tokens; they are yielded as one string.
+    """
+    # The starts of f-strings that have not ended: an f-string may contain others.
+    open_starts: list[Place] = []
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        name = tokenize.tok_name[token.type]
+        if name in ("FSTRING_START", "TSTRING_START"):
+            open_starts.append(token.start)
+        elif name in ("FSTRING_END", "TSTRING_END"):
+            start = open_starts.pop()
+            if not open_starts:
+                yield "string", start, token.end
+        elif not open_starts and name in ("STRING", "COMMENT"):
+            yield name.lower(), token.start, token.end
+
+
+# The imports of a file
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    try:
+        return ast.parse(read(path))
+    except SyntaxError:
+        return ast.Module([], [])
+
+
+def _children(node: ast.AST, *, typing: bool) -> Iterator[ast.AST]:
+    """Return a node's children; skip the body of ``if TYPE_CHECKING`` unless ``typing``."""
+    if isinstance(node, ast.If) and _dotted(node.test).endswith("TYPE_CHECKING") and not typing:
+        return iter(node.orelse)
+    return ast.iter_child_nodes(node)
+
+
+def _dotted(node: ast.AST) -> str:
+    """Return the dotted name that ``node`` spells, or an empty text if it is another expression."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        before = _dotted(node.value)
+        return f"{before}.{node.attr}" if before else ""
+    return ""
+
+
+@dataclass
+class _File:
+    """Hold the imports of a file and the dotted names that it uses.
+
+    Attributes:
+        names: (name in the file, module, name there) of each ``from module import name``.
+        modules: (name in the file, module) of each ``import module``.
+        stars: the modules of ``from module import *``.
+        used: the dotted names in the file, each in full: ``a.b.c`` without ``a.b``.
+        defined: the names that the file's top level defines.
+    """
+
+    names: list[tuple[str, str, str]] = field(default_factory=list)
+    modules: list[tuple[str, str]] = field(default_factory=list)
+    stars: list[str] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
+    defined: set[str] = field(default_factory=set)
+
+
+@cache
+def _parsed(name: str, path: Path, *, typing: bool = False) -> _File:
+    """Parse the imports of module ``name``; with ``typing``, in ``TYPE_CHECKING`` blocks too."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    found = _File()
+    waiting: list[ast.AST] = [_tree(path)]
+    while waiting:
+        node = waiting.pop()
+        if dotted := _dotted(node):
+            found.used.add(dotted)
+            continue
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                # `import a.b` binds a; `import a.b as c` binds c to a.b.
+                top = alias.name.partition(".")[0]
+                found.modules.append((alias.asname or top, alias.name if alias.asname else top))
+                found.modules.append(("", alias.name))
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = importlib.util.resolve_name("." * node.level + base, package)
+            for alias in node.names:
+                if alias.name == "*":
+                    found.stars.append(base)
+                else:
+                    found.names.append((alias.asname or alias.name, base, alias.name))
+        waiting += _children(node, typing=typing)
+    for node in _tree(path).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.defined.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found.defined |= {part.id for t in targets for part in ast.walk(t)
+                          if isinstance(part, ast.Name)}  # fmt: skip
+    return found
+
+
+@cache
+def _imports(name: str, path: Path, packages: frozenset[str]) -> frozenset[str]:
+    """Return the modules of ``packages`` that define what the file of module ``name`` imports."""
+    file = _parsed(name, path)
+    found: set[str] = {star for star in file.stars if _top(star) in packages}
+    inner: dict[str, str] = {}  # {name in the file: the package that it is bound to}
+    for local, base, imported in file.names:
+        if _top(base) in packages:
+            definers = _definers(base, imported)
+            found |= definers
+            if not definers:
+                inner[local] = f"{base}.{imported}"
+    for local, module in file.modules:
+        if _top(module) in packages and not _is_package(module):
+            found.add(module)
+        elif _top(module) in packages and local:
+            inner[local] = module
+    for dotted in file.used:
+        local, _, rest = dotted.partition(".")
+        if local in inner:
+            found |= _reached(inner[local], rest)
+    return frozenset(found)
+
+
+def defined_in(module: str, name: str) -> frozenset[str]:
+    """Return the modules that define ``name``, which is imported from ``module``."""
+    return _definers(module, name) or frozenset({f"{module}.{name}"})
+
+
+def _reached(package: str, dotted: str) -> frozenset[str]:
+    """Return the modules that define ``dotted``, an attribute of a package or of a part of it."""
+    name, _, rest = dotted.partition(".")
+    if not name:  # The package is used as a whole: all of its imports count.
+        return frozenset({package})
+    return _definers(package, name) or _reached(f"{package}.{name}", rest)
+
+
+@cache
+def _definers(base: str, name: str) -> frozenset[str]:
+    """Return the modules that define what ``from base import name`` gives.
+
+    The set is empty if ``name`` is a package inside ``base``: which modules count depends on the
+    attributes that are used.
+    """
+    path = find_module(base)
+    if path is None or path.name != "__init__.py":
+        return frozenset({base})
+    # A package that imports lazily may name its modules under `TYPE_CHECKING` alone.
+    file = _parsed(base, path, typing=True)
+    sources = {(where, there) for local, where, there in file.names if local == name}
+    sources -= {(base, name)}  # `from . import name` in the package leads to itself.
+    if sources:
+        return frozenset().union(*(_definers(*source) for source in sources))
+    if name in file.defined:
+        return frozenset({base})
+    if find_module(f"{base}.{name}") is not None:
+        inside = _is_package(f"{base}.{name}")
+        return frozenset() if inside else frozenset({f"{base}.{name}"})
+    return frozenset({base, *file.stars})
+
+
+def _is_package(name: str) -> bool:
+    path = find_module(name)
+    return path is not None and path.name == "__init__.py"
+
+
+def _top(name: str) -> str:
+    return name.partition(".")[0]

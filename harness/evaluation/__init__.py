@@ -1,0 +1,1 @@
+"""Score and describe frozen encoders: representations, probes, diagnostics."""

@@ -1,0 +1,1 @@
+"""Exact gradients of losses of scores, computed a block at a time."""

@@ -1,0 +1,1 @@
+"""Run cells: claims, workers, engines, the choice of tuned settings, status and estimates."""

@@ -1,0 +1,125 @@
+"""The interface of engines, which decide where cells run.
+
+Results go through the store and never through the engine, so every engine resumes in the
+same way. An engine only moves jobs to worker processes, and reports what became of each
+cell. ``harness.run.local`` is the engine for this machine; others are plugins of the group
+``harness.engines``.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.core.cells import Cell
+from harness.settings import Configured
+
+
+@dataclass(frozen=True)
+class Resources:
+    """The resources that a cell may use.
+
+    Attributes:
+        device: ``cpu``, ``cuda`` (any GPU) or ``cuda:1`` (this one).
+        slots_per_gpu: how many cells share a GPU at a time.
+    """
+
+    device: str = "cpu"
+    slots_per_gpu: int = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell to run, in values that any engine can send to another machine.
+
+    Attributes:
+        cell: the cell.
+        key: its record's key, as planned.
+        folder: the store's folder, under the same path on every machine.
+        checkpoint: seconds between two checkpoints of a long cell; 0 saves only when stopped.
+        tensorboard: whether to write event files.
+        save: the folder that the trained encoder is written to; if empty, it is not kept.
+    """
+
+    cell: Cell
+    key: str
+    folder: str
+    checkpoint: float = 300.0
+    tensorboard: bool = False
+    save: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the job as plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Job":
+        """Restore a job from what :meth:`to_dict` returned."""
+        return cls(**{**values, "cell": Cell(**values["cell"])})
+
+
+@dataclass(frozen=True)
+class Event:
+    """A change in a cell's state, or one of its steps.
+
+    Attributes:
+        kind: ``started``, ``step``, ``done``, ``failed``, ``diverged``; or ``claimed`` if
+            another run on the same folder is running the cell or has finished it.
+        cell: the cell.
+        worker: the number of the worker that runs it, from 1.
+        step: optimizer steps done, of ``steps``.
+        steps: optimizer steps in all.
+        loss: the objective at that step.
+        reason: why it failed, in one line.
+        details: the traceback, if there is one.
+    """
+
+    kind: Literal["started", "step", "done", "failed", "diverged", "claimed"]
+    cell: Cell
+    worker: int = 0
+    step: int = 0
+    steps: int = 0
+    loss: float = 0.0
+    reason: str = ""
+    details: str = ""
+
+    @property
+    def settled(self) -> bool:
+        """Return whether the engine is done with the cell."""
+        return self.kind in ("done", "failed", "diverged", "claimed")
+
+
+class Engine(Configured, ABC):
+    """Run cells somewhere. Use as a context manager: leaving it stops all work.
+
+    Call ``open``, any number of ``submit``, ``events`` to its end, then ``close``; call
+    ``open`` again for the next batch of cells. Wherever the engine sends a job,
+    ``harness.run.processes.WorkerProcess`` runs it, so that scores are the same everywhere.
+    """
+
+    elsewhere = False
+    """Whether cells run on other machines, whose devices this machine does not know."""
+
+    def open(self, folder: Path) -> "Engine":
+        """Get ready to run cells whose records go to the store at ``folder``."""
+        self.folder = folder
+        return self
+
+    @abstractmethod
+    def submit(self, job: Job, resources: Resources) -> None:
+        """Accept one more cell."""
+
+    @abstractmethod
+    def events(self) -> Iterator[Event]:
+        """Yield the events of all cells until each is settled."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop at once all cells that still run."""
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()

@@ -1,0 +1,184 @@
+"""Start worker processes, give them jobs, and stop them."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.run.engines import Event, Job
+from harness.store.records import Store
+
+GRACE = 5.0
+"""Seconds that a worker has for a last checkpoint after a stop was requested."""
+
+TERMINATED = 128 + signal.SIGTERM
+"""The exit status of a worker that stopped on request."""
+
+
+class WorkerProcess:
+    """Run one job after another in a fresh interpreter: see ``harness.run.worker``.
+
+    No state of the parent gets into a score, and one thread does the work. Scores
+    therefore depend neither on the engine nor on the number of workers. After a failed
+    cell, the next one gets a new interpreter.
+
+    Args:
+        number: the worker's number, from 1; its log is named by it.
+        gpu: the only GPU that the worker sees, or None for all that this process sees.
+    """
+
+    def __init__(self, number: int, gpu: str | None = None) -> None:
+        self.number = number
+        self.gpu = gpu
+        self.process: subprocess.Popen[str] | None = None
+        self._stopped = False
+
+    def run(self, job: Job, device: str) -> Iterator[Event]:
+        """Run ``job`` and yield its events; the last one is settled."""
+        yield Event("started", job.cell, self.number)
+        store = Store(job.folder)
+        log = store.folder / "logs" / f"worker-{self.number}.log"
+        try:
+            process = self._send(log, json.dumps({"job": job.to_dict(), "device": device}))
+            assert process.stdout is not None
+            for line in process.stdout:
+                event = Event(cell=job.cell, worker=self.number, **json.loads(line))
+                if event.kind == "failed":
+                    self.finish()  # The worker is about to exit and must not get another job.
+                yield event
+                if event.settled:
+                    return
+            # The worker has its own log until it opens the cell's.
+            cell_log = store.log_path(job.cell, job.key)
+            last_log = cell_log if cell_log.exists() else log
+            reason = f"The worker {_ending(process.wait())}. Its last output is in {last_log}."
+        except Exception as error:  # The cell must be settled after any error.
+            self.kill()  # Otherwise its late events would count for the next cell.
+            self.finish()
+            reason = f"Could not run the cell in a worker: {type(error).__name__}: {error}"
+        yield Event("failed", job.cell, self.number, reason=reason)
+
+    def _send(self, log: Path, line: str) -> "subprocess.Popen[str]":
+        """Send the job to the process; replace a process that was killed while idle."""
+        for _ in range(2):
+            process = self._ready(log)
+            assert process.stdin is not None
+            try:
+                process.stdin.write(line + "\n")
+                process.stdin.flush()
+                break
+            except BrokenPipeError:
+                process.wait()
+        return process
+
+    def finish(self) -> None:
+        """Close the process's input, and wait until it exits."""
+        if self.process is not None:
+            with contextlib.suppress(BrokenPipeError):  # It died with unsent input.
+                self.process.communicate()
+            self.process = None
+
+    def ask_to_stop(self) -> None:
+        """Request that the process saves its state and exits; start no other process."""
+        self._stopped = True
+        if self._alive():
+            assert self.process is not None
+            self.process.terminate()
+
+    def kill(self, after: float = 0.0) -> None:
+        """Wait up to ``after`` seconds for the process to exit, then kill it."""
+        deadline = time.monotonic() + after
+        while self._alive() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if self._alive():  # Never kill by the id of a dead process: it may have been reused.
+            assert self.process is not None
+            _kill_group(self.process)
+
+    def _alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def _ready(self, log: Path) -> "subprocess.Popen[str]":
+        """Return the process; start a new one if there is none or it has exited."""
+        if self.process is not None and self.process.poll() is None:
+            return self.process
+        self.finish()
+        process = self.process = _start(log, self.gpu)
+        threading.Thread(target=_kill_children_after_exit, args=(process,), daemon=True).start()
+        if self._stopped:  # A request to stop during the start did not reach it.
+            _kill_group(process)
+        return process
+
+
+def _start(log: Path, gpu: str | None) -> "subprocess.Popen[str]":
+    """Start an interpreter that reads and writes JSON lines.
+
+    This is not ``multiprocessing``: nothing is pickled, a caller's script needs no
+    ``__main__`` guard, and threads and GPU are set before torch starts. ``-P`` keeps
+    the current folder off the path: a user's own ``tasks`` folder must not shadow ours.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a", encoding="utf-8") as errors:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "harness.run.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=_environment(gpu),
+            # Ctrl-C must reach the main process alone, which then stops the workers.
+            start_new_session=True,
+        )
+
+
+KEPT_BYTES = str(32 * 2**20)
+"""The size in bytes up to which glibc's allocator keeps freed blocks for the next allocation.
+
+By default it returns blocks of some megabytes to the system, and each new block then costs page
+faults: a fifth of the time of a large loss. Other allocators ignore these variables.
+"""
+
+
+def _environment(gpu: str | None) -> dict[str, str]:
+    """Return the environment variables of a worker."""
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "MALLOC_MMAP_THRESHOLD_": KEPT_BYTES,
+        "MALLOC_TRIM_THRESHOLD_": KEPT_BYTES,
+        "PYTHONHASHSEED": "0",
+        "PYTHONUNBUFFERED": "1",  # A killed worker must not lose its last output.
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
+    return environment if gpu is None else environment | {"CUDA_VISIBLE_DEVICES": gpu}
+
+
+def _kill_group(process: "subprocess.Popen[str]") -> None:
+    """Kill a worker and all that its plugins started: they share its process group."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _kill_children_after_exit(process: "subprocess.Popen[str]") -> None:
+    """Wait until a worker has exited, then kill its children, which would keep its pipes open."""
+    process.wait()
+    _kill_group(process)
+
+
+def _ending(status: int) -> str:
+    """Return the end of a sentence on how a worker with this exit status ended."""
+    if status == TERMINATED:
+        return "was stopped by SIGTERM"
+    if status >= 0:
+        return f"exited with status {status}"
+    name = signal.Signals(-status).name
+    hint = ", perhaps because memory ran out" if name == "SIGKILL" else ""
+    return f"was killed by {name}{hint}"

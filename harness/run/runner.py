@@ -1,0 +1,471 @@
+"""Run a study: give its cells to an engine, which leaves records; skip finished cells."""
+
+import re
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+from harness import plugins
+from harness.core import distributed, files
+from harness.core.cells import Cell, Planned
+from harness.core.errors import InputError, require, require_number
+from harness.run.attempt import attempt, fit_cell
+from harness.run.choice import Choice, Row, choose
+from harness.run.claims import Watch
+from harness.run.engines import Engine, Event, Job, Resources
+from harness.run.estimate import all_cells
+from harness.run.local import Local
+from harness.store import provenance
+from harness.store.checkpoints import Checkpoints
+from harness.store.identity import Identity, forget, identify, label_of, require_one_content_a_name
+from harness.store.records import SCHEMA, Failure, Store
+from harness.store.table import Place
+from harness.study.study import Study
+from harness.training.loop import Diverged
+
+POLL = 1.0
+"""Seconds between two checks of the cells that other runs have claimed."""
+
+
+@dataclass(repr=False)
+class Summary:
+    """Hold a study's cells by their outcome.
+
+    Attributes:
+        expected: how many cells there are in all.
+        cells: the cells known so far; those of tuned rows are known once tuning is done.
+        skipped: cells that had a valid record already.
+        shared: cells that another run on the same folder finished meanwhile.
+        done: cells that this run finished.
+        failed: failed cells, with the reason.
+        diverged: diverged cells, with the reason; they are not tried again.
+        waiting: rows of the board whose settings could not be chosen, with the reason.
+    """
+
+    expected: int = 0
+    cells: list[Cell] = field(default_factory=list)
+    skipped: list[Cell] = field(default_factory=list)
+    shared: list[Cell] = field(default_factory=list)
+    done: list[Cell] = field(default_factory=list)
+    failed: dict[Cell, str] = field(default_factory=dict)
+    diverged: dict[Cell, str] = field(default_factory=dict)
+    waiting: dict[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Return counts for notebooks, because the cells themselves may be thousands.
+
+        >>> Summary(expected=3, failed={Cell("nodes", "siamese", "infonce", 0): "killed"})
+        Summary(expected=3, skipped=0, shared=0, done=0, failed=1, diverged=0, waiting=0)
+        """
+        counts = ("skipped", "shared", "done", "failed", "diverged", "waiting")
+        listed = ", ".join(f"{name}={len(getattr(self, name))}" for name in counts)
+        return f"Summary(expected={self.expected}, {listed})"
+
+    @property
+    def recorded(self) -> list[Cell]:
+        """Return the cells that have a record, from this run or any other."""
+        return [*self.done, *self.skipped, *self.shared]
+
+    def accounted(self) -> Iterable[Cell]:
+        """Return the cells whose outcome is known."""
+        return chain(*self._outcomes)
+
+    @property
+    def settled(self) -> int:
+        """Return the number of cells whose outcome is known."""
+        return sum(map(len, self._outcomes))
+
+    @property
+    def _outcomes(self) -> tuple[Collection[Cell], ...]:
+        return self.skipped, self.shared, self.done, self.failed, self.diverged
+
+    @property
+    def complete(self) -> bool:
+        """Return whether every row of the board has all of its scores."""
+        lost = [cell for cell in self.diverged if cell.scored == "test"]
+        return not (self.failed or self.waiting or lost)
+
+
+class Interrupted(KeyboardInterrupt):
+    """Raised after Ctrl-C stopped a run; ``summary`` holds the cells finished until then."""
+
+    def __init__(self, summary: Summary) -> None:
+        super().__init__("the run was stopped")
+        self.summary = summary
+
+
+Listener = Callable[[Event, Summary], None]
+
+
+def run(
+    study: Study | str | Path,
+    folder: str | Path | None = None,
+    *,
+    engine: Engine | str = "local",
+    device: str = "auto",
+    slots_per_gpu: int = 1,
+    shard: str | None = None,
+    checkpoint_minutes: float = 5.0,
+    tensorboard: bool = False,
+    command: str = "",
+    listen: Listener = lambda event, summary: None,
+) -> Summary:
+    """Run the cells of ``study`` that have no valid record under ``folder`` yet.
+
+    The tuning trials come first, scored on validation alone. The cells of the board follow,
+    with the best trials' settings and fresh seeds. Every finished cell is on disk at once. A
+    run can be stopped at any moment, and the same call continues it. A cell that fails ends
+    neither the run nor another cell. Several runs on one folder share the work.
+
+    Args:
+        study: a :class:`Study`, the name of a shipped one, or a path to a TOML file.
+        folder: the folder of the records; by default, ``runs/`` and the study's name.
+        engine: an engine, or its spec, such as ``"local(jobs=2)"``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        slots_per_gpu: how many cells share a GPU at a time.
+        shard: ``"3/8"`` runs only the third of eight parts of the cells; None runs all.
+        checkpoint_minutes: minutes between two checkpoints of a long cell; 0: only when stopped.
+        tensorboard: whether to write TensorBoard event files.
+        command: the command line that continues the run, for ``triptych status`` to show.
+        listen: a function that is called with every event and the summary so far.
+
+    Raises:
+        InputError: if the study is invalid or ``folder`` cannot be written.
+        Interrupted: on Ctrl-C, after the workers were stopped.
+    """
+    if not isinstance(study, Study):
+        study = Study.load(study)
+    require_number("slots_per_gpu", slots_per_gpu, at_least=1, whole=True)
+    require_number("checkpoint_minutes", checkpoint_minutes, at_least=0)
+    built: Engine = plugins.build("engines", engine) if isinstance(engine, str) else engine
+    current = _Run(
+        study,
+        Store(default_folder(study) if folder is None else folder),
+        built,
+        Resources(provenance.choose_device(device, elsewhere=built.elsewhere), slots_per_gpu),
+        _Options(_shard(shard), 60 * checkpoint_minutes, tensorboard, command),
+        listen,
+    )
+    forget()
+    try:
+        choice = Choice()
+        trials = study.trials()
+        if trials:
+            current.identify(trials)
+            # An earlier run may have finished the trials: keep its choice in the plan meanwhile.
+            choice = choose(trials, current.keys, current.store)
+            current.work(trials, [*trials, *study.finals(choice.specs)])
+            choice = choose(trials, current.keys, current.store)
+        current.withheld = choice.waiting
+        finals = study.finals(choice.specs)
+        current.work(finals, [*trials, *finals])
+    except KeyboardInterrupt:
+        raise Interrupted(current.summary) from None
+    finally:
+        files.sweep(current.store.folder)
+    return current.summary
+
+
+def _shard(text: str | None) -> tuple[int, int]:
+    """Parse ``"3/8"`` as (part, parts), with parts counted from 0."""
+    if text is None:
+        return 0, 1
+    found = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)
+    require(
+        found is not None and int(found[1]) <= int(found[2]),
+        f"`shard` must read PART/PARTS, such as 3/8 for the third of eight parts: got {text!r}.",
+    )
+    assert found is not None
+    return int(found[1]) - 1, int(found[2])
+
+
+@dataclass(frozen=True)
+class _Options:
+    shard: tuple[int, int]
+    checkpoint: float
+    tensorboard: bool
+    command: str
+
+
+def default_folder(study: Study) -> Path:
+    """Return the folder of the records of ``study`` if none is given."""
+    return Path("runs") / study.name
+
+
+def run_one(
+    cell: Cell,
+    folder: str | Path,
+    *,
+    device: str = "auto",
+    save: str | Path = "",
+    listen: Callable[[Event], None] = lambda event: None,
+) -> Event:
+    """Run one cell into ``folder``, in a worker process like any other; return its last event.
+
+    A cell that is done or has diverged there, with the same code and data, is not run again.
+    If a launcher has started several processes, each calls this, and they share the
+    cell: see :mod:`harness.core.distributed`.
+
+    Args:
+        cell: the cell to run.
+        folder: the folder of its record.
+        device: see :func:`run`.
+        save: the folder that the trained encoder is written to; empty: it is not kept.
+        listen: a function that is called with the cell's events.
+
+    Raises:
+        InputError: if a plugin, its data or the device is not available, or if ``save`` is
+            given for a cell that is done already.
+    """
+    resources = Resources(provenance.choose_device(device))
+    forget()
+    key, store = identify(cell).key, Store(folder)
+    settled = store.settled(cell, key)
+    if settled == "done":
+        if save:
+            raise InputError(
+                f"`save` must be given when a cell is trained: got it for a cell whose record is "
+                f"already under {store.folder}. Name a new folder with `--out`."
+            )
+        return Event("done", cell)
+    if settled is not None:
+        return Event("diverged", cell, reason=settled.reason)
+    job = Job(cell, key, str(store.folder), save=str(save))
+    if distributed.count() > 1:
+        return _shared(job, resources.device)
+    with Local(jobs=1).open(store.folder) as engine:
+        engine.submit(job, resources)
+        for event in engine.events():
+            listen(event)
+    return event
+
+
+def _shared(job: Job, device: str) -> Event:
+    """Take part in a cell of several processes: rank 0 writes its checkpoints and its record."""
+    with distributed.joined(device) as own_device:
+        state = Store(job.folder).checkpoint_path(job.cell, job.key)
+        if distributed.rank() == 0:
+            checkpoints = Checkpoints(state, job.checkpoint)
+            values: dict[str, Any] = attempt(job, device=own_device, checkpoints=checkpoints)
+            return Event(cell=job.cell, **values)
+        try:
+            fit_cell(job.cell, device=own_device, checkpoints=Checkpoints(state))
+        except Diverged as error:  # Rank 0 diverges too, and writes the failure.
+            return Event("diverged", job.cell, reason=str(error))
+        return Event("done", job.cell)
+
+
+class _Run:
+    """Hold the state of one call of :func:`run`, which its phases share."""
+
+    def __init__(
+        self,
+        study: Study,
+        store: Store,
+        engine: Engine,
+        resources: Resources,
+        options: _Options,
+        listen: Listener,
+    ) -> None:
+        self.study, self.store, self.engine = study, store, engine
+        self.resources, self.options, self.listen = resources, options, listen
+        # Deal places round-robin: adjacent cells cost about the same, and the split must not
+        # depend on what tuning chooses.
+        first, parts = options.shard
+        self.shard = set(list(map(Place.of, all_cells(study)))[first::parts])
+        self.summary = Summary(expected=len(self.shard))
+        self.identities: dict[Cell, Identity] = {}
+        self.keys: dict[Cell, str] = {}
+        self.unplanned: dict[Cell, str] = {}
+        self.withheld: dict[Row, str] = {}
+
+    def work(self, phase: Sequence[Planned], plan: Sequence[Planned]) -> None:
+        """Run the cells of ``phase``; ``plan`` holds all cells of the study known so far."""
+        self.identify(plan)
+        ours = [planned.cell for planned in phase if Place.of(planned) in self.shard]
+        # Two paths may lead to the same data, so that several planned cells share one record.
+        # Run the first of them: reversed twice, the mapping keeps the first cell of each key.
+        cells = list({self.keys.get(cell, cell): cell for cell in reversed(ours)}.values())[::-1]
+        self.summary.expected -= len(ours) - len(cells)
+        self.summary.cells += cells
+        self._write_plan(plan)
+        for cell in cells:
+            if cell in self.unplanned:
+                self._account_lost(Event("failed", cell, reason=self.unplanned[cell]))
+        for row, reason in self.withheld.items():
+            self.summary.waiting[" / ".join(row)] = reason
+        todo = [c for c in cells if c in self.keys and not self._known(c, self.summary.skipped)]
+        claims = Watch()
+        while todo:
+            todo = self._await_others(self._run_on_engine(todo), claims)
+
+    def identify(self, plan: Sequence[Planned]) -> None:
+        """Compute the identities of all cells of ``plan``, each once a run.
+
+        Raises:
+            InputError: if two data sets have one name and different content.
+        """
+        for cell in dict.fromkeys(planned.cell for planned in plan):
+            if cell not in self.keys and cell not in self.unplanned:
+                try:
+                    self.identities[cell] = identify(cell)
+                except InputError as error:
+                    self.unplanned[cell] = str(error)
+                else:
+                    self.keys[cell] = self.identities[cell].key
+        require_one_content_a_name(self.identities.values())
+
+    def _known(self, cell: Cell, account: list[Cell]) -> bool:
+        """Return whether the outcome of ``cell`` is known; add it to ``account`` if it is done."""
+        settled = self.store.settled(cell, self.keys[cell])
+        if settled == "done":
+            account.append(cell)
+        elif settled is not None:
+            self.summary.diverged[cell] = settled.reason
+        return settled is not None
+
+    def _run_on_engine(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Run the cells on the engine, and return those that other runs on the folder have claimed.
+
+        Only records count: a cell is done if and only if it has a valid record, whatever the
+        engine reports.
+        """
+        claimed: list[Cell] = []
+        unsettled = dict.fromkeys(cells)
+        with self.engine.open(self.store.folder) as engine:
+            for cell in cells:
+                engine.submit(self._job(cell), self.resources)
+            for event in engine.events():
+                if not event.settled:
+                    self.listen(event, self.summary)
+                elif event.cell in unsettled:
+                    del unsettled[event.cell]
+                    if event.kind == "claimed":
+                        claimed.append(event.cell)
+                        self.listen(event, self.summary)
+                    else:
+                        self._settle(event)
+        for cell in unsettled:
+            reason = "The engine ended without reporting an outcome for this cell."
+            self._settle(Event("failed", cell, reason=reason))
+        return claimed
+
+    def _job(self, cell: Cell) -> Job:
+        options = self.options
+        folder = str(self.store.folder)
+        return Job(cell, self.keys[cell], folder, options.checkpoint, options.tensorboard)
+
+    def _await_others(self, claimed: Sequence[Cell], claims: Watch) -> list[Cell]:
+        """Wait for other runs, and return the cells that this run must try again.
+
+        The other cells of ``claimed`` were finished, or have diverged, in other runs.
+        """
+        free: list[Cell] = []
+        while claimed:
+            held = []
+            for cell in claimed:
+                if not claims.free(self.store.claim_path(cell, self.keys[cell])):
+                    held.append(cell)
+                elif not self._known(cell, self.summary.shared):
+                    free.append(cell)
+                else:
+                    diverged = cell in self.summary.diverged
+                    self.listen(Event("diverged" if diverged else "done", cell), self.summary)
+            claimed = held
+            if free:
+                return [*free, *claimed]
+            if claimed:
+                time.sleep(POLL)
+        return free
+
+    def _settle(self, event: Event) -> None:
+        """Account for a cell by its record alone, whatever the event reports."""
+        key = self.keys[event.cell]
+        if self.store.has(event.cell, key):
+            self.summary.done.append(event.cell)
+            self.listen(replace(event, kind="done", reason="", details=""), self.summary)
+            return
+        path = self.store.record_path(event.cell, key)
+        reason = event.reason or f"It left no valid record in {path}. Check for a full disk."
+        kind: Literal["diverged", "failed"] = "diverged" if event.kind == "diverged" else "failed"
+        self._account_lost(replace(event, kind=kind, reason=reason))
+
+    def _account_lost(self, event: Event) -> None:
+        """Account for a cell that left no record, and write its failure."""
+        account = self.summary.diverged if event.kind == "diverged" else self.summary.failed
+        account[event.cell] = event.reason
+        key = self.keys.get(event.cell, "")
+        failure = Failure(key, event.kind, event.reason, event.details)
+        try:
+            if self.store.failure(event.cell, key) != failure:  # Otherwise the worker wrote it.
+                self.store.write_failure(event.cell, failure)
+        except OSError as error:
+            account[event.cell] += f" (and the failure could not be written: {error})"
+        self.listen(event, self.summary)
+
+    def _write_plan(self, plan: Sequence[Planned]) -> None:
+        """Write the study, its cells, and the rows whose settings are not chosen yet."""
+        spaces = {
+            entry.label: {name: part.to_dict() for name, part in entry.space.items()}
+            for entry in self.study.entries
+            if entry.space
+        }
+        settings = partial(plugins.described, "losses")
+        modalities = {task: plugins.build("tasks", task).modality for task in self.study.tasks}
+        identity_of = {identity.cell.task: identity for identity in self.identities.values()}
+        names = {
+            task: identity_of[task].task if task in identity_of else label_of(task)
+            for task in self.study.tasks
+        }
+        data = {
+            task: {one.name: one.checksum for one in identity.contents}
+            for task, identity in identity_of.items()
+        }
+        planned = [
+            {
+                "task": names[place.cell.task],
+                "label": place.label,
+                "trial": place.trial,
+                "modality": modalities[place.cell.task],
+                "key": self.keys.get(place.cell, ""),
+                "cell": place.cell.to_dict(),
+            }
+            | ({} if place.trial is None else {"settings": settings(place.cell.loss)})
+            for place in plan
+        ]
+        chosen = {(p.cell.task, p.cell.method, p.label) for p in plan if p.trial is None}
+        tuned = dict.fromkeys(
+            (p.cell.task, p.cell.method, p.label) for p in plan if p.trial is not None
+        )
+        for row in tuned:
+            if row in chosen:
+                continue
+            task, method, label = row
+            reason = self.withheld.get(row, "not run yet: tuning has not chosen its settings")
+            planned += [
+                {
+                    "task": names[task],
+                    "label": label,
+                    "trial": None,
+                    "modality": modalities[task],
+                    "key": "",
+                    "reason": reason,
+                    "cell": Cell(task, method, label, seed).to_dict(),
+                }
+                for seed in self.study.seeds  # type: ignore[union-attr]
+            ]
+        about = {
+            "schema": SCHEMA, "command": self.options.command, "data": data, "spaces": spaces,
+            "plan": planned,
+        }  # fmt: skip
+        try:
+            self.store.write_study(self.study.to_dict() | about)
+        except OSError as error:
+            raise InputError(
+                f"Could not write to {str(self.store.folder)!r}: {error}. "
+                "Name another folder with `--out`."
+            ) from error

@@ -1,0 +1,1 @@
+"""What a run leaves on disk: records, their identity and provenance, checkpoints, the table."""

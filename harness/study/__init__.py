@@ -1,0 +1,1 @@
+"""Studies: parsed from TOML or built in Python, with search spaces, expanded into cells."""

@@ -1,0 +1,465 @@
+"""Studies: read a TOML file, or its parts, and expand it into cells."""
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import InitVar, asdict, dataclass, field, fields, replace
+from functools import cache
+from importlib.resources.abc import Traversable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core.cells import FIXED, NO_METHOD, TUNED, UNTRAINED, Cell, Planned, Spec, name_of
+from harness.core.errors import InputError, require, require_number, unknown
+from harness.methods.base import misfit
+from harness.plugins import build, canonical, parse, settings, with_settings
+from harness.study import search
+from harness.study.parsing import Mistakes, Tuning, seeds_of, table_of, tuning_of
+from harness.study.search import Space, settings_at
+from harness.study.shipped import shipped
+
+Table = Mapping[str, Any]
+MAX_CELLS = 100_000
+MAX_PROBES = 1000
+MAX_LINES = 20
+"""The number of mistakes of trials that are shown: an invalid space fails at most of its points."""
+
+Chosen = Mapping[tuple[Spec, Spec, str], Spec]
+"""{(task, method, label): the spec that tuning chose}."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Describe a row of the board: a loss with its fixed settings and its search space.
+
+    Attributes:
+        label: the row's name on the board.
+        spec: the loss with its fixed settings.
+        space: {setting: the values to search}, in the order of the loss's signature.
+        methods: the methods that the loss is trained with.
+    """
+
+    label: str
+    spec: Spec
+    space: Space
+    methods: tuple[Spec, ...]
+
+    def trial(self, point: NDArray[np.float64]) -> Spec:
+        """Return the loss's spec at ``point`` of the space."""
+        return with_settings("losses", self.spec, settings_at(self.space, point))
+
+
+@dataclass(frozen=True)
+class Study:
+    """Describe a grid of cells: every task with every loss, its methods, and every seed.
+
+    ``untrained`` is always among the losses, and so are a task's ``references``. Specs are
+    put into canonical form, so that two ways to write a cell give the same cell.
+
+    A group of plugins is a list of specs, or a table {spec: {setting: value}}. In the table
+    of ``losses``, ``{low, high, log}`` or a list of choices as the value means that the
+    setting is searched. The study then needs ``tuning``, and the row's label is the spec
+    followed by ``[tuned]``. The key ``methods`` in a loss's table names the methods that the
+    loss is trained with instead of the study's.
+
+    Attributes:
+        name: how the study is called.
+        tasks: specs of tasks.
+        losses: {spec: {setting: the values to search, methods: the loss's own}}.
+        methods: specs of methods, for all losses that do not name their own.
+        seeds: the seeds; a number n stands for 0 to n - 1.
+        probes: how often validation is scored during training, for convergence curves.
+            It is part of a trained cell's identity: changing it trains the cell anew.
+        baseline: the label of the loss that others are compared with; by default
+            ``infonce`` if it is on the board, else the first one.
+        tuning: ``{trials, seeds}``; a number n of seeds stands for 10000 to 9999 + n.
+        entries: the rows of the board, without ``untrained`` and references.
+
+    Args:
+        steps: optimizer steps of every task that does not set its own; added to the
+            specs of ``tasks``.
+
+    Raises:
+        InputError: if the study has mistakes; the message lists all of them.
+    """
+
+    name: str
+    tasks: Sequence[Spec] | Mapping[Spec, Table]
+    losses: Sequence[Spec] | Mapping[Spec, Table]
+    methods: Sequence[Spec] | Mapping[Spec, Table] = ("siamese",)
+    seeds: Sequence[int] | int = 3
+    steps: InitVar[int | None] = None
+    probes: int = 0
+    baseline: str | None = None
+    tuning: Tuning | Table | None = None
+    entries: tuple[Entry, ...] = field(init=False, repr=False, compare=False, default=())
+
+    def __post_init__(self, steps: int | None) -> None:
+        mistakes = Mistakes()
+        if not isinstance(self.name, str):
+            mistakes.add(f"`name` must be a text: got {self.name!r}.")
+        elif not re.fullmatch(r"\w[\w. -]*", self.name):
+            mistakes.add(
+                f"`name` must be of letters, digits, '.', '_', '-' and spaces, and start with a "
+                f"letter or digit, because it names a folder: got {self.name!r}."
+            )
+        with mistakes.caught():
+            require_number("probes", self.probes, at_least=0, at_most=MAX_PROBES, whole=True)
+        if steps is not None:
+            with mistakes.caught():
+                require_number("steps", steps, at_least=1, whole=True)
+        given = table_of("tasks", self.tasks, mistakes)
+        tasks = _specs("tasks", given, mistakes, steps if not mistakes.lines else None)
+        methods = _specs("methods", table_of("methods", self.methods, mistakes), mistakes)
+        entries: dict[Spec, Entry] = {}
+        count = len(mistakes.lines)
+        for spec, table in table_of("losses", self.losses, mistakes).items():
+            with mistakes.caught():
+                entry = _entry(spec, table, methods)
+                if entries.setdefault(entry.spec, entry) != entry:
+                    mistakes.add(
+                        f"`losses` must name {entry.spec} once: got it twice, with other tables."
+                    )
+        self._set("tasks", tasks)
+        self._set("methods", methods)
+        self._set("entries", tuple(entries.values()))
+        self._set("losses", {entry.spec: self._written(entry) for entry in self.entries})
+        losses_are_valid = len(mistakes.lines) == count
+        self._set("seeds", seeds_of("seeds", self.seeds, 0, mistakes))
+        count = len(mistakes.lines)
+        self._set("tuning", tuning_of(self.tuning, mistakes))
+        tuning_is_valid = len(mistakes.lines) == count
+        grid_is_valid = not mistakes.lines
+        if losses_are_valid and tuning_is_valid:
+            mistakes.lines += self._budget_mistakes()
+        if losses_are_valid and self.baseline is not None:
+            with mistakes.caught():
+                self._set("baseline", self.label_of(self.baseline))
+        if grid_is_valid and self.size() > MAX_CELLS:
+            mistakes.add(
+                f"A study must have at most {MAX_CELLS} cells: got {self.size()}. Use fewer seeds "
+                "or trials, or split it into several studies."
+            )
+        elif grid_is_valid:
+            mistakes.lines += self._trial_mistakes() + self._misfits()
+        mistakes.stop(self.name)
+
+    def _set(self, name: str, value: Any) -> None:
+        """Set a field once, in its canonical form; the dataclass is frozen."""
+        object.__setattr__(self, name, value)
+
+    def _written(self, entry: Entry) -> dict[str, Any]:
+        """Return the table of ``entry`` in a study's file: its search space and its own methods."""
+        own = {} if entry.methods == self.methods else {"methods": list(entry.methods)}
+        return own | {name: part.to_dict() for name, part in entry.space.items()}
+
+    @property
+    def all_methods(self) -> list[Spec]:
+        """Return the methods of all losses, each once."""
+        return list(dict.fromkeys(m for entry in self.entries for m in entry.methods))
+
+    def _budget_mistakes(self) -> list[str]:
+        """Return the mistakes of the tuning budget: missing, unused, or with seeds of the board."""
+        searched = [entry for entry in self.entries if entry.space]
+        if self.tuning is None:
+            return [
+                f"`{entry.spec}` searches {', '.join(entry.space)}, but the study has no budget: "
+                "add [tuning] with trials and seeds."
+                for entry in searched
+            ]
+        assert isinstance(self.tuning, Tuning)
+        lines = []
+        if not searched:
+            lines.append(
+                "`tuning` must have a loss with a search space: got none. Remove it, or give a "
+                "setting a range, such as {low = 0.1, high = 1.0}."
+            )
+        both = sorted(set(self.tuning.seeds) & set(self._seeds()))
+        if both:
+            lines.append(
+                "`tuning.seeds` must not be among the study's seeds, whose scores must be fresh: "
+                f"got {both}. Write a number instead, such as 2."
+            )
+        return lines
+
+    def _trial_mistakes(self) -> list[str]:
+        """Return the mistakes in the trials' specs, by building each trial's loss."""
+        if self.tuning is None:
+            return []
+        assert isinstance(self.tuning, Tuning)
+        mistakes = Mistakes()
+        for entry in self.entries:
+            with mistakes.caught():
+                search.require_settings(entry.space)
+            for point in search.points(self.tuning.trials) if entry.space else ():
+                with mistakes.caught():
+                    build("losses", entry.trial(point))
+        return list(dict.fromkeys(mistakes.lines))[:MAX_LINES]
+
+    def cautions(self) -> list[str]:
+        """Return known problems of the methods and losses on the modalities of the tasks."""
+        found: dict[str, None] = {}
+        for entry in self.entries:
+            parts = [("losses", entry.spec), *(("methods", name) for name in entry.methods)]
+            for task, (group, spec) in product(self.tasks, parts):
+                modality = build("tasks", task).modality
+                if modality in build(group, spec).cautions:
+                    found[f"{spec} on {task}: {build(group, spec).cautions[modality]}"] = None
+        return list(found)
+
+    def _misfits(self) -> list[str]:
+        """Return the mistakes of losses that do not fit a method or task, with the reasons."""
+        tasks = {spec: build("tasks", spec) for spec in self.tasks}
+        methods = {spec: build("methods", spec) for spec in self.all_methods}
+        tasks_of: dict[str, list[str]] = {}
+        for entry in self.entries:
+            loss = build("losses", entry.spec)
+            for method, task in product(entry.methods, tasks):
+                reason = misfit(methods[method], loss, tasks[task])
+                if reason is not None:
+                    key = f"`{entry.spec}` cannot be trained with `{method}`: {reason}"
+                    tasks_of.setdefault(key, []).append(task)
+        lines = [f"{reason} (on {', '.join(names)})." for reason, names in tasks_of.items()]
+        if lines:
+            lines.append(
+                "Remove them, or give a loss its own methods: "
+                '`losses.regression = {methods = ["byol"]}`. '
+                "`triptych list methods --long` lists which losses each method takes."
+            )
+        return lines
+
+    @classmethod
+    def load(cls, source: str | Path) -> "Study":
+        """Load the shipped study of that name, or the one in that TOML file.
+
+        Raises:
+            InputError: if there is no such study, or if it is invalid.
+        """
+        path = Path(source)
+        file: Path | Traversable
+        if path.suffix == ".toml" or path.is_file():
+            if not path.is_file():
+                raise InputError(f"There is no study file {str(path)!r}. Check the path.")
+            file, name = path, path.stem
+        else:
+            known = shipped()
+            if str(source) not in known:
+                raise unknown("study", str(source), known)
+            file, name = known[str(source)], str(source)
+        try:
+            # The encoding drops the byte order mark that Notepad writes.
+            values = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+        except (ValueError, RecursionError) as error:  # Not TOML, not text, or nested too deep.
+            raise InputError(f"The study {str(source)!r} is not valid TOML: {error}.") from error
+        return cls.from_dict({"name": name} | values)
+
+    @classmethod
+    def from_dict(cls, values: Table) -> "Study":
+        """Return the study that ``values`` describe.
+
+        Raises:
+            InputError: if keys are unknown or missing, or values invalid; the message lists all.
+        """
+        known = [*(part.name for part in fields(cls) if part.init), "steps"]
+        mistakes = Mistakes()
+        mistakes.lines += [
+            str(unknown("study key", str(key), known)) for key in values if key not in known
+        ]
+        missing = [key for key in ("name", "tasks", "losses") if key not in values]
+        mistakes.lines += [f"`{key}` is missing." for key in missing]
+        kept = {key: value for key, value in values.items() if key in known}
+        if not mistakes.lines:
+            return cls(**kept)
+        try:  # Report all other mistakes in the same error.
+            cls(**{"name": "study", "tasks": (), "losses": (), **kept})
+        except InputError as error:
+            lines = str(error).split("\n")[1:]
+            none = tuple(f"`{key}` must name at least one" for key in missing)
+            mistakes.lines += [line for line in lines if not line.startswith(none)]
+        raise mistakes.error(values.get("name"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the study as plain values, from which :meth:`from_dict` makes it again."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+            if key != "entries"  # They follow from the losses.
+        }
+
+    def but(self, **changes: Any) -> "Study":
+        """Return a copy of the study with those of ``changes`` that are not None.
+
+        In a list of specs, a bare name stands for the study's own specs of that plugin, if it
+        has any, with their search spaces. A table is taken unchanged. A baseline that is no
+        longer among the losses is dropped, and so is a tuning budget if no loss is searched.
+        ``steps`` replaces the number of steps of every task.
+        """
+        chosen = {key: value for key, value in changes.items() if value is not None}
+        for group in {"tasks", "methods", "losses"} & chosen.keys():
+            if not isinstance(chosen[group], Mapping):
+                chosen[group] = self._present_specs(group, chosen[group])
+        if "steps" in chosen:
+            tasks = chosen.get("tasks", self.tasks)
+            chosen["tasks"] = [_without_steps(spec) for spec in tasks]
+        left = chosen.get("losses", self.losses)
+        if not any(set(table) - {"methods"} for table in left.values()):
+            chosen.setdefault("tuning", None)
+        # Take the baseline back only below: if its loss is gone, naming it would be a mistake.
+        kept = replace(self, **({"baseline": None, "steps": None} | chosen))
+        labels = [entry.label for entry in kept.entries]
+        if kept.baseline is None and self.baseline in (*labels, *kept._all_untrained_rows()):
+            kept = replace(kept, baseline=self.baseline, steps=None)
+        return kept
+
+    def _present_specs(self, group: str, given: Iterable[Spec]) -> dict[Spec, Table]:
+        """Return {spec: table} of specs, with bare names replaced by the study's own specs."""
+        present: Sequence[Spec] | Mapping[Spec, Table] = getattr(self, group)
+        specs = [
+            spec for name in given for spec in [s for s in present if name_of(s) == name] or [name]
+        ]
+        tables = present if isinstance(present, Mapping) else {}
+        return {spec: tables.get(spec, {}) for spec in specs}
+
+    def label_of(self, loss: str) -> str:
+        """Return the label of the row that ``loss``, a label or a spec, names.
+
+        Raises:
+            InputError: if there is no such row.
+        """
+        labels = [entry.label for entry in self.entries]
+        if loss in (*labels, *self._all_untrained_rows()):
+            return loss
+        with suppress(InputError):  # Not a valid loss spec: the error below lists the labels.
+            spec = canonical("losses", str(loss).removesuffix(TUNED))
+            for label in (spec, spec + TUNED):
+                if label in labels:
+                    return label
+        raise InputError(f"`baseline` must be one of {', '.join(labels)}: got {loss!r}.")
+
+    def cells(self) -> list[Cell]:
+        """Return the cells that are known in advance, which are all but those of tuned rows."""
+        return [planned.cell for planned in (*self.trials(), *self.finals({}))]
+
+    def size(self) -> int:
+        """Return the number of all cells, including those of tuned rows."""
+        trained = sum(len(entry.methods) for entry in self.entries)
+        cells = trained * len(self._seeds())
+        if self.tuning is not None:
+            assert isinstance(self.tuning, Tuning)
+            searched = sum(len(entry.methods) for entry in self.entries if entry.space)
+            cells += searched * self.tuning.trials * len(self.tuning.seeds)
+        others = sum(len(_untrained_rows(task)) for task in self.tasks)
+        return cells * len(self.tasks) + others * len(self._seeds())
+
+    def trials(self) -> list[Planned]:
+        """Return the cells of the tuning trials, which are scored on validation alone."""
+        if self.tuning is None:
+            return []
+        assert isinstance(self.tuning, Tuning)
+        searched = [entry for entry in self.entries if entry.space]
+        found = []
+        for trial, point in enumerate(search.points(self.tuning.trials)):
+            specs = [(entry, entry.trial(point)) for entry in searched]
+            for seed, task in product(self.tuning.seeds, self.tasks):
+                for entry, spec in specs:
+                    for method in entry.methods:
+                        cell = Cell(task, method, spec, seed, scored="validation")
+                        found.append(Planned(cell, entry.label, trial))
+        return found
+
+    def finals(self, chosen: Chosen) -> list[Planned]:
+        """Return the cells of the board, seed by seed, so that a stopped run has complete seeds.
+
+        Args:
+            chosen: the specs that tuning chose; tuned rows that are not in it are left out.
+        """
+        found = []
+        for seed, task in product(self._seeds(), self.tasks):
+            for entry in self.entries:
+                for method in entry.methods:
+                    spec = chosen.get((task, method, entry.label)) if entry.space else entry.spec
+                    if spec is not None:
+                        cell = Cell(task, method, spec, seed, probes=self.probes)
+                        found.append(Planned(cell, entry.label))
+            for name in _untrained_rows(task):
+                found.append(Planned(Cell(task, NO_METHOD, name, seed), name))
+        return found
+
+    def _all_untrained_rows(self) -> set[str]:
+        """Return the labels of the rows without training on any task."""
+        return {name for task in self.tasks for name in _untrained_rows(task)}
+
+    def _seeds(self) -> tuple[int, ...]:
+        assert isinstance(self.seeds, tuple)
+        return self.seeds
+
+
+def _specs(
+    group: str, given: Mapping[Spec, Table], mistakes: Mistakes, steps: int | None = None
+) -> tuple[Spec, ...]:
+    """Return canonical specs; build each once to check that it can be built."""
+    found = []
+    for spec, table in given.items():
+        with mistakes.caught():
+            named = {**parse(group, spec)[1], **table}
+            extra = {} if steps is None or "steps" in named else {"steps": steps}
+            made = with_settings(group, spec, {**table, **extra})
+            build(group, made)
+            found.append(made)
+    return tuple(dict.fromkeys(found))
+
+
+def _entry(spec: Spec, table: Table, methods: tuple[Spec, ...]) -> Entry:
+    """Parse a loss and its table: fixed settings, searched settings, its own methods.
+
+    Raises:
+        InputError: if there are mistakes; the message lists all of them.
+    """
+    name, given = parse("losses", spec)
+    known = settings("losses", name)
+    mistakes = Mistakes()
+    fixed: dict[str, Any] = {}
+    space: dict[str, search.Range | search.Choices] = {}
+    for key, value in table.items():
+        with mistakes.caught():
+            if key == "methods":
+                methods = _specs("methods", table_of("methods", value, mistakes), mistakes)
+            elif not isinstance(value, list | tuple | Mapping):
+                fixed[key] = value
+            elif key not in known:
+                with_settings("losses", name, {key: None})  # Its error suggests similar names.
+            elif key in given:
+                mistakes.add(f"`{key}` of the loss {spec!r} must be fixed or searched: got both.")
+            else:
+                space[key] = part = search.read(f"{name}.{key}", value, known[key])
+                for end in part.ends:
+                    build("losses", with_settings("losses", name, {key: end}))
+    with mistakes.caught():
+        spec = with_settings("losses", spec, fixed)
+        build("losses", spec)
+    if mistakes.lines:
+        raise InputError("\n".join(mistakes.lines))
+    ordered = {key: space[key] for key in known if key in space}
+    return Entry(spec + (TUNED if space else ""), spec, ordered, methods)
+
+
+@cache
+def _untrained_rows(task: Spec) -> tuple[str, ...]:
+    """Return the labels of the rows without training: ``untrained`` and the task's references."""
+    references = build("tasks", task).references
+    require(
+        isinstance(references, tuple)
+        and all(isinstance(name, str) and name for name in references),
+        f"`references` of {task} must be a tuple of names: got {references!r}.",
+    )
+    return UNTRAINED, *(FIXED + name for name in references)
+
+
+def _without_steps(task: Spec) -> Spec:
+    name, given = parse("tasks", task)
+    return with_settings("tasks", name, {k: v for k, v in given.items() if k != "steps"})

@@ -1,0 +1,105 @@
+"""Parts that the contract tests share."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from harness import plugins
+from harness.contrast import Contrast
+from harness.core.randomness import Randomness
+from harness.heads import representation_width
+from harness.losses.base import Loss
+from harness.methods.base import Method
+from harness.metrics import shown_scores
+from harness.task import Task
+from harness.testing.toy import Toy
+from harness.training.loop import fit
+
+LEARNED = 5.0
+"""Points above untrained that a short training on the toy task must reach."""
+RANDOMNESS = Randomness("contract", "", 0)
+
+
+def scores_of(task: Task, encoder: nn.Module, split: str = "test") -> dict[str, float]:
+    """Return {metric: score} of an encoder on a loaded task, as on boards: shares in points."""
+    with torch.no_grad():
+        evaluation = task.evaluate(encoder, (split,))
+    return shown_scores(type(task).__name__, task.metrics, evaluation, (split,))[split]
+
+
+def fresh_head(task: Task, encoder: nn.Module | None = None) -> nn.Module:
+    """Return a fresh head of a loaded task, for ``encoder`` or for a fresh one."""
+    return task.head(representation_width(task.encoder() if encoder is None else encoder))
+
+
+def suited_loss(method: Method) -> Loss:
+    """Return the simplest loss that goes with ``method``."""
+    for spec in ("infonce", "regression", "prototypes"):
+        loss: Loss = plugins.build("losses", spec)
+        if loss.needs <= method.gives:
+            return loss
+    raise AssertionError(f"no simple loss fits what the method gives: {sorted(method.gives)}")
+
+
+def assert_learns(method: Method, loss: Loss) -> None:
+    """Fail unless training on the toy task beats untrained by ``LEARNED`` points."""
+    scores = []
+    for trained_with in (None, loss):
+        chosen = plugins.build("methods", "siamese") if trained_with is None else method
+        outcome = fit(Toy(), chosen, trained_with, RANDOMNESS, splits=("test",))
+        scores.append(outcome.scores["test"]["accuracy"])
+    untrained, trained = scores
+    assert trained > untrained + LEARNED, (
+        f"training must raise the accuracy by more than {LEARNED:g} points: trained {trained:.1f}, "
+        f"untrained {untrained:.1f}"
+    )
+
+
+def check_spec_round_trips(group: str, spec: str) -> None:
+    """Fail unless the plugin keeps each setting as an attribute and its spec builds it again."""
+    built = plugins.build(group, spec)
+    for name, value in plugins.resolved(group, spec).items():
+        assert hasattr(built, name), f"the setting `{name}` is not kept as an attribute"
+        # None leaves the choice to the plugin, which may replace it by its choice.
+        kept = getattr(built, name)
+        assert value is None or kept == value, (
+            f"the attribute `{name}` must be the setting's value, {value!r}: got {kept!r}"
+        )
+    check_canonical(group, spec)
+
+
+def check_canonical(group: str, spec: str) -> None:
+    """Fail unless the canonical form of ``spec`` is canonical and has the same settings."""
+    written = plugins.canonical(group, spec)
+    assert plugins.canonical(group, written) == written, (
+        f"the canonical form of {spec} is not its own canonical form: {written}"
+    )
+    assert plugins.resolved(group, written) == plugins.resolved(group, spec), (
+        f"the canonical form of {spec} has other settings: {written}"
+    )
+
+
+def value_of(loss: Loss, *contrasts: Contrast) -> Tensor:
+    """Return the mean of ``loss`` over ``contrasts``; make targets if the loss needs them."""
+    if "targets" in loss.needs:
+        contrasts = tuple(_with_targets(contrast) for contrast in contrasts)
+    return torch.stack([loss(contrast) for contrast in contrasts]).mean()
+
+
+def _with_targets(contrast: Contrast) -> Contrast:
+    if contrast.targets is not None:
+        return contrast
+    # Derived from ids only, so that permuting rows or gradcheck's perturbation leaves them
+    # unchanged.
+    affinity = (7 * contrast.anchor_ids[:, None] + 3 * contrast.candidate_ids) % 5
+    return replace(contrast, targets=affinity.to(contrast.anchors.dtype).softmax(dim=1))
+
+
+def assert_gradient_reaches(module: nn.Module) -> None:
+    """Fail unless every trained parameter has a finite gradient that is not zero."""
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, f"no gradient reached `{name}`"
+            assert parameter.grad.isfinite().all(), f"the gradient of `{name}` is not finite"
+            assert parameter.grad.any(), f"the gradient of `{name}` is zero"

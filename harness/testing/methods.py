@@ -1,0 +1,105 @@
+"""Contracts of methods."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from harness import plugins
+from harness.contrast import Contrast
+from harness.core.digests import digest_of
+from harness.core.randomness import Randomness
+from harness.methods.base import GIFTS, Method
+from harness.task import Batch
+from harness.testing.common import (
+    RANDOMNESS,
+    assert_gradient_reaches,
+    assert_learns,
+    check_canonical,
+    suited_loss,
+    value_of,
+)
+
+TOY_IDS = torch.arange(3, 11)
+TOY_LABELS = torch.tensor([0, 0, 1, 1, 1, 2, -1, -1])
+
+
+def check_method_spec_round_trips(spec: str) -> None:
+    """A method's spec builds it again."""
+    plugins.build("methods", spec)
+    check_canonical("methods", spec)
+
+
+def check_method_returns_contrasts(spec: str) -> None:
+    """A step returns contrasts with finite projections, which hold all that ``gives`` names."""
+    method = _attached_method(spec)
+    contrasts = _contrasts(method)
+    assert contrasts, "no contrast was returned"
+    assert method.gives <= GIFTS.keys(), f"`gives` must be among {sorted(GIFTS)}: {method.gives}"
+    for contrast in contrasts:
+        assert isinstance(contrast, Contrast), f"not a Contrast: {type(contrast).__name__}"
+        assert contrast.anchors.isfinite().all(), "a projection is not finite"
+        assert (contrast.anchor_ids >= 0).all(), "an anchor's id is below 0"
+        given = {
+            "negatives": len(contrast.candidates) > 0,
+            "trained positives": contrast.positives.requires_grad,
+            "stopped positives": not contrast.positives.requires_grad,
+            "targets": contrast.targets is not None,
+            "example ids": torch.isin(contrast.anchor_ids, TOY_IDS).all(),
+        }
+        for gift in method.gives:
+            assert given[gift], f"the contrasts do not hold {gift!r}, which `gives` names"
+
+
+def check_method_gradient_reaches_parameters(spec: str) -> None:
+    """Every trainable parameter gets a gradient that is finite and not zero."""
+    method = _attached_method(spec)
+    value_of(suited_loss(method), *_contrasts(method)).backward()  # type: ignore[no-untyped-call]
+    assert_gradient_reaches(method)
+
+
+def check_method_is_repeatable(spec: str) -> None:
+    """The same seed gives the same networks and contrasts, and so does a loaded state dict."""
+    first, second = _attached_method(spec), _attached_method(spec)
+    for method in (first, second):  # Take one step, so that queues and copies have changed.
+        _contrasts(method)
+        method.after_step(0, 2)
+    third = _attached_method(spec, seed=1)
+    third.load_state_dict(first.state_dict())
+    digests = {
+        digest_of([(c.anchors, c.positives, c.candidates, c.targets) for c in _contrasts(m)])
+        for m in (first, second, third)
+    }
+    assert len(digests) == 1, "the same seed and the same state must give the same contrasts"
+
+
+def check_method_learns(spec: str) -> None:
+    """Training on the toy task beats the untrained encoder by ``LEARNED`` points."""
+    method = plugins.build("methods", spec)
+    assert_learns(method, suited_loss(method))
+
+
+METHOD_CHECKS = (
+    check_method_spec_round_trips,
+    check_method_returns_contrasts,
+    check_method_gradient_reaches_parameters,
+    check_method_is_repeatable,
+    check_method_learns,
+)
+
+
+def _attached_method(spec: str, seed: int = 0) -> Method:
+    method: Method = plugins.build("methods", spec)
+    with Randomness("contract", "", seed).seeded("init"):
+        encoder = nn.Sequential(nn.Linear(5, 16), nn.Tanh())
+        head = nn.Sequential(nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 4))
+        method.attach(encoder, head, pairing="both_views")
+    return method.train()
+
+
+def _contrasts(method: Method) -> Sequence[Contrast]:
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randn(2, len(TOY_IDS), 5, generator=generator)
+    with RANDOMNESS.seeded("dropout"):
+        contrasts: Sequence[Contrast] = method(first, second, Batch(None, TOY_IDS, TOY_LABELS))
+    return contrasts

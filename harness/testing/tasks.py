@@ -1,0 +1,270 @@
+"""Contracts of tasks."""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness import plugins
+from harness.contrast import Contrast
+from harness.core.content import contents_of
+from harness.core.digests import digest_of
+from harness.core.randomness import Randomness
+from harness.evaluation.diagnostics import Diagnosis
+from harness.heads import representation_width
+from harness.methods.base import Method
+from harness.task import Task, to_device
+from harness.testing.common import (
+    RANDOMNESS,
+    assert_gradient_reaches,
+    check_spec_round_trips,
+    fresh_head,
+    value_of,
+)
+from harness.training.loop import SPLITS, evaluate, fit
+
+
+def check_task_spec_round_trips(spec: str) -> None:
+    """A task keeps each setting as an attribute, and its spec builds it again."""
+    check_spec_round_trips("tasks", spec)
+
+
+def check_task_fetches_checksums(spec: str) -> None:
+    """``fetch`` returns the same checksums each time, and names the settings they belong to."""
+    task: Task = plugins.build("tasks", spec)
+    first, second = (contents_of(task.fetch(), spec) for _ in range(2))
+    assert first == second, "two calls of fetch gave different checksums"
+    known = plugins.resolved("tasks", spec)
+    if plugins.location_settings("tasks", plugins.parse("tasks", spec)[0]):
+        assert any(one.trained_on for one in first), "`fetch` marks no content as trained on"
+        unknown = {one.setting for one in first} - known.keys()
+        assert not unknown, f"`fetch` must name settings of the task: got {sorted(unknown)}"
+
+
+def check_task_splits_are_disjoint(spec: str) -> None:
+    """Train, validation and test exist, are not empty, and share no example."""
+    divisions = _loaded_task(spec).splits()
+    assert divisions, "`splits` must return at least one division"
+    for division in divisions:
+        parts = {name: list(items) for name, items in division.items()}
+        assert {"train", "validation", "test"} <= parts.keys(), (
+            f"the splits must be train, validation and test: got {sorted(parts)}"
+        )
+        assert all(parts.values()), "a split is empty"
+        examples = [item for items in parts.values() for item in set(items)]
+        assert len(examples) == len(set(examples)), "an example is in two splits"
+
+
+def check_task_is_repeatable(spec: str) -> None:
+    """The same seed gives the same splits, weights, batches and views; another seed, others."""
+    first, second, third = (_trace(spec, seed) for seed in (0, 0, 1))
+    for name in first:
+        assert first[name] == second[name], f"the same seed gave another {name}"
+    assert first["weights and views"] != third["weights and views"], (
+        "two seeds gave the same weights and views"
+    )
+
+
+def check_task_batches(spec: str) -> None:
+    """A batch has an id of 0 or more for each row that the encoder returns."""
+    task = _loaded_task(spec)
+    batch, (view, _) = _first_step(task)
+    with torch.no_grad(), RANDOMNESS.seeded("init"):
+        encoder = task.encoder()
+        rows = encoder(view)
+        projections = fresh_head(task, encoder)(rows)
+    width = representation_width(encoder)
+    assert rows.ndim == 2, f"the encoder must return a matrix: got shape {tuple(rows.shape)}"
+    assert rows.shape[1] == width, (
+        f"the encoder declares {width} features, but returns {rows.shape[1]}"
+    )
+    assert len(rows) == len(batch.ids), f"{len(batch.ids)} ids for {len(rows)} representations"
+    assert projections.ndim == 2, "the head must return a matrix"
+    assert not batch.ids.is_floating_point(), "ids must be integers"
+    assert int(batch.ids.min()) >= 0, "ids must be 0 or above"
+    assert (batch.labels is not None) == task.labelled, (
+        f"`labelled` is {task.labelled}, but a batch has labels {batch.labels}"
+    )
+    if batch.labels is not None:
+        assert batch.labels.shape == batch.ids.shape, "there must be one label per id"
+        assert not batch.labels.is_floating_point(), "labels must be integers, -1 for none"
+
+
+def check_task_views_depend_on_the_stream_alone(spec: str) -> None:
+    """Views depend only on the batch and its stream, not on earlier draws or calls."""
+    fresh, used = (_fresh_task(spec, RANDOMNESS) for _ in range(2))
+    for step in range(3):
+        _step_of(used, step)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(1)
+        method = _task_method(used)
+        evaluate(used, method, ("validation",), RANDOMNESS)
+        torch.rand(7)
+        again = _step_of(used, 2)
+    first = _step_of(fresh, 2)
+    for name, one, other in zip(("batch", "views"), first, again, strict=True):
+        assert digest_of(one) == digest_of(other), (
+            f"the {name} of step 3 depend on earlier calls: draw from torch's global generator, "
+            "and keep no state"
+        )
+
+
+def check_task_views_differ(spec: str) -> None:
+    """The projections of the two views of a batch differ."""
+    method = _task_method(_loaded_task(spec))
+    contrast = _task_contrasts(_loaded_task(spec), method)[0]
+    assert not torch.allclose(contrast.anchors, contrast.positives), "the two views are the same"
+
+
+def check_task_gradient_reaches_parameters(spec: str) -> None:
+    """Every trainable parameter of encoder and head gets a gradient."""
+    task, loss = _loaded_task(spec), plugins.build("losses", "infonce")
+    method = _task_method(task)
+    value_of(loss, *_task_contrasts(task, method)).backward()  # type: ignore[no-untyped-call]
+    assert_gradient_reaches(method)
+
+
+def check_task_evaluation_changes_nothing(spec: str) -> None:
+    """Evaluating does not change weights, buffers or modes, and repeats exactly."""
+    task = _loaded_task(spec)
+    method = _task_method(task).train()
+    before = digest_of(dict(method.state_dict()))
+    scores = [evaluate(task, method, SPLITS, RANDOMNESS)[0] for _ in range(2)]
+    assert scores[0] == scores[1], "two evaluations of the same weights differ"
+    for split in SPLITS:
+        alone, _ = evaluate(task, method, (split,), RANDOMNESS)
+        assert alone[split] == scores[0][split], (
+            f"{split} has other scores alone than together with the other splits"
+        )
+    validation, test = (list(scores[0][split]) for split in ("validation", "test"))
+    assert validation[0] == test[0], "both splits must have the same first metric, the main one"
+    assert set(validation) <= set(test), "validation has a metric that test lacks"
+    assert all(module.training for module in method.modules()), "the mode was changed"
+    assert before == digest_of(dict(method.state_dict())), "weights or buffers were changed"
+
+
+def check_task_diagnosis_changes_nothing(spec: str) -> None:
+    """Diagnosing does not change weights, buffers, modes or generators, and repeats exactly."""
+    task, loss = _loaded_task(spec), plugins.build("losses", "infonce")
+    method = _task_method(task).train()
+    before = digest_of((dict(method.state_dict()), torch.get_rng_state()))
+    cpu = torch.device("cpu")
+    values = [Diagnosis(task, method, loss, RANDOMNESS, cpu, strict=True)() for _ in range(2)]
+    assert values[0] == values[1], f"two diagnoses of the same weights differ: {values}"
+    assert all(module.training for module in method.modules()), "the mode was changed"
+    after = digest_of((dict(method.state_dict()), torch.get_rng_state()))
+    assert before == after, "weights, buffers or the global generator were changed"
+    batch = task.held_out()
+    if batch is not None:
+        assert {"alignment", "effective_rank"} <= values[0].keys(), (
+            f"alignment and effective rank must be finite, or they are left out: got {values[0]}"
+        )
+        assert int(batch.ids.min()) >= 0, "ids must be 0 or above"
+        assert batch.labels is None or batch.labels.shape == batch.ids.shape, (
+            "there must be one label per id"
+        )
+
+
+def check_task_references_are_scored(spec: str) -> None:
+    """Each reference is an encoder with the same metrics as a trained one."""
+    task = _loaded_task(spec)
+    assert isinstance(task.references, tuple), "`references` must be a tuple of names"
+    method = _task_method(task)
+    if task.references:
+        scored, _ = evaluate(task, method, SPLITS, RANDOMNESS)
+        metrics = {split: list(scores) for split, scores in scored.items()}
+        for name in task.references:
+            twice = []
+            for _ in range(2):
+                with RANDOMNESS.seeded("init"):
+                    method.encoder = task.reference(name)
+                twice.append(evaluate(task, method, SPLITS, RANDOMNESS)[0])
+            names = {split: list(scores) for split, scores in twice[0].items()}
+            assert names == metrics, f"{name!r} must have the metrics {metrics}: got {names}"
+            assert twice[0] == twice[1], f"{name!r} has other scores when it is made again"
+
+
+def check_task_training_beats_untrained(spec: str) -> None:
+    """Training with InfoNCE raises the main validation score above that of step 0."""
+    main = []
+    for loss in (None, plugins.build("losses", "infonce")):
+        task: Task = plugins.build("tasks", spec)
+        method = plugins.build("methods", "siamese")
+        outcome = fit(task, method, loss, RANDOMNESS, splits=("validation",))
+        main.append(next(iter(outcome.scores["validation"].values())))
+    assert main[1] > main[0], (
+        f"training must raise the main validation score: trained {main[1]:.2f}, "
+        f"untrained {main[0]:.2f}"
+    )
+
+
+TASK_CHECKS = (
+    check_task_spec_round_trips,
+    check_task_fetches_checksums,
+    check_task_splits_are_disjoint,
+    check_task_is_repeatable,
+    check_task_batches,
+    check_task_views_depend_on_the_stream_alone,
+    check_task_views_differ,
+    check_task_gradient_reaches_parameters,
+    check_task_evaluation_changes_nothing,
+    check_task_diagnosis_changes_nothing,
+    check_task_references_are_scored,
+    check_task_training_beats_untrained,
+)
+
+
+@cache
+def _loaded_task(spec: str) -> Task:
+    return _fresh_task(spec, RANDOMNESS)
+
+
+def _fresh_task(spec: str, randomness: Randomness) -> Task:
+    task: Task = plugins.build("tasks", spec)
+    with randomness.seeded("split"):
+        task.load(randomness)
+    return task
+
+
+def _task_method(task: Task, randomness: Randomness = RANDOMNESS) -> Method:
+    method: Method = plugins.build("methods", "siamese")
+    with randomness.seeded("init"):
+        encoder = task.encoder()
+        method.attach(encoder, fresh_head(task, encoder), pairing=task.pairing)
+    return method
+
+
+def _first_step(task: Task, randomness: Randomness = RANDOMNESS) -> tuple[Any, tuple[Any, Any]]:
+    batch = task.batch(task.batch_index(randomness, 0))
+    batch = to_device(batch, torch.device("cpu"))
+    with randomness.seeded("views"):
+        return batch, task.views(batch.data)
+
+
+def _step_of(task: Task, step: int) -> tuple[Tensor, tuple[Any, Any]]:
+    """Return the ids and the views of one step."""
+    batch = task.batch(task.batch_index(RANDOMNESS, step))
+    with RANDOMNESS.seeded("views", step):
+        return batch.ids, task.views(batch.data)
+
+
+def _task_contrasts(task: Task, method: Method) -> Sequence[Contrast]:
+    batch, (first, second) = _first_step(task)
+    with RANDOMNESS.seeded("dropout"):
+        contrasts: Sequence[Contrast] = method.train()(first, second, batch)
+    return contrasts
+
+
+def _trace(spec: str, seed: int) -> dict[str, str]:
+    """Return digests of everything that a seed decides, from a freshly loaded task."""
+    randomness = Randomness("contract", "", seed)
+    task = _fresh_task(spec, randomness)
+    batch, views = _first_step(task, randomness)
+    weights = dict(_task_method(task, randomness).state_dict())
+    splits = [{name: sorted(map(str, p)) for name, p in d.items()} for d in task.splits()]
+    parts = {"split": splits, "weights": weights, "batch": batch.ids, "views": views}
+    return {name: digest_of(part) for name, part in parts.items()} | {
+        "weights and views": digest_of((weights, batch.ids, views))
+    }

@@ -1,0 +1,1 @@
+"""Compute all that a board says from a table of records."""

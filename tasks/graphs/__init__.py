@@ -1,0 +1,1 @@
+"""The tasks of graphs: one graph with many nodes, and many graphs."""

@@ -1,0 +1,179 @@
+"""Name the sets a sentence encoder is scored on, and score it on pairs with human scores."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import normalize, pdist
+
+from adapters.data.sentence_data import SUBSETS, Pairs
+from adapters.data.senteval import SOURCES as TRANSFER
+from harness.core.errors import InputError, unknown
+from harness.metrics import Metric
+
+BENCHMARK = "sts-b"
+RELATED = "sick-r"
+GEOMETRY = "geometry"
+SEVEN = (*SUBSETS, BENCHMARK, RELATED)
+GROUPS = {"sts": SEVEN, "transfer": tuple(TRANSFER), "all": (*SEVEN, *TRANSFER)}
+NAMES = (*SEVEN, *TRANSFER, GEOMETRY)
+CLOSE = 4.0
+"""Score, out of 5, from which on the sentences of a pair count as having the same meaning."""
+
+UNIFORMITY_SCALE = 2.0
+"""The factor t of squared distances in the uniformity."""
+
+Cosine = Callable[[Pairs], NDArray[np.float64]]
+
+
+def sets_of(names: str) -> tuple[str, ...]:
+    """Return the sets that a setting such as ``sts-b+sts12`` names, in a fixed order.
+
+    Raises:
+        InputError: if a name is unknown.
+
+    >>> sets_of("sick-r+sts-b")
+    ('sts-b', 'sick-r')
+    """
+    chosen: set[str] = set()
+    for name in filter(None, map(str.strip, names.split("+"))):
+        if name not in {*NAMES, *GROUPS}:
+            raise unknown("set to evaluate on", name, (*NAMES, *GROUPS))
+        chosen |= set(GROUPS.get(name, (name,)))
+    if GEOMETRY in chosen:  # It is computed on STS-B's pairs.
+        chosen.add(BENCHMARK)
+    # Sets with a validation part come first, because a task's first metric is its main one.
+    order = (BENCHMARK, *TRANSFER, GEOMETRY, *SUBSETS, RELATED)
+    return tuple(name for name in order if name in chosen)
+
+
+def evaluation_sets(evaluation: str) -> tuple[str, ...]:
+    """Return the sets that ``evaluation`` names: see :func:`sets_of`.
+
+    Raises:
+        InputError: if a name is unknown, or no set has a validation part.
+    """
+    chosen = sets_of(evaluation)
+    if not set(chosen) & {BENCHMARK, *TRANSFER}:
+        raise InputError(
+            f"`evaluation` must name a set with a validation part, {BENCHMARK} or one of "
+            f"{', '.join(TRANSFER)}: got {evaluation!r}. Write {evaluation + '+' + BENCHMARK!r}."
+        )
+    return chosen
+
+
+def metrics_of(sets: Sequence[str]) -> list[Metric]:
+    """Return the metrics of the scored pairs among ``sets``, the benchmark's first.
+
+    Correlations are shown in points (times 100), as papers do.
+    """
+    metrics = []
+    for name, metric in ((BENCHMARK, "sts_spearman"), (RELATED, "sick_r_spearman")):
+        if name in sets:
+            metrics.append(_correlation(metric, f"Spearman's correlation on {name}'s pairs"))
+    for name in SUBSETS:
+        if name in sets:
+            metrics += [
+                _correlation(f"{name}_all", f"Spearman's correlation on all pairs of {name}"),
+                _correlation(f"{name}_mean", f"the mean over the sub-sets of {name}"),
+                _correlation(
+                    f"{name}_wmean", f"the pair-weighted mean over the sub-sets of {name}"
+                ),
+            ]
+    if GEOMETRY in sets:
+        metrics += [
+            Metric(
+                "minus_alignment",
+                "Minus the alignment.",
+                low=-4.0,
+                high=0.0,
+            ),
+            Metric(
+                "minus_uniformity",
+                "Minus the uniformity.",
+                low=0.0,
+                high=2 * 4.0,
+            ),
+        ]
+    if {*SEVEN} <= {*sets}:
+        metrics.append(_correlation("sts_avg7_all", "the mean over the seven STS sets"))
+    return metrics
+
+
+def _correlation(name: str, text: str) -> Metric:
+    return Metric(name, f"{text[0].upper()}{text[1:]}.", margin=0.5, low=-1.0)
+
+
+def year_scores(name: str, subsets: Mapping[str, Pairs], cosine: Cosine) -> dict[str, float]:
+    """Return three Spearman correlations of a SemEval year, which papers confuse.
+
+    ``sts12_all`` is that of all sub-sets' pairs together (SimCSE's, and most papers' since);
+    ``sts12_mean`` is the unweighted mean of the sub-sets' correlations; ``sts12_wmean`` is
+    their mean weighted by the number of pairs.
+
+    References:
+        Gao et al. 2021, arXiv 2104.08821.
+    """
+    cosines = {subset: cosine(pairs) for subset, pairs in subsets.items()}
+    own = [spearman(cosines[subset], pairs.scores) for subset, pairs in subsets.items()]
+    sizes = [len(pairs.scores) for pairs in subsets.values()]
+    together = np.concatenate([pairs.scores for pairs in subsets.values()])
+    return {
+        f"{name}_all": spearman(np.concatenate(list(cosines.values())), together),
+        f"{name}_mean": float(np.mean(own)),
+        f"{name}_wmean": float(np.average(own, weights=sizes)),
+    }
+
+
+def spearman(cosines: NDArray[np.float64], scores: NDArray[np.float64]) -> float:
+    """Return Spearman's correlation; 0 if all cosines are equal, which gives no ranking."""
+    if len(cosines) and np.ptp(cosines) == 0:
+        return 0.0
+    # Imported here because the import takes seconds, which planning a run can do without.
+    from adapters.metrics.hf_evaluate import computed
+
+    return computed(["spearman"], cosines, scores)["spearman"]
+
+
+def average_of_seven(scores: Mapping[str, float]) -> dict[str, float]:
+    """Return the mean of STS12 to STS16 ('all'), STS-B and SICK-R, or {} unless all are given."""
+    names = [*(f"{year}_all" for year in SUBSETS), "sts_spearman", "sick_r_spearman"]
+    if not scores.keys() >= set(names):
+        return {}
+    return {"sts_avg7_all": float(np.mean([scores[name] for name in names]))}
+
+
+def geometry(
+    first: Float[Tensor, "n d"],
+    second: Float[Tensor, "n d"],
+    scores: NDArray[np.float64],
+    sentences: Float[Tensor, "m d"],
+) -> dict[str, float]:
+    r"""Return alignment and uniformity with their signs turned, so that higher is better.
+
+    .. math::
+        -\mathbb E_{(x, y)} \|f(x) - f(y)\|^2, \qquad
+        -\log \mathbb E_{x \ne y} e^{-2 \|f(x) - f(y)\|^2}
+
+    Representations are scaled to length 1. Alignment is over the pairs with a score of 4
+    or more, uniformity over all pairs of two different sentences.
+
+    References:
+        Wang and Isola 2020, arXiv 2005.10242; Gao et al. 2021, arXiv 2104.08821.
+    """
+    close = torch.from_numpy(scores >= CLOSE)
+    if not close.any():
+        raise InputError(
+            f"`scores` must hold a score of {CLOSE:g} or more, which alignment needs: got none. "
+            "Leave out `geometry`."
+        )
+    apart = normalize(first[close].double()) - normalize(second[close].double())
+    distances = pdist(normalize(sentences.double())).square()
+    uniformity = torch.logsumexp(-UNIFORMITY_SCALE * distances, dim=0) - np.log(len(distances))
+    return {
+        "minus_alignment": -float(apart.square().sum(dim=1).mean()),
+        "minus_uniformity": -float(uniformity),
+    }

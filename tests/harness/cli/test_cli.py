@@ -1,0 +1,346 @@
+"""The command line, as a user's shell runs it; `here` where a fresh process shows no more."""
+
+import csv
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from conftest import TRIPTYCH, environment
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from typer.testing import CliRunner
+
+from harness.cli import app
+from harness.cli import run as run_module
+from harness.core.errors import InputError
+from leaderboards.analysis.tables import ROW_COLUMNS
+
+Call = Callable[..., subprocess.CompletedProcess[str]]
+SMALL = ["--tasks", "blobs(steps=3)", "--losses", "infonce,adnce(mu=0.5, sigma=2)", "--seeds", "2"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("tasks", ["images", "sentences", "nodes", "blobs", "labels=10", "noise=2.0"]),
+        ("losses", ["infonce", "adnce", "margin", "temperature=0.1", "form='image'"]),
+        ("methods", ["siamese", "pairing=None"]),
+        ("studies", ["quickstart  Three panels: is ADNCE better than InfoNCE, on images"]),
+        (
+            "studies --long",
+            [
+                "Neither loss is tuned",
+                "27 cells: 3 tasks x 3 rows x 3 seeds",
+                "after 96 tuning cells",
+            ],
+        ),
+        ("tasks --long", ["labels=10 (0 or more; evaluation)", "data='mnist-5k' (location)"]),
+        ("engines", ["local", "jobs=0"]),
+    ],
+)
+def test_list(kind: str, words: list[str]) -> None:
+    done = CliRunner().invoke(app, ["list", *kind.split()])
+    assert done.exit_code == 0, done.output
+    for word in words:
+        assert word in done.stdout
+
+
+def test_run_and_board(triptych: Call, here: Call, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    done = triptych("run", "quickstart", "--out", str(folder), *SMALL, "--jobs", "1")
+    assert done.returncode == 0, done.stderr
+    assert "[6/6]" in done.stdout
+    assert re.search(
+        r"done +blobs\(steps=3\) / siamese / adnce\(mu=0.5, sigma=2.0\) / seed 1", done.stdout
+    )
+    assert "6 cells run in" in done.stdout
+    assert "over all tasks" in done.stdout
+    assert "cannot be told from 2 paired seeds" in done.stdout
+    assert "\x1b" not in done.stdout, "escape codes where there is no terminal"
+
+    again = here("run", "quickstart", "--out", str(folder), *SMALL)
+    assert again.returncode == 0
+    assert "0 cells run in 0:" in again.stdout
+    assert "6 had a record already" in again.stdout
+
+    files = {name: tmp_path / "new" / f"board.{name}" for name in ("csv", "md", "tidy")}
+    board = triptych(
+        "board", str(folder), "--baseline", "adnce(sigma=2, mu=0.5)",
+        "--csv", str(files["csv"]), "--markdown", str(files["md"]), "--tidy", str(files["tidy"]),
+    )  # fmt: skip
+    assert board.returncode == 0, board.stderr
+    rows = list(csv.DictReader(files["csv"].read_text().splitlines()))
+    assert list(rows[0]) == list(ROW_COLUMNS)
+    assert {row["loss"] for row in rows} == {"infonce", "adnce(mu=0.5, sigma=2.0)", "untrained"}
+    zero = [row["loss"] for row in rows if row["difference"] == "0.0"]
+    assert zero == ["adnce(mu=0.5, sigma=2.0)"]
+    tidy = list(csv.DictReader(files["tidy"].read_text().splitlines()))
+    assert len(tidy) == 6
+    assert {"validation_accuracy", "test_accuracy", "commit", "key"} <= set(tidy[0])
+    assert "| loss " in files["md"].read_text()
+    assert not (folder / "board").exists(), "only what was asked for is written"
+
+    every = here("board", str(folder), "--published")
+    assert every.returncode == 0, every.stderr
+    assert sorted(path.name for path in (folder / "board").iterdir()) == [
+        "board.html", "curves.csv", "diagnostics.csv", "leaderboard.csv", "leaderboard.md",
+        "leaderboard.tex", "overall.csv", "pairing.csv", "published.csv", "records.csv",
+        "settings.csv", "trials.csv",
+    ]  # fmt: skip
+    assert "fewer than 3 paired seeds" in every.stderr
+
+
+TUNED = """
+tasks = ["blobs(steps=3)"]
+seeds = 3
+probes = 1
+baseline = "infonce"
+[losses.infonce]
+temperature = { low = 0.05, high = 1.0, log = true }
+[losses.margin]
+[tuning]
+trials = 2
+seeds = 1
+"""
+
+
+def test_plan_run_and_board_a_tuned_study_in_two_folders(here: Call, tmp_path: Path) -> None:
+    study = tmp_path / "mine.toml"
+    study.write_text(TUNED)
+    plan = here("plan", str(study))
+    assert plan.returncode == 0, plan.stderr
+    assert "11 cells, 2 of them tuning trials." in plan.stdout
+    assert re.search(r"tuning .* infonce\[tuned\] +2 +1 +2 ", plan.stdout)
+    assert "from a few steps of each task here" in plan.stdout
+    done = here("run", str(study), "--out", str(tmp_path / "one"))
+    assert done.returncode == 0, done.stderr
+    assert "11 cells run in" in done.stdout
+    assert "chosen on validation" in done.stdout
+    # The other machine's folder: that two runs give the same bytes is tested elsewhere.
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    again = here("plan", str(study), "--out", str(tmp_path / "one"))
+    assert re.search(r"The 0 cells without a record .* about 0:00 .* from 8 records", again.stdout)
+    every = here("plan", str(study), "--cells", "--no-time")
+    assert "blobs(steps=3) / untrained / seed 2 (test)" in every.stdout
+    assert "About" not in every.stdout
+    both = here("board", str(tmp_path / "one"), str(tmp_path / "two"), "--to", str(tmp_path))
+    assert both.returncode == 0, both.stderr
+    assert "different scores" not in both.stderr
+    alone = here("board", str(tmp_path / "one"), "--to", str(tmp_path / "alone"))
+    assert alone.returncode == 0, alone.stderr
+    assert (tmp_path / "leaderboard.csv").read_text() == (
+        tmp_path / "alone" / "leaderboard.csv"
+    ).read_text()
+    pairing = here("board", str(tmp_path / "one"), "--pairing")
+    assert pairing.returncode == 0, pairing.stderr
+    assert re.search(r"all points tasks .* \d+\.\dx", pairing.stdout)
+
+
+def test_run_logs_json_and_tensorboard_and_show_prints_the_record(
+    here: Call, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    arguments = [*SMALL, "--jobs", "1", "--log", "json", "--tensorboard", "--shard", "1/2"]
+    done = here("run", "quickstart", "--out", str(folder), *arguments)
+    assert done.returncode == 0, done.stderr
+    *events, last = map(json.loads, done.stdout.splitlines())
+    assert last["kind"] == "summary"
+    assert last["done"] == events[-1]["settled"] == events[-1]["expected"] == 3
+    assert {event["kind"] for event in events} == {"started", "step", "done"}
+    assert all(datetime.fromisoformat(event["time"]).tzinfo for event in events)
+    named = {(event["cell"]["loss"], event["cell"]["seed"]) for event in events}
+    assert len(named) == 3
+    trained = [path for path in (folder / "tensorboard").iterdir() if "untrained" not in path.name]
+    assert trained
+    for path in trained:
+        found = EventAccumulator(str(path)).Reload()
+        assert [event.step for event in found.Scalars("loss")] == [1, 2, 3]
+        assert [event.step for event in found.Scalars("validation/accuracy")] == [1, 2]
+
+    status = here("status", str(folder), "--cells")
+    assert "6 cells: 3 done, 3 to do" in status.stdout
+    assert len(status.stdout.splitlines()) == 1 + 6 + 1
+    key = next(line.split()[1] for line in status.stdout.splitlines() if "  done" in line)
+    shown = here("show", str(folder), key[:8])
+    assert json.loads(shown.stdout)["key"] == key
+    (log,) = re.findall(r"log: (.*)", shown.stderr)
+    assert key in Path(log).read_text()
+    assert "to reproduce: triptych cell 'blobs(steps=3)' --method siamese --loss" in shown.stderr
+
+
+def test_a_missing_tensorboard_is_an_error_with_the_install_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(InputError, match=r"needs the package.*pip install 'triptych\[tensorboard"):
+        run_module._require_tensorboard()
+
+
+def test_a_study_from_a_file_adds_seeds_and_losses(here: Call, tmp_path: Path) -> None:
+    study = tmp_path / "mine.toml"
+    study.write_text('tasks = ["blobs(steps=3)"]\nlosses = ["infonce"]\nseeds = 1\n')
+    folder = str(tmp_path / "run")
+    first = here("run", str(study), "--out", folder)
+    assert "2 cells run" in first.stdout, first.stderr
+    second = here("run", str(study), "--out", folder, "--losses", "infonce,margin", "--seeds", "2")
+    assert "4 cells run" in second.stdout, second.stderr
+    assert "2 had a record already" in second.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "quickstart", "--out", "x", "--losses", "infonec"], "Did you mean 'infonce'"),
+        (["run", "quickstart", "--out", "x", "--tasks", "nodes(drawz=1)"], "mean 'draws'"),
+        (["run", "quickstart", "--out", "x", "--engine", "slurm"], "There is no engine 'slurm'"),
+        (["run", "quickstart", "--out", "x", "--device", "tpu"], "`device` must be one of"),
+        (["run", "quickstart", "--engine", "local(jobs=1)", "--jobs", "2"], "jobs twice"),
+        (["run", "quickstart", "--shard", "9/8"], "`shard` must read PART/PARTS"),
+        (["status", "nowhere"], "must be the folder of a run: got a folder without a plan"),
+        (["cell", "imagse", "--loss", "infonce"], "Did you mean 'images'"),
+        (["board", "nowhere"], "There is no record under 'nowhere'. Run a study first"),
+        (["plan", "quickstrat"], "Did you mean 'quickstart'"),
+    ],
+)
+@pytest.mark.usefixtures("as_a_user")
+def test_wrong_input_exits_with_2_and_a_message(arguments: list[str], message: str) -> None:
+    """In this process: a fresh one imports torch for seconds."""
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 2, done.output
+    assert message in done.stderr
+
+
+def test_wrong_input_prints_no_traceback(triptych: Call) -> None:
+    done = triptych("run", "quickstrat", "--out", "x")
+    assert done.returncode == 2
+    assert "Did you mean 'quickstart'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_failed_cells_exit_with_1_and_keep_the_others(here: Call, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    tasks = "blobs(steps=3),blobs(steps=3, noise=1e38)"
+    done = here(
+        "run", "quickstart", "--out", str(folder), "--tasks", tasks, "--losses", "infonce",
+        "--seeds", "1",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "1 cells failed:" in done.stderr
+    assert "1 cells diverged; the next run skips them:" in done.stderr
+    diverged = "blobs(noise=1e+38, steps=3) / siamese / infonce / seed 0: diverged at step 1 of 3"
+    assert diverged in done.stderr
+    command = f"triptych run quickstart --out {folder} --tasks '{tasks}' --losses infonce --seeds 1"
+    assert f"To try them again: {command}" in done.stderr
+    assert len(list((folder / "records").iterdir())) >= 2
+
+    status = here("status", str(folder))
+    assert status.returncode == 0, status.stderr
+    assert status.stdout.startswith("4 cells: 2 done, 1 failed, 1 diverged, 0 to do")
+    assert re.search(r"diverged +[0-9a-f]{16}  blobs\(noise=1e\+38.* at step 1 of 3", status.stdout)
+    assert f"To run the remaining cells: {command}" in status.stdout
+    assert "Every file of the run is intact." in here("status", str(folder), "--verify").stdout
+    record = min((folder / "records").iterdir())
+    record.write_text(record.read_text()[:-40])
+    damaged = here("status", str(folder), "--verify")
+    assert damaged.returncode == 1
+    assert "1 damaged" in damaged.stdout
+    assert f"{record}: was cut short or changed" in damaged.stderr
+
+    failed = here("show", str(folder), "untrained noise=1e+38")
+    assert "Traceback" in failed.stdout
+    assert "failed" in failed.stderr
+
+
+def test_a_run_continues_when_its_output_pipe_is_closed(small: str, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [TRIPTYCH, "run", small, "--jobs", "1", "--out", str(tmp_path / "run")],
+        stdout=subprocess.PIPE, env=environment(),
+    )  # fmt: skip
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    process.wait(timeout=120)
+    assert len(list((tmp_path / "run" / "records").glob("*.json"))) == 6
+
+
+def test_sigterm_stops_the_workers_too(small: str, tmp_path: Path) -> None:
+    arguments = ["--tasks", "blobs(steps=1000000)", "--losses", "infonce", "--seeds", "1"]
+    process = subprocess.Popen(
+        [TRIPTYCH, "run", small, *arguments, "--jobs", "1", "--out", str(tmp_path)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert "started" in process.stdout.readline()
+    deadline = time.monotonic() + 60
+    children: list[str] = []
+    while not children and time.monotonic() < deadline:
+        threads = list(Path(f"/proc/{process.pid}/task").iterdir())
+        children = [c for t in threads for c in (t / "children").read_text().split()]
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Stopped. 0 of 2 cells are on disk" in errors
+    assert children
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+
+
+def test_the_board_names_damaged_records(here: Call, tmp_path: Path) -> None:
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "a.json").write_text("x")
+    done = here("board", str(tmp_path))
+    assert done.returncode == 2
+    assert "Left out a file that is not a valid record: " in done.stderr
+    assert "a.json" in done.stderr
+
+
+def in_terminal(arguments: list[str], cwd: Path, interrupt_at: str = "") -> tuple[str, int]:
+    """Run in a pseudo-terminal of 80 columns; send Ctrl-C when a text is seen."""
+    pid, handle = pty.fork()
+    if pid == 0:
+        os.chdir(cwd)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ignored where the tests were started by `&`.
+        terminal = environment(COLUMNS="80", LINES="24", TERM="xterm-256color")
+        os.execve(TRIPTYCH, ["triptych", *arguments], terminal)
+    text, deadline, sent = "", time.monotonic() + 120, False
+    while time.monotonic() < deadline:
+        if select.select([handle], [], [], 0.2)[0]:
+            try:
+                text += os.read(handle, 65536).decode(errors="replace")
+            except OSError:
+                break
+        if interrupt_at and not sent and interrupt_at in text:
+            os.write(handle, b"\x03")
+            sent = True
+    else:
+        os.kill(pid, signal.SIGKILL)
+    os.close(handle)
+    return text, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_terminal_shows_bars_and_the_run_resumes_after_ctrl_c(
+    here: Call, small: str, tmp_path: Path
+) -> None:
+    arguments = [
+        "run", small, "--out", str(tmp_path / "run"), "--losses", "infonce",
+        "--tasks", "blobs(steps=3),blobs(steps=1000)", "--seeds", "1", "--jobs", "1",
+    ]  # fmt: skip
+    text, status = in_terminal(arguments, tmp_path, interrupt_at="/1000")
+    assert status == 130, text[-500:]
+    for words in ("Stopped. 2 of 4 cells are on disk", "/1000 loss ", " left"):
+        assert words in text, text[-500:]
+    assert len(list((tmp_path / "run" / "records").glob("*.json"))) == 2
+    done = here(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "2 cells run" in done.stdout
+    assert "2 had a record already" in done.stdout

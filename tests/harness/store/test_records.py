@@ -1,0 +1,175 @@
+import json
+import math
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic import CELL, record, texts
+
+from harness.core import files
+from harness.core.files import write_atomically
+from harness.store.records import Failure, Store, _signed, read_record
+from harness.store.table import load_records
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = store.write_record(CELL, record())
+    assert read_record(path) == record()
+    assert store.has(CELL, record().key)
+    assert not store.has(CELL, "another")
+    assert not store.has(replace(CELL, seed=4), record().key)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, -2])
+def test_a_truncated_record_is_not_read(tmp_path: Path, cut: int) -> None:
+    store = Store(tmp_path)
+    path = store.write_record(CELL, record())
+    path.write_text(path.read_text()[:cut])
+    assert not store.has(CELL, record().key)
+    assert dict(store.scan()) == {path: None}
+
+
+def test_an_edited_record_is_not_read(tmp_path: Path) -> None:
+    path = Store(tmp_path).write_record(CELL, record())
+    path.write_text(path.read_text().replace("61.5", "99.5"))
+    assert read_record(path) is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{}", '{"checksum": 1}', "\x00", "[" * 200_000])
+def test_other_content_is_not_read_as_a_record(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "records" / "x.json"
+    path.parent.mkdir()
+    path.write_text(text)
+    assert read_record(path) is None
+
+
+def test_a_failed_write_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file.txt"
+    write_atomically(path, "old")
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_success_clears_an_earlier_failure(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    failure = Failure("k" * 16, "failed", "it broke", "traceback")
+    store.write_failure(CELL, failure)
+    assert json.loads(store.failure_path(CELL).read_text())["reason"] == "it broke"
+    assert store.failure(CELL, "k" * 16) == failure
+    assert store.failure(CELL, "of other code") is None
+    assert store.failure(replace(CELL, seed=4), "k" * 16) is None
+    store.write_record(CELL, record("n" * 16))  # whatever the key: the bug was mended
+    assert not store.failure_path(CELL).exists()
+    assert store.failure_path(CELL) != store.failure_path(replace(CELL, loss="x" * 99 + "a"))
+    assert store.failure_path(replace(CELL, loss="x" * 99)) != store.failure_path(CELL)
+
+
+def test_a_later_study_without_a_baseline_keeps_the_earlier_one(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write_study({"plan": [], "baseline": "infonce"})
+    store.write_study({"plan": [], "baseline": None})
+    assert store.study()["baseline"] == "infonce"
+    store.write_study({"plan": [], "baseline": "margin"})
+    assert store.study()["baseline"] == "margin"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"baseline": []}',
+        '{"baseline": null}',
+        '{"baseline": null, "plan": 1}',
+        '{"baseline": null, "plan": [{"label": "a", "key": "k"}]}',
+        '{"baseline": null, "plan": [{"label": "a", "key": "k", "cell": {"task": "t"}}]}',
+        '{"baseline": null, "plan": [], "spaces": []}',
+        '{"baseline": null, "plan": [], "earlier": null}',
+        '{"baseline": null, "plan": [], "earlier": [{}]}',
+        '{"baseline": null, "plan": [{"label": "a", "key": "k", "trial": "1", "cell": '
+        '{"task": "t", "method": "m", "loss": "l", "seed": 0}}]}',
+        '{"baseline": null, "plan": [{"label": "a", "key": "k", "cell": '
+        '{"task": "t", "method": "m", "loss": "l", "seed": "0"}}]}',
+        "[" * 200_000,
+    ],
+)
+def test_a_damaged_study_is_not_read(tmp_path: Path, text: str) -> None:
+    (tmp_path / "study.json").write_text(text)
+    assert Store(tmp_path).study() == {}
+
+
+def test_links_are_followed_and_pipes_written_to(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("old")
+    link.symlink_to(target)
+    write_atomically(link, "new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    device = tmp_path / "device"
+    os.mkfifo(device)
+    reader = os.open(device, os.O_RDONLY | os.O_NONBLOCK)
+    write_atomically(device, "text")
+    assert os.read(reader, 100) == b"text"
+    os.close(reader)
+    assert device.is_fifo()
+
+
+def test_written_files_have_the_usual_permissions(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.touch()
+    write_atomically(tmp_path / "file", "text")
+    assert (tmp_path / "file").stat().st_mode == plain.stat().st_mode
+
+
+def test_file_names_are_safe(tmp_path: Path) -> None:
+    cell = replace(CELL, loss="x(form='../../<b>|')", task="t" * 300)
+    path = Store(tmp_path).record_path(cell, "k")
+    assert path.parent == tmp_path / "records"
+    assert len(path.name) < 255
+    assert not set("<>|'/ ") & set(path.name)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("scores", {"test": {"accuracy": "high"}}),
+        ("scores", {"test": 61.5}),
+        ("scores", {"test": {"accuracy": math.nan}}),
+        ("steps", "40"),
+        ("steps", True),
+        ("seconds", None),
+        ("curve", [[1]]),
+        ("curve", [[1, "2.5"]]),
+        ("diagnostics", [[0, {"rank": None}]]),
+        ("probed", 5),
+        ("cell", {"task": "blobs"}),
+        ("cell", {**CELL.to_dict(), "seed": "3"}),
+        ("versions", ["3.11"]),
+        ("metrics", {"name": "accuracy"}),
+        ("device", None),
+    ],
+)
+def test_a_record_of_wrong_types_is_left_out_and_the_others_are_read(
+    tmp_path: Path, name: str, value: Any
+) -> None:
+    """Its checksum is right: somebody's script wrote it. One such took a whole board down."""
+    store = Store(tmp_path)
+    wrong = store.write_record(CELL, record())
+    values = {key: own for key, own in json.loads(wrong.read_text()).items() if key != "checksum"}
+    wrong.write_text(_signed(json.dumps(values | {name: value}, indent=1)))
+    assert read_record(wrong) is None
+    good = replace(CELL, seed=4)
+    store.write_record(good, record("n" * 16, cell=good.to_dict()))
+    table = load_records(tmp_path)
+    assert table["seed"].unique().tolist() == [4]
+    assert any(f"valid record: {wrong}" in note for note in texts(table))

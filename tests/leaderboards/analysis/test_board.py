@@ -1,0 +1,1145 @@
+"""Every figure of the board against an independent computation."""
+
+import json
+import math
+import subprocess
+import sys
+from io import StringIO
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from synthetic import STEPS, proof, record_row, texts
+
+from harness.store.table import COLUMNS
+from leaderboards import (
+    Leaderboard,
+    files,
+    leaderboard,
+    overall_csv,
+    pairing_table,
+    published_rows,
+    records_csv,
+    sections,
+    sentences,
+    summary,
+    to_csv,
+    to_latex,
+    to_markdown,
+    with_short_names,
+)
+from leaderboards.analysis.naming import TaskSpec
+from leaderboards.analysis.rows import panel_rows
+from leaderboards.analysis.series import series_of
+from leaderboards.analysis.tables import (
+    CELL_COLUMNS,
+    CURVE_COLUMNS,
+    DIAGNOSTIC_COLUMNS,
+    OVERALL_COLUMNS,
+    PUBLISHED_COLUMNS,
+    RECORD_COLUMNS,
+    RESPONSE_COLUMNS,
+    ROW_COLUMNS,
+    TRIAL_COLUMNS,
+    TUNED_COLUMNS,
+    Note,
+)
+from leaderboards.statistics.paired import seeds_needed
+from leaderboards.statistics.ranking import Friedman
+
+SCORES: dict[tuple[str, str, str], dict[str, list[float]]] = {
+    ("images", "image", "accuracy"): {
+        "infonce": [80.0, 82.0, 81.0, 83.0],
+        "adnce": [80.5, 82.7, 81.6, 83.9],
+        "hcl": [79.0, 83.0, 80.0, 84.0],
+        "untrained": [60.0, 61.0, 60.5, 60.0],
+    },
+    ("nodes", "graph", "accuracy"): {
+        "infonce": [70.0, 72.0, 74.0, 73.0],
+        "adnce": [69.0, 71.5, 73.0, 72.6],
+        "hcl": [70.1, 72.0, 74.1, 73.0],
+        "untrained": [50.0, 51.0, 52.0, 50.0],
+    },
+    ("nodes", "graph", "macro_f1"): {
+        "infonce": [69.0, 71.0, 73.0, 72.0],
+        "adnce": [69.5, 71.5, 73.4, 72.1],
+        "hcl": [69.0, 71.0, 73.0, 72.0],
+        "untrained": [48.0, 49.0, 50.0, 48.0],
+    },
+}
+MAIN = ("accuracy", "spearman")
+"""Metrics that are the main one of their task."""
+
+
+def cell_row(task: str, modality: str, loss: str, seed: int, **more: Any) -> dict[str, Any]:
+    main = more.get("metric", "accuracy") in MAIN
+    return record_row(task, loss, seed, **{"modality": modality, "main": main, **more})
+
+
+def table(scores: dict[Any, Any] = SCORES, **changes: Any) -> pd.DataFrame:
+    rows = [
+        cell_row(
+            task, modality, loss, seed, metric=metric, split=split,
+            value=value + (1 if split == "validation" else 0),
+        )
+        for (task, modality, metric), losses in scores.items()
+        for loss, values in losses.items()
+        for seed, value in enumerate(values)
+        for split in ("validation", "test")
+    ]  # fmt: skip
+    return pd.DataFrame(rows).assign(**changes)
+
+
+def row(board: Leaderboard, task: str, metric: str, loss: str) -> pd.Series:
+    rows = board.rows
+    match = (rows["task"] == task) & (rows["metric"] == metric) & (rows["loss"] == loss)
+    assert match.sum() == 1
+    return rows[match].iloc[0]
+
+
+def overall(board: Leaderboard, loss: str, scope: str = "all") -> pd.Series:
+    match = (board.overall["loss"] == loss) & (board.overall["scope"] == scope)
+    assert match.sum() == 1
+    return board.overall[match].iloc[0]
+
+
+def changed_files(one: Leaderboard, other: Leaderboard) -> set[str]:
+    texts = dict(files(other))
+    assert texts.keys() == dict(files(one)).keys()
+    return {name for name, text in files(one) if text() != texts[name]()}
+
+
+def lost(task: str, modality: str, loss: str, seed: int, status: str, reason: str) -> Any:
+    """Return a cell without a score, as :func:`harness.load_records` gives it."""
+    return cell_row(
+        task, modality, loss, seed, status=status, reason=reason, split=None, metric=None,
+        value=math.nan, step=None, steps=None, proof=None,
+    )  # fmt: skip
+
+
+def test_tables_have_their_documented_columns() -> None:
+    assert COLUMNS == RECORD_COLUMNS, "the store's table does not feed the board"
+    board = leaderboard(table())
+    for found, columns in (
+        (board.rows, ROW_COLUMNS), (board.overall, OVERALL_COLUMNS), (board.cells, CELL_COLUMNS),
+        (board.tuned, TUNED_COLUMNS), (board.trials, TRIAL_COLUMNS),
+        (board.curves, CURVE_COLUMNS), (board.published, PUBLISHED_COLUMNS),
+    ):  # fmt: skip
+        assert list(found) == list(columns)
+
+
+def test_means_deviations_and_seeds() -> None:
+    board = leaderboard(table())
+    for (task, modality, metric), losses in SCORES.items():
+        for loss, values in losses.items():
+            found = row(board, task, metric, loss)
+            assert found["mean"] == pytest.approx(sum(values) / 4)
+            assert found["std"] == pytest.approx(np.std(values, ddof=1))
+            assert (found["seeds"], found["planned"], found["pairs"]) == (4, 4, 4)
+            assert found["modality"] == modality
+            assert found["main"] == (metric == "accuracy")
+
+
+def test_paired_differences_their_interval_and_p() -> None:
+    board = leaderboard(table(), "infonce")
+    for (task, _, metric), losses in SCORES.items():
+        for loss, values in losses.items():
+            found = row(board, task, metric, loss)
+            if loss == "infonce":
+                assert found["verdict"] == "baseline"
+                assert found["difference"] == 0
+                continue
+            if values == losses["infonce"]:
+                assert (found["difference"], found["p"]) == (0, 1)
+                continue
+            test = stats.ttest_rel(values, losses["infonce"])
+            low, high = test.confidence_interval(0.95)
+            assert found["difference"] == pytest.approx(
+                np.mean(np.subtract(values, losses["infonce"]))
+            )
+            assert (found["difference_low"], found["difference_high"]) == pytest.approx((low, high))
+            assert found["p"] == pytest.approx(test.pvalue)
+
+
+def test_holms_family_is_the_trained_losses_of_a_panel() -> None:
+    """``untrained`` is not in the family, so it does not change the others' p-values."""
+    board = leaderboard(table())
+    found = [row(board, "images", "accuracy", loss) for loss in ("adnce", "hcl")]
+    expected = multipletests([f["p"] for f in found], method="holm")[1]
+    assert [f["p_holm"] for f in found] == pytest.approx(expected.tolist())
+    floor = row(board, "images", "accuracy", "untrained")
+    assert floor["p_holm"] == floor["p"] < 1e-3
+
+
+def test_each_verdict_follows_its_rule() -> None:
+    base = [80.0, 82.0, 81.0, 83.0, 79.0]
+    losses = {
+        "infonce": base,
+        "up": [b + 2 + i / 10 for i, b in enumerate(base)],
+        "down": [b - 2 - i / 10 for i, b in enumerate(base)],
+        "same": [b + (-1) ** i / 20 for i, b in enumerate(base)],
+        "noisy": [b + 4 * (-1) ** i for i, b in enumerate(base)],
+        "few": base[:2],
+    }
+    board = leaderboard(table({("t", "image", "accuracy"): losses}))
+    verdicts = {loss: row(board, "t", "accuracy", loss)["verdict"] for loss in losses}
+    assert verdicts == {
+        "infonce": "baseline", "up": "better", "down": "worse", "same": "equivalent",
+        "noisy": "not resolved", "few": "cannot tell",
+    }  # fmt: skip
+    assert row(leaderboard(board.records, rope=4.0), "t", "accuracy", "up")["verdict"] == (
+        "equivalent"
+    )
+    counts = overall(board, "up")
+    assert counts[["won", "tied", "lost", "cannot_tell"]].tolist() == [1, 0, 0, 0]
+    assert overall(board, "noisy")["not_resolved"] == overall(board, "same")["tied"] == 1
+    assert overall(board, "noisy")["tied"] == 0, "undecided is no tie"
+    assert overall(board, "down")["lost"] == overall(board, "few")["cannot_tell"] == 1
+    text = " ".join(sentences(board))
+    for words in (
+        "t: up against infonce is better, +2.20 [",
+        "t: same against infonce is equivalent within 0.5 points",
+        "t: noisy against infonce is not resolved with 5 seeds",
+        "t: few against infonce cannot be told from 2 paired seeds",
+    ):
+        assert words in text
+
+
+def test_a_row_with_failed_seeds_is_incomplete() -> None:
+    """Two seeds of five diverged; the remaining three alone would be called better."""
+    base = [80.0, 82.0, 81.0, 83.0, 79.0]
+    losses = {"infonce": base, "adnce": [b + 2 + i / 10 for i, b in enumerate(base[:3])]}
+    more = [lost("t", "image", "adnce", seed, "diverged", "nan at step 3") for seed in (3, 4)]
+    records = pd.concat([table({("t", "image", "accuracy"): losses}), pd.DataFrame(more)])
+    board = leaderboard(records)
+    found = row(board, "t", "accuracy", "adnce")
+    assert found["p_holm"] < 0.05
+    assert (found["verdict"], found["failed"]) == ("incomplete", 2)
+    counts = overall(board, "adnce")
+    assert counts[["won", "tied", "lost", "cannot_tell"]].tolist() == [0, 0, 0, 1]
+    assert any("adnce on t failed or diverged at 2 of 5 seeds" in note for note in texts(board))
+    (text,) = sentences(board)
+    assert text.startswith("t: adnce against infonce has no verdict: one of them failed")
+
+
+def test_no_row_has_a_rank_if_the_baseline_diverged() -> None:
+    """Otherwise the baseline's lost seeds would not count, while those of other rows do."""
+    records = table()
+    gone = (records["loss"] == "infonce") & (records["seed"] == 3) & (records["task"] == "images")
+    more = pd.DataFrame([lost("images", "image", "infonce", 3, "diverged", "nan")])
+    board = leaderboard(pd.concat([records[~gone], more]))
+    on_images = board.rows[board.rows["task"] == "images"]
+    assert on_images["rank"].isna().all()
+    assert set(on_images["verdict"]) == {"baseline", "incomplete"}
+    assert board.overall.loc[board.overall["scope"] == "all", "mean_rank"].isna().all()
+    waiting = pd.DataFrame([lost("images", "image", "infonce", 3, "missing", "not run yet")])
+    so_far = leaderboard(pd.concat([records[~gone], waiting]))
+    assert not so_far.rows["rank"].isna().any(), "a run that goes on has ranks so far"
+
+
+def test_equal_differences_are_not_resolved() -> None:
+    base = [80.0, 82.0, 81.0]
+    losses = {"infonce": base, "adnce": [b + 0.75 for b in base]}
+    found = row(leaderboard(table({("t", "image", "accuracy"): losses})), "t", "accuracy", "adnce")
+    assert found["verdict"] == "not resolved"
+    assert found["difference"] == pytest.approx(0.75)
+    assert math.isnan(found["difference_low"]) and math.isnan(found["bootstrap_low"])
+    base = [80.0, 82.0, 81.0] * 3
+    losses = {"infonce": base, "adnce": [b + 0.25 for b in base]}
+    board = leaderboard(table({("t", "image", "accuracy"): losses}))
+    found = row(board, "t", "accuracy", "adnce")
+    assert (found["p"], found["verdict"]) == (2 / 2**9, "better"), "nine of nine are no accident"
+    (said,) = sentences(board)
+    assert "is better, +0.25; not 0 by the test, but less than the 0.5 points that count" in said
+
+
+def test_overlapping_tables_count_once_or_are_refused() -> None:
+    one = leaderboard(table())
+    pd.testing.assert_frame_equal(leaderboard(pd.concat([table(), table()])).rows, one.rows)
+    other = table()
+    other["value"] += 0.1
+    with pytest.raises(ValueError, match="must hold each score once: got 96 with two values"):
+        leaderboard(pd.concat([table(), other]))
+
+
+def test_seeds_needed_are_for_holms_first_step() -> None:
+    board = leaderboard(table())
+    found = row(board, "images", "accuracy", "hcl")
+    base = SCORES["images", "image", "accuracy"]
+    differences = np.subtract(base["hcl"], base["infonce"]).tolist()
+    assert found["seeds_needed"] == seeds_needed(differences, 0.05 / 2)
+    known = row(board, "images", "accuracy", "adnce")
+    assert known["seeds_needed"] <= known["pairs"]
+    assert "4 times in 5" not in next(s for s in sentences(board) if s.startswith("images: adnce"))
+
+
+def test_holm_does_not_count_the_baseline() -> None:
+    """With one loss beside the baseline, the level is .05 and not half of it."""
+    base = [50.0, 50.4, 49.9, 50.2, 50.3]
+    other = [50.5, 50.1, 50.9, 50.3, 50.4]
+    board = leaderboard(table({("t", "image", "accuracy"): {"infonce": base, "adnce": other}}))
+    needed = seeds_needed(np.subtract(other, base), 0.05)
+    assert row(board, "t", "accuracy", "adnce")["seeds_needed"] == needed
+    assert np.isfinite(needed) and needed != seeds_needed(np.subtract(other, base), 0.05 / 2)
+
+
+def test_a_loss_that_is_not_above_untrained_is_named() -> None:
+    base = [50.0, 50.4, 49.9, 50.2]
+    losses = {
+        "infonce": base, "adnce": [b + 0.1 * (-1) ** i for i, b in enumerate(base)],
+        "hcl": [70.0, 71.0, 70.5, 70.2], "untrained": [60.0, 61.0, 60.2, 60.4],
+    }  # fmt: skip
+    board = leaderboard(table({("t", "image", "accuracy"): losses}))
+    (note,) = [note for note in texts(board) if "untrained" in note]
+    assert note.startswith("Not shown to be better than untrained: adnce on t, infonce on t.")
+    assert row(board, "t", "accuracy", "hcl")["learned"]
+
+
+def test_a_board_does_not_import_what_it_does_not_need() -> None:
+    """scipy.stats and torch take longer to import than most boards take to compute."""
+    code = (
+        "import sys, leaderboards.page, harness.store.table; "
+        "print(*{'scipy.stats', 'torch', 'sklearn', 'plotly.graph_objects'} & set(sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == ""
+
+
+def test_with_fewer_than_three_seeds_the_board_cannot_tell() -> None:
+    records = table()
+    board = leaderboard(records[records["seed"] < 2])
+    trained = board.rows[~board.rows["loss"].isin(["infonce"])]
+    assert set(trained["verdict"]) == {"cannot tell"}
+    assert any("fewer than 3 paired seeds: the board cannot tell" in n for n in texts(board))
+
+
+def test_one_seed_has_no_deviation_and_no_interval() -> None:
+    records = table()
+    found = row(leaderboard(records[records["seed"] == 0]), "images", "accuracy", "adnce")
+    assert found["difference"] == pytest.approx(0.5)
+    for name in ("std", "difference_low", "difference_high", "p", "better", "seeds_needed"):
+        assert math.isnan(found[name])
+
+
+def test_the_order_is_modality_task_metric_rank() -> None:
+    board = leaderboard(table())
+    order = list(dict.fromkeys(zip(board.rows["task"], board.rows["metric"], strict=True)))
+    assert order == [("images", "accuracy"), ("nodes", "accuracy"), ("nodes", "macro_f1")]
+    assert board.rows["loss"].head(4).tolist() == ["adnce", "hcl", "infonce", "untrained"]
+
+
+def test_ranks_and_ties() -> None:
+    board = leaderboard(table())
+    ranks = {
+        loss: row(board, "images", "accuracy", loss)["rank"] for loss in ("adnce", "hcl", "infonce")
+    }
+    assert ranks == {"adnce": 1, "hcl": 2.5, "infonce": 2.5}
+    same = leaderboard(table(value=50.0))
+    assert set(same.rows.loc[same.rows["task"] == "images", "rank"]) == {2.5}
+
+
+def test_a_task_counts_once_by_its_main_metric() -> None:
+    board = leaderboard(table())
+    # nodes: hcl 72.3, infonce 72.25, adnce 71.5; macro_f1, where adnce leads, has no vote.
+    assert overall(board, "adnce")["mean_rank"] == pytest.approx((1 + 3) / 2)
+    assert overall(board, "hcl")["mean_rank"] == pytest.approx((2.5 + 1) / 2)
+    assert overall(board, "untrained")["mean_rank"] == 4
+    assert overall(board, "adnce", "graph")["mean_rank"] == 3
+    assert overall(board, "adnce", "image")["tasks"] == 1
+
+
+def test_modalities_have_equal_weight_whatever_their_number_of_tasks() -> None:
+    scores = dict(SCORES)
+    for name in ("more", "still more"):
+        scores[name, "image", "accuracy"] = SCORES["images", "image", "accuracy"]
+    board = leaderboard(table(scores))
+    image, graph = (overall(board, "adnce", scope)["mean_rank"] for scope in ("image", "graph"))
+    assert (image, graph) == (1, 3)
+    assert overall(board, "adnce")["mean_rank"] == (image + graph) / 2
+    assert overall(board, "adnce")["tasks"] == 4
+
+
+def test_a_modality_of_one_task_is_not_shown_twice() -> None:
+    def titles(scores: dict[Any, Any]) -> list[str]:
+        return [section.title for section in sections(leaderboard(table(scores)))]
+
+    assert not any("over image" in title for title in titles(SCORES))
+    more = {**SCORES, ("more", "image", "accuracy"): SCORES["images", "image", "accuracy"]}
+    assert "over image tasks" in titles(more)
+
+
+def test_mean_ranks_have_intervals_over_seeds() -> None:
+    found = overall(leaderboard(table()), "hcl")
+    # On images hcl's seeds are above and below the others', on nodes they never are.
+    assert found["rank_low"] < found["mean_rank"] < found["rank_high"]
+    floor = overall(leaderboard(table()), "untrained")
+    assert floor["rank_low"] == floor["rank_high"] == 4
+
+
+def test_a_row_that_lacks_a_seed_of_the_baseline_has_no_rank() -> None:
+    records = table()
+    missing = (records["loss"] == "adnce") & (records["seed"] == 1)
+    board = leaderboard(records[~missing])
+    assert math.isnan(row(board, "images", "accuracy", "adnce")["rank"])
+    assert row(board, "images", "accuracy", "adnce")["seeds"] == 3
+    assert row(board, "images", "accuracy", "infonce")["rank"] == 1.5
+    assert math.isnan(overall(board, "adnce")["mean_rank"])
+    assert not math.isnan(overall(board, "infonce")["mean_rank"])
+    assert any("rows have no rank" in n and "adnce on images (3 of 3" in n for n in texts(board))
+
+
+def test_a_loss_without_a_task_has_no_mean_rank() -> None:
+    records = table()
+    records = records[~((records["loss"] == "adnce") & (records["task"] == "images"))]
+    board = leaderboard(records)
+    assert math.isnan(overall(board, "adnce")["mean_rank"])
+    assert overall(board, "adnce")["tasks"] == 1
+    assert overall(board, "adnce")["cannot_tell"] == 1, "the task that it lacks is counted"
+    assert not math.isnan(overall(board, "infonce")["mean_rank"])
+
+
+def test_cells_without_a_score_have_their_own_rows() -> None:
+    more = [
+        lost("images", "image", "infonce", 4, "missing", "not run yet"),
+        lost("images", "image", "adnce", 4, "diverged", "nan at step 12"),
+        lost("images", "image", "siglip", 0, "failed", "killed"),
+        lost("sentences", "sentence", "infonce", 0, "missing", "not run yet"),
+    ]
+    board = leaderboard(pd.concat([table(), pd.DataFrame(more)]))
+    assert board.cells["status"].tolist() == ["missing", "diverged", "failed", "missing"]
+    assert row(board, "images", "accuracy", "adnce")["planned"] == 5
+    nothing = row(board, "images", "accuracy", "siglip")
+    assert (nothing["seeds"], nothing["planned"], nothing["verdict"]) == (0, 1, "incomplete")
+    assert math.isnan(nothing["mean"])
+    assert math.isnan(nothing["rank"])
+    assert row(board, "sentences", "", "infonce")["seeds"] == 0
+    # No score on sentences, no rank there, and none over all tasks: nothing is left out.
+    assert board.overall.loc[board.overall["scope"] == "all", "mean_rank"].isna().all()
+    assert not math.isnan(overall(board, "infonce", "graph")["mean_rank"])
+    text = to_markdown(board)
+    for words in ("cells without a score", "diverged", "nan at step 12", "4 of 5"):
+        assert words in text
+
+
+def test_cells_that_saw_other_batches_are_not_paired() -> None:
+    records = table()
+    moved = (records["loss"] == "adnce") & (records["seed"] == 2)
+    records.loc[moved, "proof"] = proof("start images 2", "other")
+    board = leaderboard(records)
+    found = row(board, "images", "accuracy", "adnce")
+    assert found["difference"] == pytest.approx((0.5 + 0.7 + 0.9) / 3)
+    assert (found["seeds"], found["pairs"]) == (4, 3)
+    assert any("adnce on images: 3 of 4 seeds are paired" in note for note in texts(board))
+
+
+def test_cells_with_another_start_are_not_paired_even_with_untrained() -> None:
+    records = table()
+    records.loc[records["loss"] != "infonce", "proof"] = proof("elsewhere")
+    board = leaderboard(records)
+    for loss in ("adnce", "untrained"):
+        assert math.isnan(row(board, "images", "accuracy", loss)["difference"])
+
+
+def test_ranks_are_over_the_baselines_seeds() -> None:
+    """A further seed of one loss changes its mean, but not its rank."""
+    extra = table()
+    extra = extra[(extra["loss"] == "adnce") & (extra["seed"] == 0)].assign(seed=9, value=0.0)
+    found = row(leaderboard(pd.concat([table(), extra])), "images", "accuracy", "adnce")
+    assert (found["seeds"], found["rank"]) == (5, 1)
+    assert found["mean"] < 70
+
+
+def test_the_baseline_can_be_chosen_and_wrong_input_is_refused() -> None:
+    assert row(leaderboard(table(), "adnce"), "images", "accuracy", "adnce")["difference"] == 0
+    assert row(leaderboard(table(), "untrained"), "images", "accuracy", "adnce")["difference"] > 20
+    assert leaderboard(table(baseline=False)).baseline == "infonce"
+    with pytest.raises(ValueError, match="`baseline` must be one of infonce, adnce, hcl"):
+        leaderboard(table(), "margin")
+    with pytest.raises(ValueError, match=r"`records` must have the columns \['proof'\]"):
+        leaderboard(table().drop(columns="proof"))
+    with pytest.raises(ValueError, match="`rope` must be a positive number"):
+        leaderboard(table(), rope=0.0)
+
+
+def test_methods_are_compared_with_their_own_baseline() -> None:
+    other = table(method="moco")
+    other["value"] += 10
+    board = leaderboard(pd.concat([table(), other]))
+    found = board.rows[(board.rows["task"] == "images") & (board.rows["loss"] == "adnce")]
+    assert found["difference"].tolist() == pytest.approx([0.675, 0.675])
+    assert all("method" in s.table for s in sections(board) if "images" in s.title)
+
+
+def test_friedman_needs_enough_tasks() -> None:
+    reason = str(leaderboard(table()).friedman)
+    assert "Friedman's test needs 5 tasks and three trained rows" in reason
+    scores = {
+        (f"task {i}", "image", "accuracy"): {
+            loss: [v + i * j / 9 for v in values]
+            for j, (loss, values) in enumerate(SCORES["images", "image", "accuracy"].items())
+        }
+        for i in range(6)
+    }
+    board = leaderboard(table(scores))
+    found = board.friedman
+    assert isinstance(found, Friedman)
+    # untrained is not among them: that training helps is not the question.
+    assert (found.tasks, set(found.names)) == (6, {"infonce", "adnce", "hcl"})
+    wide = board.rows.pivot(index="task", columns="loss", values="mean")
+    expected = stats.friedmanchisquare(*(wide[name] for name in found.names))
+    assert found.p == pytest.approx(expected.pvalue)
+
+
+def test_rows_without_pairs_are_not_advised_to_run_more_seeds() -> None:
+    unpaired = table()
+    other = unpaired["loss"].isin(["adnce", "hcl"])
+    unpaired.loc[other, "proof"] = proof("another start")
+    notes = texts(leaderboard(unpaired))
+    assert any("adnce on images: 0 of 4 seeds are paired with the baseline" in n for n in notes)
+    assert not any("Run more seeds" in note for note in notes)
+    alone = table()
+    alone = alone[(alone["loss"] != "infonce") | (alone["task"] != "images")]
+    board = leaderboard(alone)
+    assert any("The baseline was not run on images" in note for note in texts(board))
+    assert not any("Run more" in n or "have no rank" in n for n in texts(board))
+    assert any("adnce against infonce has no run of the baseline" in s for s in sentences(board))
+
+
+def test_unequal_budgets_are_noted() -> None:
+    tuned = table().assign(loss=lambda t: t["loss"].replace("adnce", "adnce[tuned]"))
+    trials = tuned[tuned["loss"] == "adnce[tuned]"].assign(
+        stage="tuning", trial=0, split="validation", settings='{"mu": 0.5}', space='{"mu": [0, 1]}'
+    )
+    trials = trials.drop_duplicates(["task", "seed"])
+    notes = texts(leaderboard(pd.concat([tuned, trials])))
+    assert "infonce was not tuned, unlike adnce[tuned]: the tuning budgets" in " ".join(notes)
+    notes = texts(leaderboard(pd.concat([tuned, trials]), baseline="adnce"))
+    assert "adnce[tuned] was tuned, unlike hcl, infonce" in " ".join(notes)
+    both = tuned.assign(loss=lambda t: t["loss"].replace("infonce", "infonce[tuned]"))
+    notes = texts(leaderboard(both))  # Of an earlier plan: the trials are gone, the rows tuned.
+    assert "infonce[tuned] was tuned, unlike hcl:" in " ".join(notes)
+    fewer = [trials.assign(loss="infonce[tuned]", trial=trial) for trial in range(3)]
+    notes = texts(leaderboard(pd.concat([both, trials, *fewer])))
+    assert "infonce[tuned] had 3 tuning trials and adnce[tuned] 1:" in " ".join(notes)
+    assert not any("tuned" in note for note in texts(leaderboard(table())))
+
+
+def test_a_baseline_of_another_method_is_named_with_it() -> None:
+    other = table(method="moco")
+    other = other[other["loss"] != "infonce"]
+    board = leaderboard(pd.concat([table(), other]))
+    assert any("was not run on images (moco), nodes (moco)" in note for note in texts(board))
+    said = " ".join(sentences(board))
+    assert "images: adnce (siamese) against infonce is better" in said
+    assert "images: adnce (moco) against infonce has no run of the baseline" in said
+
+
+def test_validation_scores_alone_make_no_board() -> None:
+    records = table()
+    with pytest.raises(ValueError, match="no cell is scored on test yet"):
+        leaderboard(records[records["split"] == "validation"])
+
+
+def test_published_rows_must_have_their_columns() -> None:
+    with pytest.raises(ValueError, match=r"`published` must have the columns \['dataset'"):
+        leaderboard(table(), published=pd.DataFrame({"loss": ["adnce"]}))
+
+
+def test_a_score_must_be_a_number() -> None:
+    for wrong in (math.nan, math.inf):
+        records = table()
+        records.loc[records["loss"] == "adnce", "value"] = wrong
+        with pytest.raises(
+            ValueError, match=r"`records` must hold numbers as scores: got (nan|inf)"
+        ):
+            leaderboard(records)
+
+
+def test_a_summary_says_each_losss_verdict_by_task() -> None:
+    scores = {
+        (f"t{i}", "image", "accuracy"): SCORES["images", "image", "accuracy"] for i in range(2)
+    }
+    assert summary(leaderboard(table(scores))) == [
+        "adnce against infonce: better on t0 and t1.",
+        "hcl against infonce: not resolved on t0 and t1.",
+    ]
+    scores = {
+        (f"t{i}", "image", "accuracy"): SCORES["images", "image", "accuracy"] for i in range(5)
+    }
+    assert summary(leaderboard(table(scores)))[0] == "adnce against infonce: better on 5 tasks."
+    assert summary(leaderboard(table(dict([*scores.items()][:1])))) == []
+    few = table(scores)
+    assert summary(leaderboard(few[few["seed"] < 2])) == [], "nothing can be told"
+
+
+def test_settings_that_all_tasks_share_are_noted_once() -> None:
+    panel = SCORES["images", "image", "accuracy"]
+    names = ("images(size=14, steps=80)", "images(size=14, labels=5, steps=80)", "other(size=14)")
+    board = leaderboard(table({(name, "image", "accuracy"): panel for name in names}))
+    short = with_short_names(board)
+    assert set(short.rows["task"]) == {"images", "images(labels=5)", "other(size=14)"}
+    assert texts(short)[0] == "On this board, images stands for images(size=14, steps=80)."
+    assert set(board.rows["task"]) == set(names)
+    text = to_markdown(board)
+    assert "**images(labels=5)\\: accuracy" in text and text.count("steps=80") == 1
+    for name in names:
+        assert name in to_csv(board), "files of numbers keep specs"
+    assert with_short_names(leaderboard(table())).notes == leaderboard(table()).notes
+    records = table({(name, "image", "accuracy"): panel for name in names})
+    records.attrs["notes"] = [Note("records", "/a/{x}: left out ({tasks}).", names[:2])]
+    assert texts(leaderboard(records))[1] == "/a/{x}: left out (images, images(labels=5))."
+    twice = (names[0], "images(steps=80, size=14)")
+    alike = leaderboard(table({(name, "image", "accuracy"): panel for name in twice}))
+    assert set(with_short_names(alike).rows["task"]) == set(twice), "two tasks stay two"
+
+
+def test_cells_that_are_missing_are_counted() -> None:
+    records = table()
+    more = [
+        lost("images", "image", "adnce", seed, "missing", "not run yet") for seed in range(4, 9)
+    ]
+    more.append(lost("images", "image", "hcl", 4, "diverged", "nan at step 3"))
+    board = leaderboard(pd.concat([records, pd.DataFrame(more)]))
+    (section,) = [s for s in sections(board) if s.title == "cells without a score"]
+    assert section.table[["loss", "seed", "status"]].to_numpy().tolist() == [
+        ["hcl", "4", "diverged"],
+        ["adnce", "5 cells", "missing"],
+    ]
+    assert records_csv(board).count("not run yet") == 5
+    (none_failed,) = [
+        s for s in sections(leaderboard(pd.concat([records, pd.DataFrame(more[:5])])))
+        if s.title == "cells without a score"
+    ]  # fmt: skip
+    assert none_failed.table.to_numpy().tolist() == [
+        ["images", "adnce", "5 cells", "final", "missing", "not run yet"]
+    ]
+
+
+def test_a_carriage_return_does_not_begin_a_csv_row() -> None:
+    reason = "Downloading 10%\r=1+1 50%\x1b[31m"
+    records = pd.concat(
+        [table(), pd.DataFrame([lost("images", "image", "adnce", 9, "failed", reason)])]
+    )
+    board = leaderboard(records)
+    read = pd.read_csv(StringIO(records_csv(board)), keep_default_na=False)
+    assert (read["status"] == "failed").sum() == 1
+    assert len(read) == records["key"].nunique()
+    assert r"Downloading 10%\r=1+1 50%\x1b[31m" in read["reason"].tolist()
+
+
+def test_the_best_row_and_those_near_it_are_marked() -> None:
+    board = leaderboard(table())
+    found = {loss: row(board, "images", "accuracy", loss) for loss in ("adnce", "hcl", "untrained")}
+    assert found["adnce"]["best"]
+    assert not found["adnce"]["near_best"]
+    values = SCORES["images", "image", "accuracy"]
+    p = stats.ttest_rel(values["hcl"], values["adnce"]).pvalue
+    assert found["hcl"]["near_best"] == (3 * p >= 0.05)
+    assert not found["untrained"]["near_best"]
+    text = to_latex(board)
+    assert r"\textbf{82.17 $\pm$ 1.46}" in text
+    assert r"\underline{81.50 $\pm$ 2.38}" in text
+    assert "Loss & images & nodes & nodes" in text
+
+
+def test_rows_without_a_test_count_as_near_the_best() -> None:
+    """With two seeds there is no test, so all are marked; another method has no pairs to test."""
+    few = leaderboard(table()[table()["seed"] < 2])
+    assert row(few, "images", "accuracy", "hcl")["near_best"]
+    assert not row(few, "images", "accuracy", "untrained")["near_best"]
+    other = table(method="moco")
+    other["value"] -= 5
+    board = leaderboard(pd.concat([table(), other]))
+    assert not board.rows.loc[board.rows["method"] == "moco", "near_best"].any()
+
+
+def test_near_best_corrects_for_choosing_the_best_by_the_same_scores(monkeypatch: Any) -> None:
+    """With equal losses, some row differs from the best on at most a nominal share of boards."""
+    monkeypatch.setattr(
+        "leaderboards.statistics.paired.RESAMPLES", 50
+    )  # Not what is looked at here.
+    draw = np.random.default_rng(0)
+    apart = []
+    for _ in range(300):
+        scores = 80 + draw.normal(0, 1.3, size=(5, 1)) + draw.normal(0, 0.4, size=(5, 8))
+        losses = {f"infonce(temperature={i})": scores[:, i].tolist() for i in range(8)}
+        panel = table({("t", "image", "accuracy"): losses})
+        rows = panel_rows(panel[panel["split"] == "test"], "infonce(temperature=0)", 0.5)
+        apart.append(not all(row["best"] or row["near_best"] for row in rows))
+    assert np.mean(apart) < 0.06, "with Holm over the seven others: about .1"
+
+
+def curves() -> pd.DataFrame:
+    """Return the table with validation scores during training: adnce is twice as fast."""
+    rows = []
+    for seed in range(3):
+        for loss, values in {"infonce": [60, 70, 80], "adnce": [70, 80, 81]}.items():
+            for step, value in zip((25, 50, 100), values, strict=True):
+                rows.append(
+                    cell_row("images", "image", loss, seed, split="validation", step=step,
+                             value=value + seed)
+                )  # fmt: skip
+            rows.append(cell_row("images", "image", loss, seed, value=80.0 + seed))
+        for split in ("validation", "test"):
+            rows.append(cell_row("images", "image", "untrained", seed, split=split))
+    return pd.DataFrame(rows)
+
+
+def test_curves_and_steps_to_the_baselines_final_score() -> None:
+    board = leaderboard(curves())
+    own = board.curves[board.curves["loss"] == "adnce"]
+    assert own["step"].tolist() == [0, 25, 50, 100]
+    assert own["mean"].tolist() == [50, 71, 81, 82]
+    assert own["seeds"].tolist() == [3] * 4
+    low, high = stats.t.interval(0.95, 2, 71, stats.sem([70, 71, 72]))
+    assert own.loc[own["step"] == 25, ["low", "high"]].iloc[0].tolist() == pytest.approx(
+        [low, high]
+    )
+    # The baseline ends at 81: adnce is there at step 50, infonce at its last.
+    assert row(board, "images", "accuracy", "adnce")["steps_to_baseline"] == 50
+    assert row(board, "images", "accuracy", "infonce")["steps_to_baseline"] == 100
+    assert row(board, "images", "accuracy", "adnce")["seeds"] == 3, "the curve is not a score"
+    # A seed that only one of them has moves neither: the others' lines stay.
+    more = curves()
+    more = pd.concat([more, more[(more["loss"] == "adnce") & (more["seed"] == 0)].assign(seed=9)])
+    more.loc[more["seed"] == 9, "value"] -= 60
+    found = row(leaderboard(more), "images", "accuracy", "adnce")
+    assert found["steps_to_baseline"] == 50
+    slow = curves()
+    slow.loc[(slow["loss"] == "adnce") & (slow["split"] == "validation"), "value"] -= 20
+    found = row(leaderboard(slow), "images", "accuracy", "adnce")["steps_to_baseline"]
+    assert found == math.inf
+
+
+def tuned() -> pd.DataFrame:
+    space = {"temperature": {"low": 0.01, "high": 1.0, "log": True}, "form": ["a", "b"]}
+    common = {"space": json.dumps(space)}
+    rows = []
+    for trial, temperature in enumerate((0.1, 0.011, 0.5)):
+        spec = {"spec": f"infonce(temperature={temperature})",
+                "settings": json.dumps({"temperature": temperature, "form": "a"})}  # fmt: skip
+        for seed in (10, 11):
+            more = {"trial": trial, "stage": "tuning", "split": "validation", **common, **spec}
+            value = 60.0 + seed - 5 * (trial != 1)
+            done = cell_row("images", "image", "infonce[tuned]", seed, **{**more, "value": value})
+            if (trial, seed) == (2, 11):
+                done |= {"status": "diverged", "split": None, "metric": None, "value": math.nan,
+                         "step": None}  # fmt: skip
+            rows.append(done)
+        if trial == 1:
+            for seed in range(3):
+                rows.append(cell_row("images", "image", "infonce[tuned]", seed, **common, **spec))
+                rows.append(cell_row("images", "image", "adnce", seed))
+    return pd.DataFrame(rows)
+
+
+def test_tuned_rows_say_the_chosen_value_and_its_position() -> None:
+    board = leaderboard(tuned(), "infonce[tuned]")
+    assert board.trials["status"].tolist() == ["done", "done", "diverged"]
+    assert board.trials["validation"].tolist()[:2] == [65.5, 70.5]
+    assert board.trials["chosen"].tolist() == [False, True, False]
+    found = board.tuned.set_index("setting")
+    assert found.loc["temperature", ["trial", "trials", "value"]].tolist() == [1, 3, 0.011]
+    place = math.log(0.011 / 0.01) / math.log(100)
+    assert found.loc["temperature", "position"] == pytest.approx(place)
+    assert found["at_border"].tolist() == [True, False]
+    assert math.isnan(found.loc["form", "position"])
+    assert (
+        row(board, "images", "accuracy", "infonce[tuned]")["spec"] == "infonce(temperature=0.011)"
+    )
+    assert "0.02 (border)" in to_markdown(board)
+
+
+def test_tuning_scores_do_not_reach_the_board() -> None:
+    records = tuned()
+    with pytest.raises(ValueError, match="no cell is scored on test yet"):
+        leaderboard(records[records["stage"] == "tuning"])
+
+
+def test_pairing_is_the_ratio_of_variances() -> None:
+    found = pairing_table(leaderboard(table()))
+    values = SCORES["images", "image", "accuracy"]
+    own = found[(found["scope"] == "images") & (found["loss"] == "adnce")].iloc[0]
+    paired = np.var(np.subtract(values["adnce"], values["infonce"]), ddof=1)
+    unpaired = np.var(values["adnce"], ddof=1) + np.var(values["infonce"], ddof=1)
+    assert own["ratio"] == pytest.approx(unpaired / paired)
+    hcl = found[(found["scope"] == "images") & (found["loss"] == "hcl")].iloc[0]
+    total = found[found["scope"] == "all image tasks"].iloc[0]
+    assert total["ratio"] == pytest.approx(
+        (own["unpaired_variance"] + hcl["unpaired_variance"])
+        / (own["paired_variance"] + hcl["paired_variance"])
+    )
+    assert "untrained" not in set(found["loss"])
+
+
+def test_csv_round_trips_exactly() -> None:
+    board = leaderboard(table())
+    back = pd.read_csv(StringIO(to_csv(board)), keep_default_na=True)
+    expected = board.rows[list(ROW_COLUMNS)]
+    pd.testing.assert_frame_equal(back, expected, check_dtype=False, check_exact=True)
+    over = pd.read_csv(StringIO(overall_csv(board)))
+    pd.testing.assert_frame_equal(over, board.overall, check_dtype=False, check_exact=True)
+
+
+def test_the_tidy_csv_has_a_row_per_record_and_per_cell_without_one() -> None:
+    more = pd.DataFrame([lost("images", "image", "adnce", 9, "failed", "killed")])
+    board = leaderboard(pd.concat([table(), curves().query("task == 'x'"), more]))
+    found = pd.read_csv(StringIO(records_csv(board)))
+    assert len(found) == 2 * 4 * 4 + 1
+    own = found[(found["loss"] == "adnce") & (found["task"] == "nodes") & (found["seed"] == 1)]
+    assert own["test_accuracy"].tolist() == [71.5]
+    assert own["validation_macro_f1"].tolist() == [72.5]
+    bad = found[found["status"] == "failed"]
+    assert bad["reason"].tolist() == ["killed"]
+    assert bad["test_accuracy"].isna().all()
+
+
+def test_published_rows_are_marked_and_never_ranked() -> None:
+    papers = published_rows()
+    assert list(papers) == list(PUBLISHED_COLUMNS)
+    assert papers["url"].str.startswith("https://").all()
+    assert papers["value"].between(20, 100).all()
+    plain, marked = leaderboard(table()), leaderboard(table(), published=papers)
+    pd.testing.assert_frame_equal(plain.rows, marked.rows)
+    pd.testing.assert_frame_equal(plain.overall, marked.overall)
+    assert to_csv(marked) == to_csv(plain)
+    assert changed_files(plain, marked) >= {"published.csv"}
+    assert changed_files(plain, marked) <= {"published.csv", "leaderboard.md", "board.html"}
+    assert "published, not run here" in to_markdown(marked)
+    assert "published" not in to_markdown(plain)
+
+
+def test_a_section_shows_a_panel_as_text() -> None:
+    first = next(iter(sections(leaderboard(table()))))
+    assert first.title == "images: accuracy (seeds: 4)"
+    text = first.table
+    assert first.numbers == ["mean ± std", "difference [95%]", "p", "rank"]
+    assert list(text) == ["loss", "mean ± std", "difference [95%]", "p", "verdict", "rank"]
+    assert text["mean ± std"].iloc[0] == "82.17 ± 1.46"
+    assert text["difference [95%]"].iloc[0].startswith("+0.68 [")
+    assert text.loc[text["loss"] == "infonce", "difference [95%]"].tolist() == [""]
+
+
+def test_a_notebook_shows_the_board() -> None:
+    text = leaderboard(table().replace({"loss": {"adnce": "<b>x</b>"}}))._repr_html_()
+    assert "&lt;b&gt;x&lt;/b&gt;" in text
+    assert "<b>x</b>" not in text
+    assert "<script" not in text
+
+
+HOSTILE = "x(form='<script>alert(1)</script>|`*_[a](b)&%$#{}~^\\\\')"
+
+
+def test_markdown_is_escaped() -> None:
+    records = table().replace({"loss": {"adnce": HOSTILE}})
+    text = to_markdown(leaderboard(records))
+    assert "<script>" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;\\|\\`\\*\\_\\[a\\](b)" in text
+    first = text.split("\n\n")[2].splitlines()
+    assert len({len(line.replace("\\|", "").split("|")) for line in first}) == 1
+
+
+def test_csv_cells_are_never_formulas() -> None:
+    more = lost("images", "image", "adnce", 9, "failed", "=cmd|' /C calc'!A0")
+    text = records_csv(leaderboard(pd.concat([table(), pd.DataFrame([more])])))
+    assert "'=cmd" in text
+    assert ",=cmd" not in text
+
+
+def test_control_characters_are_escaped() -> None:
+    more = lost("images", "image", "adnce", 9, "failed", "a\x1b[31m\rb | @you #1")
+    text = to_markdown(leaderboard(pd.concat([table(), pd.DataFrame([more])])))
+    assert r"a\\x1b\[31m\\rb \| \@you \#1" in text
+    assert "\x1b" not in text
+
+
+def test_latex_is_escaped() -> None:
+    text = to_latex(leaderboard(table().replace({"loss": {"adnce": HOSTILE}})))
+    expected = r"x(form='\textless{}script\textgreater{}alert(1)\textless{}/script\textgreater{}"
+    expected += r"\textbar{}`*\_[a](b)\&\%\$\#\{\}\textasciitilde{}\textasciicircum{}"
+    assert expected in text
+
+
+def test_without_a_true_difference_the_board_seldom_claims_one() -> None:
+    """Panels of four losses that are the baseline with other noise.
+
+    The family-wise rate of "better" or "worse" is at most 5%, here within 3 standard
+    errors of 300 panels. Without Holm's correction it would be beyond that.
+    """
+    generator = np.random.default_rng(0)
+    panels, claimed, uncorrected = 300, 0, 0
+    for _ in range(panels):
+        effect = generator.normal(80, 1.3, size=5)
+        scores = {
+            loss: (effect + generator.normal(0, 0.8, size=5)).tolist()
+            for loss in ("infonce", "w", "x", "y", "z")
+        }
+        panel = table({("a", "image", "accuracy"): scores}).query("split == 'test'")
+        rows = panel_rows(panel, "infonce", 1e-9)
+        claimed += bool({row["verdict"] for row in rows} & {"better", "worse"})
+        uncorrected += any(row["p"] < 0.05 for row in rows)
+    bound = 0.05 + 3 * math.sqrt(0.05 * 0.95 / panels)
+    assert claimed / panels <= bound < uncorrected / panels
+
+
+ORACLE = "fixed:oracle"
+ALIGNMENT = {"infonce": [0.40, 0.44, 0.42, 0.46], "adnce": [0.50, 0.55, 0.51, 0.57]}
+MINE = "<script>alert(1)</script>|`*_[a](b)&%$"
+
+
+def measured(name: str = "alignment", task: str = "images", **more: Any) -> pd.DataFrame:
+    """Return a diagnostic at steps 0, 50 and 100: its last value plus 1, plus .5, plus 0."""
+    rows = [
+        cell_row(
+            task, "image", loss, seed, split="diagnostics", metric=name, step=step,
+            value=value + above, **more,
+        )
+        for loss, values in ALIGNMENT.items()
+        for seed, value in enumerate(values)
+        for step, above in ((0, 1.0), (50, 0.5), (STEPS, 0.0))
+    ] + [
+        cell_row(task, "image", loss, seed, split="diagnostics", metric=name, value=3.0)
+        for loss in ("untrained", ORACLE)
+        for seed in range(4)
+    ]  # fmt: skip
+    found = pd.DataFrame(rows)
+    found.loc[found["loss"] == ORACLE, ["step", "steps"]] = 0
+    return found
+
+
+def with_oracle() -> pd.DataFrame:
+    """Return the table with an oracle on images, above all that were trained."""
+    rows = [
+        cell_row("images", "image", ORACLE, seed, steps=0, step=0, seen="", split=split,
+                 value=95.0 + seed)
+        for seed in range(4)
+        for split in ("validation", "test")
+    ]  # fmt: skip
+    return pd.concat([table(), pd.DataFrame(rows)])
+
+
+def test_diagnostics_are_means_and_intervals_over_seeds() -> None:
+    board = leaderboard(pd.concat([table(), measured("mine"), measured()]))
+    assert list(board.diagnostics) == list(DIAGNOSTIC_COLUMNS)
+    found = board.diagnostics
+    assert list(dict.fromkeys(found["diagnostic"])) == ["alignment", "mine"], "the known first"
+    own = found[(found["loss"] == "adnce") & (found["diagnostic"] == "alignment")]
+    assert own["step"].tolist() == [0, 50, STEPS]
+    assert own["final"].tolist() == [False, False, True]
+    values = ALIGNMENT["adnce"]
+    assert own["mean"].tolist() == pytest.approx([np.mean(values) + up for up in (1, 0.5, 0)])
+    last = own.iloc[-1]
+    low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
+    assert (last["low"], last["high"]) == pytest.approx((low, high))
+    assert (last["std"], last["seeds"]) == (pytest.approx(np.std(values, ddof=1)), 4)
+    still = found[found["loss"].isin(["untrained", ORACLE])]
+    assert still["final"].all()
+    assert len(still) == 4
+
+
+def test_diagnostics_change_no_score() -> None:
+    """Even if they come first in the table, have a metric's name, or belong to tuning trials."""
+    tuning = tuned().query("loss != 'adnce'")
+    plain = leaderboard(pd.concat([table(), tuning, curves().query("step < steps")]))
+    trials = measured("accuracy", stage="tuning", trial=1).query("loss == 'infonce'")
+    more = pd.concat([measured("accuracy"), measured("loss"), trials])
+    extra = pd.concat([more.query(f"loss != '{ORACLE}'"), plain.records])
+    board = leaderboard(extra)
+    for name in ("rows", "overall", "cells", "tuned", "trials", "curves"):
+        pd.testing.assert_frame_equal(getattr(board, name), getattr(plain, name))
+    assert (to_csv(board), to_markdown(board)) == (to_csv(plain), to_markdown(plain))
+    assert to_latex(board) == to_latex(plain)
+    assert changed_files(plain, board) - {"records.csv"} == {"diagnostics.csv", "board.html"}
+
+
+def test_the_tidy_csv_has_the_final_diagnostics() -> None:
+    board = leaderboard(pd.concat([table(), measured()]))
+    found = pd.read_csv(StringIO(records_csv(board)))
+    own = found[(found["loss"] == "adnce") & (found["task"] == "images")]
+    assert own["diagnostics_alignment"].tolist() == ALIGNMENT["adnce"]
+    assert found.loc[found["task"] == "nodes", "diagnostics_alignment"].isna().all()
+
+
+def test_chosen_diagnostics_are_columns() -> None:
+    records = pd.concat([table(), measured(), measured("p"), measured(MINE)])
+    board = leaderboard(records, diagnostics=["alignment", "p", MINE])
+    wide = pd.read_csv(StringIO(to_csv(board)))
+    own = wide[(wide["task"] == "images") & (wide["loss"] == "adnce")].iloc[0]
+    assert own["diagnostic_alignment_mean"] == pytest.approx(np.mean(ALIGNMENT["adnce"]))
+    assert own["diagnostic_p_std"] == pytest.approx(np.std(ALIGNMENT["adnce"], ddof=1))
+    assert wide.loc[wide["task"] == "nodes", "diagnostic_alignment_mean"].isna().all()
+    shown = {section.title: section for section in sections(board, wide=True)}
+    first = shown["images: accuracy (seeds: 4)"]
+    assert list(first.table)[-3:] == ["alignment", "p (diagnostic)", MINE]
+    assert first.numbers[-3:] == list(first.table)[-3:]
+    assert first.table.set_index("loss")["alignment"].to_dict() == {
+        "adnce": "0.5325 ± 0.033", "infonce": "0.43 ± 0.026", "hcl": "", "untrained": "3 ± 0",
+    }  # fmt: skip
+    assert "alignment" not in shown["nodes: accuracy (seeds: 4)"].table
+    narrow = {section.title: section.table for section in sections(board)}
+    assert list(narrow["images: diagnostics"]) == ["loss", "alignment", "p", MINE]
+    assert list(narrow["images: accuracy (seeds: 4)"]) == list(first.table)[:-3]
+    assert "nodes: diagnostics" not in narrow
+    text = to_markdown(board)
+    assert "<script>" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;\\|" in text
+    latex = to_latex(board)
+    assert r"& accuracy & alignment & p & \textless{}script" in latex
+    assert r"0.5325 $\pm$ 0.033" in latex
+    assert "<script>" not in board._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["aligment"], "`diagnostics` must each be one of alignment, mine: got 'aligment'. "
+                       "Did you mean 'alignment'?"),
+        ("zzz", "must each be one of alignment, mine: got 'zzz'.$"),
+    ],
+)  # fmt: skip
+def test_an_unknown_diagnostic_is_an_error_that_names_the_nearest(names: Any, message: str) -> None:
+    records = pd.concat([table(), measured(), measured("mine")])
+    with pytest.raises(ValueError, match=message.replace("?", r"\?")):
+        leaderboard(records, diagnostics=names)
+    assert leaderboard(records, diagnostics=["mine", "mine"]).asked == ("mine",)
+    with pytest.raises(ValueError, match="as no record has any: got 'alignment'"):
+        leaderboard(table(), diagnostics=["alignment"])
+
+
+def test_a_reference_is_a_row_that_does_not_compete() -> None:
+    plain, board = leaderboard(table()), leaderboard(with_oracle())
+    kept = board.rows[board.rows["loss"] != ORACLE].reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept, plain.rows)
+    pd.testing.assert_frame_equal(board.overall, plain.overall)
+    assert board.notes == plain.notes
+    assert sentences(board) == sentences(plain)
+    pd.testing.assert_frame_equal(pairing_table(board), pairing_table(plain))
+    found = row(board, "images", "accuracy", ORACLE)
+    assert (found["mean"], found["difference"], found["pairs"]) == (96.5, 15.0, 4)
+    assert math.isnan(found["rank"])
+    assert not any(found[name] for name in ("best", "near_best", "trained"))
+    assert found["p_holm"] == found["p"]
+    assert r"96.50 $\pm$ 1.29" in to_latex(board)
+
+
+def test_a_reference_takes_no_part_in_friedmans_test_and_may_be_the_baseline() -> None:
+    losses = {**SCORES["images", "image", "accuracy"], ORACLE: [99.0] * 4}
+    records = table({(f"task {i}", "image", "accuracy"): losses for i in range(5)})
+    board = leaderboard(records)
+    assert isinstance(board.friedman, Friedman)
+    assert set(board.friedman.names) == {"infonce", "adnce", "hcl"}
+    assert row(leaderboard(records, ORACLE), "task 0", "accuracy", "adnce")["difference"] < -16
+    only = records[records["loss"].isin([ORACLE, "hcl"])].sort_values("loss").assign(baseline=False)
+    assert leaderboard(only).baseline == "hcl", "it stands first, and is no loss to compare with"
+
+
+def test_a_curve_does_not_start_at_a_reference() -> None:
+    """A reference has its score at step 0 of 0, like ``untrained``."""
+    more = [
+        cell_row("images", "image", ORACLE, seed, steps=0, step=0, split="validation", value=99.0)
+        for seed in range(3)
+    ]
+    board = leaderboard(pd.concat([curves(), pd.DataFrame(more)]))
+    pd.testing.assert_frame_equal(board.curves, leaderboard(curves()).curves)
+
+
+def test_series_are_tasks_that_differ_in_one_number() -> None:
+    given: dict[str, dict[str, Any]] = {
+        "a": {}, "a(x=0.3)": {"x": 0.3}, "a(x=0.1)": {"x": 0.1}, "a(y=2)": {"y": 2},
+        "a(y=4)": {"y": 4}, "a(x=0.1, y=2)": {"x": 0.1, "y": 2},
+        "a(y=2, x=0.3)": {"y": 2, "x": 0.3},
+        "a(z='p')": {"z": "p"}, "a(z='q')": {"z": "q"}, "a(b=True)": {"b": True},
+        "b(x=0.1)": {"x": 0.1}, "c(x=1e999)": {"x": math.inf}, "c(x=1)": {"x": 1},
+        "c(x=1...)": {"x": 10**400}, "d(x=[1])": {"x": [1]}, "d(x=1)": {"x": 1},
+    }  # fmt: skip
+    tasks = {spec: TaskSpec(spec[0], own, {}) for spec, own in given.items()}
+    found = {(each.name, each.setting): each.points for each in series_of(tasks)}
+    assert {key: list(points.values()) for key, points in found.items()} == {
+        ("a", "x"): ["a", "a(x=0.1)", "a(x=0.3)"],
+        ("a", "y"): ["a", "a(y=2)", "a(y=4)"],
+        ("a(y=2)", "x"): ["a(y=2)", "a(x=0.1, y=2)", "a(y=2, x=0.3)"],
+        ("a(x=0.1)", "y"): ["a(x=0.1)", "a(x=0.1, y=2)"],
+        ("a(x=0.3)", "y"): ["a(x=0.3)", "a(y=2, x=0.3)"],
+    }
+    assert math.isnan(next(iter(found["a", "x"])))
+    known = series_of(tasks | {"a": TaskSpec("a", {}, {"x": 0.2, "y": None})})
+    assert list(known[0].points) == [0.1, 0.2, 0.3]
+
+
+def dosed() -> pd.DataFrame:
+    """Return scores and a diagnostic of three tasks that differ in one setting."""
+    parts = []
+    for task, less in (("images", 0), ("images(noise=0.1)", 3), ("images(noise=0.4)", 9)):
+        own = table({(task, "image", "accuracy"): SCORES["images", "image", "accuracy"]})
+        own.loc[own["loss"] != "adnce", "value"] -= less
+        parts += [own, measured(task=task)]
+    return pd.concat(parts)
+
+
+def test_response_rows_have_scores_against_a_setting() -> None:
+    board = leaderboard(dosed())
+    found = board.responses
+    assert list(found) == list(RESPONSE_COLUMNS)
+    assert set(found["kind"]) == {"score"}, "diagnostics only where they are asked for"
+    own = found[found["loss"] == "adnce"]
+    assert own[["series", "setting"]].drop_duplicates().to_numpy().tolist() == [["images", "noise"]]
+    assert own["at"].tolist()[1:] == [0.1, 0.4] and math.isnan(own["at"].iloc[0])
+    rows = board.rows[board.rows["loss"] == "adnce"].set_index("task").loc[own["task"].tolist()]
+    for name in ("mean", "difference", "difference_low", "difference_high", "seeds", "pairs"):
+        assert own[name].tolist() == pytest.approx(rows[name].tolist()), name
+    values = SCORES["images", "image", "accuracy"]["adnce"]
+    low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
+    assert (own["low"].iloc[1], own["high"].iloc[1]) == pytest.approx((low, high))
+    text = dict(files(board))["settings.csv"]()
+    assert len(pd.read_csv(StringIO(text))) == len(found) == 3 * 4
+    assert not len(leaderboard(table()).responses)
+
+
+def test_diagnostics_against_a_setting_are_paired_like_scores() -> None:
+    records = dosed()
+    odd = (records["loss"] == "adnce") & (records["seed"] == 1)
+    moved = odd & (records["task"] == "images(noise=0.4)")
+    records.loc[moved, "proof"] = proof("start images(noise=0.4) 1", "other batches")
+    known = {"images": json.dumps({"noise": 0.0, "name": "x"})}
+    records["task_settings"] = records["task"].map(known).fillna("{}")
+    found = leaderboard(records, diagnostics=["alignment"]).responses
+    own = found[(found["loss"] == "adnce") & (found["metric"] == "alignment")]
+    assert own["at"].tolist() == [0.0, 0.1, 0.4], "the default is known"
+    assert own["pairs"].tolist() == [4, 4, 3]
+    gaps = np.subtract(ALIGNMENT["adnce"], ALIGNMENT["infonce"])
+    low, high = stats.t.interval(0.95, 3, gaps.mean(), stats.sem(gaps))
+    first = own.iloc[0]
+    assert first[["difference", "difference_low", "difference_high"]].tolist() == pytest.approx(
+        [gaps.mean(), low, high]
+    )
+    assert own["difference"].iloc[2] == pytest.approx(np.delete(gaps, 1).mean())
+
+
+def test_if_lower_is_better_the_board_is_mirrored() -> None:
+    """Scores and differences keep their sign; ranks, verdicts and probabilities are swapped."""
+    up = leaderboard(table())
+    scores = {
+        key: {loss: [-value for value in values] for loss, values in losses.items()}
+        for key, losses in SCORES.items()
+    }
+    mirrored = table(scores, direction="lower")
+    mirrored["value"] -= 2 * (mirrored["split"] == "validation")  # Which `table` adds 1 to.
+    down = leaderboard(mirrored)
+    same = ["task", "metric", "loss", "rank", "verdict", "p", "p_holm", "better", "equivalent",
+            "worse", "best", "near_best", "learned", "seeds_needed", "std",
+            "steps_to_baseline"]  # fmt: skip
+    pd.testing.assert_frame_equal(up.rows[same], down.rows[same])
+    for name in ("mean", "difference", "block_mean"):
+        np.testing.assert_allclose(up.rows[name], -down.rows[name])
+    np.testing.assert_allclose(up.rows["difference_low"], -down.rows["difference_high"])
+    pd.testing.assert_frame_equal(up.overall, down.overall)
+
+
+def test_a_metric_declared_in_two_ways_is_an_error() -> None:
+    records = table()
+    records.loc[records["loss"] == "hcl", "direction"] = "lower"
+    with pytest.raises(ValueError, match="must declare each metric of a task once: 'accuracy' of"):
+        leaderboard(records)

@@ -1,0 +1,432 @@
+"""Sets of graphs, GraphCL's views, the GIN, and the cross-validation."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from synthetic import write_graphs
+from torch import Tensor
+
+from adapters.data import graph_data
+from adapters.data.graph_data import GraphSet
+from adapters.networks import graph_networks
+from adapters.networks.graph_networks import AUGMENTATIONS, GIN, GraphBatch, take, view
+from harness.core.errors import InputError
+from harness.core.randomness import Randomness
+from harness.evaluation.folds import PENALTIES, logistic_cv_probe, stratified_folds, svc_probe
+from tasks.graphs import graphs as graphs_module
+from tasks.graphs.graphs import Graphs
+
+DATA = Path(os.environ.get("TRIPTYCH_DATA", "nowhere"), "tudataset")
+
+
+# Data
+
+
+def test_mutag() -> None:
+    data = graph_data.load("mutag")
+    assert (len(data.sizes), tuple(data.x.shape), data.edges.shape[1]) == (188, (3371, 7), 7442)
+    assert data.classes.bincount().tolist() == [63, 125]
+    assert data.x.sum(dim=0).tolist() == [2395, 345, 593, 12, 1, 23, 2]  # C N O F I Cl Br
+    assert (int(data.sizes.sum()), int(data.edge_sizes.sum())) == (3371, 7442)
+
+
+def test_edges_are_undirected_and_single_without_self_loops(tmp_path: Path) -> None:
+    data = graph_data.load("proteins", str(write_graphs(tmp_path)))
+    assert data.edges.T.tolist() == [[0, 1], [1, 0], [1, 2], [2, 1], [3, 4], [4, 3]]
+    assert (data.sizes.tolist(), data.edge_sizes.tolist()) == ([3, 2], [4, 2])
+    assert data.classes.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("features", "labels", "expected"),
+    [
+        ("auto", "2\n4\n2\n2\n5\n", [0, 2, 0, 0, 3]),
+        ("auto", "", [0] * 5),
+        ("constant", "2\n4\n2\n2\n5\n", [0] * 5),
+        ("degree", "", [1, 2, 1, 1, 1]),
+    ],
+)
+def test_features(tmp_path: Path, features: str, labels: str, expected: list[int]) -> None:
+    root = str(write_graphs(tmp_path, node_labels=labels))
+    x = graph_data.load("proteins", root, features).x
+    assert x.argmax(dim=1).tolist() == expected
+    assert x.sum(dim=1).tolist() == [1] * 5
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"A": "1, 2\n2, 4\n"}, "A.txt must join nodes 1 to 5, both in the same graph"),
+        ({"A": "1, 2\n2, 9\n"}, "A.txt must join nodes 1 to 5"),
+        ({"A": "1 2\n"}, "A.txt must hold whole numbers"),
+        ({"A": "1\n2\n"}, r"A.txt must hold 2 numbers per line: got a table of shape \(2, 1\)"),
+        (
+            {"graph_indicator": "1\n2\n1\n2\n2\n"},
+            "must number the graphs from 1 to 2, in ascending",
+        ),
+        (
+            {"graph_indicator": "1\n1\n1\n2\n3\n"},
+            "must number the graphs from 1 to 2, in ascending",
+        ),
+        ({"node_labels": "1\n2\n"}, "must have one line per node: got 2 for 5"),
+        ({"graph_labels": ""}, "must be complete: PROTEINS_graph_labels.txt is missing"),
+    ],
+)
+def test_a_damaged_file_is_explained(tmp_path: Path, files: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        graph_data.load("proteins", str(write_graphs(tmp_path, **files)))
+
+
+def test_a_missing_set_names_the_places_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path))
+    monkeypatch.setenv("TRIPTYCH_DATA", str(tmp_path / "data"))
+    with pytest.raises(InputError, match=r"Looked for .*data/tudataset/NCI1/raw"):
+        graph_data.load("nci1")
+
+
+@pytest.mark.skipif(not (DATA / "IMDB-BINARY").exists(), reason="needs IMDB-BINARY")
+def test_imdb_binary_has_each_edge_once_a_direction() -> None:
+    data = graph_data.load("imdb-binary")
+    assert (len(data.sizes), len(data.x), data.edges.shape[1]) == (1000, 19773, 2 * 96531)
+    assert data.classes.bincount().tolist() == [500, 500]
+
+
+@pytest.mark.skipif(not (DATA / "MUTAG").exists(), reason="needs MUTAG as TU has it")
+def test_the_wheel_holds_the_collection_s_mutag(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = graph_data.load("mutag")
+    monkeypatch.delenv("TRIPTYCH_DATA")
+    assert all(torch.equal(a, b) for a, b in zip(here, graph_data.load("mutag"), strict=True))
+
+
+# Batches and views
+
+
+def some_graphs(sizes: list[int], seed: int, density: float = 0.4) -> GraphSet:
+    """Return random graphs, an edgeless one among them now and then."""
+    generator = torch.Generator().manual_seed(seed)
+    edges, edge_sizes, start = [torch.empty(2, 0, dtype=torch.int64)], [], 0
+    for size in sizes:
+        above = torch.rand(size, size, generator=generator).triu(1) > 1 - density
+        edges.append((above | above.T).nonzero().T + start)
+        edge_sizes.append(edges[-1].shape[1])
+        start += size
+    x = torch.randn(start, 3, generator=generator)
+    classes = torch.arange(len(sizes)) % 2
+    lengths = torch.tensor(sizes), torch.tensor(edge_sizes)
+    return GraphSet(x, torch.cat(edges, dim=1), *lengths, classes)
+
+
+def whole(graphs: GraphSet) -> GraphBatch:
+    return take(graphs, torch.arange(len(graphs.sizes)))
+
+
+def apart(graphs: GraphBatch) -> list[tuple[Tensor, set[tuple[int, int]]]]:
+    """Return each graph's features and edges, nodes numbered from 0, the slow way."""
+    parts, start = [], 0
+    for size in graphs.sizes.tolist():
+        inside = (graphs.edges[0] >= start) & (graphs.edges[0] < start + size)
+        pairs = {(a, b) for a, b in (graphs.edges[:, inside] - start).T.tolist()}
+        assert len(pairs) == int(inside.sum()), "an edge is there twice"
+        assert all(0 <= b < size and a != b and (b, a) in pairs for a, b in pairs)
+        parts.append((graphs.x[start : start + size], pairs))
+        start += size
+    assert start == len(graphs.x)
+    return parts
+
+
+SIZES = st.lists(st.integers(1, 30), min_size=1, max_size=6)
+SEEDS = st.integers(0, 10_000)
+SHARES = st.floats(0, 0.9)
+
+
+@given(SIZES, SEEDS, st.data())
+@settings(deadline=None, max_examples=30)
+def test_take_is_each_graph_by_itself(sizes: list[int], seed: int, data: st.DataObject) -> None:
+    graphs = some_graphs(sizes, seed)
+    index = data.draw(st.lists(st.integers(0, len(sizes) - 1), min_size=1, max_size=8))
+    everything = apart(whole(graphs))
+    for (x, pairs), number in zip(apart(take(graphs, torch.tensor(index))), index, strict=True):
+        assert torch.equal(x, everything[number][0])
+        assert pairs == everything[number][1]
+
+
+def rows_of(x: Tensor, among: Tensor) -> list[int]:
+    """Return where each row of ``x`` is in ``among``; every row is another."""
+    return [int((among == row).all(dim=1).nonzero()) for row in x]
+
+
+@pytest.mark.parametrize("name", list(AUGMENTATIONS))
+@given(sizes=SIZES, seed=SEEDS, share=SHARES)
+@settings(deadline=None, max_examples=30)
+def test_an_augmentation_does_what_it_says_to_each_chosen_graph(
+    name: str, sizes: list[int], seed: int, share: float
+) -> None:
+    graphs = whole(some_graphs(sizes, seed))
+    torch.manual_seed(seed)
+    chosen = torch.rand(len(sizes)) < 0.7
+    after = AUGMENTATIONS[name](graphs, share, chosen)
+    cells = zip(apart(graphs), apart(after), chosen.tolist(), strict=True)
+    for (x, pairs), (new_x, new_pairs), touched in cells:
+        part = int(len(x) * share + 1e-6)
+        if not touched:
+            assert torch.equal(x, new_x)
+            assert pairs == new_pairs
+        elif name == "attribute-masking":
+            assert pairs == new_pairs
+            assert int((x != new_x).any(dim=1).sum()) == part
+        elif name == "edge-perturbation":
+            dropped = int(len(pairs) // 2 * share + 1e-6)
+            assert torch.equal(x, new_x)
+            assert len(pairs - new_pairs) <= 2 * dropped
+            assert len(new_pairs - pairs) <= 2 * dropped
+            assert len(new_pairs) >= len(pairs) - 2 * dropped
+        else:
+            kept = rows_of(new_x, x)
+            induced = {(a, b) for a, b in pairs if a in kept and b in kept}
+            assert {(kept[a], kept[b]) for a, b in new_pairs} == induced
+            if name == "node-dropping":
+                assert len(kept) == len(x) - part
+            else:
+                assert 1 <= len(kept) <= part + 1
+                assert reached(len(kept), new_pairs) == set(range(len(kept)))
+
+
+def reached(size: int, pairs: set[tuple[int, int]]) -> set[int]:
+    seen: set[int] = {0}
+    for _ in range(size):
+        seen |= {b for a, b in pairs if a in seen}
+    return seen
+
+
+def test_a_walk_on_a_ring_visits_the_wanted_number_of_nodes() -> None:
+    """Nothing can stop it early there but the limit of as many steps as nodes."""
+    ring = torch.arange(100)
+    edges = torch.stack([torch.cat([ring, (ring + 1) % 100]), torch.cat([(ring + 1) % 100, ring])])
+    torch.manual_seed(0)
+    sizes = [
+        len(
+            graph_networks.walk(
+                GraphBatch(torch.ones(100, 1), edges, torch.tensor([100])), s, ALL
+            ).x
+        )
+        for s in (0.0, 0.02, 0.05)
+    ]
+    assert sizes == [1, 3, 6]
+
+
+ALL = torch.tensor([True])
+
+
+def test_edges_are_dropped_and_added_at_random() -> None:
+    graphs = whole(some_graphs([30], seed=0))
+    torch.manual_seed(0)
+    before = apart(graphs)[0][1]
+    after = apart(view(graphs, "edge-perturbation", share=0.2, subgraph=0.2))[0][1]
+    part = int(len(before) // 2 * 0.2)
+    # Some that are added were there: 4 of 10 pairs are edges of this graph.
+    assert part <= len(before - after) / 2 + 0.6 * part
+    assert 0.3 * part <= len(after - before) / 2 <= part
+    assert 0.5 * part <= len(before - after) / 2 <= part
+
+
+def test_random4_draws_one_of_the_four_for_each_graph() -> None:
+    graphs = whole(some_graphs([20] * 400, seed=1))
+    torch.manual_seed(0)
+    after = view(graphs, "random4", share=0.1, subgraph=0.2)
+    counts = dict.fromkeys(AUGMENTATIONS, 0)
+    for (x, pairs), (new_x, new_pairs) in zip(apart(graphs), apart(after), strict=True):
+        if len(new_x) == 18:
+            counts["node-dropping"] += 1
+        elif len(new_x) <= 5:
+            counts["subgraph"] += 1
+        elif torch.equal(x, new_x):
+            counts["edge-perturbation"] += 1
+        else:
+            assert pairs == new_pairs
+            counts["attribute-masking"] += 1
+    assert all(70 <= count <= 130 for count in counts.values()), counts
+
+
+@pytest.mark.parametrize("name", graph_networks.VIEWS)
+def test_views_draw_from_torch_s_global_generator_alone(name: str) -> None:
+    graphs = whole(some_graphs([12, 25, 30], seed=2))
+    views = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        np.random.seed(len(views))
+        views.append(view(graphs, name, share=0.3, subgraph=0.3))
+    assert all(torch.equal(a, b) for a, b in zip(views[0], views[1], strict=True))
+    same = len(views[0].x) == len(views[2].x) and views[0].edges.equal(views[2].edges)
+    same = same and torch.equal(views[0].x, views[2].x)
+    assert same == (name == "identity")
+
+
+# The encoder
+
+
+def gin() -> GIN:
+    torch.manual_seed(0)
+    return GIN(3, width=8, layers=2, epsilon=0.5).eval()
+
+
+def test_the_gin_is_its_equation() -> None:
+    graphs, encoder = whole(some_graphs([5, 9], seed=3)), gin()
+    rows: list[Tensor] = []
+    for x, pairs in apart(graphs):
+        adjacency = torch.zeros(len(x), len(x))
+        for a, b in pairs:
+            adjacency[a, b] = 1
+        sums = []
+        for convolution, norm in zip(encoder.convolutions, encoder.norms, strict=True):
+            mlp: Any = convolution.nn
+            x = norm(mlp(1.5 * x + adjacency @ x).relu())
+            sums.append(x.sum(dim=0))
+        rows.append(torch.cat(sums))
+    torch.testing.assert_close(encoder(graphs), torch.stack(rows))
+
+
+def test_a_graph_s_representation_depends_on_no_other_and_on_no_order_of_nodes() -> None:
+    graphs, encoder = some_graphs([6, 11, 4], seed=4), gin()
+    together = encoder(whole(graphs))
+    torch.testing.assert_close(encoder(take(graphs, torch.tensor([1])))[0], together[1])
+    order = torch.randperm(21)
+    batch = take(graphs, torch.tensor([1, 1]))
+    order = torch.cat([torch.randperm(11), torch.arange(11, 22)])
+    moved = GraphBatch(batch.x[order], order.argsort()[batch.edges], batch.sizes)
+    torch.testing.assert_close(encoder(moved), together[[1, 1]])
+
+
+# The probes
+
+
+def blobs(classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    drawn = np.random.default_rng(0)
+    labels = np.arange(120) % classes
+    rows = drawn.normal(size=(120, 6)) + 2 * np.eye(6)[labels]
+    return (5 * rows).astype(np.float32), labels
+
+
+def test_the_svc_is_scikit_learn_s_grid_search() -> None:
+    """All but gamma's scale in the inner folds, which is that of all fitted rows here."""
+    rows, labels = blobs()
+    fitted, scored = rows[:90], rows[90:]
+    gamma = 1 / (6 * fitted.astype(np.float64).var())
+    search = GridSearchCV(SVC(gamma=gamma), {"C": list(PENALTIES)}, cv=StratifiedKFold(5))
+    expected = search.fit(fitted, labels[:90]).predict(scored)
+    np.testing.assert_array_equal(svc_probe((fitted, labels[:90]), scored), expected)
+
+
+def test_the_logistic_regression_is_scikit_learn_s_grid_search() -> None:
+    rows, labels = blobs()
+    rows = StandardScaler().fit(rows[:90]).transform(rows)
+    search = GridSearchCV(
+        LogisticRegression(max_iter=1000), {"C": list(PENALTIES)}, cv=StratifiedKFold(5)
+    )
+    expected = search.fit(rows[:90], labels[:90]).predict(rows[90:])
+    predicted = logistic_cv_probe((rows[:90], labels[:90]), rows[90:])
+    np.testing.assert_array_equal(predicted, expected)
+
+
+@pytest.mark.parametrize("probe", [svc_probe, logistic_cv_probe])
+def test_probes_learn_separable_classes_and_accept_constant_rows(probe: Any) -> None:
+    rows, labels = blobs(classes=2)
+    accuracy = np.mean(probe((rows[:90], labels[:90]), rows[90:]) == labels[90:])
+    shuffled = np.random.default_rng(1).permutation(labels[:90])
+    chance = np.mean(probe((rows[:90], shuffled), rows[90:]) == labels[90:])
+    assert accuracy > 0.8 > 0.65 > chance
+    assert set(probe((0 * rows[:90], labels[:90]), rows[90:])) <= {0, 1}
+
+
+def test_folds_are_stratified_and_need_enough_of_each_class() -> None:
+    classes = np.array([0] * 30 + [1] * 20)
+    folds = stratified_folds(classes, 10, np.random.default_rng(0))
+    assert sorted(np.concatenate(folds).tolist()) == list(range(50))
+    assert all(np.bincount(classes[rows]).tolist() == [3, 2] for rows in folds)
+    with pytest.raises(InputError, match=r"`folds` must be at most .* got 21 folds for 20"):
+        stratified_folds(classes, 21, np.random.default_rng(0))
+
+
+# The task
+
+
+def loaded(seed: int = 0) -> Graphs:
+    task = Graphs()
+    task.load(Randomness("graphs", "", seed))
+    return task
+
+
+def test_each_graph_is_tested_once_and_validates_once() -> None:
+    task = loaded()
+    divisions = [{n: set(part) for n, part in d.items()} for d in task.splits()]
+    assert len(divisions) == 10
+    for split in ("test", "validation"):
+        assert sorted(i for d in divisions for i in d[split]) == list(range(188))  # type: ignore[type-var]
+    assert all(len(d["train"] | d["validation"] | d["test"]) == 188 for d in divisions)
+    assert loaded(seed=1).splits()[0]["test"] != task.splits()[0]["test"]
+
+
+def test_no_probe_sees_what_it_is_scored_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Representations are the graphs' numbers here, so that a probe's rows tell which."""
+    task, seen = loaded(), []
+
+    def spy(fitted: tuple[np.ndarray, np.ndarray], scored: np.ndarray) -> np.ndarray:
+        seen.append((set(fitted[0][:, 0]), set(scored[:, 0])))
+        return np.zeros(len(scored), dtype=np.int64)
+
+    monkeypatch.setattr(graphs_module, "PROBES", {"accuracy": spy})
+    monkeypatch.setattr(Graphs, "_represented", lambda *_: np.arange(188)[:, None])
+    for split in ("validation", "test"):
+        seen.clear()
+        task.evaluate(torch.nn.Identity(), (split,))
+        for (fitted, scored), division in zip(seen, task.splits(), strict=True):
+            parts = {name: set(part) for name, part in division.items()}
+            known = (
+                parts["train"] if split == "validation" else parts["train"] | parts["validation"]
+            )
+            assert (fitted, scored) == (known, parts[split])
+
+
+def test_the_representation_is_in_the_order_of_the_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = loaded()
+    encoder = task.encoder().eval()
+    with torch.no_grad():
+        at_once = task._represented(encoder)
+        monkeypatch.setattr(graphs_module, "ENCODED_AT_ONCE", 50)
+        np.testing.assert_allclose(task._represented(encoder), at_once, rtol=1e-4, atol=1e-4)
+    assert at_once.shape == (188, 96)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"data": "mutga"}, "Did you mean 'mutag'"),
+        ({"view_1": "random5"}, "`view_1` must be one of 'identity'"),
+        ({"features": "labels"}, "`features` must be one of 'auto'"),
+        ({"share": 1.0}, "`share` must be a number at least 0 and at most 0.9"),
+        ({"folds": 2}, "`folds` must be a whole number at least 3"),
+    ],
+)
+def test_wrong_settings_are_refused(as_a_user: None, setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Graphs(**setting)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", graph_networks.VIEWS)
+def test_views_on_a_gpu(name: str) -> None:
+    graphs = GraphBatch(*(t.cuda() for t in whole(some_graphs([12, 25], seed=2))))
+    after = view(graphs, name, share=0.2, subgraph=0.3)
+    assert all(tensor.is_cuda for tensor in after)
+    apart(GraphBatch(*(tensor.cpu() for tensor in after)))
