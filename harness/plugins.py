@@ -124,7 +124,7 @@ def location_settings(group: str, name: str) -> tuple[str, ...]:
 
 
 def read(spec: str) -> tuple[str, Settings]:
-    """Return the name and the settings in ``spec``, without checking that they exist.
+    """Return the name, with underscores, and the settings in ``spec``; check neither.
 
     Raises:
         InputError: if it does not have the form of a spec.
@@ -145,7 +145,7 @@ def read(spec: str) -> tuple[str, Settings]:
         raise InputError(
             f"A spec must read `name` or `name(setting=value, ...)`: got {spec!r}."
         ) from error
-    return match[1], {str(key): value for key, value in given.items()}
+    return _in_one_style(match[1]), {str(key): value for key, value in given.items()}
 
 
 def parse(group: str, spec: str) -> tuple[str, Settings]:
@@ -171,6 +171,8 @@ def canonical(group: str, spec: str) -> str:
 
     >>> canonical("losses", " adnce( sigma=1, mu=0.50 ) ")
     'adnce(mu=0.5)'
+    >>> canonical("losses", "sogclr-paper")  # A dash is read as an underscore.
+    'sogclr_paper'
     """
     name, given = parse(group, spec)
     changed = [
@@ -292,11 +294,12 @@ def _entries(group: str) -> dict[str, EntryPoint]:
         raise unknown("kind of plugin", group, GROUPS)
     found: dict[str, EntryPoint] = {}
     for entry in entry_points(group=f"harness.{group}"):
-        rival = found.setdefault(entry.name, entry)
+        name = _in_one_style(entry.name)
+        rival = found.setdefault(name, entry)
         # An editable install in the current folder is listed twice; that is no conflict.
         if rival.value != entry.value:
             raise InputError(
-                f"Two distributions provide a {_singular(group)} named {entry.name!r}: "
+                f"Two distributions provide a {_singular(group)} named {name!r}: "
                 f"{_distribution(rival)} and {_distribution(entry)}. Uninstall one of them."
             )
     if not found:
@@ -304,6 +307,14 @@ def _entries(group: str) -> dict[str, EntryPoint]:
             f"No {group} are installed. Install Triptych: `make install`, or `pip install -e .`."
         )
     return found
+
+
+def _in_one_style(name: str) -> str:
+    """Return a plugin's name with underscores: a dash is another way to write one.
+
+    Presets had dashes in version 0.1.0; these names go on as aliases.
+    """
+    return name.replace("-", "_")
 
 
 def _distribution(entry: EntryPoint) -> str:

@@ -813,23 +813,23 @@ def test_spectral_scales_long_projections_down_and_leaves_short_ones() -> None:
 
 
 PRESETS = [
-    ("adnce-image-paper", "adnce(temperature=0.4, mu=0.7, sigma=0.5)", "both_views"),
-    ("adnce-sentence-paper", "adnce(temperature=0.07, mu=0.4, form=sentence)", "cross_view"),
-    ("adnce-image-paper(data='stl10')", "adnce(temperature=0.2, mu=0.8)", "both_views"),
+    ("adnce_image_paper", "adnce(temperature=0.4, mu=0.7, sigma=0.5)", "both_views"),
+    ("adnce_sentence_paper", "adnce(temperature=0.07, mu=0.4, form=sentence)", "cross_view"),
+    ("adnce_image_paper(data='stl10')", "adnce(temperature=0.2, mu=0.8)", "both_views"),
     (
-        "adnce-sentence-paper(data='roberta')",
+        "adnce_sentence_paper(data='roberta')",
         "adnce(temperature=0.06, mu=2, form=sentence)",
         "cross_view",
     ),
-    ("adnce-graph-paper", "adnce(temperature=0.2, mu=0.2, form=graph)", "cross_view"),
+    ("adnce_graph_paper", "adnce(temperature=0.2, mu=0.2, form=graph)", "cross_view"),
     (
-        "adnce-graph-paper(data='imdb-b', mu=0.5)",
+        "adnce_graph_paper(data='imdb-b', mu=0.5)",
         "adnce(temperature=0.55, mu=0.5, form=graph)",
         "cross_view",
     ),
-    ("sogclr-paper", "sogclr(temperature=0.1, gamma=0.9)", "both_views"),
+    ("sogclr_paper", "sogclr(temperature=0.1, gamma=0.9)", "both_views"),
     (
-        "isogclr-paper",
+        "isogclr_paper",
         "isogclr(temperature=0.1, rho=0.4, gamma=0.8, tau_rate=0.03, momentum=0.5, low=0.05)",
         "both_views",
     ),
@@ -838,11 +838,11 @@ PRESETS = [
     ("simcse", "infonce(temperature=0.05)", "cross_view"),
     ("mnrl", "infonce(temperature=0.05)", "cross_view"),
     ("clip", "infonce(temperature=0.07)", "cross_view_symmetric"),
-    ("debiased-paper", "debiased(temperature=0.5)", "both_views"),
-    ("rince-paper", "rince(temperature=0.5, q=0.5)", "both_views"),
-    ("hcl-paper", "hcl", "both_views"),
-    ("fmicl-image-paper(divergence=js)", "fmicl(divergence=js)", "same_view"),
-    ("fmicl-text-paper", "fmicl(alpha=409600, sigma=0.15811388300841897)", "same_view"),
+    ("debiased_paper", "debiased(temperature=0.5)", "both_views"),
+    ("rince_paper", "rince(temperature=0.5, q=0.5)", "both_views"),
+    ("hcl_paper", "hcl", "both_views"),
+    ("fmicl_image_paper(divergence=js)", "fmicl(divergence=js)", "same_view"),
+    ("fmicl_text_paper", "fmicl(alpha=409600, sigma=0.15811388300841897)", "same_view"),
 ]
 
 
@@ -861,15 +861,15 @@ def test_all_thirteen_published_settings_of_adnce_are_presets() -> None:
     assert sum(map(len, families.values())) == 13
     for form, published in families.items():
         for data, settings in published.items():
-            made: ADNCE = plugins.build("losses", f"adnce-{form}-paper(data='{data}')")
+            made: ADNCE = plugins.build("losses", f"adnce_{form}_paper(data='{data}')")
             assert (made.temperature, made.mu, made.sigma) == settings
             assert made.form == form
 
 
 def test_a_preset_refuses_what_was_not_published() -> None:
     with pytest.raises(InputError, match=r"`data` must be one of 'cifar10', .*: got 'svhn'"):
-        plugins.build("losses", "adnce-image-paper(data='svhn')")
-    for preset in ("fmicl-image-paper", "fmicl-text-paper"):
+        plugins.build("losses", "adnce_image_paper(data='svhn')")
+    for preset in ("fmicl_image_paper", "fmicl_text_paper"):
         for divergence in FMICL_DIVERGENCES:
             plugins.build("losses", f"{preset}(divergence='{divergence}')")
         with pytest.raises(InputError, match=r"`divergence` must be one of .*: got 'neyman'"):
