@@ -72,12 +72,12 @@ class Panel(NamedTuple):
 def of_the_best(board: Leaderboard) -> Leaderboard:
     """Return ``board`` with no more losses than its figures can show.
 
-    Those are the :data:`MAX_LOSSES` with the best mean rank over all tasks (those without one
-    last), the baseline and what was not trained. Tuning trials stay: there are few tuned
+    Those are the :data:`MAX_LOSSES` with the best pooled difference over all tasks (those without
+    one last), the baseline and what was not trained. Tuning trials stay: there are few tuned
     losses.
     """
     everywhere = board.overall[board.overall["scope"] == ALL]
-    ranks = everywhere.groupby("loss", sort=False)["mean_rank"].min().sort_values(kind="stable")
+    ranks = everywhere.groupby("loss", sort=False)["rank"].min().sort_values(kind="stable")
     trained = [loss for loss in ranks.index if board.is_trained(loss) and loss != board.baseline]
     others = set(trained[MAX_LOSSES:])
     if not others:

@@ -13,25 +13,35 @@ from leaderboards.analysis.naming import with_short_names
 from leaderboards.analysis.overall import ALL
 from leaderboards.analysis.pairing import pairing_table
 from leaderboards.analysis.pairs import with_short_proofs
-from leaderboards.analysis.rows import (
+from leaderboards.analysis.tables import (
+    OVERALL_COLUMNS,
+    ROW_COLUMNS,
+    TRAINED,
+    Leaderboard,
+    each_row,
+)
+from leaderboards.analysis.words import (
     BASELINE,
-    BETTER,
-    CANNOT_TELL,
+    COLLAPSED,
     EQUIVALENT,
     INCOMPLETE,
-    NOT_RESOLVED,
-    WORSE,
+    MEANINGS,
+    OPEN,
+    amount,
+    possible_failures,
+    with_margin,
 )
-from leaderboards.analysis.tables import OVERALL_COLUMNS, ROW_COLUMNS, Leaderboard, each_row
+from leaderboards.statistics.paired import MIN_SEEDS
 
-VERDICTS = (BETTER, EQUIVALENT, NOT_RESOLVED, WORSE, INCOMPLETE, CANNOT_TELL)
+MIN_STEADY = 5
+"""Seeds below which *equivalent* is said with the share of seeds that may differ unseen."""
 MANY_SEEDS = 1e5
 """A number of seeds that it helps nobody to know."""
 MAX_TASKS = 4
 """Tasks that a summary names; more are counted."""
 FIGURES = frozenset({
-    "mean ± std", "seeds", "difference [95%]", "p", "rank", "mean rank [95%]", "won/tied/lost",
-    "not resolved", "cannot tell", "tasks", "chosen", "of", "place", "trial", "value",
+    "mean ± std", "seeds", "difference [95%]", "bound", "sd", "rank", "pooled [95%]",
+    "seeds better", "tau", "tasks", "chosen", "of", "place", "trial", "value",
 })  # fmt: skip
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -145,9 +155,8 @@ def to_markdown(board: Leaderboard) -> str:
 def to_latex(board: Leaderboard) -> str:
     r"""Return a booktabs table: losses down, tasks across, mean and deviation in points.
 
-    In each column the best is bold, and underlined what is not told from it: losses of its
-    method with fewer than three pairs or with p >= .05 in a paired t-test, corrected for all
-    pairs of them.
+    In each column the best is bold, and underlined what is tied with it: the interval of their
+    difference, simultaneous over all pairs of rows, holds 0, or there are fewer than 3 pairs.
     Diagnostics that were asked for follow a task's metrics, unmarked.
     Needs ``\usepackage{booktabs}``.
     """
@@ -167,8 +176,8 @@ def to_latex(board: Leaderboard) -> str:
     tasks = list(dict.fromkeys(rows["task"]))
     columns = sorted(cells, key=lambda column: (tasks.index(column[0]), column[1]))
     lines = [
-        r"% needs \usepackage{booktabs}; bold: best; underlined: of its method and not told "
-        r"from it (paired t-test, p >= .05 corrected for all pairs, or fewer than 3 seeds)",
+        r"% needs \usepackage{booktabs}; bold: best; underlined: tied with it (the interval of "
+        r"their difference, simultaneous over all pairs of rows, holds 0; or fewer than 3 seeds)",
         r"\begin{tabular}{l" + "r" * len(columns) + "}",
         r"\toprule",
         " & ".join(["Loss", *(_latex(task) for task, _, _ in columns)]) + r" \\",
@@ -197,16 +206,18 @@ def sections(board: Leaderboard, *, wide: bool = False) -> Iterator[Section]:
         narrow = text[[name for name in ("method", "loss") if name in text]].copy()
         asked = board.asked if panel["main"].iloc[0] else ()
         headings = _add_diagnostics(text if wide else narrow, panel, asked, measured)
-        if text["seeds"].nunique() == 1:  # Said once, it leaves the table 80 columns wide.
-            title += f" (seeds: {text.pop('seeds').iloc[0]})"
+        facts = []  # Said once, they leave the table narrower.
+        if text["seeds"].nunique() == 1:
+            facts.append(f"seeds: {text.pop('seeds').iloc[0]}")
+        margin, unit = panel["margin"].iloc[0], panel["unit"].iloc[0]
+        if not pd.isna(margin):
+            facts.append(f"m = {amount(margin, unit)}")
+        title += f" ({', '.join(facts)})" if facts else ""
         yield Section(title, text, headings if wide else ())
         if headings and not wide:
             yield Section(f"{task}: diagnostics", narrow, headings)
     for scope, part in scopes(board):
-        title = f"over {scope} tasks"
-        if scope == ALL:
-            title = "over all tasks, each modality the same weight"
-        yield Section(title, _overall(part, several=several))
+        yield Section(f"over {scope} tasks", _overall(part, several=several))
     if len(board.tuned):
         yield Section("chosen on validation", _tuned(board.tuned))
     if len(board.cells):
@@ -228,25 +239,49 @@ def scopes(board: Leaderboard) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def summary(board: Leaderboard) -> list[str]:
-    """Return in a sentence a loss where it is better, worse and neither; for several tasks.
+    """Return a sentence a loss: its word on each task, then its pooled difference.
 
-    A loss of which nothing can be told anywhere has none: a note says how many those are.
+    A board of one task has none. A loss that is undecided everywhere has none either: a note
+    says how many those are.
     """
     main = board.rows[board.rows["main"].astype(bool)]
+    if main["task"].nunique() < 2:
+        return []
     several = main["method"].nunique() > 1
     rivals = main[main["trained"].astype(bool) & (main["verdict"] != BASELINE)]
-    tasks: dict[tuple[str, str], dict[str, list[str]]] = {}
-    for row in each_row(rivals[["method", "loss", "verdict", "task"]]):
-        tasks.setdefault((row.method, row.loss), {}).setdefault(row.verdict, []).append(row.task)
+    tasks: dict[tuple[str, str], dict[tuple[str, str], list[str]]] = {}
+    for row in each_row(rivals[["method", "loss", "verdict", "margin", "unit", "task"]]):
+        said = with_margin(row.verdict, row.margin, row.unit)
+        by_word = tasks.setdefault((row.method, row.loss), {})
+        by_word.setdefault((row.verdict, said), []).append(row.task)
     found = []
-    for (method, loss), by_verdict in tasks.items():
-        if by_verdict.keys() == {CANNOT_TELL}:
+    for (method, loss), by_word in tasks.items():
+        if all(verdict in OPEN for verdict, _ in by_word):
             continue
-        told = [verdict for verdict in VERDICTS if verdict in by_verdict]
-        parts = [f"{verdict} on {_listed(by_verdict[verdict])}" for verdict in told]
+        order = sorted(by_word, key=lambda each: list(MEANINGS).index(each[0]))
+        parts = [f"{said} on {_listed(by_word[verdict, said])}" for verdict, said in order]
         name = _named(loss, method, several=several)
         found.append(f"{name} against {board.baseline}: {'; '.join(parts)}.")
-    return found if main["task"].nunique() > 1 else []
+    return found + pooled_sentences(board)
+
+
+def pooled_sentences(board: Leaderboard) -> list[str]:
+    """Return a sentence a loss on its pooled difference over all tasks."""
+    several = board.rows["method"].nunique() > 1
+    over = board.overall
+    found = []
+    for row in each_row(over[(over["scope"] == ALL) & (over["kind"] == TRAINED)]):
+        if row.verdict == BASELINE or row.sets < 2 or pd.isna(row.low):
+            continue
+        ahead = ""
+        if not pd.isna(row.next_low):
+            ahead = f"; on a next task, {row.next_low:+.2f} to {row.next_high:+.2f}"
+        found.append(
+            f"Over {row.sets} data sets {_named(row.loss, row.method, several=several)} is "
+            f"{row.pooled:+.2f} [{row.low:+.2f}, {row.high:+.2f}] points from {board.baseline} "
+            f"(between data sets: {row.tau:.2f}){ahead}."
+        )
+    return found
 
 
 def _named(loss: str, method: str, *, several: bool) -> str:
@@ -267,26 +302,38 @@ def sentences(board: Leaderboard) -> list[str]:
     several = board.rows["method"].nunique() > 1
     main = board.rows[board.rows["main"] & board.rows["trained"]]
     for row in main[main["verdict"] != BASELINE].to_dict("records"):
-        gap = difference(row)
         name = _named(row["loss"], row["method"], several=several)
-        about = f"{row['task']}: {name} against {board.baseline}"
-        seeds = "1 paired seed" if row["pairs"] == 1 else f"{row['pairs']} paired seeds"
-        needed = row["seeds_needed"]
-        more = ""
-        if row["pairs"] < needed < MANY_SEEDS:
-            more = f"; {needed:.0f} seeds would find one this large 4 times in 5"
-        words = {
-            BETTER: f"is better, {gap}{slight(row, board.rope)}",
-            WORSE: f"is worse, {gap}{slight(row, board.rope)}",
-            EQUIVALENT: f"is equivalent within {board.rope:g} points, {gap}",
-            NOT_RESOLVED: f"is not resolved with {row['pairs']} seeds, {gap}{more}",
-            INCOMPLETE: "has no verdict: one of them failed or diverged at some seed",
-            CANNOT_TELL: f"cannot be told from {seeds}"
-            if row["pairs"] or not row["seeds"]
-            else "has no run of the baseline to be paired with",
-        }
-        found.append(f"{about} {words[row['verdict']]}.")
+        found.append(f"{row['task']}: {name} against {board.baseline} {judged(row)}.")
     return found
+
+
+def judged(row: Mapping[Any, Any]) -> str:
+    """Return what a row's interval says, with its figures, after "X against Y"."""
+    if row["verdict"] == INCOMPLETE:
+        return "has no verdict: one of them failed or diverged at a seed"
+    if row["verdict"] == COLLAPSED:
+        return "has no verdict: its representations collapsed"
+    if row["pairs"] < MIN_SEEDS:
+        seeds = "1 paired seed" if row["pairs"] == 1 else f"{row['pairs']} paired seeds"
+        if not row["pairs"] and row["seeds"]:
+            return "is undecided: no seed is paired with the baseline's"
+        return f"is undecided: {seeds}, of at least {MIN_SEEDS}"
+    said = f"is {with_margin(row['verdict'], row['margin'], row['unit'])}, {difference(row)}"
+    if row["direction"] == "lower":
+        said += " (lower is better)"
+    if not pd.isna(row["bound"]):
+        said += f", |d| < {bound_text(row['bound'])}"
+    if row["constant"]:
+        said += "; the difference does not depend on the seed"
+    if row["verdict"] == EQUIVALENT and row["pairs"] < MIN_STEADY:
+        share = possible_failures(row["pairs"])
+        said += f"; up to {share:.0%} of seeds may still differ by more"
+    needed = row["seeds_to_decide"]
+    if row["verdict"] in OPEN and row["pairs"] < needed < MANY_SEEDS:
+        said += f"; about {needed:.0f} seeds would decide at a margin of " + amount(
+            row["margin"], row["unit"]
+        )
+    return said
 
 
 def collapsed(row: Mapping[Any, Any]) -> str:
@@ -301,18 +348,11 @@ def collapsed(row: Mapping[Any, Any]) -> str:
     return " (collapsed)" if count == seeds else f" ({count} of {seeds} collapsed)"
 
 
-def slight(row: Mapping[Any, Any], rope: float) -> str:
-    """Return a few words where a difference that is there is smaller than what counts."""
-    small = row["verdict"] in (BETTER, WORSE) and abs(row["difference"]) < rope
-    return f"; not 0 by the test, but less than the {rope:g} points that count" if small else ""
-
-
 def difference(row: Mapping[Any, Any]) -> str:
     """Return a row's paired difference with its interval, as text."""
-    if pd.isna(row["difference"]):
-        return ""
-    interval = f" [{row['difference_low']:+.2f}, {row['difference_high']:+.2f}]"
-    return f"{row['difference']:+.2f}" + ("" if pd.isna(row["difference_low"]) else interval)
+    margin = row["margin"]
+    marks = (0.0,) if pd.isna(margin) else (-margin, 0.0, margin)
+    return interval(row["difference"], row["difference_low"], row["difference_high"], marks)
 
 
 def _panel(panel: pd.DataFrame, *, several: bool) -> pd.DataFrame:
@@ -326,7 +366,8 @@ def _panel(panel: pd.DataFrame, *, several: bool) -> pd.DataFrame:
             "difference [95%]": [
                 "" if row["verdict"] == BASELINE else difference(row) for row in rows
             ],
-            "p": [_p(row["p_holm"]) for row in rows],
+            "bound": [bound_text(row["bound"]) for row in rows],
+            "sd": [_number(row["difference_std"], ".2f") for row in rows],
             "verdict": [row["verdict"] for row in rows],
             "rank": [_number(row["rank"], "g") for row in rows],
         }
@@ -355,16 +396,11 @@ def _overall(part: pd.DataFrame, *, several: bool) -> pd.DataFrame:
         {
             "method": part["method"].tolist(),
             "loss": part["loss"].tolist(),
-            "mean rank [95%]": [
-                f"{row['mean_rank']:.2f} [{row['rank_low']:.2f}, {row['rank_high']:.2f}]"
-                if not pd.isna(row["rank_low"])
-                else _number(row["mean_rank"], ".2f")
-                for row in rows
-            ],
-            "won/tied/lost": [f"{row['won']}/{row['tied']}/{row['lost']}" for row in rows],
-            "not resolved": [str(row["not_resolved"]) for row in rows],
-            "cannot tell": [str(row["cannot_tell"]) for row in rows],
-            "tasks": [str(row["tasks"]) for row in rows],
+            "pooled [95%]": [interval(row["pooled"], row["low"], row["high"]) for row in rows],
+            "tau": [_number(row["tau"], ".2f") for row in rows],
+            "seeds better": [_number(row["improvement"], ".2f") for row in rows],
+            "verdict": [with_margin(row["verdict"], row["margin"], "%") for row in rows],
+            "tasks": [f"{row['tasks']} of {row['of_tasks']}" for row in rows],
         }
     )
     return table if several else table.drop(columns="method")
@@ -413,7 +449,7 @@ def _latex_cell(row: Mapping[Any, Any]) -> str:
     text += collapsed(row)
     if row["best"]:
         return rf"\textbf{{{text}}}"
-    return rf"\underline{{{text}}}" if row["near_best"] else text
+    return rf"\underline{{{text}}}" if row["tied"] else text
 
 
 def _latex(text: str) -> str:
@@ -457,10 +493,37 @@ def _seeds(row: Mapping[Any, Any]) -> str:
     return f"{row['seeds']} of {row['planned']}" if short else str(row["seeds"])
 
 
-def _p(value: float) -> str:
-    if pd.isna(value):
+def interval(middle: float, low: float, high: float, marks: tuple[float, ...] = (0.0,)) -> str:
+    """Return a number with its interval; no end is rounded across one of ``marks``.
+
+    >>> interval(0.25, 0.0031, 0.4996, (-0.5, 0.0, 0.5))
+    '+0.2500 [+0.0031, +0.4996]'
+    >>> interval(0.25, -0.1, 0.6), interval(0.25, math.nan, math.nan)
+    ('+0.25 [-0.10, +0.60]', '+0.25')
+    """
+    if pd.isna(middle):
         return ""
-    return "<.001" if value < 0.001 else f"{value:.3f}".replace("0.", ".", 1)
+    if pd.isna(low):
+        return f"{middle:+.2f}"
+    digits = next((d for d in range(2, 7) if all(_keeps(end, d, marks) for end in (low, high))), 6)
+    # Adding 0 turns -0 into 0.
+    texts = [f"{round(value, digits) + 0:+.{digits}f}" for value in (middle, low, high)]
+    return f"{texts[0]} [{texts[1]}, {texts[2]}]"
+
+
+def _keeps(end: float, digits: int, marks: tuple[float, ...]) -> bool:
+    """Return whether rounding keeps an end on its side of every mark."""
+    shown = round(end, digits)
+    return all((end > mark) == (shown > mark) and (end < mark) == (shown < mark) for mark in marks)
+
+
+def bound_text(bound: float) -> str:
+    """Return a bound as text, rounded up.
+
+    >>> bound_text(0.5004)
+    '0.51'
+    """
+    return "" if pd.isna(bound) else f"{math.ceil(round(bound * 100, 6)) / 100:.2f}"
 
 
 def _number(value: float, form: str) -> str:

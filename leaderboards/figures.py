@@ -15,8 +15,8 @@ from typing import Any
 import pandas as pd
 
 from leaderboards.analysis.overall import ALL
-from leaderboards.analysis.rows import BETTER, EQUIVALENT, WORSE
 from leaderboards.analysis.tables import Leaderboard, each_row
+from leaderboards.analysis.words import ABOVE, BASELINE, BELOW, DECIDED, with_margin
 from leaderboards.drawing import (
     MAX_LOSSES,
     NEUTRAL,
@@ -41,7 +41,6 @@ from leaderboards.drawing import (
 from leaderboards.statistics.paired import ALPHA
 from leaderboards.statistics.ranking import Friedman
 
-RESOLVED = (BETTER, EQUIVALENT, WORSE)
 COLUMN = 110
 """Pixels of a column of the heat map: as wide as MAX_HEADING characters of its headings."""
 MAX_HEADING = 20
@@ -98,7 +97,7 @@ def heat_map(board: Leaderboard) -> Panel | None:
     The colours reach as far as the trained losses do: the untrained encoder, far below
     them, and an oracle would leave the others white. None where nothing is compared.
     """
-    rows = board.rows[board.rows["main"].astype(bool) & (board.rows["loss"] != board.baseline)]
+    rows = board.rows[board.rows["main"].astype(bool) & (board.rows["verdict"] != BASELINE)]
     if rows["difference"].isna().all():
         return None
     everywhere = board.overall[board.overall["scope"] == ALL].sort_values("rank")
@@ -115,7 +114,7 @@ def heat_map(board: Leaderboard) -> Panel | None:
         for value in line
         if board.is_trained(loss) and math.isfinite(value)
     ]
-    reach = max([*trained, board.rope])
+    reach = max([*trained, 0.5])
     names = short_names(losses)
     titles = [heading(board, *column) for column in columns]
     ticks = [_broken(title) for title in titles]
@@ -179,7 +178,7 @@ def heat_map(board: Leaderboard) -> Panel | None:
     }
     caption = (
         f"Difference to {board.baseline} in points, on each task's main metric. "
-        "Bold: the verdict is better or worse. "
+        "Bold: the whole interval is above or below 0. "
         + ("†: its representations collapsed. " if (board.rows["collapsed"] > 0).any() else "")
         + "The colours end where the trained losses do; a loss beyond has the last colour."
     )
@@ -196,7 +195,7 @@ def _cell(row: Any) -> str:
     if row is None or math.isnan(row.difference):
         return ""
     text = f"{row.difference:+.2f}" + ("†" if row.collapsed else "")
-    return f"<b>{text}</b>" if row.verdict in (BETTER, WORSE) else text
+    return f"<b>{text}</b>" if row.verdict in (*ABOVE, *BELOW) else text
 
 
 def _broken(title: str) -> str:
@@ -331,7 +330,7 @@ def _forest_plot(board: Leaderboard, rows: pd.DataFrame, looks: dict[str, Style]
     for loss, points in by_loss.items():
         look = look_of(looks, loss)
         own = [row for _, row in points]
-        hollow = [row.verdict not in RESOLVED for row in own]
+        hollow = [row.verdict not in DECIDED for row in own]
         data.append(
             {
                 "type": "scatter",
@@ -357,7 +356,8 @@ def _forest_plot(board: Leaderboard, rows: pd.DataFrame, looks: dict[str, Style]
         )
     ends = pd.concat([rows["difference"], rows["difference_low"], rows["difference_high"]])
     ends = ends[ends.abs() < math.inf]
-    low, high = min(ends.min(), -1.3 * board.rope), max(ends.max(), 1.3 * board.rope)
+    margin = 0.0 if pd.isna(first["margin"]) else float(first["margin"])
+    low, high = min(ends.min(), -1.3 * margin), max(ends.max(), 1.3 * margin)
     room = 0.06 * (high - low) or 1
     layout = {
         "height": ROW * len(ticks) + 80,
@@ -371,34 +371,31 @@ def _forest_plot(board: Leaderboard, rows: pd.DataFrame, looks: dict[str, Style]
             "zerolinewidth": 2,
         },
         "yaxis": _named_axis(ticks, escaped=True),
-        "shapes": [region(x0=-board.rope, x1=board.rope, yref="paper", y0=0, y1=1)],
+        "shapes": [region(x0=-margin, x1=margin, yref="paper", y0=0, y1=1)] if margin else [],
     }
     method = first["method"] if board.rows["method"].nunique() > 1 else ""
     return Panel(
         " · ".join(filter(None, (str(first["task"]), method))),
-        f"Paired differences to {board.baseline}, with the 95% t interval. The band is "
-        f"±{board.rope:g} points. Hollow is what is not resolved after Holm's correction, which "
-        "the intervals do not have.",
+        f"Paired differences to {board.baseline}, with intervals that hold for all losses "
+        "together in 95% of cases. "
+        + (f"The band is the margin, ±{margin:g}. " if margin else "")
+        + "Hollow: the seeds do not decide.",
         {"data": data, "layout": layout},
     )
 
 
 def _difference_hover(row: Any) -> str:
     interval = span(row.difference_low, row.difference_high)
-    without = "one pair" if row.pairs < 2 else "all pairs differ by the same"
+    without = "fewer than 3 pairs"
     bootstrap = span(row.bootstrap_low, row.bootstrap_high)
     return hover(
         row.loss,
         f"{row.task} · {row.metric}",
         f"difference: {row.difference:+.3f} over {row.pairs:.0f} pairs",
-        f"95% t interval: {interval}" if interval else f"no interval: {without}",
+        f"simultaneous 95% interval: {interval}" if interval else f"no interval: {without}",
         f"bootstrap: {bootstrap}" if bootstrap else "",
-        "" if pd.isna(row.p_holm) else f"p (Holm): {row.p_holm:.3g}",
-        ""
-        if pd.isna(row.better)
-        else "P(better/equivalent/worse): "
-        f"{row.better:.2f} / {row.equivalent:.2f} / {row.worse:.2f}",
-        f"verdict: {row.verdict}",
+        "" if pd.isna(row.p) else f"p: {row.p:.3g}",
+        f"verdict: {with_margin(row.verdict, row.margin, row.unit)}",
     )
 
 

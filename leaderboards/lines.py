@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
@@ -22,7 +22,6 @@ from leaderboards.drawing import (
     marker,
     numbers,
     plain,
-    region,
     rounded,
     span,
     styles,
@@ -116,8 +115,8 @@ def _convergence(board: Leaderboard, curves: pd.DataFrame, looks: dict[str, Styl
             }
         ]
         caption += (
-            f" The dotted line is what {board.baseline} ends with; below, the steps to reach it, "
-            f"interpolated between probes{_apart(curves['step'])}."
+            f" The dotted line is what {board.baseline} ends with; below, the paired difference "
+            "of the mean score during training, with its 95% t interval."
         )
     rows = board.rows[
         (board.rows["task"] == task)
@@ -126,9 +125,9 @@ def _convergence(board: Leaderboard, curves: pd.DataFrame, looks: dict[str, Styl
         & board.rows["loss"].map(board.is_trained).astype(bool)
     ]
     facts = tuple(
-        (str(loss), _reached(steps, by_loss.get(str(loss), [])))
-        for loss, steps in zip(rows["loss"], rows["steps_to_baseline"], strict=True)
-        if not pd.isna(steps)
+        (str(row.loss), f"{row.area:+.2f} [{row.area_low:+.2f}, {row.area_high:+.2f}]")
+        for row in each_row(rows)
+        if not pd.isna(row.area_low)
     )
     plot = {"data": [*bands, *lines], "layout": layout}
     return Panel(heading(board, task, metric, method), caption, plot, facts=facts)
@@ -139,21 +138,6 @@ def _mean_and(drawn: str, losses: Sized) -> str:
     if len(losses) <= MAX_BANDS:
         return f"mean and 95% t {drawn} over seeds."
     return "mean over seeds; the 95% t intervals are in the hover texts."
-
-
-def _apart(steps: Iterable[int]) -> str:
-    """Return how far apart probes are, where they are regular."""
-    probed = sorted(set(steps))
-    gaps = {after - before for before, after in pairwise(probed)}
-    return f", {gaps.pop()} steps apart" if len(gaps) == 1 else ""
-
-
-def _reached(steps: float, curve: Iterable[Any]) -> str:
-    """Return the steps to the baseline's end as text: "≈" where no probe was there."""
-    if math.isinf(steps):
-        return "not within the budget"
-    about = "" if steps in {point.step for point in curve} else "≈ "
-    return f"{about}{steps:.0f} steps"
 
 
 def _curve_hover(row: Any) -> str:
@@ -216,9 +200,6 @@ def _responses(
     layout = _layout(320, setting, f"{'points ' if scores else ''}above {board.baseline}")
     layout["xaxis"] |= axis.ticks(apart)
     layout["yaxis"] |= {"zeroline": True, "zerolinewidth": 2}
-    if scores:
-        layout["shapes"] = [region(xref="paper", x0=0, x1=1, y0=-board.rope, y1=board.rope)]
-        left += f" The band at 0 is ±{board.rope:g} points."
     ends = ("difference", "difference_low", "difference_high")
     data = _response_traces(compared, axis, looks, ends)
     drawn = _mean_and("interval", _by_loss(compared))

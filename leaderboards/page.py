@@ -23,11 +23,11 @@ from leaderboards.analysis.diagnostics import KNOWN, Final, finals, in_order, wr
 from leaderboards.analysis.naming import with_short_names
 from leaderboards.analysis.overall import ALL
 from leaderboards.analysis.pairs import with_short_proofs
-from leaderboards.analysis.rows import NOT_RESOLVED
 from leaderboards.analysis.series import SCORE
 from leaderboards.analysis.tables import ROW, Leaderboard, each_row, scored
+from leaderboards.analysis.words import BASELINE, explained, with_margin
 from leaderboards.drawing import GLYPHS, MAX_LOSSES, Panel, of_the_best, plain, styles
-from leaderboards.export import MANY_SEEDS, collapsed, difference, scopes, slight, summary
+from leaderboards.export import bound_text, collapsed, difference, scopes, summary
 from leaderboards.figures import critical_difference, forest_plots, heat_map, tuning_landscapes
 from leaderboards.lines import convergence_curves, diagnostic_curves, response_curves
 from leaderboards.statistics.ranking import Friedman
@@ -123,32 +123,30 @@ COLUMNS = (
     Column("task", "Task", "What was learned from, and where the score was measured."),
     Column("metric", "Metric", "What was measured on the test split, in points: higher is better."),
     Column("mean", "Mean ± std", "Mean of the test scores over seeds, and their standard "
-           "deviation (n - 1). Bold is the best of its task and metric; ≈ is near it: not told "
-           "apart from the best. Collapsed: the encoder gives nearly the same representation for "
-           "every example, at all of the seeds or at some."),
+           "deviation (n - 1). Bold is the best of its task and metric; ≈ is tied with it: their "
+           "difference, simultaneous over all pairs, may be 0. Collapsed: the encoder gives nearly "
+           "the same representation for every example, at all of the seeds or at some."),
     Column("difference", "Difference [95%]", "Mean over seeds of this loss's score less the "
-           "baseline's for the same seed, which had the same start, batches and views; with its "
-           "95% Student t interval."),
-    Column("verdict", "Verdict", "Equivalent: 95% of the posterior is within the region of "
-           "practical equivalence. Better or worse: p (Holm) is below .05. Not resolved: these "
-           "seeds do not decide. Cannot tell: fewer than 3 pairs. Incomplete: a seed of it or of "
-           "the baseline failed or diverged."),
-    Column("p_holm", "p (Holm)", "The p-value after Holm's correction over the losses of one "
-           "task, metric and method, so that many losses do not find a winner by chance. The "
-           "untrained encoder is a floor and no rival: it is not corrected."),
-    Column("p", "p", "Two-sided p-value of the paired t-test, on its own."),
-    Column("posterior", "P(better / equiv. / worse)", "Posterior probabilities that the true "
-           "difference is above, within and below the region of practical equivalence (the "
-           "Bayesian t-test of Benavoli et al. 2017). Sorted by the first."),
+           "baseline's for the same seed, which had the same start, batches and views; with an "
+           "interval that holds for all losses of the table together in 95% of cases."),
+    Column("verdict", "Verdict", "What the interval says, with the margin m of the metric; above 0 "
+           "stands for better, where lower scores are better too. "
+           + " ".join(f"{name}: {meaning}." for name, meaning in explained())),
+    Column("bound", "bound", "The difference is smaller than this, either way."),
+    Column("p", "p", "The p-value at which the simultaneous interval begins to hold 0 (the "
+           "largest |t| of the table's losses). None if all differences are equal."),
+    Column("difference_std", "sd", "The standard deviation of the paired differences."),
+    Column("control_std", "sd of control", "The same of the control row: the baseline with its "
+           "temperature moved by a millionth. It is the noise of rounding alone."),
     Column("bootstrap", "Bootstrap [95%]", "The same difference's bootstrap interval, which "
            "assumes no normal distribution; with few seeds it is too narrow."),
     Column("seeds", "Seeds", "Seeds with a score, of those planned."),
     Column("pairs", "Pairs", "Seeds that this loss and the baseline truly share."),
-    Column("seeds_needed", "Seeds for 80%", "How many pairs a t-test at .05 over the number of "
-           "losses would need to find a difference as large as the one seen with 80% power."),
+    Column("seeds_to_decide", "Seeds to decide", "How many pairs make the interval narrower than "
+           "the margin, so that it decides whatever the difference is."),
     Column("rank", "Rank", "Rank of the mean over the baseline's seeds: 1 is best, ties share."),
-    Column("steps_to_baseline", "Steps to baseline", "Optimizer steps until the validation score "
-           "reached what the baseline ends with; \N{INFINITY}: not within the budget."),
+    Column("area", "Area [95%]", "Paired difference of the mean validation score during training "
+           "(the area under the curve over the steps), with its own 95% t interval."),
     Column("method", "Method", "How an encoder and two views become what the loss compares."),
     Column("modality", "Modality", "Image, sentence, graph, or what a plugin says."),
 )  # fmt: skip
@@ -156,16 +154,17 @@ OVERALL = (
     Column("loss", "Loss", ""),
     Column("scope", "Over", "All tasks, or those of one modality."),
     Column("method", "Method", ""),
-    Column("mean_rank", "Mean rank [95%]", "Mean over tasks of the rank on the main metric; over "
-           "all tasks each modality weighs the same, however many tasks it has. The interval "
-           "resamples seeds, not tasks."),
-    Column("rank", "Rank", "Order of the mean ranks."),
-    Column("won", "Better", "Tasks on which the verdict is better."),
-    Column("tied", "Equivalent", "Tasks on which the verdict is equivalent."),
-    Column("lost", "Worse", "Tasks on which the verdict is worse."),
-    Column("not_resolved", "Not resolved", "Tasks on which the seeds do not decide."),
-    Column("cannot_tell", "Cannot tell", "Tasks with fewer than 3 pairs, with a seed that failed "
-           "or diverged, or without a score."),
+    Column("pooled", "Pooled difference [95%]", "The mean over data sets of the difference to the "
+           "baseline, in points; a data set counts once, whatever its variants. The interval is "
+           "Hartung and Knapp's, simultaneous over the losses."),
+    Column("rank", "Rank", "Order of the pooled differences; the baseline is at 0."),
+    Column("verdict", "Verdict", "What the pooled interval says."),
+    Column("tau", "Between data sets", "The standard deviation of the true differences between "
+           "data sets."),
+    Column("i2", "I2", "The share of the variance between data sets that is not noise."),
+    Column("next", "Next task [95%]", "Where the difference on a further data set would lie."),
+    Column("improvement", "Seeds better", "The share of paired seeds that are better, mean over "
+           "data sets."),
     Column("tasks", "Tasks", ""),
 )  # fmt: skip
 TUNED = (
@@ -315,7 +314,7 @@ def _lead(board: Leaderboard) -> str:
     return (
         f"Compared with {board.baseline}, seed by seed, from {records:,} "
         f"{'record' if records == 1 else 'records'}; differences in points, with 95% intervals. "
-        f"Those of less than {board.rope:g} points either way count as practically equivalent."
+        "A difference matters from the margin of its metric on."
     )
 
 
@@ -324,11 +323,10 @@ def _verdicts(board: Leaderboard) -> list[Card]:
     main = board.rows[board.rows["main"].astype(bool)]
     cards = []
     for (task, metric, method), rows in main.groupby(["task", "metric", "method"], sort=False):
-        others = rows[rows["loss"] != board.baseline]
+        others = rows[rows["verdict"] != BASELINE]
         order = sorted(each_row(others), key=lambda row: not board.is_trained(row.loss))
         lines = [
-            Line(str(row.loss), str(row.verdict), _slug(row.verdict), _difference(row, board.rope))
-            for row in order
+            Line(str(row.loss), _said(row), _slug(row.verdict), _difference(row)) for row in order
         ]
         several = [method] if board.rows["method"].nunique() > 1 else []
         if lines:
@@ -343,39 +341,37 @@ def _board_table(board: Leaderboard) -> Table:
     before = None
     for row in each_row(board.rows):
         panel = (row.task, row.metric)
-        compared = row.loss != board.baseline
-        near = " ≈" if _true(row.near_best) and not _true(row.best) else ""
+        compared = row.verdict != BASELINE
+        near = " ≈" if _true(row.tied) and not _true(row.best) else ""
         near += collapsed(row._asdict())
-        verdict = str(row.verdict) if compared else "baseline"
         cells = [
             Item(str(row.loss), "name", extra=f"{row.task} · {row.metric}"),
             Item(str(row.task)),
             Item(str(row.metric), "short"),
             _number(row.mean, ".2f", "open", after=_spread(row.std) + near, extra=_true(row.best)),
-            _number(row.difference, "+.2f", after=_span(row.difference_low, row.difference_high))
+            Item(difference(row._asdict()) or NONE, "number", _sortable(row.difference))
             if compared
             else Item("baseline", "number", "0"),
-            Item(verdict, "verdict", extra=_slug(verdict)),
+            Item(_said(row), "verdict", extra=_slug(row.verdict)),
             *_diagnostic_items(measured.get((row.task, row.method, row.loss), {}), board.asked),
-            _p_value(row.p_holm),
+            Item(bound_text(row.bound) or NONE, "number", _sortable(row.bound)),
             _p_value(row.p),
-            _number(
-                row.better, ".2f", after=f" / {row.equivalent:.2f} / {row.worse:.2f}"
-            ),
+            _number(row.difference_std, ".2f"),
+            _number(row.control_std, ".2f"),
             Item(_span(row.bootstrap_low, row.bootstrap_high).strip() or NONE, "number",
                  _sortable(row.bootstrap_low)) if compared else Item(NONE, "number"),
             _number(row.seeds, ".0f", after="" if pd.isna(row.planned) else f"/{row.planned:.0f}"),
             _number(row.pairs, ".0f"),
-            _number(row.seeds_needed, ",.0f"),
+            _number(row.seeds_to_decide, ",.0f"),
             _number(row.rank, "g"),
-            _number(row.steps_to_baseline, ",.0f"),
+            _number(row.area, "+.2f", after=_span(row.area_low, row.area_high)),
             Item(str(row.method), "short"),
             Item(str(row.modality), "short"),
         ]  # fmt: skip
         rows.append(Row(cells, first=before is not None and panel != before))
         before = panel
     caption = f"Test scores in points, and paired differences to {board.baseline}"
-    at = next(i for i, column in enumerate(COLUMNS) if column.key == "p_holm")
+    at = next(i for i, column in enumerate(COLUMNS) if column.key == "bound")
     columns = (*COLUMNS[:at], *_diagnostic_columns(board.asked), *COLUMNS[at:])
     return Table("leaderboard", caption, columns, rows)
 
@@ -467,15 +463,24 @@ def _overall_table(board: Leaderboard) -> Table | None:
             Item(str(row.loss), "name"),
             Item("all tasks" if row.scope == ALL else str(row.scope), "short"),
             Item(str(row.method), "short"),
-            _number(row.mean_rank, ".2f", after=_span(row.rank_low, row.rank_high, "")),
+            _number(row.pooled, "+.2f", after=_span(row.low, row.high)),
             _number(row.rank, "g"),
-            *(_number(n, ".0f") for n in (row.won, row.tied, row.lost)),
-            *(_number(n, ".0f") for n in (row.not_resolved, row.cannot_tell)),
+            Item(
+                with_margin(str(row.verdict), row.margin, "%"), "verdict", extra=_slug(row.verdict)
+            ),
+            _number(row.tau, ".2f"),
+            _number(row.i2, ".0%"),
+            Item(
+                _span(row.next_low, row.next_high).strip() or NONE,
+                "number",
+                _sortable(row.next_low),
+            ),
+            _number(row.improvement, ".2f"),
             _number(row.tasks, ".0f"),
         ]
         rows.append(Row(cells, first=before is not None and before != row.scope))
         before = row.scope
-    caption = "Mean ranks, and verdicts counted"
+    caption = "Pooled differences over data sets"
     return Table("overall-table", caption, OVERALL, rows) if rows else None
 
 
@@ -693,8 +698,9 @@ def _left_out(board: Leaderboard, best: Leaderboard) -> str:
     """Return how many losses the figures leave out; empty where they show all."""
     losses, shown = (each.rows["loss"].nunique() for each in (board, best))
     return (
-        f"The figures show {shown} of {losses} losses: the {MAX_LOSSES} with the best mean rank, "
-        "the baseline and what was not trained. The leaderboard and the CSV files have all."
+        f"The figures show {shown} of {losses} losses: the {MAX_LOSSES} with the best pooled "
+        "difference, the baseline and what was not trained. The leaderboard and the CSV files "
+        "have all."
         if shown < losses
         else ""
     )
@@ -793,15 +799,16 @@ def _sortable(value: object) -> str:
     return repr(float(value)).replace("inf", "Infinity")  # type: ignore[arg-type]
 
 
-def _difference(row: Any, rope: float) -> str:
+def _said(row: Any) -> str:
+    """Return a row's word, with its margin as a number."""
+    return with_margin(str(row.verdict), row.margin, row.unit)
+
+
+def _difference(row: Any) -> str:
     if pd.isna(row.difference):
         return ", not compared"
-    of = row._asdict()
-    about = slight(of, rope)
-    if row.verdict == NOT_RESOLVED and row.pairs < row.seeds_needed < MANY_SEEDS:
-        about = f", about {row.seeds_needed:,.0f} needed to find one this large"
     seeds = "1 seed" if row.pairs == 1 else f"{row.pairs:.0f} seeds"
-    return f", {difference(of)}, {seeds}{about}"
+    return f", {difference(row._asdict())}, {seeds}"
 
 
 def _spread(std: float) -> str:

@@ -36,15 +36,17 @@ def record_row(task: str, loss: str, seed: int, **changes: Any) -> dict[str, Any
     """Return one score as ``load_records`` gives it; ``changes`` replace its columns."""
     kind = {"untrained": "untrained", "fixed": "reference"}.get(loss.partition(":")[0], "trained")
     steps = 0 if kind != "trained" else STEPS
+    plugin = task_columns(task)["task_name"]
     row: dict[str, Any] = {
         **task_columns(task), "modality": "image", "method": "siamese", "loss": loss,
         "kind": kind, "tuned": loss.endswith("[tuned]"), "spec": loss,
         "baseline": loss == "infonce", "stage": "final", "trial": None, "seed": seed,
         "status": "done", "reason": "", "collapsed": "", "split": "test", "metric": "accuracy",
-        "main": True, "unit": "%", "direction": "higher", "margin": None, "resolution": None,
+        "main": True, "unit": "%", "direction": "higher", "margin": 0.5, "resolution": 1e-9,
         "step": steps, "value": 50.0, "steps": steps, "seconds": 3.5,
         "proof": proof(f"start {task} {seed}", f"seen {task} {seed}" if steps else ""),
-        "key": f"{task}{loss}{seed}", "settings": "{}", "space": "{}", "data": '{"x": "1"}',
+        "key": f"{task}{loss}{seed}", "settings": "{}", "space": "{}",
+        "data": json.dumps({plugin: "1"}),
         "versions": '{"torch": "2"}', "source": "s", "commit": None, "device": "cpu",
         "memory": "{}", "finished": "2026-01-01", **changes,
     }  # fmt: skip

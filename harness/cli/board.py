@@ -24,10 +24,14 @@ MAX_ROWS = 60
 def board_command(
     folders: Annotated[list[Path], typer.Argument(help="Folders of runs, shown on one board.")],
     baseline: Annotated[str | None, typer.Option(help="The loss to compare others with.")] = None,
-    rope: Annotated[
-        float | None,
-        typer.Option(help="Differences smaller than this, in points, count as equivalent."),
+    margin: Annotated[
+        str | None,
+        typer.Option(help="The smallest difference that matters: 0.5, or images=1,nodes=0.5."),
     ] = None,
+    screening: Annotated[
+        bool,
+        typer.Option("--screening", help="Rows borrow variance: to choose what to run further."),
+    ] = False,
     published: Annotated[
         bool, typer.Option("--published", help="Add published scores, apart and unranked.")
     ] = False,
@@ -61,7 +65,9 @@ def board_command(
 
     with input_errors():
         columns = [name.strip() for name in (diagnostics or "").split(",") if name.strip()]
-        board = board_of(folders, baseline, rope, published=published, diagnostics=columns)
+        board = board_of(
+            folders, baseline, margin, screening=screening, published=published, diagnostics=columns
+        )
         if pairing:
             _show_pairing(board)
             return
@@ -87,8 +93,9 @@ def board_command(
 def board_of(
     folders: list[Path],
     baseline: str | None,
-    rope: float | None,
+    margin: str | None,
     *,
+    screening: bool = False,
     published: bool,
     diagnostics: Sequence[str] = (),
 ) -> "Leaderboard":
@@ -100,13 +107,40 @@ def board_of(
     if baseline is not None:
         baseline = _label(baseline, set(records["loss"]))
     papers = leaderboards.published_rows() if published else None
-    given = {} if rope is None else {"rope": rope}
     try:
         return leaderboards.leaderboard(
-            records, baseline, published=papers, diagnostics=diagnostics, **given
+            records,
+            baseline,
+            margin=_margins(margin),
+            screening=screening,
+            published=papers,
+            diagnostics=diagnostics,
         )
     except ValueError as error:
         raise InputError(str(error)) from error
+
+
+def _margins(text: str | None) -> float | dict[str, float] | None:
+    """Return what ``--margin`` says: a number, or {task: number}.
+
+    >>> _margins("0.5"), _margins("images=1,nodes(steps=9)=0.5")
+    (0.5, {'images': 1.0, 'nodes(steps=9)': 0.5})
+    """
+    from harness import plugins
+
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        pairs = [part.rpartition("=") for part in plugins.split_specs(text)]
+    try:
+        return {task.strip(): float(number) for task, _, number in pairs}
+    except ValueError as error:
+        raise InputError(
+            f"`--margin` must be a number, or TASK=NUMBER by commas: got {text!r}. For example "
+            "`--margin 0.5` or `--margin images=1,nodes=0.5`."
+        ) from error
 
 
 def _label(loss: str, labels: set[str]) -> str:
@@ -137,8 +171,9 @@ def show_board(board: "Leaderboard") -> None:
         terminal.show(table)
         if len(rows) > MAX_ROWS:
             out.print(f"and {len(rows) - MAX_ROWS} more rows, in leaderboard.csv")
-    out.print("\ndifference: to the baseline, mean over paired seeds with its 95% t interval;")
-    out.print("p: paired t-test, Holm's correction over losses; rank: 1 is best.")
+    out.print("\ndifference: to the baseline, mean over paired seeds; the intervals of one table")
+    out.print("hold together in 95% of cases; bound: of the size of the difference; sd: of the")
+    out.print("paired differences; rank: 1 is best. Every verdict follows from its interval.")
     for lines in (leaderboards.summary(board), leaderboards.sentences(board)):
         for line in lines[:MAX_SENTENCES]:
             out.print(escape(line), soft_wrap=True)
@@ -152,12 +187,16 @@ def _show_pairing(board: "Leaderboard") -> None:
     """Print the variance of the difference to the baseline, paired and unpaired."""
     import leaderboards
 
+    pairing = leaderboards.pairing_table(board)
+    if pairing.empty:
+        out.print("No row has 8 paired seeds; with fewer the ratio says little. Run more seeds.")
+        return
     numbers = ("seeds", "paired", "unpaired", "ratio")
     method = ["method"] if board.rows["method"].nunique() > 1 else []
     names = ("scope", "metric", *method, "loss")
     title = f"Variance of the difference to {board.baseline}, in points squared"
     table = terminal.table((*names, *numbers), numbers=numbers, title=title)
-    for row in leaderboards.pairing_table(board).to_dict("records"):
+    for row in pairing.to_dict("records"):
         table.add_row(
             *(escape(str(row[key])) for key in (*names, "seeds")),
             f"{row['paired_variance']:.4g}",

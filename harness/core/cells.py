@@ -13,6 +13,9 @@ NO_METHOD = ""
 FIXED = "fixed:"
 """Prefix of one of a task's ``references``, an encoder that stands in place of a loss."""
 
+CONTROL = "control"
+"""The label of the row that repeats the baseline with its temperature moved by a millionth."""
+
 TUNED = "[tuned]"
 """Suffix of the name of a loss whose settings are chosen on validation."""
 

@@ -12,7 +12,16 @@ import numpy as np
 import pandas as pd
 
 from harness import plugins
-from harness.core.cells import NO_METHOD, TUNED, UNTRAINED, Cell, Planned, is_trained, name_of
+from harness.core.cells import (
+    CONTROL,
+    NO_METHOD,
+    TUNED,
+    UNTRAINED,
+    Cell,
+    Planned,
+    is_trained,
+    name_of,
+)
 from harness.core.errors import InputError
 from harness.evaluation.collapse import collapse
 from harness.metrics import Metric
@@ -101,6 +110,7 @@ class _Plan:
         left_out: keys of records that were tuned with another budget.
         spaces: {label: its search space, as JSON}.
         baselines: the baselines of the studies.
+        margins: {task or its name: the margin that a study sets}; the first folder's counts.
     """
 
     places: dict[str, list[Place]] = field(default_factory=dict)
@@ -110,6 +120,7 @@ class _Plan:
     left_out: set[str] = field(default_factory=set)
     spaces: dict[str, str] = field(default_factory=dict)
     baselines: list[str] = field(default_factory=list)
+    margins: dict[str, float] = field(default_factory=dict)
 
 
 def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
@@ -164,7 +175,7 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     cells, points = [], []
     for placed in sorted(chosen.values(), key=lambda placed: placed.record.finished):
         cells.append(_cell_row(placed, plan))
-        points.append(_points(placed.record))
+        points.append(_points(placed.record, plan.margins))
     specs = {_row(placed): placed.record.cell["loss"] for placed in chosen.values()}
     for place, planned in plan.planned.items():
         if place not in chosen:
@@ -220,6 +231,8 @@ def _read_plan(store: Store, plan: _Plan, notes: list[Note]) -> None:
         return
     if study["baseline"] is not None:
         plan.baselines.append(study["baseline"])
+    for task, margin in (study.get("margins") or {}).items():
+        plan.margins.setdefault(task, margin)
     other = set()
     for label, space in study.get("spaces", {}).items():
         budget = json.dumps([space, study.get("tuning")])
@@ -426,7 +439,7 @@ def _cell_row(placed: _PlacedRecord, plan: _Plan) -> dict[str, Any]:
         "modality": record.modality,
         "method": place.method,
         "loss": place.label,
-        "kind": _kind(record.cell["loss"]),
+        "kind": _kind(place.label, record.cell["loss"]),
         "tuned": place.label.endswith(TUNED),
         "spec": record.cell["loss"],
         "stage": place.stage,
@@ -462,8 +475,10 @@ def _given(task: str) -> str:
         return "{}"
 
 
-def _kind(loss: str) -> str:
-    """Return the kind of a row: ``trained``, ``untrained`` or ``reference``."""
+def _kind(label: str, loss: str) -> str:
+    """Return the kind of a row: ``trained``, ``untrained``, ``reference`` or ``control``."""
+    if label == CONTROL:
+        return CONTROL
     if is_trained(loss):
         return "trained"
     return UNTRAINED if loss == UNTRAINED else "reference"
@@ -498,8 +513,8 @@ class _Point(NamedTuple):
 _NO_SCORE = _Point(None, None, False, "", "", None, None, None, None)
 
 
-def _points(record: Record) -> list[_Point]:
-    """Return the record's scores and diagnostics."""
+def _points(record: Record, margins: Mapping[str, float]) -> list[_Point]:
+    """Return the record's scores and diagnostics; ``margins`` replace those of main metrics."""
     declared = {metric["name"]: metric for metric in record.metrics}
     # Records of earlier versions declare no metrics: their scores are points, and the first is the
     # main one.
@@ -513,7 +528,10 @@ def _points(record: Record) -> list[_Point]:
         for name, value in scores.items():
             metric = declared.get(name, undeclared)
             weight = record.resolution.get(split, {}).get(name)
-            about = (metric["unit"], metric["direction"], metric["margin"], weight)
+            margin = metric["margin"]
+            if name == main:
+                margin = margins.get(record.task, margins.get(name_of(record.task), margin))
+            about = (metric["unit"], metric["direction"], margin, weight)
             points.append(_Point(split, name, name == main, *about, step, value))
     return points + [
         _Point(DIAGNOSTICS, name, False, "", "", None, None, step, value)
@@ -540,7 +558,7 @@ def _missing_row(
         "modality": entry.get("modality", ""),
         "method": place.method,
         "loss": place.label,
-        "kind": _kind(cell.loss),
+        "kind": _kind(place.label, cell.loss),
         "tuned": place.label.endswith(TUNED),
         "spec": cell.loss,
         "stage": place.stage,

@@ -1,12 +1,12 @@
 """Parse and check the parts of a study, and collect all mistakes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from numbers import Integral
 from typing import Any
 
-from harness.core.cells import UNTRAINED, Spec, is_trained
+from harness.core.cells import UNTRAINED, Spec, is_trained, name_of
 from harness.core.errors import InputError, require_number, unknown
 from harness.study import search
 
@@ -107,6 +107,29 @@ def seeds_of(name: str, value: Any, first: int, mistakes: Mistakes) -> tuple[int
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def margins_of(value: Any, tasks: Iterable[Spec]) -> dict[str, float]:
+    """Return {task or its name: the smallest difference that matters}.
+
+    Raises:
+        InputError: if a margin is not a number above 0, or if it is of no task of the study.
+
+    >>> margins_of(0.5, ["images", "nodes(steps=9)"])
+    {'images': 0.5, 'nodes(steps=9)': 0.5}
+    >>> margins_of({"nodes": 1}, ["images", "nodes(steps=9)"])
+    {'nodes': 1.0}
+    """
+    if value is None:
+        return {}
+    tasks = list(tasks)
+    table = value if isinstance(value, Mapping) else dict.fromkeys(tasks, value)
+    known = {*tasks, *map(name_of, tasks)}
+    for task, margin in table.items():
+        if task not in known:
+            raise unknown("task of `margins`", str(task), sorted(known))
+        require_number("margins", margin, above=0)
+    return {task: float(margin) for task, margin in table.items()}
 
 
 def tuning_of(value: Any, mistakes: Mistakes) -> Tuning | None:

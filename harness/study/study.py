@@ -14,12 +14,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.cells import FIXED, NO_METHOD, TUNED, UNTRAINED, Cell, Planned, Spec, name_of
+from harness.core.cells import (
+    CONTROL,
+    FIXED,
+    NO_METHOD,
+    TUNED,
+    UNTRAINED,
+    Cell,
+    Planned,
+    Spec,
+    name_of,
+)
 from harness.core.errors import InputError, require, require_number, unknown
 from harness.methods.base import misfit
 from harness.plugins import build, canonical, parse, settings, with_settings
 from harness.study import search
-from harness.study.parsing import Mistakes, Tuning, seeds_of, table_of, tuning_of
+from harness.study.parsing import Mistakes, Tuning, margins_of, seeds_of, table_of, tuning_of
 from harness.study.search import Space, settings_at
 from harness.study.shipped import shipped
 
@@ -78,6 +88,10 @@ class Study:
         baseline: the label of the loss that others are compared with; by default
             ``infonce`` if it is on the board, else the first one.
         tuning: ``{trials, seeds}``; a number n of seeds stands for 10000 to 9999 + n.
+        margins: {task or its name: the smallest difference that matters, in the unit of its main
+            metric}, in the place of what the task declares; a number stands for all tasks.
+        control: whether the baseline is run again with its temperature moved by a millionth. The
+            row ``control`` shows how much of a difference is rounding alone.
         entries: the rows of the board, without ``untrained`` and references.
 
     Args:
@@ -97,6 +111,8 @@ class Study:
     probes: int = 0
     baseline: str | None = None
     tuning: Tuning | Table | None = None
+    margins: Mapping[str, float] | float | None = None
+    control: bool = False
     entries: tuple[Entry, ...] = field(init=False, repr=False, compare=False, default=())
 
     def __post_init__(self, steps: int | None) -> None:
@@ -140,6 +156,13 @@ class Study:
         if losses_are_valid and self.baseline is not None:
             with mistakes.caught():
                 self._set("baseline", self.label_of(self.baseline))
+        with mistakes.caught():
+            self._set("margins", margins_of(self.margins, self.tasks))
+        count = len(mistakes.lines)
+        if losses_are_valid:
+            with mistakes.caught():
+                self._check_control()
+        grid_is_valid = grid_is_valid and len(mistakes.lines) == count
         if grid_is_valid and self.size() > MAX_CELLS:
             mistakes.add(
                 f"A study must have at most {MAX_CELLS} cells: got {self.size()}. Use fewer seeds "
@@ -347,7 +370,7 @@ class Study:
 
     def size(self) -> int:
         """Return the number of all cells, including those of tuned rows."""
-        trained = sum(len(entry.methods) for entry in self.entries)
+        trained = sum(len(entry.methods) for entry in self.entries) + self.control
         cells = trained * len(self._seeds())
         if self.tuning is not None:
             assert isinstance(self.tuning, Tuning)
@@ -386,9 +409,42 @@ class Study:
                     if spec is not None:
                         cell = Cell(task, method, spec, seed, probes=self.probes)
                         found.append(Planned(cell, entry.label))
+            if self.control:
+                method, label = self._control_row()
+                entry = next(entry for entry in self.entries if entry.label == label)
+                spec = chosen.get((task, method, label)) if entry.space else entry.spec
+                if spec is not None:
+                    cell = Cell(task, method, control_of(spec), seed, probes=self.probes)
+                    found.append(Planned(cell, CONTROL))
             for name in _untrained_rows(task):
                 found.append(Planned(Cell(task, NO_METHOD, name, seed), name))
         return found
+
+    def _check_control(self) -> None:
+        """Refuse a control that cannot be made.
+
+        Raises:
+            InputError: if ``control`` is not a truth value, or if the baseline has no temperature.
+        """
+        require(
+            isinstance(self.control, bool),
+            f"`control` must be true or false: got {self.control!r}.",
+        )
+        require(
+            not any(entry.label == CONTROL for entry in self.entries),
+            f"No loss may be called {CONTROL!r}: that is the label of the control row. Rename it.",
+        )
+        if self.control and self.entries:
+            _, label = self._control_row()
+            control_of(next(entry.spec for entry in self.entries if entry.label == label))
+
+    def _control_row(self) -> tuple[Spec, str]:
+        """Return the method and the label of the row that the control repeats: the baseline."""
+        labels = {entry.label: entry for entry in self.entries}
+        wanted = [self.baseline, "infonce", f"infonce{TUNED}", *labels]
+        entry = labels[next(str(label) for label in wanted if label in labels)]
+        methods = entry.methods
+        return ("siamese" if "siamese" in methods else min(methods)), entry.label
 
     def _all_untrained_rows(self) -> set[str]:
         """Return the labels of the rows without training on any task."""
@@ -446,6 +502,26 @@ def _entry(spec: Spec, table: Table, methods: tuple[Spec, ...]) -> Entry:
         raise InputError("\n".join(mistakes.lines))
     ordered = {key: space[key] for key in known if key in space}
     return Entry(spec + (TUNED if space else ""), spec, ordered, methods)
+
+
+def control_of(spec: Spec) -> Spec:
+    """Return a loss with its temperature moved by one part in a million.
+
+    Raises:
+        InputError: if it has no temperature.
+
+    >>> control_of("infonce(temperature=0.5)")
+    'infonce(temperature=0.5000005)'
+    """
+    name, given = parse("losses", spec)
+    temperature = {**settings("losses", name), **given}.get("temperature")
+    if not isinstance(temperature, float):
+        raise InputError(
+            f"`control` needs a baseline with a temperature: got {spec!r}. Choose another "
+            "baseline, or leave `control` out."
+        )
+    moved = {key: value for key, value in given.items() if key != "temperature"}
+    return with_settings("losses", name, {**moved, "temperature": temperature * (1 + 1e-6)})
 
 
 @cache

@@ -2,21 +2,22 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from leaderboards.analysis.curves import curve_rows, curves_of, steps_to_baseline
+from leaderboards.analysis.curves import area_differences, curve_rows, curves_of
 from leaderboards.analysis.diagnostics import chosen as chosen_diagnostics
 from leaderboards.analysis.diagnostics import diagnostic_rows
 from leaderboards.analysis.naming import TaskSpec, label, shared_settings, short_names, task_specs
 from leaderboards.analysis.overall import friedman_over_tasks, overall_rows
 from leaderboards.analysis.pairs import CLOSE, Pair
-from leaderboards.analysis.rows import BASELINE, CANNOT_TELL, panel_rows
+from leaderboards.analysis.rows import Row, Terms, panel_rows
 from leaderboards.analysis.series import response_rows, series_of
 from leaderboards.analysis.tables import (
     CELL_COLUMNS,
+    CONTROL,
     DIAGNOSTICS,
     PUBLISHED_COLUMNS,
     RECORD_COLUMNS,
@@ -29,18 +30,21 @@ from leaderboards.analysis.tables import (
     scored,
 )
 from leaderboards.analysis.tuning import trial_rows, tuned_rows
-from leaderboards.statistics.paired import MIN_SEEDS, ROPE
+from leaderboards.analysis.words import BASELINE, UNDECIDED
+from leaderboards.statistics.paired import MIN_SEEDS, mean_interval, of_samples
 
 MAX_NAMED = 6
 """A note names at most this many losses or tasks."""
 TUNED = "[tuned]"
 """The end of the label of a loss whose settings were tuned."""
-PANEL = ["task", "method"]
+METHOD = "siamese"
+"""The method of the baseline row, where several methods train the baseline's loss."""
+ORDER = ["task", "method", "loss", "stage", "trial", "seed", "split", "metric", "step"]
 MODALITIES = ("image", "sentence", "graph")
 SCORE_COLUMNS = (
     "task", "modality", "method", "loss", "spec", "baseline", "stage", "seed", "status",
-    "kind", "tuned", "collapsed", "split", "metric", "main", "unit", "direction", "step", "value",
-    "steps", "proof",
+    "kind", "tuned", "collapsed", "split", "metric", "main", "unit", "direction", "margin",
+    "resolution", "step", "value", "steps", "proof", "data",
 )  # fmt: skip
 """The records' columns that every score needs; most others hold long texts."""
 
@@ -49,33 +53,39 @@ def leaderboard(
     records: pd.DataFrame,
     baseline: str | None = None,
     *,
-    rope: float = ROPE,
+    margin: float | Mapping[str, float] | None = None,
+    screening: bool = False,
     published: pd.DataFrame | None = None,
     diagnostics: Sequence[str] = (),
 ) -> Leaderboard:
     """Return the leaderboard of ``records``: every loss on every task against the baseline.
 
     Scores are test scores of final cells. ``difference`` is the mean over seeds of a
-    row's score minus the baseline's of the same task, metric, method and seed. Only pairs
+    row's score minus the baseline's of the same task, metric and seed. Only pairs
     count: cells that started from the same weights, splits, data and code and, if both were
     trained, saw the same batches and views (:func:`leaderboards.analysis.pairs.pair_of`).
     ``rank`` is the rank within the task of the mean over the baseline's seeds: 1 is best, ties
     are averaged, and a row that lacks one of those seeds has no rank. ``untrained`` is ranked,
-    but Holm's correction leaves it out. References, such as ``fixed:oracle``, are not ranked
-    and are left out too.
+    but is no rival: the simultaneous intervals are over the losses alone. References, such as
+    ``fixed:oracle``, and the control are neither. ``verdict`` is the word that follows from the
+    interval and the metric's margin (:mod:`leaderboards.analysis.words`).
 
     Args:
         records: one row per score, with the columns ``RECORD_COLUMNS``.
-        baseline: the label of a loss; its ``[tuned]`` may be left out. By default the
-            study's baseline, else ``infonce``, else the first loss.
-        rope: half the width of the region of practical equivalence, in points.
+        baseline: the label of a loss, or METHOD/LOSS; its ``[tuned]`` may be left out. By
+            default the study's baseline, else ``infonce``, else the first loss; trained by
+            ``siamese``, else by the first method.
+        margin: the smallest difference that matters, in the metrics' unit, or {task or its name:
+            margin}; None: what the tasks declare.
+        screening: whether rows borrow one another's variance, to choose what to run with more
+            seeds.
         published: rows from papers, with the columns ``PUBLISHED_COLUMNS``; shown apart.
         diagnostics: names of the diagnostics that the board shows as columns.
 
     Raises:
         ValueError: if ``records`` lack a column, the scores, the baseline or a diagnostic,
-            if a score is not a number or occurs twice with different values, or if ``rope``
-            is not positive.
+            if a score is not a number or occurs twice with different values, or if a margin
+            is not positive or of a task that is not there.
     """
     papers = pd.DataFrame(columns=list(PUBLISHED_COLUMNS)) if published is None else published
     for name, table, columns in (
@@ -94,9 +104,9 @@ def leaderboard(
             f"{first['loss']} on {first['task']}, seed {first['seed']}. Leave the row out, or give "
             "it the status 'diverged'."
         )
-    if not 0 < rope < math.inf:
-        raise ValueError(f"`rope` must be a positive number of points, such as .5: got {rope}.")
-    records = _without_repeats(records)
+    notes = records.attrs.get("notes", ())
+    # Sums depend on the order of their terms: the same records must give the same board.
+    records = _without_repeats(records).sort_values(ORDER, kind="stable", ignore_index=True)
     measured_rows = records.loc[
         records["split"] != DIAGNOSTICS, [*SCORE_COLUMNS, "trial", "settings", "space"]
     ]
@@ -106,28 +116,33 @@ def leaderboard(
     if scores.empty and without_score.empty:
         raise ValueError("`records` must hold cells of the board: no cell is scored on test yet.")
     losses = list(final["loss"].unique())
-    label_of_baseline = _baseline(baseline, final, losses)
+    key = _baseline(baseline, final, losses)
+    label_of_baseline = key[1]
     curves = curves_of(final)
-    lower_is_better = final[final["direction"] == "lower"]
-    lower = set(zip(lower_is_better["task"], lower_is_better["metric"], strict=True))
-    reached = steps_to_baseline(curves, label_of_baseline, lower)
     specs = task_specs(records)
     names = short_names(specs)
-    rows = []
+    margins = _margins(margin, specs, scores)
+    rows: list[Row] = []
     pair_notes: list[Note] = []
     for task in final["task"].unique():
         on_task = scores[scores["task"] == task]
         for declared in _metrics_of(on_task):
             measured = on_task[on_task["metric"] == declared.metric]
             panel = pd.concat([measured, without_score[without_score["task"] == task]])
-            is_lower = declared.direction == "lower"
-            compared = panel_rows(panel, label_of_baseline, rope, lower=is_lower)
+            terms = Terms(
+                baseline=key,
+                margin=margins.get(str(task), _number(declared.margin)),
+                resolution=float(measured["resolution"].astype(float).max()),
+                lower=declared.direction == "lower",
+                screening=screening,
+            )
+            compared = panel_rows(panel, terms)
             if declared.main:
-                pair_notes += _pair_notes(compared, label_of_baseline, names[str(task)])
-            for row in compared:
-                key = (task, declared.metric, row["method"], row["loss"])
-                row["steps_to_baseline"] = reached.get(key, math.nan)
-                rows.append(row | declared._asdict())
+                pair_notes += _pair_notes(compared, names[str(task)])
+                pair_notes += _resolution_notes(measured, terms, names[str(task)])
+            shared = declared._asdict() | {"margin": terms.margin, "resolution": terms.resolution}
+            rows += [row | shared for row in compared]
+    _add_areas(rows, area_differences(curves, key))
     unordered = pd.DataFrame(rows, columns=list(ROW_COLUMNS)).assign(
         minor=lambda t: ~t["main"].astype(bool)  # False sorts first: the main metric leads.
     )
@@ -137,7 +152,7 @@ def leaderboard(
     shown = chosen_diagnostics(diagnostics, diagnosed)
     return Leaderboard(
         rows=table,
-        overall=overall_rows(table, scores, label_of_baseline),
+        overall=overall_rows(rows, dict(zip(final["task"], final["data"], strict=True))),
         friedman=friedman_over_tasks(table),
         cells=records[records["status"] != "done"][list(CELL_COLUMNS)].reset_index(drop=True),
         tuned=tuned_rows(measured_rows, trials),
@@ -145,19 +160,20 @@ def leaderboard(
         curves=curve_rows(curves),
         records=records,
         baseline=label_of_baseline,
-        rope=rope,
+        baseline_method=key[0],
+        screening=screening,
         published=papers,
         notes=(
             *_naming_notes(specs, names),
-            *(_with_task_names(Note(*note), names) for note in records.attrs.get("notes", ())),
+            *(_with_task_names(Note(*note), names) for note in notes),
             *_budgets(table, trials, label_of_baseline),
-            *_notes(table.assign(task=table["task"].map(names))),
+            *_notes(table.assign(task=table["task"].map(names)), screening=screening),
             *pair_notes,
         ),
         names=names,
         diagnostics=diagnosed,
         asked=shown,
-        responses=_responses(records, scores, table, shown, label_of_baseline, specs),
+        responses=_responses(records, scores, table, shown, key, specs),
     )
 
 
@@ -168,6 +184,7 @@ class _Declared(NamedTuple):
     main: bool
     unit: str
     direction: str
+    margin: float | None
 
 
 def _metrics_of(scores: pd.DataFrame) -> list[_Declared]:
@@ -184,10 +201,12 @@ def _metrics_of(scores: pd.DataFrame) -> list[_Declared]:
             ways = [tuple(one[1:]) for one in declared if one.metric == name]
             raise ValueError(
                 f"`records` must declare each metric of a task once: {name!r} of "
-                f"{scores['task'].iloc[0]} has (main, unit, direction) {ways}. Run the study "
-                "again, so that all its records are of one version of the task."
+                f"{scores['task'].iloc[0]} has (main, unit, direction, margin) {ways}. Run the "
+                "study again, so that all its records are of one version of the task."
             )
-    return sorted(declared, key=lambda one: not one.main) or [_Declared("", True, "", "higher")]
+    return sorted(declared, key=lambda one: not one.main) or [
+        _Declared("", True, "", "higher", None)
+    ]
 
 
 def _responses(
@@ -195,7 +214,7 @@ def _responses(
     scores: pd.DataFrame,
     rows: pd.DataFrame,
     diagnostics: tuple[str, ...],
-    baseline: str,
+    baseline: tuple[str, str],
     specs: Mapping[str, TaskSpec],
 ) -> pd.DataFrame:
     """Return the scores and these diagnostics against settings in which the tasks differ."""
@@ -224,19 +243,98 @@ def _without_repeats(records: pd.DataFrame) -> pd.DataFrame:
     return kept
 
 
-def _baseline(given: str | None, final: pd.DataFrame, losses: list[str]) -> str:
-    """Return the label of the baseline: the given one, or else the default."""
+def _margins(
+    given: float | Mapping[str, float] | None,
+    specs: Mapping[str, TaskSpec],
+    scores: pd.DataFrame,
+) -> dict[str, float]:
+    """Return {task: the margin that replaces what it declares}.
+
+    Raises:
+        ValueError: if a margin is not a positive number, if one number is given for metrics of
+            several units, or if a task is not on the board.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        units = dict.fromkeys(scores.loc[scores["main"].astype(bool), "unit"])
+        if len(units) > 1:
+            raise ValueError(
+                f"`margin` must name its task if metrics have several units: got {given} for the "
+                f"units {', '.join(map(repr, units))}. Write TASK=MARGIN for each task."
+            )
+        given = dict.fromkeys(specs, given)
+    found: dict[str, float] = {}
+    for name, margin in given.items():
+        if isinstance(margin, bool) or not 0 < margin < math.inf:
+            raise ValueError(
+                f"`margin` must be a number above 0, in the metric's unit: got {margin} for "
+                f"{name}. Half a point is 0.5."
+            )
+        tasks = [task for task, spec in specs.items() if name in (task, spec.name)]
+        if not tasks:
+            raise ValueError(
+                f"`margin` must be of a task on the board: got {name!r}. The tasks are "
+                f"{', '.join(specs)}."
+            )
+        found |= dict.fromkeys(tasks, float(margin))
+    return found
+
+
+def _number(value: float | None) -> float | None:
+    """Return a declared margin; None where the table holds none."""
+    return None if value is None or math.isnan(value) else float(value)
+
+
+def _baseline(given: str | None, final: pd.DataFrame, losses: list[str]) -> tuple[str, str]:
+    """Return the method and label of the baseline row: the given one, or else the default."""
     of_study = final.loc[final["baseline"].astype(bool), "loss"]
     trained = set(final.loc[final["kind"] == TRAINED, "loss"])
+    rows = dict.fromkeys(zip(final["method"], final["loss"], strict=True))
     # `sorted` is stable: the trained losses come first, each kind in the order of `losses`.
     choices = [*of_study.head(1), "infonce", *sorted(losses, key=lambda loss: loss not in trained)]
     if given is not None:
         choices = [given, given + TUNED]
+        named = next((row for row in rows if "/".join(row) in choices), None)
+        if named is not None:
+            return named
     label = next((loss for loss in choices if loss in losses), None)
     if label is None:
         known = ", ".join(losses)
         raise ValueError(f"`baseline` must be one of {known}: got {given!r}.")
-    return str(label)
+    methods = [method for method, loss in rows if loss == label]
+    return METHOD if METHOD in methods else min(methods), str(label)
+
+
+def _add_areas(
+    rows: Sequence[Row], differences: Mapping[tuple[str, str, str, str], Mapping[int, float]]
+) -> None:
+    """Add the paired difference of the area under each row's validation curve."""
+    samples = []
+    for row in rows:
+        by_seed = differences.get((row["task"], row["metric"], row["method"], row["loss"]), {})
+        paired = [by_seed[seed] for seed in row["differences"] if seed in by_seed]
+        samples.append(paired if row["compared"] and len(paired) >= MIN_SEEDS else [])
+    areas = of_samples(mean_interval, samples).T.tolist()
+    for row, (area, low, high) in zip(rows, areas, strict=True):
+        row.update(area=area, area_low=low, area_high=high)
+
+
+def _resolution_notes(measured: pd.DataFrame, terms: Terms, task: str) -> Iterator[Note]:
+    """Yield a note if scores of a task have unlike resolutions, or coarser ones than its margin."""
+    steps = measured["resolution"].astype(float).dropna()
+    if len(steps) and steps.max() > 1.5 * steps.min():
+        yield Note(
+            "resolution",
+            f"{task}: one test item weighs {steps.min():.2g} in some scores and {steps.max():.2g} "
+            "in others. The intervals allow for the larger. Were all scored on the same set?",
+        )
+    if terms.margin is not None and terms.resolution > terms.margin:
+        yield Note(
+            "resolution",
+            f"{task}: one test item weighs {terms.resolution:.2g}, more than the margin of "
+            f"{terms.margin:g}: nothing can be called equivalent there. Use a larger test set.",
+        )
 
 
 def _ordered(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
@@ -287,40 +385,52 @@ def _budgets(rows: pd.DataFrame, trials: pd.DataFrame, baseline: str) -> Iterato
         )
 
 
-def _notes(rows: pd.DataFrame) -> Iterator[Note]:
+def _notes(rows: pd.DataFrame, *, screening: bool) -> Iterator[Note]:
     """Yield what a reader has to know about the rows before believing them."""
-    rows = rows[rows["kind"] != REFERENCE]
+    rows = rows[~rows["kind"].isin([REFERENCE, CONTROL])]
     compared = rows[rows["main"] & (rows["verdict"] != BASELINE)]
+    if screening:
+        yield Note(
+            "screening",
+            "Screening: rows borrow one another's variance. False findings are up to twice as "
+            "frequent, and pairing counts for less. Run what looks good with more seeds.",
+        )
     baselines = {
-        (row.task, row.method): row.seeds
+        row.task: row.seeds
         for row in each_row(rows.loc[rows["main"] & (rows["verdict"] == BASELINE)])
     }
-    several = rows["method"].nunique() > 1
     against = pd.Series(
-        [baselines.get(panel, -1) for panel in each_row(compared[PANEL])],
-        compared.index,
-        dtype=int,
+        [baselines.get(task, -1) for task in compared["task"]], compared.index, dtype=int
     )
     for selected, words, advice in (
         (against == 0, "has no score on", ""),
         (against < 0, "was not run on", " Run it there, or choose another with `--baseline`."),
     ):
-        panels = dict.fromkeys(each_row(compared.loc[selected & (compared["seeds"] > 0), PANEL]))
-        if panels:
-            where = [f"{task} ({method})" if several else str(task) for task, method in panels]
+        tasks = dict.fromkeys(compared.loc[selected & (compared["seeds"] > 0), "task"])
+        if tasks:
             yield Note(
                 "baseline",
-                f"The baseline {words} {_some(where)}: nothing there is compared with it.{advice}",
+                f"The baseline {words} {_some(list(tasks))}: nothing there is compared with it."
+                f"{advice}",
             )
-    few = compared[(compared["verdict"] == CANNOT_TELL) & (against > 0)]
+    few = compared[
+        (compared["verdict"] == UNDECIDED) & (compared["pairs"] < MIN_SEEDS) & (against > 0)
+    ]
     if len(few):
         complete = few["seeds"] == few["planned"]
         yield Note(
             "seeds",
-            f"{len(few)} of {len(compared)} comparisons have fewer than {MIN_SEEDS} paired seeds: "
-            "the board cannot tell."
+            f"{len(few)} of {len(compared)} comparisons have fewer than {MIN_SEEDS} paired seeds "
+            "and are undecided."
             + (" Run more seeds." if (complete & (few["pairs"] == few["seeds"])).any() else "")
             + (" Some of their cells have no score yet." if not complete.all() else ""),
+        )
+    unmargined = dict.fromkeys(rows.loc[rows["main"] & rows["margin"].isna(), "task"])
+    if unmargined and not compared.empty:
+        yield Note(
+            "margin",
+            f"No margin is declared on {_some(list(unmargined))}: nothing there can be called "
+            "equivalent. Give one with `--margin`.",
         )
     for row in rows[rows["main"] & (rows["failed"] > 0)].to_dict("records"):
         yield Note(
@@ -348,7 +458,7 @@ def _notes(rows: pd.DataFrame) -> Iterator[Note]:
     unranked = [
         f"{row['loss']} on {row['task']} ({row['seeds']} of {row['planned']} scores)"
         for row in rows[rows["main"] & rows["rank"].isna() & (rows["seeds"] > 0)].to_dict("records")
-        if baselines.get((row["task"], row["method"]), 0) > 0
+        if baselines.get(row["task"], 0) > 0
     ]
     if unranked:
         yield Note(
@@ -358,16 +468,17 @@ def _notes(rows: pd.DataFrame) -> Iterator[Note]:
         )
 
 
-def _pair_notes(rows: Sequence[Mapping[str, Any]], baseline: str, task: str) -> Iterator[Note]:
+def _pair_notes(rows: Sequence[Row], task: str) -> Iterator[Note]:
     """Yield why seeds of a task are not paired with the baseline's, and what pairs do not share.
 
     ``task`` is the task's name in the notes.
     """
     across: dict[tuple[str, ...], list[str]] = {}
     left_out: dict[str, list[str]] = {}
-    compared = {row["method"] for row in rows if row["loss"] == baseline and row["seeds"]}
+    if not any(row["seeds"] for row in rows if not row["compared"]):
+        return
     for row in rows:
-        if row["loss"] == baseline or row["kind"] == REFERENCE or row["method"] not in compared:
+        if not row["compared"] or row["kind"] == REFERENCE:
             continue
         by_seed: Mapping[int, Pair] = row["pair_by_seed"]
         if row["pairs"] < row["seeds"]:

@@ -1,8 +1,7 @@
-"""Convergence: validation scores during training, and steps to the baseline's last score."""
+"""Convergence: validation scores during training, and the area under them."""
 
-import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -37,31 +36,39 @@ def curve_rows(curves: Curves) -> pd.DataFrame:
     )
 
 
-def steps_to_baseline(
-    curves: Curves, baseline: str, lower: Collection[tuple[str, str]] = ()
-) -> Mapping[Key, float]:
-    """Return the step at which the mean of each curve first reaches the baseline's last mean.
+def area_differences(curves: Curves, baseline: tuple[str, str]) -> dict[Key, dict[int, float]]:
+    """Return {row: {seed: its mean score during training less the baseline's}}.
 
-    Means are over the seeds that both have, and linear between probed steps. The step is
-    infinite if the mean never gets there: "not within the budget" differs from "not measured".
+    The mean is the area under the line through the probed scores, divided by the steps, over the
+    steps and seeds that both curves have.
+
+    Args:
+        curves: the points of every row.
+        baseline: its method and loss.
     """
-    reached: dict[Key, float] = {}
+    differences = {}
     for key, (_, curve) in curves.items():
-        reference = curves.get((*key[:3], baseline))
-        if reference is None:
-            continue
-        last = reference[1][max(reference[1])]
-        seeds = sorted(last.keys() & curve[max(curve)].keys())
-        if seeds:
-            steps = sorted(curve)
-            lines = [last, *(curve[step] for step in steps)]
-            # If lower is better, turn the sign: `_first_step_at` takes rising curves.
-            sign = -1 if key[:2] in lower else 1
-            goal, *means = (
-                sign * np.mean([[at[s] for s in seeds] for at in lines], axis=1)
-            ).tolist()
-            reached[key] = _first_step_at(steps, means, goal)
-    return reached
+        _, other = curves.get((*key[:2], *baseline), ("", {}))
+        steps = sorted(curve.keys() & other.keys())
+        if len(steps) > 1:
+            own, base = _areas(curve, steps), _areas(other, steps)
+            both = sorted(own.keys() & base.keys())
+            differences[key] = {seed: own[seed] - base[seed] for seed in both}
+    return differences
+
+
+def _areas(curve: Curve, steps: list[int]) -> dict[int, float]:
+    """Return the mean score over ``steps``, of each seed.
+
+    >>> _areas({0: {7: 50.0}, 10: {7: 60.0}, 20: {7: 80.0}}, [0, 10, 20])
+    {7: 62.5}
+    """
+    return {
+        seed: float(np.trapezoid([curve[step][seed] for step in steps], steps))
+        / (steps[-1] - steps[0])
+        for seed in sorted(curve[steps[0]])
+        if all(seed in curve[step] for step in steps)
+    }
 
 
 def curves_of(final: pd.DataFrame) -> Curves:
@@ -96,18 +103,3 @@ def curves_of(final: pd.DataFrame) -> Curves:
             kept = {step: {s: at[s] for s in sorted(complete)} for step, at in curve.items()}
             complete_curves[key] = modalities[key[0]], kept
     return complete_curves
-
-
-def _first_step_at(steps: list[int], means: list[float], goal: float) -> float:
-    """Return where the line through the points first reaches ``goal``.
-
-    >>> _first_step_at([0, 10, 20], [50.0, 60.0, 80.0], 70.0)
-    15.0
-    """
-    if means and means[0] >= goal:
-        return float(steps[0])
-    for i in range(1, len(steps)):
-        if means[i] >= goal:
-            share = (goal - means[i - 1]) / (means[i] - means[i - 1])
-            return steps[i - 1] + share * (steps[i] - steps[i - 1])
-    return math.inf

@@ -1,44 +1,177 @@
-"""Over tasks: mean ranks, counts of verdicts, and Friedman's test."""
+"""Over tasks: a pooled difference to the baseline for every row, and Friedman's test."""
 
 import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from leaderboards.analysis.rows import BASELINE, BETTER, EQUIVALENT, NOT_RESOLVED, WORSE
+from leaderboards.analysis.rows import Row
 from leaderboards.analysis.tables import OVERALL_COLUMNS, REFERENCE
-from leaderboards.statistics.ranking import MIN_TASKS, Friedman, friedman, mean_rank_intervals
+from leaderboards.analysis.words import BASELINE, word
+from leaderboards.statistics.paired import ALPHA, MIN_SEEDS
+from leaderboards.statistics.pooled import Pooled, pool
+from leaderboards.statistics.ranking import MIN_TASKS, Friedman, friedman
+from leaderboards.statistics.simultaneous import family_alpha
 
 ALL = "all"
-KEY = ["method", "loss"]
-RANKS = ["mean_rank", "rank_low", "rank_high"]
+POINTS = "%"
+"""The unit of the metrics that are pooled."""
 
 
-def overall_rows(rows: pd.DataFrame, scores: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """Return a row per scope, method and loss; the scopes are ``all`` and each modality.
+def overall_rows(rows: Sequence[Row], data: Mapping[str, str]) -> pd.DataFrame:
+    """Return a row a scope, method and loss; the scopes are ``all`` and each modality.
 
-    A task counts once, by its main metric. Only rows that have a rank in every task of
-    the scope get a mean rank, so that no average leaves a task out. In ``all`` every
-    modality weighs the same, however many tasks it has. References, which have no rank,
-    do not take part.
+    Differences are pooled over data sets: a data set's difference is the mean over its tasks (a
+    task with label noise is another variant of the same data), seed by seed. Only main metrics in
+    points are pooled. A row that was not compared on every task of a scope has no pooled
+    difference there, so that no average leaves a task out. The intervals of a scope hold
+    simultaneously over its losses.
 
     Args:
-        rows: the rows of every panel.
-        scores: final test scores, one per row.
-        baseline: the label of the loss whose seeds the ranks are over.
+        rows: the rows of every table, with their differences.
+        data: {task: what identifies its data set}.
     """
-    main = rows[rows["main"].astype(bool) & (rows["kind"] != REFERENCE)]
-    modalities = list(dict.fromkeys(main["modality"]))
-    scopes = [(ALL, main), *((m, main[main["modality"] == m]) for m in modalities)]
-    tables = [_scope(name, part, scores, baseline) for name, part in scopes]
-    return pd.concat(tables, ignore_index=True)[list(OVERALL_COLUMNS)]
+    main = [row for row in rows if row["main"] and row["kind"] != REFERENCE]
+    modalities = list(dict.fromkeys(row["modality"] for row in main))
+    scopes = [(ALL, main)] + [
+        (name, [row for row in main if row["modality"] == name]) for name in modalities
+    ]
+    found = [each for name, own in scopes for each in _scope(name, own, data)]
+    return pd.DataFrame(found, columns=list(OVERALL_COLUMNS))
+
+
+def _scope(name: str, rows: Sequence[Row], data: Mapping[str, str]) -> list[dict[str, Any]]:
+    # A task without any score has no metric yet; it may turn out to be one in points.
+    pooled = [row for row in rows if row["unit"] == POINTS or not row["metric"]]
+    tasks = {row["task"] for row in pooled}
+    by_row: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        by_row[row["method"], row["loss"]].append(row)
+    of_sets = {key: _by_data(own, data) for key, own in by_row.items()}
+    whole = {
+        key
+        for key, own in by_row.items()
+        if tasks and {row["task"] for row in own if _can_pool(row)} == tasks
+    }
+    rivals = [key for key in whole if by_row[key][0]["trained"]]
+    alpha = family_alpha([_freedom(of_sets[key]) for key in rivals])
+    margins = {_usable_margin(row) for row in pooled if row["metric"]}
+    margin = next(iter(margins)) if len(margins) == 1 else None
+    found = []
+    for (method, loss), own in by_row.items():
+        sets = of_sets[method, loss]
+        figures = Pooled.nothing(len(sets))
+        if (method, loss) in whole:
+            figures = _pooled(own, sets, alpha if own[0]["trained"] else ALPHA)
+        compared = any(row["compared"] for row in own)
+        found.append(
+            {
+                "scope": name,
+                "method": method,
+                "loss": loss,
+                "kind": own[0]["kind"],
+                "tasks": len({row["task"] for row in own if _can_pool(row)}),
+                "of_tasks": len(tasks),
+                "sets": len(sets),
+                "pooled": figures.mean,
+                "low": figures.low,
+                "high": figures.high,
+                "tau": figures.tau,
+                "i2": figures.i2,
+                "next_low": figures.next_low,
+                "next_high": figures.next_high,
+                "improvement": _improvement(sets) if (method, loss) in whole else math.nan,
+                "margin": margin,
+                "verdict": _verdict(figures, margin, compared=compared),
+                "not_pooled": ", ".join(
+                    row["task"] for row in own if row["metric"] and row["unit"] != POINTS
+                ),
+            }
+        )
+    order = sorted(found, key=lambda each: (_sort_key(each), each["loss"], each["method"]))
+    for place, each in enumerate(order, start=1):
+        ranked = not math.isnan(each["pooled"]) or each["verdict"] == BASELINE
+        each["rank"] = float(place) if ranked else math.nan
+    return order
+
+
+def _usable_margin(row: Row) -> float | None:
+    """Return a row's margin; None if one test item outweighs it."""
+    margin: float | None = row["margin"]
+    return None if margin is None or row["resolution"] > margin else margin
+
+
+def _freedom(sets: Sequence[Mapping[int, float]]) -> int:
+    """Return the degrees of freedom of a pooled interval: over data sets, or seeds of the one."""
+    return len(sets) - 1 if len(sets) > 1 else max(1, len(sets[0]) - 1)
+
+
+def _verdict(figures: Pooled, margin: float | None, *, compared: bool) -> str:
+    """Return the word of a pooled interval; empty for a row that was not pooled."""
+    if not compared:
+        return BASELINE
+    return "" if math.isnan(figures.low) else word(figures.low, figures.high, margin)
+
+
+def _sort_key(each: Mapping[str, Any]) -> tuple[bool, float]:
+    """Return the order of a row: by its pooled difference, the baseline at 0."""
+    if each["verdict"] == BASELINE:
+        return False, 0.0
+    return math.isnan(each["pooled"]), 0.0 if math.isnan(each["pooled"]) else -each["pooled"]
+
+
+def _can_pool(row: Row) -> bool:
+    """Return whether a row's differences can be pooled."""
+    whole: bool = row["comparable"] and row["unit"] == POINTS
+    return whole and row["compared"] and not row["collapsed"]
+
+
+def _by_data(rows: Sequence[Row], data: Mapping[str, str]) -> list[dict[int, float]]:
+    """Return {seed: difference} of each data set: the mean over its tasks, better above 0."""
+    variants: dict[str, list[dict[int, float]]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: str(row["task"])):
+        if _can_pool(row):
+            sign = -1 if row["direction"] == "lower" else 1
+            own = {seed: sign * value for seed, value in row["differences"].items()}
+            variants[data[row["task"]]].append(own)
+    return [
+        {
+            seed: float(np.mean([own[seed] for own in group]))
+            for seed in sorted(set.intersection(*map(set, group)))
+        }
+        for group in variants.values()
+    ]
+
+
+def _pooled(rows: Sequence[Row], sets: Sequence[Mapping[int, float]], alpha: float) -> Pooled:
+    if len(sets) == 1:
+        if len(rows) == 1:  # Its own interval, so that one task has one verdict.
+            row = rows[0]
+            ends = (row["difference_low"], row["difference_high"])
+            low, high = (-ends[1], -ends[0]) if row["direction"] == "lower" else ends
+            mean = float(np.mean(list(sets[0].values())))
+            return Pooled.nothing(1)._replace(mean=mean, low=low, high=high)
+        return Pooled.of_one(list(sets[0].values()), alpha)
+    if min(map(len, sets)) < MIN_SEEDS:
+        return Pooled.nothing(len(sets))
+    values = [list(own.values()) for own in sets]
+    errors = [float(np.std(own, ddof=1)) / math.sqrt(len(own)) for own in values]
+    return pool([float(np.mean(own)) for own in values], errors, alpha)
+
+
+def _improvement(sets: Sequence[Mapping[int, float]]) -> float:
+    """Return the mean over data sets of the share of seeds that are better; a tie is half."""
+    shares = [np.mean([(d > 0) + 0.5 * (d == 0) for d in own.values()]) for own in sets]
+    return float(np.mean(shares))
 
 
 def friedman_over_tasks(rows: pd.DataFrame) -> Friedman | str:
     """Return Friedman's test of the trained rows over tasks, or why there is none.
 
-    ``untrained`` is left out: with it, the test would find that training helps, and little
-    else.
+    If ``untrained`` were among them, it would find that training helps, and little else.
     """
     main = rows[rows["main"] & rows["trained"]]
     several = main["method"].nunique() > 1
@@ -53,50 +186,3 @@ def friedman_over_tasks(rows: pd.DataFrame) -> Friedman | str:
             f"this board has {tasks} tasks and {k} such rows."
         )
     return friedman(complete.to_numpy(dtype=float), list(complete.columns))
-
-
-def _scope(name: str, main: pd.DataFrame, scores: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    modality = main.drop_duplicates("task").set_index("task")["modality"]
-    counted = main.assign(
-        tasks=1,
-        ranked=main["rank"].notna(),
-        won=main["verdict"] == BETTER,
-        tied=main["verdict"] == EQUIVALENT,
-        lost=main["verdict"] == WORSE,
-        not_resolved=main["verdict"] == NOT_RESOLVED,
-        compared_with=main["verdict"] == BASELINE,
-    )
-    verdicts = ["won", "tied", "lost", "not_resolved", "compared_with"]
-    rows = counted.groupby(KEY, sort=False)[["tasks", "ranked", *verdicts]].sum()
-    # All other tasks are `cannot_tell`, those that the row was not run on included.
-    with_verdict = rows[verdicts].sum(axis="columns")
-    rows = rows.assign(
-        scope=name,
-        cannot_tell=len(modality) - with_verdict,
-        **dict.fromkeys(RANKS, math.nan),
-    )
-    complete = rows["ranked"] == len(modality)
-    if complete.any():
-        # A task weighs 1 over the number of its modality's tasks.
-        weights = [1 / float((modality == each).sum()) for each in modality]
-        names = list(rows.index[complete])
-        blocks = [_block(main, scores, task, names, baseline) for task in modality.index]
-        rows.loc[complete, RANKS] = np.column_stack(mean_rank_intervals(blocks, weights))
-    rows["rank"] = rows["mean_rank"].rank()
-    return rows.reset_index().sort_values(["rank", "loss"], kind="stable")
-
-
-def _block(
-    main: pd.DataFrame,
-    scores: pd.DataFrame,
-    task: str,
-    complete: list[tuple[str, str]],
-    baseline: str,
-) -> np.ndarray:
-    """Return a task's scores by its main metric, [the baseline's seeds, rows]; higher is better."""
-    metric, direction = main.loc[main["task"] == task, ["metric", "direction"]].iloc[0]
-    here = scores[(scores["task"] == task) & (scores["metric"] == metric)]
-    table = here.pivot(index="seed", columns=KEY, values="value")
-    seeds = here.loc[here["loss"] == baseline, "seed"].unique()
-    block: np.ndarray = table.loc[sorted(seeds), complete].to_numpy(dtype=float)
-    return -block if direction == "lower" else block

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from leaderboards.analysis.rows import BASELINE
 from leaderboards.analysis.tables import ROW, Leaderboard, each_row, scored
-from leaderboards.statistics.paired import MIN_SEEDS, of_samples, pairing
+from leaderboards.analysis.words import BASELINE
+from leaderboards.statistics.paired import MIN_BOOTSTRAP, of_samples, pairing
 
 PAIRING_COLUMNS = (
     "scope", "metric", "method", "loss", "seeds", "paired_variance", "unpaired_variance", "ratio",
@@ -61,7 +61,7 @@ def _rows(board: Leaderboard) -> list[dict[str, Any]]:
         a = by_seed[row["task"], row["metric"], row["method"], row["loss"]]
         b = by_seed[row["task"], row["metric"], row["method"], board.baseline]
         seeds = sorted(a.keys() & b.keys())
-        if len(seeds) >= MIN_SEEDS and row["pairs"] >= len(seeds) and row["trained"]:
+        if len(seeds) >= MIN_BOOTSTRAP and row["pairs"] >= len(seeds) and row["trained"]:
             rows.append(row)
             scores.append([a[seed] for seed in seeds])
             baselines.append([b[seed] for seed in seeds])

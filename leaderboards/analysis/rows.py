@@ -1,39 +1,35 @@
-"""One task and metric: a row for every method and loss, against the baseline."""
+"""One task and metric: a row for every method and loss, against one baseline row."""
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from leaderboards.analysis.pairs import Pair, pair_of
-from leaderboards.analysis.tables import REFERENCE, TRAINED, UNTRAINED
+from leaderboards.analysis.tables import CONTROL, TRAINED, UNTRAINED
+from leaderboards.analysis.words import BASELINE, COLLAPSED, INCOMPLETE, OPEN, word
 from leaderboards.statistics.paired import (
     ALPHA,
     DIGITS,
-    LEVEL,
+    MIN_BOOTSTRAP,
     MIN_SEEDS,
-    bayesian_t,
     bootstrap_interval,
-    holm,
-    mean_interval,
+    constant,
     of_samples,
+    paired_interval,
     paired_p,
-    seeds_needed,
+    seeds_to_decide,
     spread,
-    unjudged,
 )
+from leaderboards.statistics.screening import borrowed
+from leaderboards.statistics.simultaneous import adjusted, family_alpha
 
-BASELINE = "baseline"
-CANNOT_TELL = "cannot tell"
-INCOMPLETE = "incomplete"
-NOT_RESOLVED = "not resolved"
-EQUIVALENT = "equivalent"
-BETTER, WORSE = "better", "worse"
 Row = dict[str, Any]
+Key = tuple[str, str]
+"""Method and loss."""
 
 
 class Score(NamedTuple):
@@ -53,50 +49,63 @@ class Score(NamedTuple):
     proof: str
 
 
+MIN_STEP = 1e-6
+"""The smallest step between two scores that is not taken for rounding."""
 Runs = Mapping[int, Score]
 """A row's cells that have a score, by seed."""
 
 
-def panel_rows(
-    panel: pd.DataFrame, baseline: str, rope: float, *, lower: bool = False
-) -> list[Row]:
+class Terms(NamedTuple):
+    """What a table's words depend on beside its scores.
+
+    Attributes:
+        baseline: the method and loss that every row is compared with.
+        margin: the smallest difference that matters; None: words that need one are not said.
+        resolution: one test item's share of a score; NaN: not known.
+        lower: whether lower scores are better.
+        screening: whether rows borrow one another's variance.
+    """
+
+    baseline: Key
+    margin: float | None = None
+    resolution: float = math.nan
+    lower: bool = False
+    screening: bool = False
+
+
+def panel_rows(panel: pd.DataFrame, terms: Terms) -> list[Row]:
     """Return the rows of one task and metric.
 
     Args:
         panel: final test scores of that metric, and the cells that have none.
-        baseline: the label of the loss to compare with.
-        rope: half the width of the region of practical equivalence, in points.
-        lower: whether lower scores are better.
+        terms: what the words depend on.
     """
-    if lower:  # Below, higher is better; `_restore_sign` turns scores and differences back.
+    # Sums depend on the order of their terms: the same records must give the same board.
+    panel = panel.sort_values(["method", "loss", "seed"], kind="stable")
+    terms = _usable(terms, panel)
+    if terms.lower:  # Below, higher is better; `_restore_sign` restores the sign of what is shown.
         panel = panel.assign(value=-panel["value"])
-    cells: dict[tuple[str, str], list[Score]] = defaultdict(list)
+    cells: dict[Key, list[Score]] = defaultdict(list)
     for cell in map(Score, *(panel[name].tolist() for name in Score._fields)):
         cells[cell.method, cell.loss].append(cell)
     runs = {
         key: {cell.seed: cell for cell in of_row if cell.status == "done"}
         for key, of_row in cells.items()
     }
-    # The seeds that ranks are over: those at which the baseline was run.
-    block = {
-        cell.seed
-        for (_, loss), of_row in cells.items()
-        for cell in of_row
-        if loss == baseline and cell.status != "missing"
-    }
-    if not all(block <= done.keys() for (_, loss), done in runs.items() if loss == baseline):
-        block = set()  # The baseline failed at a seed: no row is ranked on the other seeds.
+    base = runs.get(terms.baseline, {})
+    planned = {cell.seed for cell in cells.get(terms.baseline, ()) if cell.status != "missing"}
+    # A baseline that failed at a seed ranks no row: the other seeds are a biased sample.
+    block = planned if planned <= base.keys() else set()
     untrained = {
         method: runs[method, loss]
         for (method, loss), of_row in cells.items()
         if of_row[0].kind == UNTRAINED
     }
-    rows = []
+    rows: list[Row] = []
     for (method, loss), of_row in cells.items():
         scored, kind = runs[method, loss], of_row[0].kind
-        of_baseline = runs.get((method, baseline), {})
-        differences = paired_differences(scored, of_baseline)
-        complete = bool(block) and block <= scored.keys() and kind != REFERENCE
+        differences = paired_differences(scored, base)
+        ranked = bool(block) and block <= scored.keys() and kind in (TRAINED, UNTRAINED)
         rows.append(
             {
                 "task": of_row[0].task,
@@ -108,26 +117,50 @@ def panel_rows(
                 "seeds": len(scored),
                 "planned": len({cell.seed for cell in of_row}),
                 "pairs": len(differences),
-                "block_mean": float(np.mean([scored[seed].value for seed in block]))
-                if complete
+                "block_mean": float(np.mean([scored[seed].value for seed in sorted(block)]))
+                if ranked
                 else math.nan,
                 "trained": kind == TRAINED,
                 "scores": [run.value for run in scored.values()],
                 "failed": len({c.seed for c in of_row if c.status in ("failed", "diverged")}),
                 "collapsed": sum(run.collapsed not in ("", None) for run in scored.values()),
                 "differences": differences,
-                "pair_by_seed": pairs(scored, of_baseline),
-                "to_untrained": paired_differences(scored, untrained.get(method, {})),
+                "pair_by_seed": pairs(scored, base),
+                "to_untrained": list(
+                    paired_differences(scored, untrained.get(method, {})).values()
+                ),
+                "compared": (method, loss) != terms.baseline,
             }
         )
-    _compare(rows, baseline, rope)
-    _correct(rows, baseline)
+    failed = sum(row["failed"] for row in rows if not row["compared"])
+    for row in rows:
+        row["comparable"] = not row["failed"] and not failed and row["pairs"] >= MIN_SEEDS
+    _compare(rows, terms)
+    if terms.screening:
+        _borrow(rows, runs, terms)
+    _judge(rows, terms)
     _add_learned(rows)
-    _rank(rows, runs)
-    if lower:
+    _rank(rows, runs, terms)
+    if terms.lower:
         for row in rows:
             _restore_sign(row)
     return rows
+
+
+def _usable(terms: Terms, panel: pd.DataFrame) -> Terms:
+    """Return the terms that words are said with.
+
+    A metric that declares no resolution has that of its scores: the smallest step between two of
+    them. A margin that one test item outweighs is none.
+    """
+    resolution, margin = terms.resolution, terms.margin
+    if math.isnan(resolution):
+        # Scores that differ by less are equal but for rounding.
+        steps = np.diff(np.unique(panel["value"].dropna().to_numpy(dtype=float)))
+        resolution = min(steps[steps > MIN_STEP], default=math.nan)
+    if margin is not None and resolution > margin:
+        margin = None
+    return terms._replace(resolution=float(resolution), margin=margin)
 
 
 def _restore_sign(row: Row) -> None:
@@ -139,17 +172,17 @@ def _restore_sign(row: Row) -> None:
         row[name] = -row[name]
     for name in ("difference", "bootstrap"):
         row[f"{name}_low"], row[f"{name}_high"] = -row[f"{name}_high"], -row[f"{name}_low"]
-    for name in ("scores", "differences", "to_untrained"):
-        row[name] = [-value for value in row[name]]
+    row["scores"] = [-value for value in row["scores"]]
+    row["differences"] = {seed: -value for seed, value in row["differences"].items()}
 
 
 def pairs(scores: Runs, others: Runs, *, settings: bool = False) -> dict[int, Pair]:
-    """Return {seed: whether the two cells are a pair, or why not} for the seeds that both have.
+    """Return {seed: whether the two cells are a pair, and why not} for the seeds that both have.
 
     Args:
         scores: a row's cells.
         others: the cells that they are compared with.
-        settings: whether the cells are of two settings of one task: see :func:`pair_of`.
+        settings: whether they are of two settings of one task: see :func:`pair_of`.
     """
     return {
         seed: pair_of(scores[seed].proof, others[seed].proof, settings=settings)
@@ -157,128 +190,130 @@ def pairs(scores: Runs, others: Runs, *, settings: bool = False) -> dict[int, Pa
     }
 
 
-def paired_differences(scores: Runs, others: Runs, *, settings: bool = False) -> list[float]:
-    """Return the score minus the other's score, for each seed at which they are a pair."""
-    return [
-        scores[seed].value - others[seed].value
+def paired_differences(scores: Runs, others: Runs, *, settings: bool = False) -> dict[int, float]:
+    """Return {seed: the score minus the other's} for the seeds at which they are a pair."""
+    return {
+        seed: scores[seed].value - others[seed].value
         for seed, pair in pairs(scores, others, settings=settings).items()
         if pair.paired
-    ]
-
-
-def verdict(row: Row) -> str:
-    """Return the word for what a row's differences show.
-
-    ``incomplete``: a seed of the row or of the baseline failed or diverged, so that the
-    remaining seeds are a biased sample. ``cannot tell``: there are fewer than three pairs.
-    ``equivalent``: the posterior puts 95% inside the region of practical equivalence.
-    ``better`` or ``worse``: Holm's corrected p-value is below .05. ``not resolved``: none
-    of these.
-    """
-    if row["failed"] or row["baseline_failed"]:
-        return INCOMPLETE
-    if row["pairs"] < MIN_SEEDS:
-        return CANNOT_TELL
-    if row["equivalent"] >= LEVEL:
-        return EQUIVALENT
-    if row["p_holm"] < ALPHA:
-        return BETTER if row["difference"] > 0 else WORSE
-    return NOT_RESOLVED
-
-
-def _compare(rows: list[Row], baseline: str, rope: float) -> None:
-    """Add the statistics of each row's scores and of their differences to the baseline."""
-    score, deviation = of_samples(spread, [row["scores"] for row in rows])
-    differences = [row["differences"] for row in rows]
-    compared = np.array([row["loss"] != baseline for row in rows])
-    mean, low, high = of_samples(mean_interval, differences)
-    _, bootstrap_low, bootstrap_high = of_samples(bootstrap_interval, differences)
-    p = np.where(compared, of_samples(paired_p, differences)[0], math.nan)
-    masses = of_samples(partial(bayesian_t, rope=rope), differences)
-    better, equivalent, worse = np.where(compared, masses, math.nan)
-    # Equal differences have no deviation, and hence no interval that could be believed.
-    without_interval = compared & of_samples(unjudged, differences)[0]
-    few = np.array([row["pairs"] < MIN_SEEDS for row in rows])
-    p, better, equivalent, worse, bootstrap_low, bootstrap_high = (
-        np.where(few, math.nan, figure)
-        for figure in (p, better, equivalent, worse, bootstrap_low, bootstrap_high)
-    )
-    columns = {
-        "mean": score,
-        "std": deviation,
-        "difference": mean,
-        "difference_low": np.where(without_interval, math.nan, low),
-        "difference_high": np.where(without_interval, math.nan, high),
-        "bootstrap_low": np.where(without_interval, math.nan, bootstrap_low),
-        "bootstrap_high": np.where(without_interval, math.nan, bootstrap_high),
-        "p": p,
-        "better": better,
-        "equivalent": equivalent,
-        "worse": worse,
     }
-    for row, *figures in zip(rows, *(each.tolist() for each in columns.values()), strict=True):
-        row.update(zip(columns, figures, strict=True))
 
 
-def _correct(rows: list[Row], baseline: str) -> None:
-    """Add Holm's p-values and the verdicts; a family is the losses trained by one method.
+def in_family(row: Row) -> bool:
+    """Return whether a row shares the table's error rate: a loss that was compared and can win.
 
-    ``untrained`` and references do not compete with the losses: they are not in the family,
-    and their p-values are not corrected. The seeds needed are for the level of Holm's first
-    step, .05 over the number of losses.
+    Untrained encoders, references, the control, collapsed and incomplete rows are no rivals; each
+    has an interval of its own, at the plain level.
     """
-    for row in rows:
-        row.update(p_holm=row["p"], alpha=ALPHA)
-    for family in _by_method([row for row in rows if row["trained"]]):
-        tested = [row for row in family if row["pairs"] >= MIN_SEEDS and row["loss"] != baseline]
-        for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
-            row.update(p_holm=p, alpha=ALPHA / len(tested))
-    compared = [
-        row["differences"] if row["loss"] != baseline and row["pairs"] >= MIN_SEEDS else []
+    rival: bool = row["compared"] and row["kind"] == TRAINED
+    return rival and row["comparable"] and not row["collapsed"]
+
+
+def _compare(rows: list[Row], terms: Terms) -> None:
+    """Add the statistics of each row's scores and of its differences to the baseline."""
+    differences = [
+        list(row["differences"].values()) if row["compared"] and row["pairs"] >= MIN_SEEDS else []
         for row in rows
     ]
-    (needed,) = of_samples(seeds_needed, compared, [row["alpha"] for row in rows])
-    failed = {row["method"]: row["failed"] for row in rows if row["loss"] == baseline}
-    for row, seeds in zip(rows, needed.tolist(), strict=True):
-        row.update(seeds_needed=seeds, baseline_failed=failed.get(row["method"], 0))
-        row["verdict"] = BASELINE if row["loss"] == baseline else verdict(row)
+    family = [row for row in rows if in_family(row)]
+    freedom = [row["pairs"] - 1 for row in family]
+    shared = family_alpha(freedom)
+    alphas = [shared if in_family(row) else ALPHA for row in rows]
+    resolutions = [terms.resolution] * len(rows)
+    margins = [math.nan if terms.margin is None else terms.margin] * len(rows)
+    mean, deviation = of_samples(spread, [row["scores"] for row in rows])
+    _, low, high = of_samples(paired_interval, differences, resolutions, alphas)
+    enough = [own if len(own) >= MIN_BOOTSTRAP else [] for own in differences]
+    _, bootstrap_low, bootstrap_high = of_samples(bootstrap_interval, enough)
+    difference, noise = of_samples(spread, [list(row["differences"].values()) for row in rows])
+    noise = np.where([row["compared"] for row in rows], noise, math.nan)
+    (p,) = of_samples(paired_p, differences, resolutions)
+    (constants,) = of_samples(constant, differences)
+    (needed,) = of_samples(seeds_to_decide, differences, margins, resolutions, alphas)
+    figures = {
+        "mean": mean, "std": deviation, "difference": difference,
+        # Beyond these digits a difference is rounding, and must not be called better.
+        "difference_low": np.round(low, DIGITS), "difference_high": np.round(high, DIGITS),
+        "difference_std": noise, "bootstrap_low": bootstrap_low,
+        "bootstrap_high": bootstrap_high, "p": p, "constant": constants, "seeds_to_decide": needed,
+    }  # fmt: skip
+    for row, *values in zip(rows, *(each.tolist() for each in figures.values()), strict=True):
+        row.update(zip(figures, values, strict=True))
+        row["constant"] = bool(row["constant"])
+    for row, p_value in zip(family, adjusted([row["p"] for row in family], freedom), strict=True):
+        row["p"] = p_value
+    control = [row["difference_std"] for row in rows if row["kind"] == CONTROL]
+    for row in rows:
+        row["control_std"] = control[0] if control else math.nan
+
+
+def _borrow(rows: list[Row], runs: Mapping[Key, Runs], terms: Terms) -> None:
+    """Replace the family's intervals by those of :mod:`leaderboards.statistics.screening`.
+
+    Only rows with a score at every seed of the baseline take part.
+    """
+    seeds = sorted(runs.get(terms.baseline, {}))
+    rivals = [row for row in rows if in_family(row)]
+    family = [row for row in rivals if sorted(row["differences"]) == seeds]
+    for row in rivals:  # Rows that cannot take part have no interval: two kinds do not mix.
+        row.update(difference_low=math.nan, difference_high=math.nan, p=math.nan)
+        row.update(seeds_to_decide=math.nan)
+    if len(family) < 2:
+        return
+    keys = [terms.baseline, *((row["method"], row["loss"]) for row in family)]
+    scores = np.array([[runs[key][seed].value for seed in seeds] for key in keys])
+    errors, limit = borrowed(scores, 0.0 if math.isnan(terms.resolution) else terms.resolution)
+    for row, error in zip(family, errors.tolist(), strict=True):
+        row["difference_low"] = row["difference"] - limit * error
+        row["difference_high"] = row["difference"] + limit * error
+
+
+def _judge(rows: list[Row], terms: Terms) -> None:
+    """Add the word that each row's interval says, and its bound."""
+    failed = any(row["failed"] for row in rows if not row["compared"])
+    for row in rows:
+        low, high = row["difference_low"], row["difference_high"]
+        row["bound"] = max(abs(low), abs(high))
+        if not row["compared"]:
+            row["verdict"] = BASELINE
+        elif row["failed"] or failed:
+            row["verdict"] = INCOMPLETE
+        elif row["collapsed"]:
+            row["verdict"] = COLLAPSED
+        else:
+            row["verdict"] = word(low, high, terms.margin)
+        if row["verdict"] not in OPEN:
+            row["seeds_to_decide"] = math.nan
 
 
 def _add_learned(rows: list[Row]) -> None:
     """Add whether a row is shown to be above ``untrained``; None if that cannot be shown."""
-    differences = [row["to_untrained"] for row in rows]
-    mean, *_ = of_samples(mean_interval, differences)
-    (p,) = of_samples(paired_p, differences)
-    for row, above in zip(rows, (mean > 0) & (p < ALPHA), strict=True):
-        testable = row["trained"] and len(row["to_untrained"]) >= MIN_SEEDS
-        row["learned"] = bool(above) if testable else None
+    low = of_samples(paired_interval, [row["to_untrained"] for row in rows])[1]
+    for row, above in zip(rows, low > 0, strict=True):
+        shown = row["trained"] and len(row["to_untrained"]) >= MIN_SEEDS
+        row["learned"] = bool(above) if shown else None
 
 
-def _rank(rows: list[Row], runs: Mapping[tuple[str, str], Runs]) -> None:
-    """Add ranks over the baseline's seeds, and mark the best row and those near it.
+def _rank(rows: list[Row], runs: Mapping[Key, Runs], terms: Terms) -> None:
+    """Add ranks over the baseline's seeds, and mark the best row and those tied with it.
 
-    A reference has no rank: it only shows how far a loss could get. A trained row of the best
-    row's method is near the best if a t-test does not separate them. The tests need three
-    pairs, and are corrected for all pairs of these rows, because the best is chosen by the
-    scores that are tested. Rows of other methods share no pairs with the best, and are not
-    marked.
+    A reference and the control have no rank. A trained row is tied with the best if the interval
+    of their difference holds 0, simultaneously over all pairs of the ranked rows, because the
+    best is chosen by the scores that are tested. Fewer than three pairs separate nothing.
     """
     means = pd.Series([row["block_mean"] for row in rows], dtype=float).round(DIGITS)
     ranks = means.rank(ascending=False, method="average")
     for row, rank in zip(rows, ranks, strict=True):
-        row.update(rank=rank, best=rank == ranks.min(), near_best=False)
+        row.update(rank=rank, best=rank == ranks.min(), tied=False)
     for best in [row for row in rows if row["best"]][:1]:
         top = runs[best["method"], best["loss"]]
-        rivals = [r for r in rows if r["method"] == best["method"] and r is not best]
-        rivals = [r for r in rivals if r["trained"] and not math.isnan(r["rank"])]
-        differences = [paired_differences(runs[r["method"], r["loss"]], top) for r in rivals]
-        tested = [d if len(d) >= MIN_SEEDS else [] for d in differences]
-        comparisons = (len(rivals) + 1) * len(rivals) / 2
-        for rival, p in zip(rivals, of_samples(paired_p, tested)[0], strict=True):
-            # NaN, from too few pairs, separates nothing: not (NaN < ALPHA) is True.
-            rival["near_best"] = not comparisons * p < ALPHA
-
-
-def _by_method(rows: list[Row]) -> Iterator[list[Row]]:
-    for method in dict.fromkeys(row["method"] for row in rows):
-        yield [row for row in rows if row["method"] == method]
+        rivals = [r for r in rows if r is not best and r["trained"] and not math.isnan(r["rank"])]
+        differences = [
+            list(paired_differences(runs[r["method"], r["loss"]], top).values()) for r in rivals
+        ]
+        tested = [own if len(own) >= MIN_SEEDS else [] for own in differences]
+        alpha = ALPHA / max(1, (len(rivals) + 1) * len(rivals) // 2)
+        resolutions, alphas = [terms.resolution] * len(rivals), [alpha] * len(rivals)
+        _, low, high = of_samples(paired_interval, tested, resolutions, alphas)
+        for rival, apart in zip(rivals, (low > 0) | (high < 0), strict=True):
+            rival["tied"] = not apart  # NaN, from too few pairs, separates nothing.

@@ -10,7 +10,7 @@ import pandas as pd
 from leaderboards.analysis.naming import Settings, TaskSpec, label, own_settings
 from leaderboards.analysis.rows import Score, paired_differences, pairs
 from leaderboards.analysis.tables import DIAGNOSTICS, RESPONSE_COLUMNS
-from leaderboards.statistics.paired import mean_interval, of_samples, unjudged
+from leaderboards.statistics.paired import constant, mean_interval, of_samples
 
 SCORE, DIAGNOSTIC = "score", "diagnostic"
 
@@ -65,7 +65,10 @@ def series_of(tasks: Mapping[str, TaskSpec]) -> list[Series]:
 
 
 def response_rows(
-    values: pd.DataFrame, series: Sequence[Series], baseline: str, main: Mapping[str, str]
+    values: pd.DataFrame,
+    series: Sequence[Series],
+    baseline: tuple[str, str],
+    main: Mapping[str, str],
 ) -> pd.DataFrame:
     """Return the mean at each point of each series, and two kinds of paired differences.
 
@@ -76,7 +79,7 @@ def response_rows(
     Args:
         values: final test scores and the values of the board's diagnostics, one per row.
         series: the series of the board's tasks.
-        baseline: the label of the loss to compare with.
+        baseline: the method and loss to compare with.
         main: {task: its main metric}.
     """
     runs: dict[tuple[str, str, str], dict[tuple[str, str], dict[int, Score]]] = {}
@@ -95,8 +98,8 @@ def response_rows(
         mean_interval, table["differences"].tolist()
     )
     change, change_low, change_high = of_samples(mean_interval, table["changes"].tolist())
-    without_interval = of_samples(unjudged, table["differences"].tolist())[0]
-    without_interval &= (table["loss"] != baseline).to_numpy()
+    without_interval = of_samples(constant, table["differences"].tolist())[0].astype(bool)
+    without_interval &= (table["loss"] != baseline[1]).to_numpy()
     figures = {
         "mean": mean, "low": low, "high": high, "difference": difference,
         "difference_low": np.where(without_interval, math.nan, difference_low),
@@ -109,7 +112,7 @@ def response_rows(
 def _rows(
     series: Sequence[Series],
     runs: Mapping[tuple[str, str, str], Mapping[tuple[str, str], Mapping[int, Score]]],
-    baseline: str,
+    baseline: tuple[str, str],
     main: Mapping[str, str],
 ) -> Iterator[dict[str, Any]]:
     """Yield one row per series, metric, method, loss and point, in that order."""
@@ -127,7 +130,7 @@ def _rows(
                     cells = rows.get((method, loss))
                     if cells is None:
                         continue
-                    differences = paired_differences(cells, rows.get((method, baseline), {}))
+                    differences = paired_differences(cells, rows.get(baseline, {}))
                     first = at_points[next(iter(points))].get((method, loss), {})
                     first = {} if first is cells else first  # No change from itself.
                     changes = paired_differences(cells, first, settings=True)
@@ -145,8 +148,8 @@ def _rows(
                         "seeds": len(cells),
                         "pairs": len(differences),
                         "samples": [cell.value for cell in cells.values()],
-                        "differences": differences,
-                        "changes": changes,
+                        "differences": list(differences.values()),
+                        "changes": list(changes.values()),
                         "change_pairs": len(changes),
                         "differs": ", ".join(
                             dict.fromkeys(reason for reasons in differs for reason in reasons)

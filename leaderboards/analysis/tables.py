@@ -24,10 +24,10 @@ this cell had, ``baseline`` whether the label is the study's baseline. ``stage``
 ``done``, ``missing``, ``failed`` or ``diverged``; rows of the last three have a ``reason``
 instead of a split, a metric and a value. ``collapsed`` says in what way the encoder's
 representations are nearly the same for every example, and is empty if they are not.
-``kind`` is ``trained``, ``untrained`` or ``reference``, ``tuned`` whether the settings were
-chosen on validation. ``main`` says whether the metric is the task's main one; ``unit``,
-``direction`` (``higher`` or ``lower`` is better), ``margin`` (the smallest difference that
-matters) and ``resolution`` (one item's weight in the score) are what the task declares of it.
+``kind`` is ``trained``, ``untrained``, ``reference`` or ``control``, ``tuned`` whether the
+settings were chosen on validation. ``main`` says whether the metric is the task's main one;
+``unit``, ``direction`` (``higher`` or ``lower`` is better), ``margin`` (the smallest difference
+that matters) and ``resolution`` (one item's weight in the score) are what the task declares of it.
 ``value`` was measured after ``step`` optimizer steps of ``steps``: it is a score if they are
 equal, and otherwise a point of the curve.
 ``task_given`` (the settings that the task's spec states), ``task_settings`` (all of them, with
@@ -44,18 +44,21 @@ DIAGNOSTICS = "diagnostics"
 """The split of the rows that hold diagnostics."""
 
 TRAINED, UNTRAINED, REFERENCE = "trained", "untrained", "reference"
-"""The kinds of rows: a loss, the encoder at step 0, or an encoder that a task provides."""
+CONTROL = "control"
+"""The kinds of rows: a loss, the encoder at step 0, an encoder that a task provides, or the
+baseline again with its temperature moved by a millionth."""
 
 ROW_COLUMNS = (
-    "task", "modality", "metric", "main", "unit", "direction", "method", "loss", "kind", "spec",
-    "mean", "std", "seeds", "planned", "difference", "difference_low", "difference_high",
-    "bootstrap_low", "bootstrap_high", "pairs", "p", "p_holm", "better", "equivalent", "worse",
-    "seeds_needed", "verdict", "rank", "block_mean", "steps_to_baseline", "best", "near_best",
-    "trained", "failed", "learned", "collapsed",
+    "task", "modality", "metric", "main", "unit", "direction", "margin", "resolution", "method",
+    "loss", "kind", "spec", "mean", "std", "seeds", "planned", "difference", "difference_low",
+    "difference_high", "bound", "difference_std", "control_std", "pairs", "p", "constant",
+    "verdict", "seeds_to_decide", "bootstrap_low", "bootstrap_high", "area", "area_low",
+    "area_high", "rank", "block_mean", "best", "tied", "trained", "failed", "learned",
+    "collapsed",
 )  # fmt: skip
 OVERALL_COLUMNS = (
-    "scope", "method", "loss", "tasks", "mean_rank", "rank_low", "rank_high",
-    "won", "tied", "lost", "not_resolved", "cannot_tell", "rank",
+    "scope", "method", "loss", "kind", "tasks", "of_tasks", "sets", "pooled", "low", "high",
+    "margin", "verdict", "tau", "i2", "next_low", "next_high", "improvement", "not_pooled", "rank",
 )  # fmt: skip
 CELL_COLUMNS = ("task", "method", "loss", "spec", "stage", "trial", "seed", "status", "reason")
 TUNED_COLUMNS = (
@@ -136,7 +139,9 @@ class Leaderboard:
         records: the table that all others were made from: ``RECORD_COLUMNS``.
         published: rows from papers, never ranked.
         baseline: the label of the loss that others are compared with.
-        rope: half the width of the region of practical equivalence, in points.
+        baseline_method: the method of the one row that others are compared with.
+        screening: whether rows borrow one another's variance: no verdict, but a choice of what
+            to run with more seeds.
         notes: what a reader has to know, such as what was left out and why.
         names: {task: its short name}, which figures and all tables but the CSV files use.
     """
@@ -150,7 +155,8 @@ class Leaderboard:
     curves: pd.DataFrame
     records: pd.DataFrame
     baseline: str
-    rope: float
+    baseline_method: str
+    screening: bool
     published: pd.DataFrame = field(
         default_factory=lambda: pd.DataFrame(columns=list(PUBLISHED_COLUMNS))
     )

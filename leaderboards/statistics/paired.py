@@ -19,20 +19,19 @@ from numpy.typing import ArrayLike, NDArray
 
 # Import scipy.special alone: importing scipy.stats takes longer than computing a board.
 from scipy.special import (
-    ncfdtr,  # the noncentral F distribution
     ndtr,  # the normal distribution
-    ndtri,  # its quantiles
     stdtr,  # Student's t distribution
     stdtrit,  # its quantiles
 )
 
 LEVEL = 0.95
 ALPHA = 0.05
-POWER = 0.8
-ROPE = 0.5
-"""Half the width of the region of practical equivalence, in points."""
 MIN_SEEDS = 3
 """Fewest seeds with which anything is claimed."""
+MIN_BOOTSTRAP = 8
+"""Fewest seeds with which a bootstrap interval or the ratio that pairing buys is shown."""
+MAX_DECIDING = 1_000_000
+"""The most seeds that :func:`seeds_to_decide` counts to."""
 RESAMPLES = 4999
 DIGITS = 9
 """Decimals of a score in points that count; equal scores may differ by rounding beyond them."""
@@ -47,14 +46,6 @@ class Interval(NamedTuple):
     mean: Array
     low: Array
     high: Array
-
-
-class Posterior(NamedTuple):
-    """Probabilities that the true difference lies above, in and below the region."""
-
-    better: Array
-    equivalent: Array
-    worse: Array
 
 
 class Pairing(NamedTuple):
@@ -87,8 +78,9 @@ def of_samples(
     empty = np.empty((0, 0))
     results = []
     for group in groups:
-        arguments = [np.array([values[i] for i in group] or empty) for values in (samples, *more)]
-        results.append(np.atleast_2d(figures(*arguments)))
+        rows = np.array([samples[i] for i in group] or empty)
+        arguments = [np.array([values[i] for i in group]) for values in more]
+        results.append(np.atleast_2d(figures(rows, *arguments)))
     # The results are in the order of the groups; put them back into the order of the samples.
     in_order = np.argsort(list(chain(*groups)))
     return np.concatenate(results, axis=1)[:, in_order]
@@ -188,158 +180,93 @@ def bootstrap_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
     return Interval(mean, low, high)
 
 
-def paired_p(differences: ArrayLike) -> Array:
-    r"""Return the two-sided p-value of the paired t-test that the mean difference is 0.
+def paired_interval(
+    differences: ArrayLike, step: ArrayLike = 0.0, alpha: ArrayLike = ALPHA
+) -> Interval:
+    r"""Return the mean difference and its t interval, wide enough for the score's resolution.
 
-    .. math:: p = 2 \, P\left(T_{n-1} > \frac{|\bar d|}{s / \sqrt n}\right)
+    .. math:: \bar d \pm t_{n-1, 1 - \alpha/2} \sqrt{\frac{s^2 + r^2 / 6}{n}}
 
-    Assumed: independent normal differences. It is below .05 exactly if the interval of
-    :func:`mean_interval` leaves out 0. The exception is equal differences, which occur if
-    scores count few test items. They have no deviation to compare the mean with, and get the
-    p-value of the sign test, 2 / 2**n, or 1 if all are 0. NaN below two differences or if
-    one is NaN.
+    with s the standard deviation of the differences and r the resolution: one test item's share
+    of a score. A score is then off by a uniform error within r/2, whose variance is r^2/12, and a
+    difference has two of them. Equal differences have the interval of the resolution alone.
+    NaN below two differences.
 
-    >>> # 1 - t / sqrt(t**2 + 2); 1 in 4.
-    >>> np.round(paired_p([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]), 4)
-    array([0.0742, 1.    , 0.25  ])
+    Args:
+        differences: [..., n], in the metric's unit.
+        step: [...], the resolution r; NaN: unknown, counts as 0.
+        alpha: [...], one minus the level of each interval.
+
+    >>> np.round(paired_interval([1.0, 2.0, 3.0]), 4)  # As mean_interval.
+    array([ 2.    , -0.4841,  4.4841])
+    >>> np.round(paired_interval([0.0, 0.0, 0.0], step=5.0), 2)  # 3 seeds, 20 test items.
+    array([ 0.  , -5.07,  5.07])
     """
-    n, mean, error = _summary(differences)
-    with np.errstate(divide="ignore", invalid="ignore"):  # The standard error may be 0.
+    n, mean, error = _error(differences, step)
+    reach = -stdtrit(n - 1, np.asarray(alpha) / 2) * error
+    return Interval(mean, mean - reach, mean + reach)
+
+
+def paired_p(differences: ArrayLike, step: ArrayLike = 0.0) -> Array:
+    r"""Return the two-sided p-value at which :func:`paired_interval` begins to hold 0.
+
+    .. math:: p = 2 \, P\left(T_{n-1} > |\bar d| \Big/ \sqrt{(s^2 + r^2 / 6) / n}\right)
+
+    Assumed: independent normal differences. NaN below two differences, if one is NaN, or if all
+    are equal: they are one observation, and say nothing of other seeds.
+
+    >>> np.round(paired_p([[1.0, 2.0, 3.0], [1.0, 1.0, 1.0]]), 4)  # 1 - t / sqrt(t**2 + 2)
+    array([0.0742,    nan])
+    """
+    n, mean, error = _error(differences, step)
+    with np.errstate(divide="ignore", invalid="ignore"):  # The error may be 0.
         p = 2 * stdtr(n - 1, -np.abs(mean) / error)
-    return np.where(error == 0, np.where(mean == 0, 1.0, 2.0 ** (1 - n)), p)
+    return np.where(constant(differences), math.nan, p)
 
 
-def holm(p_values: ArrayLike) -> list[float]:
-    r"""Return Holm's adjusted p-values, in the order given.
+def constant(differences: ArrayLike) -> NDArray[np.bool_]:
+    """Return which samples hold two or more equal values, up to rounding.
 
-    .. math:: \tilde p_{(i)} = \max_{j \le i} \min(1, (m - j + 1) \, p_{(j)})
-
-    with m the number of p-values. If all results with an adjusted p-value of at most alpha
-    are claimed, at most a share alpha of families has a false claim, however the tests
-    depend on one another. Those of losses that share a baseline do. NaN stays NaN and
-    does not count.
-
-    Raises:
-        ValueError: a p-value is not in [0, 1].
-
-    >>> [round(p, 2) for p in holm([0.01, 0.04, 0.03, float("nan")])]
-    [0.03, 0.06, 0.06, nan]
-
-    References:
-        Holm, "A simple sequentially rejective multiple test procedure",
-        Scandinavian Journal of Statistics 6, 1979.
+    >>> constant([[1.0, 1.0, 1.0], [1.0, 2.0, 3.0]])
+    array([ True, False])
     """
-    p = np.asarray(p_values, dtype=np.float64)
-    for value in p[(p < 0) | (p > 1)]:
-        raise ValueError(
-            f"`p_values` must be in [0, 1] or NaN: got {value}. Pass p-values, not statistics."
-        )
-    adjusted = np.full(len(p), math.nan)
-    order = np.argsort(p)[: np.count_nonzero(~np.isnan(p))]  # NaN sorts last.
-    factors = np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(factors * p[order]))
-    return [float(value) for value in adjusted]
+    samples = _samples(differences)
+    if samples.shape[-1] < 2:
+        return np.zeros(samples.shape[:-1], dtype=bool)
+    found: NDArray[np.bool_] = _equal(samples)
+    return found
 
 
-def bayesian_t(differences: ArrayLike, rope: float = ROPE) -> Posterior:
-    r"""Return the posterior mass of the mean difference above, in and below +-``rope``.
+def seeds_to_decide(
+    differences: ArrayLike, margin: ArrayLike, step: ArrayLike = 0.0, alpha: ArrayLike = ALPHA
+) -> Array:
+    r"""Return the fewest pairs whose interval is narrower than the margin, whatever its mean.
 
-    .. math:: \mu \mid d \sim t_{n-1}\left(\bar d, s^2 / n\right)
+    The smallest n of at least ``MIN_SEEDS`` with
 
-    The Bayesian t-test under the prior 1 / sigma (flat in the mean). Assumed:
-    independent normal differences, as those of separate seeds are; the correlation of
-    overlapping training sets, which the reference corrects for, is 0 here. NaN below
-    two differences, if one is NaN, or if all are equal and not 0. If all are 0, all mass
-    is in the region.
+    .. math:: t_{n-1, 1 - \alpha/2} \sqrt{(s^2 + r^2 / 6) / n} < m / 2
 
-    Raises:
-        ValueError: ``rope`` is negative or not finite.
+    Such an interval cannot hold both 0 and m, so it decides: better, worse or equivalent. Only
+    the deviation of the differences enters, not their mean. NaN below two differences, without a
+    margin, or if all are equal; infinite beyond a million.
 
-    >>> # With three values: P(T < t) = 1/2 + t / (2 sqrt(t**2 + 2)), here at sqrt(3), -3 sqrt(3).
-    >>> np.round(bayesian_t([1.0, 2.0, 3.0], rope=1.0), 4)
-    array([0.8873, 0.0952, 0.0175])
-
-    References:
-        Benavoli et al., "Time for a change: a tutorial for comparing multiple
-        classifiers through Bayesian analysis", 2017, arXiv 1606.04316.
+    >>> seeds_to_decide([[0.0, 1.0, 2.0]], margin=[1.0])  # s = 1; (2 * 1.96)**2 = 15.4
+    array([18.])
     """
-    if not 0 <= rope < math.inf:
-        raise ValueError(
-            f"`rope` must be finite and at least 0: got {rope}. Pass a half-width in points."
-        )
-    n, mean, error = _summary(differences)
-    with np.errstate(divide="ignore", invalid="ignore"):  # The standard error may be 0.
-        better = stdtr(n - 1, (mean - rope) / error)
-        worse = stdtr(n - 1, (-mean - rope) / error)
-    inside = np.maximum(0.0, 1 - better - worse)
-    masses = ((better, 0.0), (inside, 1.0), (worse, 0.0))
-    return Posterior(
-        *(
-            np.where(error == 0, np.where(mean == 0, without_any, math.nan), mass)
-            for mass, without_any in masses
-        )
-    )
-
-
-def seeds_needed(differences: ArrayLike, alpha: ArrayLike = ALPHA, power: float = POWER) -> Array:
-    r"""Return the fewest pairs with which :func:`paired_p` detects the observed effect.
-
-    The smallest n of at least 2 with
-
-    .. math:: P\left(|T_{n-1}(\delta \sqrt n)| > t_{n-1, 1-\alpha/2}\right) \ge power,
-        \quad \delta = \bar d / s
-
-    and T noncentral t. Assumed: normal differences whose true mean and deviation are
-    the observed ones; from few seeds that is a rough guess. Infinite if the mean is 0;
-    NaN below two differences, if one is NaN, or if all are equal and not 0. Beyond a
-    million it is the normal test's number, which is smaller by a few pairs.
-
-    Raises:
-        ValueError: ``alpha`` or ``power`` is not in (0, 1).
-
-    >>> seeds_needed([[0.0, 1.0, 2.0]])  # delta = 1; the normal test needs (1.96 + .84)**2 = 7.8
-    array([10.])
-
-    References:
-        Cohen, "Statistical Power Analysis for the Behavioral Sciences", 1988, chapter 2.
-    """
-    alpha = np.asarray(alpha, dtype=np.float64)
-    for name, value in (("alpha", alpha), ("power", np.asarray(power))):
-        if not ((value > 0) & (value < 1)).all():
-            raise ValueError(f"`{name}` must be in (0, 1): got {value}. Pass .05 or .8, say.")
-    n, mean, error = _summary(differences)
-    # The mean or the standard error may be 0.
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        # Above 1e4 two pairs are always enough, and scipy's series fails.
-        delta = np.minimum(np.abs(mean) / (error * math.sqrt(n)), 1e4)
-        normal = (np.maximum(0.0, ndtri(1 - alpha / 2) + ndtri(power)) / delta) ** 2
-    # Bisect n for all samples at once, from 2 to a bound well above the normal test's number.
-    countable = normal <= 1e6
-    low, high = np.full((2, *np.shape(delta)), 2.0)
-    high = np.where(countable, 2 * np.ceil(normal) + 100, low)
-    while (low < high).any():
-        middle = (low + high) // 2
-        # The power is NaN if it is 1 up to rounding, and then counts as enough.
-        too_few = _power(middle, delta, alpha) < power
-        low, high = (
-            np.where((low < high) & too_few, middle + 1, low),
-            np.where((low < high) & ~too_few, middle, high),
-        )
-    pairs = np.where(mean == 0, math.inf, np.where(countable, low, np.ceil(normal)))
-    return np.where(unjudged(differences), math.nan, pairs)
-
-
-def unjudged(differences: ArrayLike) -> NDArray[np.bool_]:
-    """Return which samples have no deviation to compare their mean with.
-
-    Those have fewer than two values, a NaN, or equal values that are not 0.
-
-    >>> unjudged([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0, 2.0, 3.0]])
-    array([ True, False, False])
-    """
-    _, mean, error = _summary(differences)
-    result: NDArray[np.bool_] = np.isnan(error) | ((error == 0) & (mean != 0))
-    return result
+    n, _, error = _error(differences, step)
+    deviation = error * math.sqrt(n)
+    margin = np.asarray(margin, dtype=np.float64)
+    low = np.full(np.shape(deviation), float(MIN_SEEDS))
+    high = np.full(np.shape(deviation), float(MAX_DECIDING))
+    with np.errstate(invalid="ignore"):
+        while (low < high).any():
+            middle = (low + high) // 2
+            wide = -stdtrit(middle - 1, np.asarray(alpha) / 2) * deviation / np.sqrt(middle)
+            short = ~(wide < margin / 2)
+            low, high = np.where(short, middle + 1, low), np.where(short, high, middle)
+            low = np.minimum(low, high)
+    low = np.where(low >= MAX_DECIDING, math.inf, low)
+    return np.where(np.isnan(error) | np.isnan(margin) | constant(differences), math.nan, low)
 
 
 def pairing(scores: ArrayLike, baseline: ArrayLike) -> Pairing:
@@ -358,7 +285,7 @@ def pairing(scores: ArrayLike, baseline: ArrayLike) -> Pairing:
     array([3., 8.])
     """
     a, b = _samples(scores), _samples(baseline)
-    if a.shape != b.shape:
+    if a.size and a.shape != b.shape:
         raise ValueError(
             f"`baseline` must have one score per seed of `scores`: got {b.shape[-1]} for "
             f"{a.shape[-1]}. Keep the seeds that both have."
@@ -383,6 +310,18 @@ def _summary(values: ArrayLike) -> tuple[int, Array, Array]:
     return n, mean, np.where(_equal(samples), 0.0, deviation / math.sqrt(n))
 
 
+def _error(values: ArrayLike, step: ArrayLike) -> tuple[int, Array, Array]:
+    """Return the size of the samples, their means, and the errors of the means.
+
+    The errors hold the resolution's part: see :func:`paired_interval`.
+    """
+    n, mean, error = _summary(values)
+    if n < 2:
+        return n, mean, error
+    own = np.nan_to_num(np.asarray(step, dtype=np.float64)) ** 2 / 6
+    return n, mean, np.sqrt(error**2 + own / n)
+
+
 def _equal(samples: Array) -> Any:
     """Return which samples consist of equal values, up to rounding."""
     return np.ptp(samples, axis=-1) <= ROUNDING
@@ -392,15 +331,3 @@ def _samples(values: ArrayLike) -> Array:
     """Return ``values`` as floats; a sample with a value that is not finite becomes all NaN."""
     samples = np.asarray(values, dtype=np.float64)
     return np.where(np.isfinite(samples).all(axis=-1, keepdims=True), samples, math.nan)
-
-
-def _power(n: Array, delta: Array, alpha: Array) -> Array:
-    """Return the power of the two-sided t-test with n pairs and mean / deviation delta.
-
-    The square of a noncentral t is a noncentral F. The F is used because the lower tail
-    of scipy's noncentral t is NaN for some arguments (1.17: 2 pairs, delta 20). The F is
-    NaN if the power is 1 up to rounding.
-    """
-    critical = stdtrit(n - 1, alpha / 2)
-    power: Array = 1 - ncfdtr(1, n - 1, n * delta**2, critical**2)
-    return power

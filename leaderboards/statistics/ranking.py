@@ -1,4 +1,4 @@
-"""Ranks over tasks: their intervals, Friedman's test and Nemenyi's critical difference."""
+"""Ranks over tasks: Friedman's test and Nemenyi's critical difference."""
 
 import math
 from collections.abc import Sequence
@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 import scipy  # scipy.stats is loaded at its first use, because importing it takes long.
 
-from leaderboards.statistics.paired import ALPHA, DIGITS, LEVEL, MIN_SEEDS, Array
+from leaderboards.statistics.paired import ALPHA, DIGITS, Array
 
 MIN_TASKS = 5
 """Fewest tasks for Friedman's test; with fewer, its approximations are too rough."""
-RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -57,61 +56,6 @@ def rank_rows(scores: Array) -> Array:
     table = pd.DataFrame(np.round(np.asarray(scores, dtype=np.float64), DIGITS))
     ranks: Array = table.rank(axis=1, ascending=False).to_numpy()
     return np.where(table.isna().any(axis=1).to_numpy()[:, None], math.nan, ranks)
-
-
-def mean_rank_intervals(
-    blocks: Sequence[Array], weights: Sequence[float]
-) -> tuple[Array, Array, Array]:
-    r"""Return the mean ranks of k rows over tasks and the ends of their intervals.
-
-    .. math:: \bar r_j = \sum_t w_t \, r_{tj} / \sum_t w_t
-
-    with r_tj the rank of row j among the means over the seeds of task t. The interval
-    is a percentile bootstrap at ``LEVEL`` that resamples the seeds of each task, all k
-    rows together, and keeps the tasks. Assumed: independent seeds and fixed tasks. It
-    says what other seeds would do, and nothing about other tasks. Rows that are nearly
-    equal swap ranks in the resamples, which pulls their intervals toward the middle; an
-    end that would pass the row's own mean rank is moved out to it.
-    With 5 rows whose true means spread twice as far as the noise, it held the true mean
-    rank .91, .95, .97 of the time for 3, 5, 10 seeds a task.
-
-    Args:
-        blocks: the scores of each task, [seeds, k]; a row is one seed for all k.
-        weights: the weight of each task.
-
-    Returns:
-        The mean ranks, and the low and high ends, which are NaN if a task has fewer than
-        ``MIN_SEEDS`` seeds.
-
-    Raises:
-        ValueError: there is no task, a shape or the number of weights is wrong, a score
-            is missing, or the weights are negative or all 0.
-
-    >>> first, second = np.array([[2.0, 1.0]] * 3), np.array([[1.0, 5.0], [2.0, 4.0], [3.0, 6.0]])
-    >>> mean, low, high = mean_rank_intervals([first, second], [3.0, 1.0])
-    >>> mean, low, high  # 1 and 2 in the first task, thrice; 2 and 1 in the second
-    (array([1.25, 1.75]), array([1.25, 1.75]), array([1.25, 1.75]))
-
-    References:
-        Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical
-        Precipice", 2021, arXiv 2108.13264: the stratified bootstrap.
-    """
-    _check_blocks(blocks, weights)
-    mean = np.average(
-        rank_rows(np.stack([block.mean(axis=0) for block in blocks])), axis=0, weights=weights
-    )
-    if min(len(block) for block in blocks) < MIN_SEEDS:
-        return mean, np.full_like(mean, math.nan), np.full_like(mean, math.nan)
-    generator = np.random.default_rng(0)
-    ranks = []
-    for block in blocks:
-        seeds = generator.integers(len(block), size=(RESAMPLES, len(block)))
-        # Add one drawn seed at a time: all at once would take ten times the memory.
-        sums = sum(block[drawn] for drawn in seeds.T)
-        ranks.append(rank_rows(sums / len(block)))
-    means = np.average(np.stack(ranks), axis=0, weights=weights)
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    return mean, np.minimum(low, mean), np.maximum(high, mean)
 
 
 def friedman(scores: Array, names: Sequence[str]) -> Friedman:
@@ -198,31 +142,6 @@ def _groups(
             end = start + near
             groups.append(tuple(names[row] for row in order[start:end]))
     return tuple(groups)
-
-
-def _check_blocks(blocks: Sequence[Array], weights: Sequence[float]) -> None:
-    if not blocks or len(blocks) != len(weights):
-        raise ValueError(
-            "`weights` must have one weight per task, for one task at least: got "
-            f"{len(weights)} for {len(blocks)} blocks. Pass both for the same tasks."
-        )
-    shapes = [block.shape for block in blocks]
-    if any(len(shape) != 2 or 0 in shape or shape[1] != shapes[0][1] for shape in shapes):
-        raise ValueError(
-            f"`blocks` must be [seeds, k] with the same k >= 1 rows: got shapes {shapes}. "
-            "Keep the rows that all tasks have."
-        )
-    for task, block in enumerate(blocks):
-        if not np.isfinite(block).all():
-            raise ValueError(
-                f"`blocks` must be complete: got {np.count_nonzero(~np.isfinite(block))} "
-                f"missing scores in block {task}. Keep the seeds that all rows have."
-            )
-    if min(weights) < 0 or not 0 < sum(weights) < math.inf:
-        raise ValueError(
-            "`weights` must be at least 0, with a finite sum above 0: got "
-            f"{list(weights)}. Pass 1 for each task."
-        )
 
 
 def _check_scores(scores: Array, names: Sequence[str]) -> None:

@@ -25,10 +25,8 @@ from leaderboards import drawing, figures, leaderboard, lines
 from leaderboards.analysis.tables import (
     CELL_COLUMNS,
     CURVE_COLUMNS,
-    OVERALL_COLUMNS,
     PUBLISHED_COLUMNS,
     RECORD_COLUMNS,
-    ROW_COLUMNS,
     TRIAL_COLUMNS,
     TUNED_COLUMNS,
     Leaderboard,
@@ -90,64 +88,6 @@ def make_records(seeds: int = 5, losses: dict[str, float] = LOSSES) -> pd.DataFr
 
 def hash_of(*parts: object) -> int:
     return int.from_bytes(repr(parts).encode()[-8:], "big")
-
-
-def make_rows(records: pd.DataFrame, losses: dict[str, float] = LOSSES) -> pd.DataFrame:
-    """Return rows with the records' means, and plausible figures for the rest."""
-    rows = []
-    for task, (modality, metrics, _) in TASKS.items():
-        for metric, (place, (loss, gain)) in product(metrics, enumerate(losses.items())):
-            panel = records[(records["task"] == task) & (records["metric"] == metric)]
-            values = panel[panel["loss"] == loss].set_index("seed")["value"]
-            base = panel[panel["loss"] == "infonce"].set_index("seed")["value"]
-            differences = values - base
-            mean, half = differences.mean(), differences.std() * 1.24
-            compared = loss != "infonce" and len(values) > 0
-            verdict = (
-                "better" if mean - half > 0 else "worse" if mean + half < 0 else "not resolved"
-            )
-            rows.append(
-                {
-                    "task": task,
-                    "modality": modality,
-                    "metric": metric,
-                    "main": metric == metrics[0],
-                    "method": "siamese",
-                    "loss": loss,
-                    "spec": loss,
-                    "mean": values.mean(),
-                    "std": values.std(),
-                    "seeds": len(values),
-                    "planned": int(records["seed"].max()) + 1,
-                    "difference": mean,
-                    "difference_low": mean - half,
-                    "difference_high": mean + half,
-                    "bootstrap_low": mean - 0.8 * half,
-                    "bootstrap_high": mean + 0.8 * half,
-                    "pairs": len(values),
-                    "p": 0.012 if compared else math.nan,
-                    "p_holm": 0.048 if compared else math.nan,
-                    "better": 0.75 if compared else math.nan,
-                    "equivalent": 0.2 if compared else math.nan,
-                    "worse": 0.05 if compared else math.nan,
-                    "seeds_needed": math.inf if loss == "hcl" else 12.0,
-                    "verdict": "baseline"
-                    if loss == "infonce"
-                    else verdict
-                    if compared
-                    else "cannot tell",
-                    "rank": list(losses).index(loss) + 1.0 if len(values) else math.nan,
-                    "steps_to_baseline": math.nan
-                    if loss == "untrained"
-                    else 150.0 + place
-                    if gain >= 0
-                    else math.inf,
-                    "best": loss == "adnce",
-                    "near_best": loss in ("adnce", HOSTILE),
-                    "collapsed": 0,
-                }
-            )
-    return pd.DataFrame(rows, columns=list(ROW_COLUMNS))
 
 
 def make_trials(losses: dict[str, float] = LOSSES) -> pd.DataFrame:
@@ -231,17 +171,9 @@ def make_curves(losses: dict[str, float] = LOSSES) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(CURVE_COLUMNS))
 
 
-def make_overall(losses: dict[str, float] = LOSSES) -> pd.DataFrame:
-    rows = [
-        (scope, "siamese", loss, 3 if scope == "all" else 1, i + 1.2, i + 0.9, i + 1.6,
-         1, 1, 0, 0, 1, i + 1.0)
-        for scope, (i, loss) in product(("all", "image", "sentence", "graph"), enumerate(losses))
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=list(OVERALL_COLUMNS))
-
-
 def make_board(**changes: Any) -> Leaderboard:
     records = make_records()
+    computed = leaderboard(records)
     cells = records.loc[records["status"] != "done", list(CELL_COLUMNS)]
     trials = make_trials()
     published = pd.DataFrame(
@@ -254,8 +186,8 @@ def make_board(**changes: Any) -> Leaderboard:
         columns=list(PUBLISHED_COLUMNS),
     )  # fmt: skip
     board = Leaderboard(
-        rows=make_rows(records),
-        overall=make_overall(),
+        rows=computed.rows,
+        overall=computed.overall,
         friedman="Friedman's test needs 5 tasks: got 3.",
         cells=cells.reset_index(drop=True),
         tuned=make_tuned(trials),
@@ -263,7 +195,8 @@ def make_board(**changes: Any) -> Leaderboard:
         curves=make_curves(),
         records=records,
         baseline="infonce",
-        rope=0.5,
+        baseline_method="siamese",
+        screening=False,
         published=published,
         notes=(
             Note("failed", "5 cells of nodes diverged, and have no score."),
@@ -541,9 +474,9 @@ def test_figures_of_many_losses_show_the_best() -> None:
     board = leaderboard(scores)
     best = drawing.of_the_best(board)
     everywhere = board.overall[board.overall["scope"] == "all"].set_index("loss")
-    mean_rank = everywhere["mean_rank"].drop(["infonce", "untrained"]).dropna()
-    assert lacking not in mean_rank
-    shown = {"infonce", "untrained", "fixed:oracle", *mean_rank.nsmallest(drawing.MAX_LOSSES).index}
+    rank = everywhere["rank"].drop(["infonce", "untrained"]).dropna()
+    assert lacking not in rank
+    shown = {"infonce", "untrained", "fixed:oracle", *rank.nsmallest(drawing.MAX_LOSSES).index}
     assert set(best.rows["loss"]) == shown
     assert len(shown) == drawing.MAX_LOSSES + 3
 
@@ -579,7 +512,7 @@ def test_the_forest_plot_leaves_out_untrained_by_default() -> None:
 
 def test_intervals_are_drawn_in_the_full_colour() -> None:
     for panel in figures.forest_plots(make_board()):
-        assert "Hollow is what is not resolved after Holm's correction" in panel.caption
+        assert "Hollow: the seeds do not decide." in panel.caption
         for trace in panel.plot["data"]:
             assert trace["error_x"]["color"] == trace["marker"]["color"]
             assert trace["error_x"]["thickness"] == 3
@@ -587,27 +520,22 @@ def test_intervals_are_drawn_in_the_full_colour() -> None:
         assert {trace["marker"].get("opacity", 1) for trace in panel.plot["data"]} == {1}
 
 
-@pytest.mark.parametrize(("pairs", "why"), [(1, "one pair"), (5, "all pairs differ by the same")])
-def test_a_difference_without_an_interval_says_why(pairs: int, why: str) -> None:
-    rows = make_board().rows.assign(difference_low=math.nan, difference_high=math.nan, pairs=pairs)
+def test_a_difference_without_an_interval_says_why() -> None:
+    rows = make_board().rows.assign(difference_low=math.nan, difference_high=math.nan, pairs=2)
     panel = figures.forest_plots(make_board(rows=rows))[0]
     texts = [text for trace in panel.plot["data"] for text in trace["hovertext"]]
-    assert all(f"no interval: {why}" in text for text in texts)
+    assert all("no interval: fewer than 3 pairs" in text for text in texts)
 
 
-def test_the_facts_of_a_curve_say_which_steps_are_interpolated() -> None:
+def test_the_facts_of_a_curve_are_the_areas_under_it() -> None:
     board = make_board()
-    at = board.rows["loss"].map({"adnce": 150.0, "hcl": 149.9, BROKEN: math.inf})
-    panel = lines.convergence_curves(replace(board, rows=board.rows.assign(steps_to_baseline=at)))[
-        0
-    ]
-    assert panel.facts == (
-        ("adnce", "150 steps"), ("hcl", "≈ 150 steps"), (BROKEN, "not within the budget")
-    )  # fmt: skip
-    assert "interpolated between probes, 50 steps apart." in panel.caption
-    uneven = board.curves[board.curves["step"] != 50]
-    panel = lines.convergence_curves(replace(board, curves=uneven))[0]
-    assert panel.caption.endswith("interpolated between probes.")
+    area = board.rows["loss"].map({"adnce": 1.5, "hcl": -0.25})
+    rows = board.rows.assign(area=area, area_low=area - 1, area_high=area + 1)
+    panel = lines.convergence_curves(replace(board, rows=rows))[0]
+    assert dict(panel.facts) == {
+        "adnce": "+1.50 [+0.50, +2.50]", "hcl": "-0.25 [-1.25, +0.75]",
+    }  # fmt: skip
+    assert panel.caption.endswith("the mean score during training, with its 95% t interval.")
     alone = board.curves[board.curves["loss"] != "infonce"]
     panel = lines.convergence_curves(replace(board, curves=alone))[0]
     assert "shapes" not in panel.plot["layout"] and "dotted" not in panel.caption
@@ -765,9 +693,9 @@ def test_the_heat_map_has_room_for_its_headings(browser: Browser, tmp_path: Path
 def test_the_heat_map_is_bold_where_a_difference_is_resolved() -> None:
     board = make_board()
     panel = figures.heat_map(board)
-    assert panel is not None and "Bold: the verdict is better or worse." in panel.caption
+    assert panel is not None and "Bold: the whole interval is above or below 0." in panel.caption
     main = board.rows[board.rows["main"].astype(bool) & board.rows["difference"].notna()]
-    resolved = main[main["verdict"].isin(["better", "worse"])]
+    resolved = main[(main["difference_low"] > 0) | (main["difference_high"] < 0)]
     bold = [text for line in panel.plot["data"][0]["text"] for text in line if "<b>" in text]
     assert 0 < len(resolved) < len(main) - len(TASKS)
     assert sorted(bold) == sorted(f"<b>{value:+.2f}</b>" for value in resolved["difference"])
@@ -791,7 +719,7 @@ def test_a_loss_looks_the_same_in_the_ranks_of_several_methods() -> None:
     assert colours == {look.colour for look in drawing.styles(board).values()}
 
 
-@pytest.mark.parametrize(("by", "key"), [("mouse", "mean"), ("keyboard", "p_holm")])
+@pytest.mark.parametrize(("by", "key"), [("mouse", "mean"), ("keyboard", "bound")])
 def test_a_heading_sorts_the_rows(page: Page, by: str, key: str) -> None:
     head = page.locator(f"#leaderboard th[data-key={key}]")
 
@@ -869,7 +797,12 @@ def test_hovering_over_a_difference_shows_its_details(page: Page) -> None:
     expect(plot).to_have_class(re.compile("drawn"))
     plot.locator(".point").first.hover(force=True)
     label = plot.locator(".hoverlayer")
-    for part in ("adnce", "95% t interval", "p (Holm): 0.048", "0.75 / 0.20 / 0.05", "verdict"):
+    for part in (
+        "adnce",
+        "simultaneous 95% interval",
+        "p: 0.00697",
+        "verdict: better by more than 0.5",
+    ):
         expect(label).to_contain_text(part)
 
 

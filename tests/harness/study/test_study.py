@@ -1,14 +1,18 @@
 from pathlib import Path
 
 import pytest
+from runs import Inside
 from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.core.cells import Cell
 from harness.core.errors import InputError
+from harness.run.runner import run
+from harness.store.table import load_records
 from harness.study import shipped as shipped_module
 from harness.study.shipped import shipped
 from harness.study.study import Study
+from leaderboards import leaderboard
 
 
 def test_cells_are_the_grid_with_untrained() -> None:
@@ -391,3 +395,63 @@ def test_cautions_about_a_modality_are_shown_before_a_run() -> None:
         "vicreg on sentences: with its defaults it ends below the untrained encoder"
         in planned.stderr
     )
+
+
+def test_studies_of_many_losses_have_at_least_5_seeds() -> None:
+    """With 3 seeds the simultaneous interval of 36 losses finds nothing below ten points."""
+    for name in shipped():
+        study = Study.load(name)
+        assert len(study.entries) < 8 or len(study._seeds()) >= 5, name
+
+
+def test_a_control_is_the_baseline_again() -> None:
+    study = Study("s", tasks=["blobs"], losses=["infonce", "adnce"], seeds=2, control=True)
+    rows = [planned for planned in study.finals({}) if planned.label == "control"]
+    assert [planned.cell.loss for planned in rows] == ["infonce(temperature=0.1000001)"] * 2
+    assert study.size() == len(study.cells()) == 2 * (2 + 1 + 1)
+    assert Study.from_dict(study.to_dict()) == study
+    adnce = study.but(losses=["adnce"])
+    assert {p.cell.loss for p in adnce.finals({}) if p.label == "control"} == {
+        "adnce(temperature=0.1000001)"
+    }
+
+
+def test_a_tuned_baselines_control_has_the_chosen_settings() -> None:
+    losses = {"infonce": {"temperature": {"low": 0.05, "high": 1.0, "log": True}}}
+    tuning = {"trials": 2, "seeds": 1}
+    study = Study("s", tasks=["blobs"], losses=losses, seeds=1, tuning=tuning, control=True)
+    assert not [planned for planned in study.finals({}) if planned.label == "control"]
+    chosen = {("blobs", "siamese", "infonce[tuned]"): "infonce(temperature=0.5)"}
+    (row,) = [planned for planned in study.finals(chosen) if planned.label == "control"]
+    assert row.cell.loss == "infonce(temperature=0.5000005)"
+    assert study.size() == 2 + 1 + 1 + 1
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"control": "yes"}, "`control` must be true or false: got 'yes'"),
+        ({"losses": ["vicreg"], "control": True}, "`control` needs a baseline with a temperature"),
+        ({"margins": 0}, "`margins` must be a number above 0: got 0"),
+        ({"margins": {"blobs": "half"}}, "`margins` must be a number above 0: got 'half'"),
+        ({"margins": {"blob": 0.5}}, "no task of `margins` 'blob'. Did you mean 'blobs'"),
+    ],
+)
+@pytest.mark.usefixtures("as_a_user")
+def test_wrong_margins_and_controls_are_refused(given: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Study(**{"name": "s", "tasks": ["blobs"], "losses": ["infonce"], **given})  # type: ignore[arg-type]
+
+
+def test_a_studys_margins_reach_the_board(tmp_path: Path) -> None:
+    study = Study(
+        "s", tasks=["blobs(steps=4)"], losses=["infonce", "adnce"], seeds=3,
+        margins={"blobs": 2.5}, control=True,
+    )  # fmt: skip
+    run(study, tmp_path, engine=Inside())
+    table = load_records(tmp_path)
+    assert set(table.loc[table["main"], "margin"]) == {2.5}
+    board = leaderboard(table)
+    control = board.rows[board.rows["loss"] == "control"].iloc[0]
+    assert (control["kind"], control["pairs"]) == ("control", 3)
+    assert board.rows["control_std"].notna().all()

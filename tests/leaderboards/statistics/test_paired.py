@@ -2,7 +2,6 @@
 
 import math
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,22 +12,17 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from leaderboards.statistics.paired import (
-    bayesian_t,
+    MIN_SEEDS,
     bootstrap_interval,
-    holm,
+    constant,
     mean_interval,
     of_samples,
+    paired_interval,
     paired_p,
     pairing,
-    seeds_needed,
+    seeds_to_decide,
     spread,
 )
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # baycomp loads matplotlib
-    import baycomp.single
-    from statsmodels.stats.multitest import multipletests
-    from statsmodels.stats.power import TTestPower
 
 SAMPLES = [
     [1.0, 2.0, 4.0],
@@ -61,7 +55,7 @@ def within(expected: float, draws: int) -> Any:
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 10])
 @pytest.mark.parametrize(
-    "figure", [spread, mean_interval, bootstrap_interval, paired_p, bayesian_t, seeds_needed]
+    "figure", [spread, mean_interval, bootstrap_interval, paired_interval, paired_p]
 )
 def test_a_call_with_many_samples_equals_a_call_for_each(
     figure: Callable[..., Any], n: int
@@ -78,9 +72,10 @@ def test_a_call_with_many_samples_equals_a_call_for_each(
 def test_of_samples_takes_samples_of_several_sizes() -> None:
     samples = [[1.0, 2.0, 4.0], [5.0], [0.0, 2.0, 4.0], [], [3.0, 5.0]]
     assert close(of_samples(mean_interval, samples), np.array(list(map(mean_interval, samples))).T)
-    alphas = [0.05, 0.01, 0.001, 0.05, 0.2]
-    expected = [[seeds_needed(*pair) for pair in zip(samples, alphas, strict=True)]]
-    assert close(of_samples(seeds_needed, samples, alphas), expected)
+    steps, alphas = [0.0, 0.1, 5.0, 0.0, 1.0], [0.05, 0.01, 0.001, 0.05, 0.2]
+    each = [paired_interval(*own) for own in zip(samples, steps, alphas, strict=True)]
+    assert close(of_samples(paired_interval, samples, steps, alphas), np.array(each).T)
+    assert of_samples(paired_interval, [], [], []).shape == (3, 0)
     assert of_samples(mean_interval, []).shape == (3, 0)
     assert of_samples(pairing, [], []).shape == (2, 0)
 
@@ -201,23 +196,53 @@ def test_p_of_degenerate_differences() -> None:
     assert math.isnan(paired_p([]))
     assert math.isnan(paired_p([1.0]))
     assert math.isnan(paired_p([1.0, math.nan]))
-    assert paired_p([0.0, 0.0, 0.0]) == 1
+    assert math.isnan(paired_p([0.0, 0.0, 0.0])), "one observation"
+    assert paired_p([0.0, 0.0, 0.1], 5.0) > paired_p([0.0, 0.0, 0.1])
     assert paired_p([-1.0, 1.0]) == 1
 
 
-def test_equal_differences_have_no_deviation_to_compare_with() -> None:
+def test_equal_differences_are_one_observation() -> None:
     """Scores count test items, so three equal differences occur by chance, in one case of sixteen
-    or more. Without a deviation there is no posterior, and only the signs count.
+    or more. They get no p-value, and the interval of the resolution alone.
     """
     nearly = np.subtract([80.3, 82.3, 81.3], [80.1, 82.1, 81.1])  # equal but for rounding
     for values in ([0.1, 0.1, 0.1], [-3.0] * 5, nearly.tolist()):
-        assert paired_p(values) == stats.binomtest(len(values), len(values)).pvalue
-        assert math.isnan(seeds_needed(values))
-        assert all(math.isnan(mass) for mass in bayesian_t(values))
-    assert bayesian_t([0.0, 0.0, 0.0]) == (0, 1, 0)
-    items = np.random.default_rng(0).choice([-1.0, 1.0], size=(4000, 3))
-    claimed = np.mean([paired_p(differences.tolist()) < 0.05 for differences in items])
-    assert claimed == 0, "a quarter of these are three equal differences"
+        assert constant(values) and math.isnan(paired_p(values))
+        assert math.isnan(seeds_to_decide(values, 1.0))
+        mean, low, high = paired_interval(values, 2.0)
+        half = stats.t.isf(0.025, len(values) - 1) * 2.0 / math.sqrt(6 * len(values))
+        assert (high - mean, mean - low) == pytest.approx((half, half))
+    assert not constant([1.0]) and not constant([])
+
+
+@pytest.mark.parametrize("n", [3, 5])
+def test_the_resolution_covers_scores_that_count_few_items(n: int) -> None:
+    """Of true differences of 0, on 20 items: the interval without it leaves out 0 too often."""
+    generator = np.random.default_rng(0)
+    right = generator.random((20_000, 2, n, 20)) < 0.8
+    gaps = np.diff(right.mean(axis=3) * 100, axis=1)[:, 0]
+    _, low, high = paired_interval(gaps, np.full(len(gaps), 5.0))
+    assert np.mean((low > 0) | (high < 0)) < 0.05
+
+
+@given(differences, st.floats(0.1, 5))
+def test_that_many_seeds_decide_and_one_less_does_not(values: list[float], margin: float) -> None:
+    needed = float(seeds_to_decide(values, margin))
+    assume(math.isfinite(needed) and needed > MIN_SEEDS)
+    deviation = np.std(values, ddof=1)
+    widths = [
+        2 * stats.t.isf(0.025, n - 1) * deviation / math.sqrt(n) for n in (needed, needed - 1)
+    ]
+    assert widths[0] < margin <= widths[1] * (1 + 1e-9)
+
+
+def test_seeds_to_decide_depend_on_the_deviation_alone() -> None:
+    values = [0.0, 1.0, 2.5, 0.3]
+    moved = [value + 7 for value in values]
+    assert seeds_to_decide(values, 0.5) == seeds_to_decide(moved, 0.5)
+    assert seeds_to_decide(values, 0.5, 0.0, 0.001) > seeds_to_decide(values, 0.5)
+    assert math.isinf(seeds_to_decide([-1e4, 1e4], 0.01))
+    assert math.isnan(seeds_to_decide(values, math.nan))
 
 
 @given(differences)
@@ -239,146 +264,10 @@ def test_without_a_true_difference_p_is_below_alpha_one_time_in_twenty(n: int) -
 # Holm
 
 
-@settings(max_examples=6)  # statsmodels collects garbage in each call: 0.1 s
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_holm_equals_statsmodels(p_values: list[float]) -> None:
-    assert close(holm(p_values), multipletests(p_values, method="holm")[1])
-
-
-@given(st.lists(probabilities, max_size=8), st.randoms(use_true_random=False))
-def test_holm_ignores_the_order_and_nan(p_values: list[float], random: Any) -> None:
-    order = list(range(len(p_values)))
-    random.shuffle(order)
-    adjusted = holm(p_values)
-    assert close(holm([p_values[i] for i in order]), [adjusted[i] for i in order])
-    assert [math.isnan(p) for p in adjusted] == [math.isnan(p) for p in p_values]
-    kept = [p for p in p_values if not math.isnan(p)]
-    assert [p for p in adjusted if not math.isnan(p)] == holm(kept)
-    assert all(before <= after <= 1 for before, after in zip(kept, holm(kept), strict=True))
-
-
-def test_holm_of_one_and_of_no_p_values() -> None:
-    assert holm([0.03]) == [0.03]
-    assert holm([]) == []
-    assert close(holm([math.nan]), [math.nan])
-
-
-@pytest.mark.parametrize("p", [-0.1, 1.2, math.inf])
-def test_holm_refuses_values_outside_0_and_1(p: float) -> None:
-    with pytest.raises(ValueError, match=r"`p_values` must be in \[0, 1\] or NaN: got"):
-        holm([0.5, p])
-
-
-@pytest.mark.parametrize("n", [3, 5, 10])
-def test_family_wise_rate_over_losses_that_share_a_baseline(n: int) -> None:
-    generator = np.random.default_rng(n)
-    baseline = generator.normal(0, 0.4, size=(1500, 1, n))
-    losses = generator.normal(0, 0.4, size=(1500, 4, n))
-    families = [[paired_p(row) for row in board] for board in losses - baseline]
-    plain = rate([min(family) < 0.05 for family in families])
-    corrected = rate([min(holm(family)) < 0.05 for family in families])
-    assert corrected <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1500)
-    assert corrected > 0.02, "a correction that never claims is no correction"
-    assert plain > 0.08, "else there was nothing to correct"
-
-
 # The posterior
 
 
-@pytest.mark.parametrize("values", SAMPLES)
-@pytest.mark.parametrize("rope", [0.0, 0.1, 0.5])
-def test_posterior_equals_baycomps_without_its_correction(values: list[float], rope: float) -> None:
-    n = len(values)
-    peer = baycomp.single.Posterior(np.mean(values), np.var(values, ddof=1) / n, n - 1, rope)
-    left, *middle, right = peer.probs()
-    assert close(bayesian_t(values, rope), (right, sum(middle), left))
-
-
-@pytest.mark.parametrize(("size", "runs"), [(10, 1), (20, 2), (30, 3)])
-def test_posterior_equals_baycomps_two_on_single_with_the_correction(size: int, runs: int) -> None:
-    """baycomp widens the variance by 1 + n / (folds - 1); these differences are widened too."""
-    values = np.random.default_rng(runs).normal(0.4, 1, size=size)
-    wider = values.mean() + (values - values.mean()) * math.sqrt(1 + size / (size / runs - 1))
-    left, middle, right = baycomp.two_on_single(np.zeros(size), values, rope=0.5, runs=runs)
-    assert close(bayesian_t(wider.tolist(), 0.5), (right, middle, left))
-
-
-def test_posterior_agrees_with_sampled_means_and_variances() -> None:
-    """Draw sigma**2 from its inverse chi-squared, then mu: this uses no t distribution."""
-    values, generator = SAMPLES[2], np.random.default_rng(0)
-    n = len(values)
-    variance = (n - 1) * np.var(values, ddof=1) / generator.chisquare(n - 1, size=200_000)
-    mu = generator.normal(np.mean(values), np.sqrt(variance / n))
-    expected = (np.mean(mu > 0.2), np.mean(np.abs(mu) <= 0.2), np.mean(mu < -0.2))
-    assert bayesian_t(values, 0.2) == pytest.approx(expected, abs=0.005)
-
-
-def test_posterior_of_degenerate_differences() -> None:
-    for few in ([], [1.0], [1.0, math.nan]):
-        assert all(math.isnan(mass) for mass in bayesian_t(few))
-    assert bayesian_t([0.0, 0.0]) == (0, 1, 0)
-    assert bayesian_t([0.0, 0.0], rope=0) == (0, 1, 0)
-
-
-@pytest.mark.parametrize("rope", [-0.1, math.inf, math.nan])
-def test_a_negative_or_infinite_region_is_refused(rope: float) -> None:
-    with pytest.raises(ValueError, match="`rope` must be finite and at least 0: got"):
-        bayesian_t([1.0, 2.0], rope)
-
-
-@given(differences, st.sampled_from([0.0, 0.5, 3.0]))
-def test_posterior_sums_to_one_and_swaps_with_the_sign(values: list[float], rope: float) -> None:
-    assume(np.ptp(values) > 1e-6)
-    found = bayesian_t(values, rope)
-    assert sum(found) == pytest.approx(1) and min(found) >= 0
-    assert close(bayesian_t([-value for value in values], rope), found[::-1])
-    if rope == 0 and len(set(values)) > 1:
-        assert 2 * min(found.better, found.worse) == pytest.approx(paired_p(values), abs=1e-9)
-
-
-@pytest.mark.parametrize("n", [3, 5, 10])
-def test_better_is_uniform_if_the_truth_is_at_the_border(n: int) -> None:
-    draws = np.random.default_rng(n).normal(0.5, 0.7, size=(3000, n))
-    better = [bayesian_t(row).better for row in draws]
-    assert stats.kstest(better, "uniform").pvalue > 0.001
-    assert rate([mass > 0.95 for mass in better]) == within(0.05, 3000)
-
-
-@pytest.mark.parametrize("n", [3, 5, 10])
-def test_posterior_is_calibrated_over_its_prior(n: int) -> None:
-    """If boards say "better with 30%", the true mean is better on 30% of them."""
-    generator = np.random.default_rng(n)
-    mu = generator.uniform(-20, 20, size=(100_000, 1))
-    sigma = np.exp(generator.uniform(-5, 3, size=(100_000, 1)))
-    rows = generator.normal(mu, sigma, size=(100_000, n))
-    # Data far from the ends to which a prior that can be drawn from is cut.
-    deviations, means = rows.std(axis=1, ddof=1), rows.mean(axis=1)
-    middle = (deviations > 0.2) & (deviations < 1) & (np.abs(means) < 1.5)
-    found = np.array([bayesian_t(row) for row in rows[middle]])
-    truth = mu[middle, 0]
-    for mass, event in zip(found.T, (truth > 0.5, np.abs(truth) <= 0.5, truth < -0.5), strict=True):
-        for low, high in ((0.0, 0.2), (0.2, 0.5), (0.5, 0.8), (0.8, 1.0)):
-            inside = (mass > low) & (mass < high)
-            assert inside.sum() > 30
-            assert np.mean(event[inside]) == within(mass[inside].mean(), inside.sum())
-
-
 # The number of seeds
-
-
-def effect(delta: float) -> list[float]:
-    """Return three differences whose mean is delta times their deviation, 1."""
-    return [delta - 1, delta, delta + 1]
-
-
-@pytest.mark.parametrize("delta", [0.02, 0.1, 0.3, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0])
-@pytest.mark.parametrize(("alpha", "power"), [(0.05, 0.8), (0.01, 0.9), (0.1, 0.5)])
-def test_seeds_needed_are_statsmodels_rounded_up(delta: float, alpha: float, power: float) -> None:
-    expected = 2.0
-    if TTestPower().power(delta, 2, alpha) < power:  # else its root finder looks below 2
-        expected = math.ceil(float(TTestPower().solve_power(delta, power=power, alpha=alpha)))
-    assert seeds_needed(effect(delta), alpha, power) == expected
-    assert seeds_needed(effect(-delta), alpha, power) == expected
 
 
 def power_by_integration(n: int, delta: float, alpha: float) -> float:
@@ -393,44 +282,6 @@ def power_by_integration(n: int, delta: float, alpha: float) -> float:
 
     low, high = stats.chi2.ppf([1e-12, 1 - 1e-12], n - 1)
     return float(integrate.quad(integrand, low, high, limit=200)[0])
-
-
-@pytest.mark.parametrize(
-    ("delta", "alpha", "power"),
-    [(20.0, 0.05, 0.98), (5.0, 1e-6, 0.8), (0.5, 0.05, 0.06), (0.1, 1e-6, 0.8), (1.0, 0.5, 0.9)],
-)
-def test_seeds_needed_are_the_fewest_where_scipys_noncentral_t_fails(
-    delta: float, alpha: float, power: float
-) -> None:
-    found = int(seeds_needed(effect(delta), alpha, power))
-    assert power_by_integration(found, delta, alpha) >= power
-    assert found == 2 or power_by_integration(found - 1, delta, alpha) < power
-
-
-def test_seeds_needed_reach_the_power_in_a_simulation() -> None:
-    n = int(seeds_needed(effect(1.2)))
-    rows = np.random.default_rng(0).normal(1.2, 1, size=(3000, n))
-    found = rate([paired_p(row) < 0.05 for row in rows])
-    assert found > 0.8 - 4 * math.sqrt(0.16 / 3000)
-    fewer = rate([paired_p(row) < 0.05 for row in rows[:, 1:]])
-    assert fewer < 0.8 + 4 * math.sqrt(0.16 / 3000)
-
-
-def test_seeds_needed_of_degenerate_differences() -> None:
-    for few in ([], [1.0], [1.0, math.nan]):
-        assert math.isnan(seeds_needed(few))
-    assert seeds_needed([0.0, 0.0]) == math.inf
-    assert seeds_needed([-1.0, 1.0]) == math.inf
-    tiny = seeds_needed(effect(1e-6))
-    assert tiny == pytest.approx((stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) ** 2 / 1e-12)
-    for values in (range(1, 4), [1e-9, 1.0], effect(1e-200)):
-        assert seeds_needed(list(values)) >= 2
-
-
-@pytest.mark.parametrize("wrong", [{"alpha": 0.0}, {"power": 1.0}, {"power": 80.0}])
-def test_seeds_needed_refuses_values_that_are_not_probabilities(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"` must be in \(0, 1\): got"):
-        seeds_needed([1.0, 2.0], **wrong)
 
 
 # Pairing
@@ -481,8 +332,5 @@ def test_tests_ignore_scale_and_order(
 ) -> None:
     scaled = [scale * value for value in random.sample(values, len(values))]
     assert close(paired_p(scaled), paired_p(values))
-    assert close(bayesian_t(scaled, scale * 0.5), bayesian_t(values, 0.5))
-    needed = pytest.approx(seeds_needed(values), rel=1e-6, abs=1, nan_ok=True)
-    assert seeds_needed(scaled) == needed
     moved = pairing([value + shift for value in values], [0.0] * len(values))
     assert close(moved, pairing(values, [0.0] * len(values)))

@@ -16,7 +16,6 @@ from leaderboards.statistics.ranking import (
     Friedman,
     critical_difference,
     friedman,
-    mean_rank_intervals,
     rank_rows,
 )
 
@@ -70,109 +69,11 @@ def test_a_task_without_a_score_has_no_ranks() -> None:
 # Mean ranks and their intervals
 
 
-def exact_interval(blocks: list[np.ndarray], weights: list[float]) -> np.ndarray:
-    """Enumerate all n**n resamples of every task, and all combinations of them."""
-    of_task = []
-    for block in blocks:
-        every = itertools.product(range(len(block)), repeat=len(block))
-        of_task.append(rank_rows(np.stack([block[list(seeds)].mean(axis=0) for seeds in every])))
-    joined = [np.average(ways, axis=0, weights=weights) for ways in itertools.product(*of_task)]
-    return np.quantile(np.stack(joined), [0.025, 0.975], axis=0)
-
-
-def test_mean_rank_intervals_agree_with_every_resample() -> None:
-    generator = np.random.default_rng(0)
-    blocks = [generator.normal([0.0, 0.8, 1.6], 1.0, size=(3, 3)) for _ in range(3)]
-    weights = [1.0, 0.6, 0.37]
-    mean, low, high = mean_rank_intervals(blocks, weights)
-    ranks = [stats.rankdata(-block.mean(axis=0)) for block in blocks]
-    assert mean == pytest.approx(np.average(ranks, axis=0, weights=weights))
-    expected = exact_interval(blocks, weights)
-    assert low == pytest.approx(expected[0], abs=0.05)
-    assert high == pytest.approx(expected[1], abs=0.05)
-    assert (high - low).min() > 0.3
-
-
-def test_mean_rank_intervals_are_deterministic_and_follow_the_rows() -> None:
-    generator = np.random.default_rng(1)
-    blocks = [generator.normal([0.0, 0.5, 1.0, 1.0], 1.0, size=(n, 4)) for n in (3, 5, 10)]
-    found = np.stack(mean_rank_intervals(blocks, [1.0, 1.0, 1.0]))
-    assert (found == np.stack(mean_rank_intervals(blocks, [1.0, 1.0, 1.0]))).all()
-    order = [2, 0, 3, 1]
-    permuted = mean_rank_intervals([block[:, order] for block in blocks], [1.0, 1.0, 1.0])
-    assert (np.stack(permuted) == found[:, order]).all()
-    moved = mean_rank_intervals([2 * block + 8 for block in blocks], [3.0, 3.0, 3.0])
-    assert np.stack(moved) == pytest.approx(found)
-
-
-def test_shared_seeds_make_the_intervals_narrower() -> None:
-    """Rows are resampled together, so a seed that changes all rows alike changes no rank."""
-    generator = np.random.default_rng(2)
-    own = generator.normal([0.0, 1.0, 2.0], 0.3, size=(5, 3))
-    seed = generator.normal(0, 10, size=(5, 1))
-    mean, low, high = mean_rank_intervals([own + seed], [1.0])
-    assert np.stack([mean, low, high]) == pytest.approx(np.array([[3, 2, 1]] * 3))
-
-
-def test_an_interval_contains_its_mean_rank() -> None:
-    """This holds even for a row that is first by little in every task, but in few resamples."""
-    generator = np.random.default_rng(3)
-    blocks = [generator.normal(size=(3, 5)) for _ in range(12)]
-    for block in blocks:
-        block[:, 0] += block.mean(axis=0).max() - block[:, 0].mean() + 1e-6
-    mean, low, high = mean_rank_intervals(blocks, [1.0] * 12)
-    assert mean[0] == 1 and mean.sum() == pytest.approx(15)
-    assert low[0] == 1 and high[0] > 1.5
-    assert (low <= mean).all() and (mean <= high).all()
-
-
-def test_mean_rank_intervals_cover_the_true_mean_rank() -> None:
-    generator = np.random.default_rng(4)
-    covered = []
-    for _ in range(60):
-        true = generator.normal(size=(3, 5))
-        blocks = [row + generator.normal(0, 0.5, size=(5, 5)) for row in true]
-        _, low, high = mean_rank_intervals(blocks, [1.0, 1.0, 1.0])
-        expected = rank_rows(true).mean(axis=0)
-        covered.append((low <= expected + 1e-9) & (expected - 1e-9 <= high))
-    assert np.mean(covered) == pytest.approx(0.95, abs=0.05)
-
-
 def test_scores_equal_up_to_rounding_tie() -> None:
     """In float64, the sum of the same values depends on their order."""
     block = np.array([[0.1, 0.3, 0.2], [0.2, 0.2, 0.3], [0.3, 0.1, 0.1]])
     assert len(set(block.mean(axis=0))) > 1
     assert rank_rows(block.mean(axis=0)[None]).tolist() == [[2.0, 2.0, 2.0]]
-
-
-def test_ties_and_few_seeds() -> None:
-    tied = np.ones((4, 3))
-    assert np.stack(mean_rank_intervals([tied], [1.0])).tolist() == [[2.0, 2.0, 2.0]] * 3
-    two = np.array([[1.0, 2.0, 3.0]] * 2)
-    mean, low, high = mean_rank_intervals([tied, two], [1.0, 1.0])
-    assert mean.tolist() == [2.5, 2.0, 1.5]
-    assert np.isnan(low).all() and np.isnan(high).all()
-
-
-@pytest.mark.parametrize(
-    ("blocks", "weights", "message"),
-    [
-        ([], [], "`weights` must have one weight per task"),
-        ([np.ones((3, 2))], [1.0, 1.0], "`weights` must have one weight per task"),
-        ([np.ones((3, 2)), np.ones((3, 4))], [1.0, 1.0], r"`blocks` must be \[seeds, k\]"),
-        ([np.ones(3)], [1.0], r"`blocks` must be \[seeds, k\]"),
-        ([np.ones((0, 3))], [1.0], r"`blocks` must be \[seeds, k\]"),
-        ([np.array([[1.0, math.nan]])], [1.0], "got 1 missing scores in block 0"),
-        ([np.ones((3, 2))], [0.0], "`weights` must be at least 0"),
-        ([np.ones((3, 2))] * 2, [2.0, -1.0], "`weights` must be at least 0"),
-        ([np.ones((3, 2))], [math.nan], "`weights` must be at least 0"),
-    ],
-)
-def test_mean_ranks_refuse_wrong_input(
-    blocks: list[np.ndarray], weights: list[float], message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        mean_rank_intervals(blocks, weights)
 
 
 # Friedman and Nemenyi
