@@ -25,7 +25,7 @@ from leaderboards.analysis.overall import ALL
 from leaderboards.analysis.pairs import with_short_proofs
 from leaderboards.analysis.series import SCORE
 from leaderboards.analysis.tables import ROW, Leaderboard, each_row, scored
-from leaderboards.analysis.words import BASELINE, explained, with_margin
+from leaderboards.analysis.words import ABOVE, BASELINE, BELOW, explained, with_margin
 from leaderboards.drawing import GLYPHS, MAX_LOSSES, Panel, of_the_best, plain, styles
 from leaderboards.export import bound_text, collapsed, difference, scopes, summary
 from leaderboards.figures import critical_difference, forest_plots, heat_map, tuning_landscapes
@@ -132,11 +132,11 @@ COLUMNS = (
     Column("verdict", "Verdict", "What the interval says, with the margin m of the metric; above 0 "
            "stands for better, where lower scores are better too. "
            + " ".join(f"{name}: {meaning}." for name, meaning in explained())),
-    Column("bound", "bound", "The difference is smaller than this, either way."),
+    Column("bound", "Bound", "The difference is smaller than this, either way."),
     Column("p", "p", "The p-value at which the simultaneous interval begins to hold 0 (the "
            "largest |t| of the table's losses). None if all differences are equal."),
-    Column("difference_std", "sd", "The standard deviation of the paired differences."),
-    Column("control_std", "sd of control", "The same of the control row: the baseline with its "
+    Column("difference_std", "SD", "The standard deviation of the paired differences."),
+    Column("control_std", "SD of control", "The same of the control row: the baseline with its "
            "temperature moved by a millionth. It is the noise of rounding alone."),
     Column("bootstrap", "Bootstrap [95%]", "The same difference's bootstrap interval, which "
            "assumes no normal distribution; with few seeds it is too narrow."),
@@ -839,4 +839,7 @@ def _true(value: object) -> bool:
 
 
 def _slug(verdict: object) -> str:
-    return str(verdict).replace(" ", "-")
+    """Return the colour class of a word: all that is above 0 is better, all below is worse."""
+    if verdict in ABOVE:
+        return "better"
+    return "worse" if verdict in BELOW else str(verdict).replace(" ", "-")

@@ -1041,3 +1041,10 @@ def test_a_real_run_has_a_page(
     assert not visit.complaints
     assert visit.requests == [path.as_uri()]
     visit.context.close()
+
+
+def test_words_above_and_below_0_have_the_colours_of_better_and_worse() -> None:
+    text = to_html(make_board())
+    for verdict in ("better by more than 0.5 points", "worse by more than 0.5 points"):
+        side = verdict.partition(" ")[0]
+        assert f'<span class="verdict {side}">{verdict}</span>' in text

@@ -65,7 +65,7 @@ def test_run_and_board(triptych: Call, here: Call, tmp_path: Path) -> None:
     )
     assert "6 cells run in" in done.stdout
     assert "over all tasks" in done.stdout
-    assert "cannot be told from 2 paired seeds" in done.stdout
+    assert "is undecided: 2 paired seeds" in done.stdout
     assert "\x1b" not in done.stdout, "escape codes where there is no terminal"
 
     again = here("run", "quickstart", "--out", str(folder), *SMALL)
