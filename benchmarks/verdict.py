@@ -176,7 +176,7 @@ def over_tasks(draws: int) -> None:
             values, following = every[:-1], float(every[-1].mean())
             by_set = values.mean(axis=1)
             errors = by_set.std(axis=1, ddof=1) / math.sqrt(5)
-            found = pool(by_set.mean(axis=1).tolist(), errors.tolist())
+            found = pool(by_set.mean(axis=1).tolist(), errors.tolist(), 4 * sets)
             claimed.append(found.low > 0 or found.high < 0)
             holds.append(found.low <= true <= found.high)
             ahead.append(found.next_low <= following <= found.next_high)

@@ -278,8 +278,8 @@ def pooled_sentences(board: Leaderboard) -> list[str]:
             ahead = f"; on a next task, {row.next_low:+.2f} to {row.next_high:+.2f}"
         found.append(
             f"Over {row.sets} data sets {_named(row.loss, row.method, several=several)} is "
-            f"{row.pooled:+.2f} [{row.low:+.2f}, {row.high:+.2f}] points from {board.baseline} "
-            f"(between data sets: {row.tau:.2f}){ahead}."
+            f"{with_margin(row.verdict, row.margin, '%')}, {pooled_interval(row._asdict())} points "
+            f"from {board.baseline} (between data sets: {row.tau:.2f}){ahead}."
         )
     return found
 
@@ -312,12 +312,15 @@ def judged(row: Mapping[Any, Any]) -> str:
     if row["verdict"] == INCOMPLETE:
         return "has no verdict: one of them failed or diverged at a seed"
     if row["verdict"] == COLLAPSED:
-        return "has no verdict: its representations collapsed"
+        return "has no verdict: representations of one of them collapsed"
     if row["pairs"] < MIN_SEEDS:
         seeds = "1 paired seed" if row["pairs"] == 1 else f"{row['pairs']} paired seeds"
         if not row["pairs"] and row["seeds"]:
             return "is undecided: no seed is paired with the baseline's"
         return f"is undecided: {seeds}, of at least {MIN_SEEDS}"
+    if pd.isna(row["bound"]):
+        few = "too few losses have every seed of the baseline to borrow variance from"
+        return f"is undecided, {row['difference']:+.2f}: {few}"
     said = f"is {with_margin(row['verdict'], row['margin'], row['unit'])}, {difference(row)}"
     if row["direction"] == "lower":
         said += " (lower is better)"
@@ -346,6 +349,13 @@ def collapsed(row: Mapping[Any, Any]) -> str:
     if not count:
         return ""
     return " (collapsed)" if count == seeds else f" ({count} of {seeds} collapsed)"
+
+
+def pooled_interval(row: Mapping[Any, Any]) -> str:
+    """Return a pooled difference with its interval, as text; above 0 is better."""
+    margin = row["margin"]
+    marks = (0.0,) if pd.isna(margin) else (-margin, 0.0, margin)
+    return interval(row["pooled"], row["low"], row["high"], marks)
 
 
 def difference(row: Mapping[Any, Any]) -> str:
@@ -396,7 +406,7 @@ def _overall(part: pd.DataFrame, *, several: bool) -> pd.DataFrame:
         {
             "method": part["method"].tolist(),
             "loss": part["loss"].tolist(),
-            "pooled [95%]": [interval(row["pooled"], row["low"], row["high"]) for row in rows],
+            "pooled [95%]": [pooled_interval(row) for row in rows],
             "tau": [_number(row["tau"], ".2f") for row in rows],
             "seeds better": [_number(row["improvement"], ".2f") for row in rows],
             "verdict": [with_margin(row["verdict"], row["margin"], "%") for row in rows],
@@ -523,7 +533,9 @@ def bound_text(bound: float) -> str:
     >>> bound_text(0.5004)
     '0.51'
     """
-    return "" if pd.isna(bound) else f"{math.ceil(round(bound * 100, 6)) / 100:.2f}"
+    if pd.isna(bound) or bound > 1e12:
+        return _number(bound, ".3g")
+    return f"{math.ceil(round(bound * 100, 6)) / 100:.2f}"
 
 
 def _number(value: float, form: str) -> str:

@@ -107,7 +107,8 @@ def heat_map(board: Leaderboard) -> Panel | None:
     columns = list(dict.fromkeys(zip(rows["task"], rows["metric"], rows["method"], strict=True)))
     found = {(row.loss, (row.task, row.metric, row.method)): row for row in each_row(rows)}
     cells = [[found.get((loss, column)) for column in columns] for loss in losses]
-    values = [[float(row.difference) if row else math.nan for row in line] for line in cells]
+    # Colours say better or worse, whatever the metric's direction.
+    values = [[_turned(row) if row else math.nan for row in line] for line in cells]
     trained = [
         abs(value)
         for loss, line in zip(losses, values, strict=True)
@@ -171,7 +172,7 @@ def heat_map(board: Leaderboard) -> Panel | None:
                 "thickness": 10,
                 "y": -0.02,
                 "yanchor": "top",
-                "title": {"text": "points above the baseline", "side": "bottom"},
+                "title": {"text": "better than the baseline", "side": "bottom"},
             },
         },
         "annotations": blanks,
@@ -188,6 +189,11 @@ def heat_map(board: Leaderboard) -> Panel | None:
         {"data": [data], "layout": layout},
         width=190 + COLUMN * len(columns),
     )
+
+
+def _turned(row: Any) -> float:
+    """Return a difference with the sign turned so that above 0 is better."""
+    return -float(row.difference) if row.direction == "lower" else float(row.difference)
 
 
 def _cell(row: Any) -> str:

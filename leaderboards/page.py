@@ -27,7 +27,7 @@ from leaderboards.analysis.series import SCORE
 from leaderboards.analysis.tables import ROW, Leaderboard, each_row, scored
 from leaderboards.analysis.words import ABOVE, BASELINE, BELOW, explained, with_margin
 from leaderboards.drawing import GLYPHS, MAX_LOSSES, Panel, of_the_best, plain, styles
-from leaderboards.export import bound_text, collapsed, difference, scopes, summary
+from leaderboards.export import bound_text, collapsed, difference, pooled_interval, scopes, summary
 from leaderboards.figures import critical_difference, forest_plots, heat_map, tuning_landscapes
 from leaderboards.lines import convergence_curves, diagnostic_curves, response_curves
 from leaderboards.statistics.ranking import Friedman
@@ -463,7 +463,7 @@ def _overall_table(board: Leaderboard) -> Table | None:
             Item(str(row.loss), "name"),
             Item("all tasks" if row.scope == ALL else str(row.scope), "short"),
             Item(str(row.method), "short"),
-            _number(row.pooled, "+.2f", after=_span(row.low, row.high)),
+            Item(pooled_interval(row._asdict()) or NONE, "number", _sortable(row.pooled)),
             _number(row.rank, "g"),
             Item(
                 with_margin(str(row.verdict), row.margin, "%"), "verdict", extra=_slug(row.verdict)
@@ -606,7 +606,7 @@ def _trials_table(board: Leaderboard) -> Table | None:
                 Item(str(row.spec)),
                 _number(row.validation, ".2f", after=_spread(row.std)),
                 Item("chosen" if _true(row.chosen) else str(row.status), "short"),
-                _number(row.trial + 1, ".0f"),
+                _number(math.nan if pd.isna(row.trial) else row.trial + 1, ".0f"),
                 _number(row.seeds, ".0f"),
                 Item(str(row.method), "short"),
             ]
@@ -624,7 +624,7 @@ def _cells_table(board: Leaderboard) -> Table | None:
                 Item(str(row.task)),
                 Item(str(row.method), "short"),
                 Item(str(row.stage), "short"),
-                _number(row.trial + 1, ".0f"),
+                _number(math.nan if pd.isna(row.trial) else row.trial + 1, ".0f"),
                 _number(row.seed, ".0f"),
                 Item(str(row.status), "verdict", extra="worse" if row.status != "missing" else ""),
                 Item(_text(row.reason)),

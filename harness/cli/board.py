@@ -135,6 +135,8 @@ def _margins(text: str | None) -> float | dict[str, float] | None:
     except ValueError:
         pairs = [part.rpartition("=") for part in plugins.split_specs(text)]
     try:
+        if not all(task.strip() for task, _, _ in pairs):
+            raise ValueError
         return {task.strip(): float(number) for task, _, number in pairs}
     except ValueError as error:
         raise InputError(

@@ -131,7 +131,9 @@ def leaderboard(
             panel = pd.concat([measured, without_score[without_score["task"] == task]])
             terms = Terms(
                 baseline=key,
-                margin=margins.get(str(task), _number(declared.margin)),
+                margin=margins.get(str(task), _number(declared.margin))
+                if declared.main
+                else _number(declared.margin),
                 resolution=float(measured["resolution"].astype(float).max()),
                 lower=declared.direction == "lower",
                 screening=screening,
@@ -139,8 +141,8 @@ def leaderboard(
             compared = panel_rows(panel, terms)
             if declared.main:
                 pair_notes += _pair_notes(compared, names[str(task)])
-                pair_notes += _resolution_notes(measured, terms, names[str(task)])
-            shared = declared._asdict() | {"margin": terms.margin, "resolution": terms.resolution}
+                pair_notes += _resolution_notes(measured, compared, terms, names[str(task)])
+            shared = declared._asdict() | {"margin": terms.margin}
             rows += [row | shared for row in compared]
     _add_areas(rows, area_differences(curves, key))
     unordered = pd.DataFrame(rows, columns=list(ROW_COLUMNS)).assign(
@@ -264,21 +266,30 @@ def _margins(
                 f"units {', '.join(map(repr, units))}. Write TASK=MARGIN for each task."
             )
         given = dict.fromkeys(specs, given)
-    found: dict[str, float] = {}
     for name, margin in given.items():
-        if isinstance(margin, bool) or not 0 < margin < math.inf:
+        if not _is_positive(margin):
             raise ValueError(
                 f"`margin` must be a number above 0, in the metric's unit: got {margin} for "
                 f"{name}. Half a point is 0.5."
             )
-        tasks = [task for task, spec in specs.items() if name in (task, spec.name)]
-        if not tasks:
+        if not any(name in (task, spec.name) for task, spec in specs.items()):
             raise ValueError(
                 f"`margin` must be of a task on the board: got {name!r}. The tasks are "
                 f"{', '.join(specs)}."
             )
-        found |= dict.fromkeys(tasks, float(margin))
-    return found
+    # A task's whole spec counts more than the name that it shares with others.
+    chosen = {task: given.get(task, given.get(spec.name)) for task, spec in specs.items()}
+    return {task: float(margin) for task, margin in chosen.items() if margin is not None}
+
+
+def _is_positive(value: object) -> bool:
+    """Return whether a margin is a finite number above 0."""
+    if not isinstance(value, int | float | np.number) or isinstance(value, bool):
+        return False
+    try:
+        return 0 < float(value) < math.inf
+    except OverflowError:
+        return False
 
 
 def _number(value: float | None) -> float | None:
@@ -320,7 +331,9 @@ def _add_areas(
         row.update(area=area, area_low=low, area_high=high)
 
 
-def _resolution_notes(measured: pd.DataFrame, terms: Terms, task: str) -> Iterator[Note]:
+def _resolution_notes(
+    measured: pd.DataFrame, rows: Sequence[Row], terms: Terms, task: str
+) -> Iterator[Note]:
     """Yield a note if scores of a task have unlike resolutions, or coarser ones than its margin."""
     steps = measured["resolution"].astype(float).dropna()
     if len(steps) and steps.max() > 1.5 * steps.min():
@@ -329,10 +342,11 @@ def _resolution_notes(measured: pd.DataFrame, terms: Terms, task: str) -> Iterat
             f"{task}: one test item weighs {steps.min():.2g} in some scores and {steps.max():.2g} "
             "in others. The intervals allow for the larger. Were all scored on the same set?",
         )
-    if terms.margin is not None and terms.resolution > terms.margin:
+    resolution = rows[0]["resolution"] if rows else math.nan
+    if terms.margin is not None and resolution > terms.margin:
         yield Note(
             "resolution",
-            f"{task}: one test item weighs {terms.resolution:.2g}, more than the margin of "
+            f"{task}: one test item weighs {resolution:.2g}, more than the margin of "
             f"{terms.margin:g}: nothing can be called equivalent there. Use a larger test set.",
         )
 
@@ -387,6 +401,10 @@ def _budgets(rows: pd.DataFrame, trials: pd.DataFrame, baseline: str) -> Iterato
 
 def _notes(rows: pd.DataFrame, *, screening: bool) -> Iterator[Note]:
     """Yield what a reader has to know about the rows before believing them."""
+    baselines = {
+        row.task: row.seeds
+        for row in each_row(rows.loc[rows["main"] & (rows["verdict"] == BASELINE)])
+    }
     rows = rows[~rows["kind"].isin([REFERENCE, CONTROL])]
     compared = rows[rows["main"] & (rows["verdict"] != BASELINE)]
     if screening:
@@ -395,10 +413,6 @@ def _notes(rows: pd.DataFrame, *, screening: bool) -> Iterator[Note]:
             "Screening: rows borrow one another's variance. False findings are up to twice as "
             "frequent, and pairing counts for less. Run what looks good with more seeds.",
         )
-    baselines = {
-        row.task: row.seeds
-        for row in each_row(rows.loc[rows["main"] & (rows["verdict"] == BASELINE)])
-    }
     against = pd.Series(
         [baselines.get(task, -1) for task in compared["task"]], compared.index, dtype=int
     )
@@ -424,6 +438,12 @@ def _notes(rows: pd.DataFrame, *, screening: bool) -> Iterator[Note]:
             "and are undecided."
             + (" Run more seeds." if (complete & (few["pairs"] == few["seeds"])).any() else "")
             + (" Some of their cells have no score yet." if not complete.all() else ""),
+        )
+    apart = dict.fromkeys(rows.loc[rows["main"] & ~rows["unit"].isin(["", "%"]), "task"])
+    if apart:
+        yield Note(
+            "pooled",
+            f"Not pooled over tasks, because its metric is not in points: {_some(list(apart))}.",
         )
     unmargined = dict.fromkeys(rows.loc[rows["main"] & rows["margin"].isna(), "task"])
     if unmargined and not compared.empty:

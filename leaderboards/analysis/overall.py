@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from leaderboards.analysis.rows import Row
-from leaderboards.analysis.tables import OVERALL_COLUMNS, REFERENCE
+from leaderboards.analysis.tables import CONTROL, OVERALL_COLUMNS, REFERENCE
 from leaderboards.analysis.words import BASELINE, word
-from leaderboards.statistics.paired import ALPHA, MIN_SEEDS
+from leaderboards.statistics.paired import ALPHA, DIGITS, MIN_SEEDS
 from leaderboards.statistics.pooled import Pooled, pool
 from leaderboards.statistics.ranking import MIN_TASKS, Friedman, friedman
 from leaderboards.statistics.simultaneous import family_alpha
@@ -34,7 +34,9 @@ def overall_rows(rows: Sequence[Row], data: Mapping[str, str]) -> pd.DataFrame:
         rows: the rows of every table, with their differences.
         data: {task: what identifies its data set}.
     """
-    main = [row for row in rows if row["main"] and row["kind"] != REFERENCE]
+    main = [
+        row for row in rows if row["main"] and (row["kind"] != REFERENCE or not row["compared"])
+    ]
     modalities = list(dict.fromkeys(row["modality"] for row in main))
     scopes = [(ALL, main)] + [
         (name, [row for row in main if row["modality"] == name]) for name in modalities
@@ -54,11 +56,13 @@ def _scope(name: str, rows: Sequence[Row], data: Mapping[str, str]) -> list[dict
     whole = {
         key
         for key, own in by_row.items()
-        if tasks and {row["task"] for row in own if _can_pool(row)} == tasks
+        if tasks
+        and {row["task"] for row in own if _can_pool(row)} == tasks
+        and min(map(len, of_sets[key])) >= MIN_SEEDS
     }
     rivals = [key for key in whole if by_row[key][0]["trained"]]
     alpha = family_alpha([_freedom(of_sets[key]) for key in rivals])
-    margins = {_usable_margin(row) for row in pooled if row["metric"]}
+    margins = {row["margin"] for row in pooled if row["metric"]}
     margin = next(iter(margins)) if len(margins) == 1 else None
     found = []
     for (method, loss), own in by_row.items():
@@ -93,15 +97,10 @@ def _scope(name: str, rows: Sequence[Row], data: Mapping[str, str]) -> list[dict
         )
     order = sorted(found, key=lambda each: (_sort_key(each), each["loss"], each["method"]))
     for place, each in enumerate(order, start=1):
-        ranked = not math.isnan(each["pooled"]) or each["verdict"] == BASELINE
+        ranked = each["kind"] != CONTROL and not math.isnan(each["pooled"])
+        ranked = ranked or each["verdict"] == BASELINE
         each["rank"] = float(place) if ranked else math.nan
     return order
-
-
-def _usable_margin(row: Row) -> float | None:
-    """Return a row's margin; None if one test item outweighs it."""
-    margin: float | None = row["margin"]
-    return None if margin is None or row["resolution"] > margin else margin
 
 
 def _freedom(sets: Sequence[Mapping[int, float]]) -> int:
@@ -120,7 +119,8 @@ def _sort_key(each: Mapping[str, Any]) -> tuple[bool, float]:
     """Return the order of a row: by its pooled difference, the baseline at 0."""
     if each["verdict"] == BASELINE:
         return False, 0.0
-    return math.isnan(each["pooled"]), 0.0 if math.isnan(each["pooled"]) else -each["pooled"]
+    last = math.isnan(each["pooled"]) or each["kind"] == CONTROL
+    return last, 0.0 if math.isnan(each["pooled"]) else -each["pooled"]
 
 
 def _can_pool(row: Row) -> bool:
@@ -147,6 +147,9 @@ def _by_data(rows: Sequence[Row], data: Mapping[str, str]) -> list[dict[int, flo
 
 
 def _pooled(rows: Sequence[Row], sets: Sequence[Mapping[int, float]], alpha: float) -> Pooled:
+    # A mean of variants is at least as fine as the coarsest of them.
+    known = [row["resolution"] for row in rows if not math.isnan(row["resolution"])]
+    resolution = max(known, default=0.0)
     if len(sets) == 1:
         if len(rows) == 1:  # Its own interval, so that one task has one verdict.
             row = rows[0]
@@ -154,17 +157,25 @@ def _pooled(rows: Sequence[Row], sets: Sequence[Mapping[int, float]], alpha: flo
             low, high = (-ends[1], -ends[0]) if row["direction"] == "lower" else ends
             mean = float(np.mean(list(sets[0].values())))
             return Pooled.nothing(1)._replace(mean=mean, low=low, high=high)
-        return Pooled.of_one(list(sets[0].values()), alpha)
-    if min(map(len, sets)) < MIN_SEEDS:
-        return Pooled.nothing(len(sets))
+        return _rounded(Pooled.of_one(list(sets[0].values()), resolution, alpha))
     values = [list(own.values()) for own in sets]
-    errors = [float(np.std(own, ddof=1)) / math.sqrt(len(own)) for own in values]
-    return pool([float(np.mean(own)) for own in values], errors, alpha)
+    errors = [
+        math.sqrt((float(np.var(own, ddof=1)) + resolution**2 / 6) / len(own)) for own in values
+    ]
+    means = [float(np.mean(own)) for own in values]
+    freedom = sum(map(len, values)) - len(values)
+    return _rounded(pool(means, errors, freedom, alpha))
+
+
+def _rounded(pooled: Pooled) -> Pooled:
+    """Return the ends without digits that are rounding alone."""
+    return pooled._replace(low=round(pooled.low, DIGITS), high=round(pooled.high, DIGITS))
 
 
 def _improvement(sets: Sequence[Mapping[int, float]]) -> float:
     """Return the mean over data sets of the share of seeds that are better; a tie is half."""
-    shares = [np.mean([(d > 0) + 0.5 * (d == 0) for d in own.values()]) for own in sets]
+    signs = [np.round(list(own.values()), DIGITS) for own in sets]
+    shares = [np.mean((own > 0) + 0.5 * (own == 0)) for own in signs]
     return float(np.mean(shares))
 
 

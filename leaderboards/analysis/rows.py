@@ -10,7 +10,15 @@ import pandas as pd
 
 from leaderboards.analysis.pairs import Pair, pair_of
 from leaderboards.analysis.tables import CONTROL, TRAINED, UNTRAINED
-from leaderboards.analysis.words import BASELINE, COLLAPSED, INCOMPLETE, OPEN, word
+from leaderboards.analysis.words import (
+    BASELINE,
+    COLLAPSED,
+    EQUIVALENT,
+    INCOMPLETE,
+    OPEN,
+    UNDECIDED,
+    word,
+)
 from leaderboards.statistics.paired import (
     ALPHA,
     DIGITS,
@@ -82,7 +90,7 @@ def panel_rows(panel: pd.DataFrame, terms: Terms) -> list[Row]:
     """
     # Sums depend on the order of their terms: the same records must give the same board.
     panel = panel.sort_values(["method", "loss", "seed"], kind="stable")
-    terms = _usable(terms, panel)
+    terms = _with_resolution(terms, panel)
     if terms.lower:  # Below, higher is better; `_restore_sign` restores the sign of what is shown.
         panel = panel.assign(value=-panel["value"])
     cells: dict[Key, list[Score]] = defaultdict(list)
@@ -106,6 +114,8 @@ def panel_rows(panel: pd.DataFrame, terms: Terms) -> list[Row]:
         scored, kind = runs[method, loss], of_row[0].kind
         differences = paired_differences(scored, base)
         ranked = bool(block) and block <= scored.keys() and kind in (TRAINED, UNTRAINED)
+        collapsed = sum(run.collapsed not in ("", None) for run in scored.values())
+        ranked = ranked and (not collapsed or kind == UNTRAINED)
         rows.append(
             {
                 "task": of_row[0].task,
@@ -123,7 +133,8 @@ def panel_rows(panel: pd.DataFrame, terms: Terms) -> list[Row]:
                 "trained": kind == TRAINED,
                 "scores": [run.value for run in scored.values()],
                 "failed": len({c.seed for c in of_row if c.status in ("failed", "diverged")}),
-                "collapsed": sum(run.collapsed not in ("", None) for run in scored.values()),
+                "collapsed": collapsed,
+                "resolution": terms.resolution,
                 "differences": differences,
                 "pair_by_seed": pairs(scored, base),
                 "to_untrained": list(
@@ -147,20 +158,17 @@ def panel_rows(panel: pd.DataFrame, terms: Terms) -> list[Row]:
     return rows
 
 
-def _usable(terms: Terms, panel: pd.DataFrame) -> Terms:
-    """Return the terms that words are said with.
+def _with_resolution(terms: Terms, panel: pd.DataFrame) -> Terms:
+    """Return the terms with a resolution.
 
-    A metric that declares no resolution has that of its scores: the smallest step between two of
-    them. A margin that one test item outweighs is none.
+    A metric that declares none has that of its scores: the smallest step between two of them.
     """
-    resolution, margin = terms.resolution, terms.margin
+    resolution = terms.resolution
     if math.isnan(resolution):
         # Scores that differ by less are equal but for rounding.
         steps = np.diff(np.unique(panel["value"].dropna().to_numpy(dtype=float)))
         resolution = min(steps[steps > MIN_STEP], default=math.nan)
-    if margin is not None and resolution > margin:
-        margin = None
-    return terms._replace(resolution=float(resolution), margin=margin)
+    return terms._replace(resolution=float(resolution))
 
 
 def _restore_sign(row: Row) -> None:
@@ -264,13 +272,14 @@ def _borrow(rows: list[Row], runs: Mapping[Key, Runs], terms: Terms) -> None:
     scores = np.array([[runs[key][seed].value for seed in seeds] for key in keys])
     errors, limit = borrowed(scores, 0.0 if math.isnan(terms.resolution) else terms.resolution)
     for row, error in zip(family, errors.tolist(), strict=True):
-        row["difference_low"] = row["difference"] - limit * error
-        row["difference_high"] = row["difference"] + limit * error
+        row["difference_low"] = round(row["difference"] - limit * error, DIGITS)
+        row["difference_high"] = round(row["difference"] + limit * error, DIGITS)
 
 
 def _judge(rows: list[Row], terms: Terms) -> None:
     """Add the word that each row's interval says, and its bound."""
     failed = any(row["failed"] for row in rows if not row["compared"])
+    collapsed = any(row["collapsed"] for row in rows if not row["compared"])
     for row in rows:
         low, high = row["difference_low"], row["difference_high"]
         row["bound"] = max(abs(low), abs(high))
@@ -278,10 +287,15 @@ def _judge(rows: list[Row], terms: Terms) -> None:
             row["verdict"] = BASELINE
         elif row["failed"] or failed:
             row["verdict"] = INCOMPLETE
-        elif row["collapsed"]:
+        elif row["collapsed"] or collapsed:
             row["verdict"] = COLLAPSED
         else:
             row["verdict"] = word(low, high, terms.margin)
+        coarse = terms.margin is not None and terms.resolution > terms.margin
+        if coarse:  # One test item weighs more than the margin.
+            row["seeds_to_decide"] = math.nan
+            if row["verdict"] == EQUIVALENT:
+                row["verdict"] = UNDECIDED
         if row["verdict"] not in OPEN:
             row["seeds_to_decide"] = math.nan
 

@@ -106,7 +106,7 @@ class Note(NamedTuple):
     Attributes:
         kind: what it is about: ``records`` (left out, or of an earlier version), ``baseline``,
             ``budget``, ``settings``, ``seeds``, ``failed``, ``collapsed``, ``untrained``,
-            ``rank`` or ``pairs``.
+            ``rank``, ``pairs``, ``margin``, ``resolution``, ``pooled`` or ``screening``.
         text: one or more sentences.
         tasks: the specs of the tasks that it is about; empty: it is about the whole board.
     """

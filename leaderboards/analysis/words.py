@@ -26,7 +26,7 @@ MEANINGS = {
     WORSE: "low < -m and high < 0: worse; whether by more than the margin is open",
     MUCH_WORSE: "high < -m: worse, and by more than the margin",
     UNDECIDED: "none of these: the seeds do not decide",
-    COLLAPSED: "representations are nearly the same for every example: the score is no result",
+    COLLAPSED: "of the row or the baseline: representations hardly differ, so no score is a result",
     INCOMPLETE: "a seed of the row or of the baseline failed: the rest are a biased sample",
     BASELINE: "the row that all others are compared with",
 }

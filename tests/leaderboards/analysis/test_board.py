@@ -252,7 +252,7 @@ def test_equal_differences_have_the_interval_of_the_resolution() -> None:
         (0.75 - half, 0.75 + half)
     )
     assert found["constant"] and math.isnan(found["p"]) and math.isnan(found["bootstrap_low"])
-    assert found["verdict"] == "undecided", "one item weighs more than the margin"
+    assert found["verdict"] == "not worse by m"
     (said,) = sentences(board)
     assert said.endswith("the difference does not depend on the seed.")
     assert any("one test item weighs 1, more than the margin of 0.5" in n for n in texts(board))
@@ -287,6 +287,55 @@ def test_the_printed_interval_never_contradicts_its_word() -> None:
         shown = interval((low + high) / 2, low, high, (-0.5, 0.0, 0.5))
         ends = [float(end) for end in shown.partition("[")[2].strip("]").split(", ")]
         assert word(*ends, 0.5) == word(low, high, 0.5)
+
+
+def test_a_coarse_score_is_never_called_equivalent() -> None:
+    losses = {"infonce": [80.0, 82.0, 81.0] * 20, "adnce": [80.0, 82.0, 81.0] * 20}
+    records = table({("t", "image", "accuracy"): losses}, resolution=1.0)
+    found = row(leaderboard(records), "t", "accuracy", "adnce")
+    assert -0.5 < found["difference_low"] < 0 < found["difference_high"] < 0.5
+    assert found["verdict"] == "undecided", "one item weighs more than the margin"
+
+
+def test_pooled_means_that_agree_by_chance_do_not_hide_their_noise() -> None:
+    base = [50.0, 50.4, 49.8]
+    losses = {"infonce": base, "a": [base[0] + 3.8, base[1] + 0.8, base[2] - 2.2]}
+    board = leaderboard(table({(task, "image", "accuracy"): losses for task in ("x", "y", "z")}))
+    found = overall(board, "a")
+    assert found["low"] < 0 < found["high"] and found["verdict"] == "undecided"
+    assert found["next_low"] < found["low"] and found["high"] < found["next_high"]
+
+
+def test_pooled_intervals_hold_the_resolution_and_no_rounding() -> None:
+    base = [50.0, 50.4, 49.8]
+    same = {(task, "image", "accuracy"): {"infonce": base, "a": base} for task in "xyz"}
+    coarse = overall(leaderboard(table(same, resolution=0.5)), "a")
+    assert coarse["high"] > 0.1
+    dust = {"infonce": [0.3] * 3, "a": [0.1 + 0.2] * 3}
+    tasks = {(f"s(x={i})", "image", "accuracy"): dust for i in range(3)}
+    found = overall(leaderboard(table(tasks)), "a")
+    assert found["verdict"] == "equivalent within m" and found["improvement"] == 0.5
+
+
+def test_a_given_margin_is_for_main_metrics_and_the_whole_spec_counts_most() -> None:
+    board = leaderboard(table(), margin={"nodes": 2.0})
+    assert row(board, "nodes", "accuracy", "adnce")["margin"] == 2.0
+    assert row(board, "nodes", "macro_f1", "adnce")["margin"] == 0.5
+    scores = {(name, "image", "accuracy"): SCORES["images", "image", "accuracy"]
+              for name in ("images(size=8)", "images")}  # fmt: skip
+    for margins in ({"images(size=8)": 3, "images": 2}, {"images": 2, "images(size=8)": 3}):
+        found = leaderboard(table(scores), margin=margins)
+        assert row(found, "images(size=8)", "accuracy", "adnce")["margin"] == 3
+        assert row(found, "images", "accuracy", "adnce")["margin"] == 2
+
+
+def test_a_collapsed_baseline_gives_no_verdict_and_no_rank() -> None:
+    records = table()
+    records.loc[records["loss"] == "infonce", "collapsed"] = "cosine .99"
+    board = leaderboard(records)
+    assert set(board.rows["verdict"]) == {"baseline", "collapsed"}
+    assert math.isnan(row(board, "images", "accuracy", "infonce")["rank"])
+    assert row(board, "images", "accuracy", "adnce")["rank"] == 1
 
 
 def test_collapsed_rows_have_no_verdict() -> None:
@@ -325,6 +374,8 @@ def test_a_metric_without_a_margin_is_never_equivalent() -> None:
     [
         (0.0, "`margin` must be a number above 0, in the metric's unit: got 0.0 for images"),
         (math.nan, "`margin` must be a number above 0"),
+        ("half", "`margin` must be a number above 0"),
+        (10**400, "`margin` must be a number above 0"),
         ({"image": 1.0}, "`margin` must be of a task on the board: got 'image'. The tasks are "),
     ],
 )
@@ -695,13 +746,13 @@ def test_a_summary_says_each_losss_verdict_by_task_and_the_pooled_difference() -
     }
     first, *pooled = summary(leaderboard(table(scores)))
     assert first == "adnce against infonce: better on t0 and t1.", "hcl is undecided on both"
-    assert pooled[0].startswith("Over 2 data sets adnce is +0.68 [")
+    assert pooled[0].startswith("Over 2 data sets adnce is better")
     scores = {
         (f"t{i}", "image", "accuracy"): SCORES["images", "image", "accuracy"] for i in range(5)
     }
     found = summary(leaderboard(table(scores)))
     assert found[0] == "adnce against infonce: better on 5 tasks."
-    assert "; on a next task, +0." in found[1]
+    assert "; on a next task, " in found[1]
     assert summary(leaderboard(table(dict([*scores.items()][:1])))) == []
     few = table(scores)
     assert summary(leaderboard(few[few["seed"] < 2])) == [], "nothing can be told"
