@@ -30,7 +30,7 @@ from leaderboards.analysis.tables import (
     scored,
 )
 from leaderboards.analysis.tuning import trial_rows, tuned_rows
-from leaderboards.analysis.words import BASELINE, UNDECIDED
+from leaderboards.analysis.words import ABOVE, BASELINE, BELOW, UNDECIDED
 from leaderboards.statistics.paired import MIN_SEEDS, mean_interval, of_samples
 
 MAX_NAMED = 6
@@ -405,6 +405,14 @@ def _notes(rows: pd.DataFrame, *, screening: bool) -> Iterator[Note]:
         row.task: row.seeds
         for row in each_row(rows.loc[rows["main"] & (rows["verdict"] == BASELINE)])
     }
+    controls = rows[rows["main"] & (rows["kind"] == CONTROL)]
+    if len(controls):
+        called = controls["verdict"].isin([*ABOVE, *BELOW]).sum()
+        yield Note(
+            "control",
+            f"The control, which is the baseline but for rounding, is called better or worse on "
+            f"{called} of {len(controls)} tasks. Over many studies that should be 1 in 20.",
+        )
     rows = rows[~rows["kind"].isin([REFERENCE, CONTROL])]
     compared = rows[rows["main"] & (rows["verdict"] != BASELINE)]
     if screening:

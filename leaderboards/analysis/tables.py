@@ -106,7 +106,8 @@ class Note(NamedTuple):
     Attributes:
         kind: what it is about: ``records`` (left out, or of an earlier version), ``baseline``,
             ``budget``, ``settings``, ``seeds``, ``failed``, ``collapsed``, ``untrained``,
-            ``rank``, ``pairs``, ``margin``, ``resolution``, ``pooled`` or ``screening``.
+            ``rank``, ``pairs``, ``margin``, ``resolution``, ``pooled``, ``screening``
+            or ``control``.
         text: one or more sentences.
         tasks: the specs of the tasks that it is about; empty: it is about the whole board.
     """

@@ -424,6 +424,7 @@ def test_the_control_is_no_rival_and_its_spread_stands_beside_every_row() -> Non
     found = row(board, "images", "accuracy", "control")
     assert math.isnan(found["rank"]) and found["pairs"] == 4
     assert found["difference_std"] == pytest.approx(np.std([0.1, -0.1, 0.1, -0.1], ddof=1))
+    assert any("called better or worse on 0 of 1 tasks" in note for note in texts(board))
     on_images = board.rows[(board.rows["task"] == "images")]
     assert on_images["control_std"].tolist() == pytest.approx([found["difference_std"]] * 5)
     kept = board.rows[board.rows["loss"] != "control"].drop(columns="control_std")
