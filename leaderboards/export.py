@@ -324,8 +324,7 @@ def judged(row: Mapping[Any, Any]) -> str:
     said = f"is {with_margin(row['verdict'], row['margin'], row['unit'])}, {difference(row)}"
     if row["direction"] == "lower":
         said += " (lower is better)"
-    if not pd.isna(row["bound"]):
-        said += f", |d| < {bound_text(row['bound'])}"
+    said += f", |d| < {bound_text(row['bound'])}"
     if row["constant"]:
         said += "; the difference does not depend on the seed"
     if row["verdict"] == EQUIVALENT and row["pairs"] < MIN_STEADY:
@@ -353,16 +352,18 @@ def collapsed(row: Mapping[Any, Any]) -> str:
 
 def pooled_interval(row: Mapping[Any, Any]) -> str:
     """Return a pooled difference with its interval, as text; above 0 is better."""
-    margin = row["margin"]
-    marks = (0.0,) if pd.isna(margin) else (-margin, 0.0, margin)
-    return interval(row["pooled"], row["low"], row["high"], marks)
+    return interval(row["pooled"], row["low"], row["high"], _marks(row["margin"]))
 
 
 def difference(row: Mapping[Any, Any]) -> str:
     """Return a row's paired difference with its interval, as text."""
-    margin = row["margin"]
-    marks = (0.0,) if pd.isna(margin) else (-margin, 0.0, margin)
-    return interval(row["difference"], row["difference_low"], row["difference_high"], marks)
+    low, high = row["difference_low"], row["difference_high"]
+    return interval(row["difference"], low, high, _marks(row["margin"]))
+
+
+def _marks(margin: float) -> tuple[float, ...]:
+    """Return the values that rounding must not move an end of the interval across."""
+    return (0.0,) if pd.isna(margin) else (-margin, 0.0, margin)
 
 
 def _panel(panel: pd.DataFrame, *, several: bool) -> pd.DataFrame:

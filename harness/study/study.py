@@ -421,7 +421,7 @@ class Study:
         return found
 
     def _check_control(self) -> None:
-        """Refuse a control that cannot be made.
+        """Raise an error for a control that cannot be made.
 
         Raises:
             InputError: if ``control`` is not a truth value, or if the baseline has no temperature.

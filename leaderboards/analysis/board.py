@@ -230,11 +230,10 @@ def _responses(
 
 def _without_repeats(records: pd.DataFrame) -> pd.DataFrame:
     """Return ``records`` with each score once; concatenated tables may overlap."""
-    score = ["task", "method", "loss", "stage", "trial", "seed", "split", "metric", "step"]
-    if not records.duplicated([*score, "status"]).any():
+    if not records.duplicated([*ORDER, "status"]).any():
         return records.reset_index(drop=True)
-    kept = records[~records.duplicated([*score, "status", "value"])].reset_index(drop=True)
-    twice = kept[kept.duplicated([*score, "status"]) & (kept["status"] == "done")]
+    kept = records[~records.duplicated([*ORDER, "status", "value"])].reset_index(drop=True)
+    twice = kept[kept.duplicated([*ORDER, "status"]) & (kept["status"] == "done")]
     if len(twice):
         first = twice.iloc[0]
         raise ValueError(
