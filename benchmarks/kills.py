@@ -24,7 +24,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-TIMES = {"seconds", "finished"}
+TIMES = {"seconds", "train_seconds", "step_seconds", "memory", "finished"}
+"""Columns that differ from run to run."""
 MAX_STARTS = 3
 
 
@@ -166,12 +167,12 @@ def count_steps(log: Path, steps: dict[str, int], result: Disturbed) -> None:
 
 
 def board(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the names and texts of the board's CSV files, without times."""
+    """Return the names and texts of the board's CSV files, without times and memory."""
     into = folder / "board"
     null = subprocess.DEVNULL
     if triptych("board", str(folder), stdout=null, stderr=null).wait():
         raise SystemExit(f"`triptych board {folder}` failed.")
-    names = ["leaderboard.csv", "overall.csv", "pairing.csv", "records.csv"]
+    names = ["leaderboard.csv", "table.csv", "overall.csv", "pairing.csv", "records.csv"]
     return names, [without_times(into / name) for name in names]
 
 

@@ -20,7 +20,7 @@ ROOMS = {
         "core", "", "losses/engine", "losses", "methods", "evaluation", "store", "training",
         "study", "run", "cli", "testing",
     ),
-    "leaderboards": ("statistics", "analysis", ""),
+    "leaderboards": ("statistics", "analysis", "report", "figures", "render", ""),
 }  # fmt: skip
 """The rooms of each package, the lowest first; "" is its root."""
 

@@ -26,6 +26,8 @@ class Metric:
             None if it is not declared.
         low: the lowest possible value; None: 0 for a share, else no limit.
         high: the highest possible value; None: 1 for a share, else no limit.
+        label: what people call it, on boards and in figures: ``STS Spearman``. Empty: its name
+            with spaces for underscores.
 
     Raises:
         InputError: if a field breaks its rule.
@@ -38,11 +40,16 @@ class Metric:
     margin: float | None = None
     low: float | None = None
     high: float | None = None
+    label: str = ""
 
     def __post_init__(self) -> None:
         require(
             isinstance(self.name, str) and bool(self.name),
             f"`name` of a metric must be a non-empty text: got {self.name!r}.",
+        )
+        require(
+            isinstance(self.label, str),
+            f"`label` of the metric {self.name!r} must be a text: got {self.label!r}.",
         )
         require_choice("direction", self.direction, DIRECTIONS)
         for name, above in (("margin", 0), ("low", None), ("high", None)):
@@ -55,10 +62,14 @@ class Metric:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values; infinite limits, which JSON lacks, become texts."""
+        """Return the fields as plain values; infinite limits, which JSON lacks, become texts.
+
+        The label is left out: a record holds what was measured, and not what people call it.
+        """
         return {
             name: repr(value) if isinstance(value, float) and math.isinf(value) else value
             for name, value in asdict(self).items()
+            if name != "label"
         }
 
     @property

@@ -19,7 +19,7 @@ from harness.core.errors import InputError, require, unknown
 from harness.core.sources import LIBRARIES, OURS, defined_in, find_module
 from harness.settings import Setting, location, settings_of
 
-GROUPS = ("losses", "methods", "tasks", "engines", "studies", "data")
+GROUPS = ("losses", "methods", "tasks", "engines", "studies", "data", "boards")
 _SPEC = re.compile(r"\s*([\w.-]+)\s*(\(.*\))?\s*", re.DOTALL)
 Settings = dict[str, Any]
 # Any, because dask imports importlib_metadata, whose class then replaces the standard library's.

@@ -46,6 +46,12 @@ class Task(Recipe, ABC):
     one line: ``steps: int = 20``.
     """
 
+    label: ClassVar[str] = ""
+    """What people call it, on boards and in figures: 'Sentences'. Empty: its entry point's name.
+
+    A class does not take it from its base.
+    """
+
     modality: ClassVar[str]
     """``image``, ``sentence``, ``graph`` or a name of your own."""
 

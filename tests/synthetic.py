@@ -1,11 +1,14 @@
 """Made-up records and data sets, rows of tables made of them, and what tests read of boards."""
 
 import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from harness import plugins
@@ -32,25 +35,105 @@ def task_columns(task: str, **settings: Any) -> dict[str, str]:
     }  # fmt: skip
 
 
+def loss_columns(loss: str) -> dict[str, str]:
+    """Return the columns that describe the row ``loss``."""
+    try:
+        name, given = plugins.read(loss.removesuffix("[tuned]"))
+    except InputError:
+        name, given = loss, {}
+    return {"loss": loss, "loss_name": name, "loss_given": json.dumps(given)}
+
+
 def record_row(task: str, loss: str, seed: int, **changes: Any) -> dict[str, Any]:
     """Return one score as ``load_records`` gives it; ``changes`` replace its columns."""
     kind = {"untrained": "untrained", "fixed": "reference"}.get(loss.partition(":")[0], "trained")
     steps = 0 if kind != "trained" else STEPS
     plugin = task_columns(task)["task_name"]
     row: dict[str, Any] = {
-        **task_columns(task), "modality": "image", "method": "siamese", "loss": loss,
+        **task_columns(task), **loss_columns(loss), "modality": "image", "method": "siamese",
         "kind": kind, "tuned": loss.endswith("[tuned]"), "spec": loss,
         "baseline": loss == "infonce", "stage": "final", "trial": None, "seed": seed,
         "status": "done", "reason": "", "collapsed": "", "split": "test", "metric": "accuracy",
         "main": True, "unit": "%", "direction": "higher", "margin": 0.5, "resolution": 1e-9,
         "step": steps, "value": 50.0, "steps": steps, "seconds": 3.5,
+        "train_seconds": 2.0 if steps else 0.0,
         "proof": proof(f"start {task} {seed}", f"seen {task} {seed}" if steps else ""),
         "key": f"{task}{loss}{seed}", "settings": "{}", "space": "{}",
         "data": json.dumps({plugin: "1"}),
         "versions": '{"torch": "2"}', "source": "s", "commit": None, "device": "cpu",
-        "memory": "{}", "finished": "2026-01-01", **changes,
+        "memory": "{}", "finished": "2026-01-01", "path": "records/x.json",
+        "command": f"triptych cell {task} --loss {loss} --seed {seed}", **changes,
     }  # fmt: skip
     return {column: row[column] for column in RECORD_COLUMNS}
+
+
+def grid(
+    losses: Mapping[str, float],
+    tasks: Mapping[str, float],
+    seeds: int = 5,
+    *,
+    noise: float = 0.4,
+    failing: Mapping[str, Collection[int]] | None = None,
+    trials: int = 0,
+    steps: Sequence[int] = (0, 50, 100),
+    labels: Mapping[str, str] | None = None,
+    **changes: Any,
+) -> pd.DataFrame:
+    """Return the records of a whole study, as ``load_records`` gives them.
+
+    Args:
+        losses: {loss: how many points it is above the baseline}.
+        tasks: {task: the baseline's score}.
+        seeds: how many seeds there are.
+        noise: the standard deviation of a score beside what all losses of a seed share.
+        failing: {loss: the seeds at which it failed, on every task}.
+        trials: tuning trials of each loss, at two tuning seeds.
+        steps: the steps at which validation is scored; the last one ends the training.
+        labels: what people call tasks, losses and metrics.
+        changes: columns that replace those of every row.
+    """
+    draw = np.random.default_rng(0)
+    failing = failing or {}
+    rows = []
+    for (task, level), seed in product(tasks.items(), range(seeds)):
+        common = draw.normal(0, 0.8)
+        for loss, gain in losses.items():
+            own = {"data": json.dumps({task: "1"}), "memory": '{"resident": 1500000000}', **changes}
+            if seed in failing.get(loss, ()):
+                gone = {"status": "failed", "reason": "boom", "split": None, "metric": None}
+                rows.append(record_row(task, loss, seed, **own | gone | {"value": None}))
+                continue
+            value = level + gain + common + draw.normal(0, noise)
+            rows.append(record_row(task, loss, seed, **own | {"value": value}))
+            last = rows[-1]["steps"]
+            for step in steps if last else (0,):
+                at = {"split": "validation", "step": step if last else 0}
+                at["value"] = value - 8 * (1 - step / STEPS) if last else value
+                rows.append(record_row(task, loss, seed, **own | at))
+    rows += list(_tuning_rows(losses, tasks, trials, draw, changes))
+    table = pd.DataFrame(rows, columns=list(RECORD_COLUMNS))
+    table.attrs = {"labels": dict(labels or {}), "tasks": list(tasks), "title": "study"}
+    return table
+
+
+def _tuning_rows(
+    losses: Mapping[str, float],
+    tasks: Mapping[str, float],
+    trials: int,
+    draw: np.random.Generator,
+    changes: Mapping[str, Any],
+) -> Iterator[dict[str, Any]]:
+    trained = [loss for loss in losses if not loss.startswith(("untrained", "fixed"))]
+    space = json.dumps({"temperature": {"low": 0.02, "high": 1.0, "log": True}})
+    for (task, level), loss, trial in product(tasks.items(), trained, range(trials)):
+        temperature = 0.02 * 50 ** ((trial + 0.5) / trials)
+        for seed in (10_000, 10_001):
+            value = level + losses[loss] - abs(draw.normal(0, 2)) - 3 * abs(temperature - 0.3)
+            yield record_row(
+                task, loss, seed, stage="tuning", trial=trial, split="validation", value=value,
+                spec=loss if trial == trials // 2 else f"{loss} {trial}", space=space,
+                settings=json.dumps({"temperature": temperature}), **changes,
+            )  # fmt: skip
 
 
 def texts(found: pd.DataFrame | Leaderboard) -> list[str]:

@@ -33,7 +33,9 @@ def test_the_wheel_holds_our_packages_and_nothing_else(wheel: Path) -> None:
     }  # fmt: skip
     assert "tasks/studies/quickstart.toml" in names
     assert {f"{name}/py.typed" for name in ("triptych", "harness", "leaderboards")} <= set(names)
-    page = ("page.html.jinja", "page.css", "page.js", "analysis/published.csv")
+    page = ("render/page.html.jinja", "render/notebook.html.jinja", "render/page.css",
+            "render/page.js",
+            "analysis/published.csv")  # fmt: skip
     assert {f"leaderboards/{name}" for name in page} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
 

@@ -1,33 +1,57 @@
 """``triptych board``."""
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli import terminal
-from harness.cli.shared import app, input_errors
-from harness.cli.terminal import err, escape, out
-from harness.core.errors import InputError, unknown
+from harness.cli.shared import app, input_errors, latest_run
+from harness.cli.terminal import err, out, say
+from harness.core.errors import InputError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from leaderboards import Leaderboard
+    from leaderboards.render.formats import File
+    from leaderboards.report.parts import Report
 
-
-MAX_SENTENCES = 12
-MAX_ROWS = 60
-"""Rows of a table that the terminal shows; the files have all of them."""
+MAX_DIGITS = 6
 
 
 @app.command("board")
 def board_command(
-    folders: Annotated[list[Path], typer.Argument(help="Folders of runs, shown on one board.")],
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders of runs, shown on one board; default: the latest run."),
+    ] = None,
     baseline: Annotated[str | None, typer.Option(help="The loss to compare others with.")] = None,
     margin: Annotated[
         str | None,
         typer.Option(help="The smallest difference that matters: 0.5, or images=1,nodes=0.5."),
     ] = None,
+    tasks: Annotated[
+        str | None, typer.Option(help="Show only these tasks; every word stays as it is.")
+    ] = None,
+    losses: Annotated[
+        str | None, typer.Option(help="Show only these losses; every word stays as it is.")
+    ] = None,
+    title: Annotated[str, typer.Option(help="The title; default: the studies' names.")] = "",
+    digits: Annotated[
+        int, typer.Option(help="Digits after the point of scores.", min=0, max=MAX_DIGITS)
+    ] = 2,
+    long: Annotated[
+        bool, typer.Option("--long", help="Show all tables, and a sentence for every difference.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the report as data, and write no files.")
+    ] = False,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Write every figure too, as SVG and PDF.")
+    ] = False,
     screening: Annotated[
         bool,
         typer.Option("--screening", help="Rows borrow variance: to choose what to run further."),
@@ -54,25 +78,25 @@ def board_command(
 ) -> None:
     """Show the leaderboard of one or several runs, and write it to files.
 
-    Without options, all files go to FOLDER/board: leaderboard.csv, overall.csv,
-    records.csv, pairing.csv, curves.csv, trials.csv, diagnostics.csv, settings.csv,
-    published.csv, leaderboard.md, leaderboard.tex and board.html. With --csv, --markdown,
-    --latex, --html or --tidy, only these files are written, to the given paths. Add --to to
-    write all other files to a folder as well.
+    Without options, all files go to FOLDER/board; docs/boards.md lists them. With --csv,
+    --markdown, --latex, --html or --tidy, only these files are written, to the given paths. Add
+    --to to write all other files to a folder as well.
     """
-    import leaderboards
-    from harness.core.files import write_atomically
-
     with input_errors():
+        given = folders or [latest_run()]
         columns = [name.strip() for name in (diagnostics or "").split(",") if name.strip()]
         board = board_of(
-            folders, baseline, margin, screening=screening, published=published, diagnostics=columns
-        )
+            given, baseline, margin, screening=screening, published=published,
+            diagnostics=columns, tasks=tasks, losses=losses,
+        )  # fmt: skip
         if pairing:
             _show_pairing(board)
             return
-        show_board(board)
-        title = " + ".join(folder.resolve().name for folder in folders)
+        report = _report(board, title, digits, figures=figures)
+        if as_json:
+            _print_json(report)
+        else:
+            show_report(report, long=long)
         named = {
             "leaderboard.csv": csv,
             "leaderboard.md": markdown,
@@ -80,14 +104,18 @@ def board_command(
             "board.html": html,
             "records.csv": tidy,
         }
-        write_all = to is not None or not any(named.values())
-        into = to or folders[0] / "board"
-        for name, text in leaderboards.files(board, title=title):
-            path = named.get(name) or (into / name if write_all else None)
-            if path is not None:
-                write_atomically(path, text())
-        if write_all:
-            out.print(f"Written to {into}. Open {into / 'board.html'} in a browser.", markup=False)
+        write_all = to is not None or not (as_json or any(named.values()))
+        into = to or given[0] / "board"
+        _write(report, {n: p for n, p in named.items() if p}, into if write_all else None)
+        if figures:
+            _write_figures(report, into)
+
+
+def conclude(folder: Path) -> None:
+    """Show the board of a run, write all its files, and name its page."""
+    report = _report(board_of([folder], None, None, published=False))
+    show_report(report)
+    _write(report, {}, folder / "board")
 
 
 def board_of(
@@ -97,36 +125,54 @@ def board_of(
     *,
     screening: bool = False,
     published: bool,
-    diagnostics: Sequence[str] = (),
+    diagnostics: Iterable[str] = (),
+    tasks: str | None = None,
+    losses: str | None = None,
 ) -> "Leaderboard":
     """Return the board of the records in ``folders``, against ``baseline`` or the study's own."""
     import leaderboards
-    from harness.store.table import load_records
+    from harness.store.table import load_records, value_named
 
     records = load_records(*folders)
     if baseline is not None:
-        baseline = _label(baseline, set(records["loss"]))
+        baseline = value_named(records, "loss", baseline)
     papers = leaderboards.published_rows() if published else None
     try:
-        return leaderboards.leaderboard(
+        board = leaderboards.leaderboard(
             records,
             baseline,
-            margin=_margins(margin),
+            margin=_margins(margin, records),
             screening=screening,
             published=papers,
-            diagnostics=diagnostics,
+            diagnostics=tuple(diagnostics),
         )
     except ValueError as error:
         raise InputError(str(error)) from error
+    if tasks is None and losses is None:
+        return board
+    return board.only(_named(records, "task", tasks), _named(records, "loss", losses))
 
 
-def _margins(text: str | None) -> float | dict[str, float] | None:
-    """Return what ``--margin`` says: a number, or {task: number}.
-
-    >>> _margins("0.5"), _margins("images=1,nodes(steps=9)=0.5")
-    (0.5, {'images': 1.0, 'nodes(steps=9)': 0.5})
-    """
+def _named(records: "pd.DataFrame", column: str, text: str | None) -> list[str] | None:
+    """Return the tasks or losses that an option names, by label, alias, name or spec."""
     from harness import plugins
+    from harness.core.cells import name_of
+    from harness.store.table import value_named
+
+    if text is None:
+        return None
+    found: list[str] = []
+    for part in plugins.split_specs(text):
+        # A bare name stands for all rows of that plugin, as for `triptych run`.
+        own = [each for each in records[column].unique() if name_of(each) == part]
+        found += own or [value_named(records, "task" if column == "task" else "loss", part)]
+    return found
+
+
+def _margins(text: str | None, records: "pd.DataFrame") -> float | dict[str, float] | None:
+    """Return what ``--margin`` says: a number, or {task: number}."""
+    from harness import plugins
+    from harness.store.table import value_named
 
     if text is None:
         return None
@@ -134,78 +180,109 @@ def _margins(text: str | None) -> float | dict[str, float] | None:
         return float(text)
     except ValueError:
         pairs = [part.rpartition("=") for part in plugins.split_specs(text)]
-    try:
-        if not all(task.strip() for task, _, _ in pairs):
-            raise ValueError
-        return {task.strip(): float(number) for task, _, number in pairs}
-    except ValueError as error:
-        raise InputError(
-            f"`--margin` must be a number, or TASK=NUMBER by commas: got {text!r}. For example "
-            "`--margin 0.5` or `--margin images=1,nodes=0.5`."
-        ) from error
+    names = set(records["task_name"])
+    margins: dict[str, float] = {}
+    for task, _, number in pairs:
+        try:
+            margin = float(number)
+        except ValueError:
+            task = ""
+        if not task.strip():
+            raise InputError(
+                f"`--margin` must be a number, or TASK=NUMBER by commas: got {text!r}. For example "
+                "`--margin 0.5` or `--margin images=1,nodes=0.5`."
+            )
+        name = task.strip()
+        margins[name if name in names else value_named(records, "task", name)] = margin
+    return margins
 
 
-def _label(loss: str, labels: set[str]) -> str:
-    """Return ``loss`` if it is a row's label, else its spec in canonical form."""
-    from harness import plugins
-    from harness.core.cells import TUNED, is_trained
+def _report(
+    board: "Leaderboard", title: str = "", digits: int = 2, *, figures: bool = False
+) -> "Report":
+    from leaderboards.report.report import report
 
-    if loss in labels or not is_trained(loss):
-        return loss
-    try:
-        return plugins.canonical("losses", loss.removesuffix(TUNED))
-    except InputError as error:
-        raise unknown("row", loss, labels) from error
+    return report(board, title, digits, figures=figures)
 
 
-def show_board(board: "Leaderboard") -> None:
-    """Print the board as one table per task and metric, then its conclusions."""
-    import leaderboards
+def show_report(report: "Report", *, long: bool = False) -> None:
+    """Print the report: the matrix first, the answer last."""
+    from leaderboards.render.terminal import to_text
 
-    board = leaderboards.with_short_names(board)
-    out.print("Test scores in points: mean and standard deviation over seeds", style="bold")
-    for section in leaderboards.sections(board):
-        rows = section.table
-        out.print()
-        table = terminal.table(map(str, rows), numbers=section.numbers, title=section.title)
-        for row in rows.head(MAX_ROWS).to_numpy().tolist():
-            table.add_row(*(escape(cell) for cell in row))
-        terminal.show(table)
-        if len(rows) > MAX_ROWS:
-            out.print(f"and {len(rows) - MAX_ROWS} more rows, in leaderboard.csv")
-    out.print("\ndifference: to the baseline, mean over paired seeds; the intervals of one table")
-    out.print("hold together in 95% of cases; bound: of the size of the difference; sd: of the")
-    out.print("paired differences; rank: 1 is best. Every verdict follows from its interval.")
-    for lines in (leaderboards.summary(board), leaderboards.sentences(board)):
-        for line in lines[:MAX_SENTENCES]:
-            out.print(escape(line), soft_wrap=True)
-        if len(lines) > MAX_SENTENCES:
-            out.print(f"and {len(lines) - MAX_SENTENCES} more sentences, in leaderboard.md")
-    for note in board.notes:
-        err.print(escape(note.text), style="yellow", soft_wrap=True)
+    width = out.width if out.is_terminal else None
+    text = to_text(
+        report, width, colour=out.is_terminal and out.color_system is not None, long=long
+    )
+    out.file.write(text + "\n")
+    out.file.flush()
+
+
+def _print_json(report: "Report") -> None:
+    from leaderboards.render.json_file import to_json
+
+    out.file.write(to_json(report))
+    out.file.flush()
+
+
+def _write(report: "Report", named: dict[str, Path], folder: Path | None) -> None:
+    """Write the files of a board: those named to their paths, all others to a folder.
+
+    Raises:
+        typer.Exit: if a format of another distribution failed; all other files are written.
+    """
+    from leaderboards.render import formats
+
+    wanted = [
+        (named.get(name) or folder / name if folder else named[name], make)
+        for name, make in formats.files(report)
+        if folder or name in named
+    ]
+    failed = _write_each(wanted)
+    if folder is not None:
+        say(f"Written to {folder}. Open {folder / 'board.html'} in a browser.")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _write_each(files: Iterable[tuple[Path, Callable[[], str | bytes]]]) -> bool:
+    """Write files, and return whether a format failed; its error is shown."""
+    from harness.core.files import write_atomically
+
+    failed = False
+    for path, make in files:
+        try:
+            content = make()
+        except Exception as error:
+            say(f"{path.name} could not be made: {type(error).__name__}: {error}", style="red",
+                to=err)  # fmt: skip
+            failed = True
+        else:
+            write_atomically(path, content)
+    return failed
+
+
+def _write_figures(report: "Report", folder: Path) -> None:
+    """Write every figure, in two widths, in the place of an earlier board's."""
+    from leaderboards.render import formats
+
+    pdf = find_spec("svglib") is not None
+    shutil.rmtree(folder / formats.FOLDER, ignore_errors=True)
+    files: list[File] = list(formats.figure_files(report, pdf=pdf))
+    failed = _write_each((folder / name, make) for name, make in files)
+    say(f"{len(files)} figures written to {folder / formats.FOLDER}.")
+    if not pdf:
+        say("PDF files need the package svglib: `pip install 'triptych[figures]'`.", to=err)
+    if failed:
+        raise typer.Exit(1)
 
 
 def _show_pairing(board: "Leaderboard") -> None:
     """Print the variance of the difference to the baseline, paired and unpaired."""
-    import leaderboards
+    from leaderboards.render.terminal import table_text
+    from leaderboards.report.details import pairing
 
-    pairing = leaderboards.pairing_table(board)
-    if pairing.empty:
+    made = pairing(board)
+    if not made.source:
         out.print("No row has 8 paired seeds; with fewer the ratio says little. Run more seeds.")
         return
-    numbers = ("seeds", "paired", "unpaired", "ratio")
-    method = ["method"] if board.rows["method"].nunique() > 1 else []
-    names = ("scope", "metric", *method, "loss")
-    title = f"Variance of the difference to {board.baseline}, in points squared"
-    table = terminal.table((*names, *numbers), numbers=numbers, title=title)
-    for row in pairing.to_dict("records"):
-        table.add_row(
-            *(escape(str(row[key])) for key in (*names, "seeds")),
-            f"{row['paired_variance']:.4g}",
-            f"{row['unpaired_variance']:.4g}",
-            # At zero variance the ratio is NaN, which does not equal itself.
-            f"{row['ratio']:.1f}x" if row["ratio"] == row["ratio"] else "",
-        )
-    terminal.show(table)
-    out.print("unpaired: the sum of both variances over seeds, as if the runs shared nothing;")
-    out.print("ratio: unpaired runs need this many times more seeds for the same precision.")
+    out.file.write(table_text(made, out.width if out.is_terminal else None) + "\n")

@@ -6,7 +6,7 @@ import typer
 
 from harness.cli import terminal
 from harness.cli.shared import app, input_errors
-from harness.cli.terminal import err, escape, out
+from harness.cli.terminal import err, escape, out, say
 from harness.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def data_list() -> None:
                 escape(source.licence),
             )
         terminal.show(table)
-        out.print(f"Looked in {escape(', '.join(map(str, data.roots())))}.", soft_wrap=True)
-        out.print("Run `triptych data show NAME` for details of one data set.", soft_wrap=True)
+        say(f"Looked in {', '.join(map(str, data.roots()))}.")
+        say("Run `triptych data show NAME` for details of one data set.")
 
 
 def _where(source: "Source") -> str:
@@ -64,13 +64,11 @@ def data_show(name: Annotated[str, typer.Argument(help="The name of the data set
             "holds": source.about,
             "from": source.origin,
             "licence": source.licence,
-            "here": here or "no",
+            "here": str(here or "no"),
             "sha256": data.fingerprint(here) if here else "",
             "read from": ", ".join(source.places),
         }
-    for key, value in lines.items():
-        if value:
-            out.print(f"{key:<10} {escape(str(value))}", soft_wrap=True)
+    terminal.say_fields(lines, verbatim=("here", "sha256"))
 
 
 @data_app.command("fetch")
@@ -93,10 +91,10 @@ def data_fetch(
             with out.status(f"Fetching {escape(source.name)}"):
                 path = data.need(source)
         except InputError as error:
-            err.print(escape(str(error)), style="red", soft_wrap=True)
+            say(str(error), style="red", to=err)
             failed = True
             continue
-        out.print(f"{escape(source.name)}: {escape(str(path))}", soft_wrap=True)
+        say(f"{source.name}: {path}", verbatim=True)
     if failed:
         raise typer.Exit(2)
 
@@ -128,6 +126,6 @@ def data_check(
             result = (
                 "; ".join(found) or f"sha256 {data.fingerprint(path, remembered=False)} ({pinned})"
             )
-            out.print(f"{escape(source.name)}: {escape(result)}", soft_wrap=True)
+            say(f"{source.name}: {result}")
     if wrong:
         raise typer.Exit(1)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.shared import app, input_errors
-from harness.cli.terminal import escape, out
+from harness.cli.terminal import say
 
 
 class Kind(StrEnum):
@@ -17,6 +17,7 @@ class Kind(StrEnum):
     methods = "methods"
     studies = "studies"
     engines = "engines"
+    boards = "boards"
 
 
 @app.command("list")
@@ -26,7 +27,10 @@ def list_command(
         bool, typer.Option("--long", help="Add ranges, papers, and which methods take a loss.")
     ] = False,
 ) -> None:
-    """List the installed tasks, losses, methods, studies or engines, with their settings."""
+    """List the installed tasks, losses, methods, studies or engines, with their settings.
+
+    boards: the files and figures of a board; a name with a suffix is a file.
+    """
     from harness.study.shipped import description, shipped
 
     with input_errors():
@@ -35,6 +39,10 @@ def list_command(
                 (name, *_described(name, description(file), long=long))
                 for name, file in shipped().items()
             ]
+        elif kind is Kind.boards:
+            from harness.cli import listing
+
+            rows = listing.formats()
         else:
             from harness import plugins
             from harness.cli import listing
@@ -42,9 +50,9 @@ def list_command(
             fits = listing.fits(kind) if long else None
             rows = [listing.plugin_row(kind, name, fits) for name in plugins.names(kind)]
     for name, line, details in rows:
-        out.print(f"[bold]{escape(name)}[/bold]  {escape(line)}", soft_wrap=True)
+        say(line, start=f"{name}  ", indent=4)
         for detail in filter(None, details):
-            out.print(f"    {escape(detail)}", soft_wrap=True, style="dim")
+            say(detail, indent=4, style="dim")
 
 
 def _described(study: str, text: str, *, long: bool) -> tuple[str, list[str]]:

@@ -37,6 +37,13 @@ def plugin_row(
     return name, text.partition("\n")[0], details
 
 
+def formats() -> list[tuple[str, str, list[str]]]:
+    """Return the name of each file and figure of a board, and what it holds."""
+    from leaderboards.render.formats import about
+
+    return [(name, text, []) for name, text in about()]
+
+
 def fits(kind: str) -> dict[str, list[str]]:
     """Return the methods that go with each loss, or the losses that go with each method."""
     if kind not in ("losses", "methods"):

@@ -16,7 +16,7 @@ from harness.cli.shared import (
     input_errors,
     study_of,
 )
-from harness.cli.terminal import clock, escape, out
+from harness.cli.terminal import clock, escape, out, say
 
 
 @app.command("plan")
@@ -60,19 +60,18 @@ def plan_command(
         terminal.show(table)
         every = [planned.cell for planned in estimate.all_cells(chosen)]
         for cell in every if cells else ():
-            out.print(f"{cell} ({cell.scored})", markup=False, soft_wrap=True)
+            say(f"{cell} ({cell.scored})")
         tuning = sum(cell.scored == "validation" for cell in every)
-        out.print(f"{len(every)} cells, {tuning} of them tuning trials.")
+        say(f"{len(every)} cells, {tuning} of them tuning trials.")
         if prices is None:
             return
         if tuning:
-            out.print("Tuned rows, whose settings are not chosen yet, show the first trial's.")
+            say("Tuned rows, whose settings are not chosen yet, show the first trial's.")
         left = estimate.unrecorded(chosen, folder)
         seconds = estimate.total(left, prices)
         known = sum(cost.records for cost in prices.values())
         source = f"from {known} records" if known else "from a few steps of each task here"
-        out.print(
+        say(
             f"The {len(left)} cells without a record will take about {clock(seconds / jobs)} with "
-            f"{jobs} workers, or {clock(seconds)} with one: estimated {source}.",
-            soft_wrap=True,
+            f"{jobs} workers, or {clock(seconds)} with one: estimated {source}."
         )

@@ -10,9 +10,10 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import terminal
+from harness.cli import outcome, terminal
+from harness.cli.progress import progress
 from harness.cli.shared import Device, Instead, Only, Seeds, StudyName, app, input_errors, study_of
-from harness.cli.terminal import err, escape, out
+from harness.cli.terminal import err, escape, out, say
 from harness.core.errors import InputError
 
 INTERRUPTED = 130
@@ -67,7 +68,7 @@ def run_command(
         Log, typer.Option(help="auto: progress bars or lines; json: one line per event.")
     ] = Log.auto,
 ) -> None:
-    """Run the cells of a study that have no record yet, and show the board.
+    """Run the cells of a study that have no record yet, and write the board to OUT/board.
 
     A study with tuning first runs its tuning trials, then the cells of the board.
     Ctrl-C keeps every finished cell on disk, and the same command resumes from there.
@@ -94,31 +95,43 @@ def run_command(
             if signal.getsignal(name) is signal.SIG_DFL:
                 signal.signal(name, signal.default_int_handler)
         try:
-            with terminal.progress(as_json=log is Log.json) as listen:
+            several = len(chosen.all_methods) > 1
+            with progress(as_json=log is Log.json, methods=several) as listen:
                 summary = run(
                     chosen, folder, engine=spec, device=device, slots_per_gpu=slots, shard=shard,
                     checkpoint_minutes=checkpoint, tensorboard=tensorboard, command=command,
-                    listen=listen,
+                    listen=listen, progress=False,
                 )  # fmt: skip
         except Interrupted as stop:
-            err.print(
+            say(
                 f"Stopped. {len(stop.summary.recorded)} of {stop.summary.expected} cells are on "
-                f"disk under {escape(str(folder))}. Run the same command again to continue.",
-                soft_wrap=True,
+                f"disk under {folder}. Run the same command again to continue.",
+                to=err,
             )
             raise typer.Exit(INTERRUPTED) from None
         seconds = time.monotonic() - started
-        terminal.report_lost(summary, folder, command)
+        outcome.report_lost(summary, folder, command)
         if log is Log.json:
-            terminal.report_json(summary, seconds, command)
+            outcome.report_json(summary, seconds, command)
         else:
-            terminal.report(summary, folder, seconds)
+            outcome.report(summary, folder, seconds)
             if any(cell.scored == "test" for cell in summary.recorded):
-                from harness.cli.board import board_of, show_board
-
-                show_board(board_of([folder], None, None, published=False))
+                _conclude(folder)
     if not summary.complete:
         raise typer.Exit(1)
+
+
+def _conclude(folder: Path) -> None:
+    """Show the board and write its files; the run counts even if that fails."""
+    try:
+        from harness.cli.board import conclude
+
+        conclude(folder)
+    except Exception as error:
+        kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+        say(f"The board could not be written: {kind}{error}", style="red", to=err)
+        say("The records are on disk. To write the board:", to=err)
+        say(shlex.join(["triptych", "board", str(folder)]), indent=2, verbatim=True, to=err)
 
 
 @app.command("cell")
@@ -160,7 +173,7 @@ def cell_command(
         with out.status(escape(str(cell))):
             event = run_one(cell, folder, device=device, save=save or "")
         if event.kind != "done":
-            err.print(f"{event.kind}: {escape(event.reason)}", style="red", soft_wrap=True)
+            say(f"{event.kind}: {event.reason}", style="red", to=err)
             raise typer.Exit(1)
         if distributed.rank() > 0:
             return  # Only the first process of a cell writes its record.

@@ -6,14 +6,17 @@ answer at once.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.terminal import err, escape
+from harness.cli.terminal import err, say
 from harness.core.errors import InputError
+from harness.run import folders
 
 if TYPE_CHECKING:
+    from harness.run.selection import Filters
     from harness.study.study import Study
 
 
@@ -34,6 +37,18 @@ Instead = Annotated[str | None, typer.Option(help="Use these instead, separated 
 Seeds = Annotated[int | None, typer.Option(help="The number of seeds, counted from 0.", min=1)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or one GPU, such as cuda:1.")]
 EveryCell = Annotated[bool, typer.Option("--cells", help="Also list every cell.")]
+OfTasks = Annotated[
+    str | None, typer.Option("--task", help="Only cells of these tasks, separated by commas.")
+]
+OfMethods = Annotated[str | None, typer.Option("--method", help="Only cells of these methods.")]
+OfLosses = Annotated[
+    str | None, typer.Option("--loss", help="Only cells of these losses, or rows of the board.")
+]
+OfSeeds = Annotated[str | None, typer.Option("--seed", help="Only cells of these seeds: 0,2.")]
+InStates = Annotated[
+    str | None,
+    typer.Option("--state", help="Only cells in these states, such as failed,diverged or 'to do'."),
+]
 
 
 @contextmanager
@@ -42,7 +57,7 @@ def input_errors() -> Iterator[None]:
     try:
         yield
     except (InputError, OSError) as error:
-        err.print(escape(str(error)), style="red", soft_wrap=True)
+        say(str(error), style="red", to=err)
         raise typer.Exit(2) from error
 
 
@@ -56,3 +71,52 @@ def study_of(
     given = {"tasks": tasks, "methods": methods, "losses": losses}
     specs = {k: plugins.split_specs(v) for k, v in given.items() if v is not None}
     return Study.load(name).but(seeds=seeds, **specs)
+
+
+def latest_run() -> Path:
+    """Return the folder of the latest run under ``runs/``, and say on stderr which one it is.
+
+    Raises:
+        InputError: if there is no run.
+    """
+    found = folders.newest()
+    if found is None:
+        raise InputError(
+            f"`FOLDER` must be given where {str(folders.RUNS)!r} holds no run. Run a study first, "
+            "such as `triptych run quickstart`, or name the folder of a run."
+        )
+    say(f"Showing the latest run: {found}", to=err)
+    return found
+
+
+def filters_of(
+    tasks: str | None,
+    methods: str | None,
+    losses: str | None,
+    seeds: str | None,
+    states: str | None,
+) -> "Filters":
+    """Return the cells that the options choose.
+
+    Raises:
+        InputError: if a seed is not a whole number, or if there is no such state.
+    """
+    from harness import plugins
+    from harness.core.errors import require, require_choice
+    from harness.run.selection import Filters
+    from harness.run.status import STATES
+
+    def parts(text: str | None) -> tuple[str, ...]:
+        return tuple(plugins.split_specs(text or ""))
+
+    for seed in parts(seeds):
+        require(
+            seed.isdecimal(),
+            f"`--seed` must be whole numbers, separated by commas: got {seed!r}. For example "
+            "`--seed 0,2`.",
+        )
+    for state in parts(states):
+        require_choice("--state", state, STATES)
+    return Filters(
+        parts(tasks), parts(methods), parts(losses), tuple(map(int, parts(seeds))), parts(states)
+    )

@@ -1,71 +1,72 @@
-"""``triptych status`` and ``triptych show``."""
+"""``triptych status``."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harness.cli import terminal
-from harness.cli.shared import EveryCell, app, input_errors
-from harness.cli.terminal import clock, err, escape, out
+from harness.cli import outcome
+from harness.cli.shared import (
+    EveryCell,
+    InStates,
+    OfLosses,
+    OfMethods,
+    OfSeeds,
+    OfTasks,
+    app,
+    filters_of,
+    input_errors,
+    latest_run,
+)
+from harness.cli.terminal import clock, err, say
 
 
 @app.command("status")
 def status_command(
-    folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    folder: Annotated[
+        Path | None, typer.Argument(help="The folder of a run; default: the latest under runs/.")
+    ] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Check every file of the run; exit with 1 on a fault.")
     ] = False,
     cells: EveryCell = False,
+    task: OfTasks = None,
+    method: OfMethods = None,
+    loss: OfLosses = None,
+    seed: OfSeeds = None,
+    state: InStates = None,
 ) -> None:
-    """Show how many cells of a run are done, running, failed, diverged, damaged or to do."""
-    from harness.run import status
+    """Show how many cells of a run are done, running, failed, diverged, damaged or to do.
+
+    Cells that failed for one reason are counted together. --cells lists every cell; --task,
+    --method, --loss, --seed and --state choose which cells are counted and listed.
+    """
+    from harness.run import selection, status
     from harness.store.records import Store
 
     with input_errors():
-        store = Store(folder)
-        found = status.states(store)
-        terminal.show_states(found, store.study().get("command", ""), every=cells)
+        filters = filters_of(task, method, loss, seed, state)
+        store = Store(folder or latest_run())
+        every = status.states(store)
+        names = selection.Names.from_study(store.study())
+        chosen = selection.choose(every, filters, names, store.given)
+        outcome.show_states(every, chosen, store.given, every=cells)
+        command = store.study().get("command", "")
+        if command and any(each.state not in status.SETTLED for each in every):
+            say("To run the remaining cells:")
+            say(command, indent=2, verbatim=True)
         stale = status.upgrade(store)
         if stale is not None:
-            out.print(
+            say(
                 f"{stale.cells} of these cells were run by Triptych {stale.version}, in "
                 f"{clock(stale.seconds)} of one worker. Today's version draws other random "
                 "numbers: `triptych run` replaces their records, and the board shows the old ones "
-                "until then.",
-                soft_wrap=True,
+                "until then."
             )
         wrong = status.faults(store) if verify else []
         for line in wrong:
-            err.print(escape(line), style="red", soft_wrap=True)
+            say(line, style="red", to=err)
         if verify and not wrong:
-            out.print("Every file of the run is intact.")
-    if wrong or any(state.state == "damaged" for state in found):
+            say("Every file of the run is intact.")
+    if wrong or any(each.state == "damaged" for each in chosen):
         raise typer.Exit(1)
-
-
-@app.command("show")
-def show_command(
-    folder: Annotated[Path, typer.Argument(help="The folder of a run.")],
-    cell: Annotated[str, typer.Argument(help="The start of a cell's key, or words of its label.")],
-) -> None:
-    """Show one cell's record in full, and the command that reproduces that cell alone."""
-    from harness.run import status
-    from harness.store.records import Store, read_record
-
-    with input_errors():
-        store = Store(folder)
-        found = status.find(store, cell)
-        failure = store.failure(found.cell, found.key)
-        path = store.find_record(found.cell, found.key)
-        record = read_record(path)
-        if record is not None:
-            terminal.show_text(path.read_text("utf-8"))
-        elif failure is not None:
-            terminal.show_text(failure.details or failure.reason)
-        err.print(f"{escape(str(found.cell))}: {found.state} {escape(found.note)}", soft_wrap=True)
-        log = store.log_path(found.cell, found.key)
-        if log.exists():
-            err.print(f"log: {escape(str(log))}", soft_wrap=True)
-        device = record.device.partition(" ")[0].partition(":")[0] if record else ""
-        err.print(f"to reproduce: {escape(status.command(found.cell, device))}", soft_wrap=True)

@@ -1,38 +1,48 @@
-"""The output of the command line: tables, progress, and the outcome of a run."""
+"""The output of the command line: consoles, text, tables and numbers."""
 
 import io
-import json
 import os
 import re
 import sys
-import time
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
-from datetime import UTC, datetime
-from pathlib import Path
-from statistics import fmean
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console as RichConsole
+from rich.console import ConsoleDimensions
 from rich.markup import escape as escape_markup
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
-from rich.table import Column, Table
-
-from harness.core.cells import Cell, is_trained
-
-if TYPE_CHECKING:
-    from harness.run.engines import Event
-    from harness.run.runner import Listener, Summary
-    from harness.run.status import CellState
+from rich.table import Table
+from rich.text import Text
 
 for stream in (sys.stdout, sys.stderr):
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")  # Boards must not fail on a terminal without "±".
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 """Characters that can move the cursor or rename the window; a plugin's error may hold any."""
+
+UNLIMITED = 100_000
+"""The width, in columns, of an output that is not a terminal."""
+MIN_ROOM = 20
+"""Columns that text gets at least, however narrow the terminal is."""
+
+
+class Console(RichConsole):
+    """A console whose files and pipes are as wide as their longest line.
+
+    Rich takes 80 columns for them and clamps the width of every table to these.
+    """
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        """Return the terminal's size; a file or a pipe has no width."""
+        return super().size if self.is_terminal else ConsoleDimensions(UNLIMITED, 25)
+
+    @size.setter
+    def size(self, new_size: tuple[int, int]) -> None:
+        self._width, self._height = new_size
+
+
 out = Console(highlight=False, emoji=False)
 err = Console(stderr=True, highlight=False, emoji=False)
 
@@ -71,11 +81,20 @@ class Unfailing(io.TextIOBase):
         try:
             yield
         except OSError as error:
-            err.print(escape(f"Could not write to standard output: {error}. No more is shown."))
+            say(f"Could not write to standard output: {error}. No more is shown.", to=err)
             # Redirect the stream, so that flushing its buffer, now and at exit, cannot fail again.
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self.stream.fileno())
             os.close(null)
+
+
+def visible(text: str) -> str:
+    r"""Return ``text`` with control characters as Python's ``repr`` writes them.
+
+    >>> print(visible("a\x1b[31m"))
+    a\x1b[31m
+    """
+    return CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 def escape(text: str) -> str:
@@ -84,12 +103,64 @@ def escape(text: str) -> str:
     >>> print(escape("[red]a\x1b[31m"))
     \[red]a\x1b[31m
     """
-    return escape_markup(CONTROL.sub(_visible, text))
+    return escape_markup(visible(text))
 
 
-def _visible(match: re.Match[str]) -> str:
-    """Return a control character as Python's ``repr`` writes it."""
-    return repr(match[0])[1:-1]
+def say(
+    text: str,
+    *,
+    style: str = "",
+    to: RichConsole = out,
+    start: str = "",
+    indent: int = 0,
+    verbatim: bool = False,
+) -> None:
+    """Print ``text``, wrapped at words in a terminal; in a file or a pipe a line stays a line.
+
+    The text may come from anywhere: markup is printed as it stands, control characters visibly.
+
+    Args:
+        text: the text; newlines start new lines.
+        style: its style, such as ``red``.
+        to: the console, ``out`` or ``err``.
+        start: what stands before the first line, in bold.
+        indent: the columns that the lines are indented by.
+        verbatim: whether long lines are left to the terminal, so that a command or a path can be
+            copied in one piece.
+    """
+    shown, head = Text(visible(text), style=style), Text(visible(start), style="bold")
+    if to.is_terminal and not verbatim:
+        lines = shown.wrap(to, max(to.width - max(indent, head.cell_len), MIN_ROOM))
+    else:
+        lines = shown.split("\n", allow_blank=True)
+    for number, line in enumerate(lines or [Text()]):
+        line.rstrip()
+        left = head if number == 0 else Text()
+        space = " " * (indent - left.cell_len) if line else ""
+        to.print(Text.assemble(left, space, line), soft_wrap=True)
+
+
+def say_fields(
+    fields: Mapping[str, str], *, verbatim: Collection[str] = (), to: RichConsole = out
+) -> None:
+    """Print a line for each field that is not empty: its name, then its text in one column.
+
+    Fields named in ``verbatim`` are not wrapped: see :func:`say`.
+    """
+    width = max(map(len, fields), default=0) + 2
+    for name, text in fields.items():
+        if text:
+            say(text, start=f"{name:<{width}}", indent=width, verbatim=name in verbatim, to=to)
+
+
+def counted(number: int, thing: str) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "cell"), counted(2000, "loss")
+    ('1 cell', '2,000 losses')
+    """
+    plural = "es" if thing.endswith("s") else "s"
+    return f"{number:,} {thing}{'' if number == 1 else plural}"
 
 
 def table(
@@ -115,207 +186,37 @@ def table(
 
 def show(made: Table) -> None:
     """Print a table: folded to the terminal's width, or unfolded into a file or a pipe."""
-    if out.is_terminal:
-        out.print(made)
-    else:  # A file or a pipe has no width, so nothing may be folded or cut.
-        out.print(made, width=1000, soft_wrap=True)
+    out.print(made)
 
 
 def show_text(text: str) -> None:
     """Print the text of a file unchanged, except that control characters are made visible."""
-    out.print(CONTROL.sub(_visible, text.rstrip("\n")), markup=False, soft_wrap=True)
+    out.print(visible(text.rstrip("\n")), markup=False, soft_wrap=True)
 
 
-def show_states(states: "Sequence[CellState]", command: str, *, every: bool) -> None:
-    """Print the number of cells in each state, and the cells that are neither done nor to do."""
-    from harness.run.status import STATES
-
-    counts: Counter[str] = Counter(state.state for state in states)
-    shown = [s for s in STATES if counts[s] or s in ("done", "to do")]
-    out.print(f"{len(states)} cells: " + ", ".join(f"{counts[s]} {s}" for s in shown))
-    for state in states:
-        if every or state.state not in ("done", "to do"):
-            note = f": {state.note}" if state.note else ""
-            line = f"  {state.state:<9}  {state.key:<16}  {state.cell}{note}"
-            out.print(escape(line), soft_wrap=True)
-    if command and counts["done"] + counts["collapsed"] + counts["diverged"] < len(states):
-        out.print(f"To run the remaining cells: {escape(command)}", soft_wrap=True)
-
-
-def report(summary: "Summary", folder: Path, seconds: float) -> None:
-    """Print how many cells were run, shared and skipped."""
-    parts = [f"{len(summary.done)} cells run in {clock(seconds)}"]
-    if summary.shared:
-        parts.append(f"{len(summary.shared)} finished meanwhile by another run")
-    if summary.skipped:
-        parts.append(f"{len(summary.skipped)} had a record already")
-    out.print(", ".join(parts) + f". Records: {escape(str(folder))}/records", soft_wrap=True)
-
-
-def warn(lines: "Sequence[str]") -> None:
+def warn(lines: Iterable[str]) -> None:
     """Print known problems of a study, before anything is trained."""
     for line in lines:
-        err.print(escape(line), style="yellow", soft_wrap=True)
-
-
-def report_lost(summary: "Summary", folder: Path, command: str) -> None:
-    """Print the cells without a score, the reasons, and the command that tries them again."""
-    if summary.diverged:
-        number = len(summary.diverged)
-        err.print(f"{number} cells diverged; the next run skips them:", style="yellow")
-        for cell, reason in summary.diverged.items():
-            err.print(f"  {escape(str(cell))}: {escape(reason)}", soft_wrap=True)
-    if summary.failed:
-        err.print(f"{len(summary.failed)} cells failed:", style="bold red")
-        for cell, reason in summary.failed.items():
-            err.print(f"  {escape(str(cell))}: {escape(reason)}", soft_wrap=True)
-        err.print(
-            f"See {escape(str(folder))}/failures and {escape(str(folder))}/logs. "
-            f"To try them again: {escape(command)}",
-            soft_wrap=True,
-        )
-    for row, reason in summary.waiting.items():
-        err.print(
-            f"Tuning chose no settings for {escape(row)}: {escape(reason)}.",
-            style="red",
-            soft_wrap=True,
-        )
-
-
-@contextmanager
-def progress(*, as_json: bool = False) -> "Iterator[Listener]":
-    """Show progress: bars in a terminal, else plain lines, or one JSON event a line."""
-    started = time.monotonic()
-
-    if as_json:
-        yield _print_json
-        return
-
-    if not out.is_terminal:
-
-        def print_line(event: "Event", summary: "Summary") -> None:
-            if event.kind == "step":
-                return
-            line = (
-                f"[{summary.settled:>{len(str(summary.expected))}}/{summary.expected}] "
-                f"{clock(time.monotonic() - started)}  {event.kind:<7}  {event.cell}"
-                + (f": {event.reason}" if event.reason else "")
-            )
-            print(CONTROL.sub(_visible, line), flush=True)
-
-        yield print_line
-        return
-
-    bars = Progress(
-        TextColumn(
-            "{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
-        ),
-        BarColumn(bar_width=10),
-        TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True)),
-        console=out,
-        transient=True,
-        expand=True,
-    )
-    lines: dict[int, tuple[TaskID, float]] = {}
-    overall = bars.add_task("cells", total=None, note="planning")
-    pace = Pace()
-
-    def draw(event: "Event", summary: "Summary") -> None:
-        now = time.monotonic()
-        pace.observe(event)
-        settled = summary.settled
-        left = pace.left(summary)
-        note = f"{settled}/{summary.expected}"
-        note += f", {len(summary.failed)} failed" if summary.failed else ""
-        note += f", {len(summary.diverged)} diverged" if summary.diverged else ""
-        note += "" if left is None else f", about {clock(left)} left"
-        bars.update(overall, completed=settled, total=summary.expected, note=note)
-        if event.kind == "started":
-            if event.worker in lines:
-                bars.remove_task(lines.pop(event.worker)[0])
-            line = bars.add_task(f"  {escape(str(event.cell))}", total=None, note="loading")
-            lines[event.worker] = (line, now)
-        elif event.kind == "step" and event.worker in lines:
-            line, begun = lines[event.worker]
-            if event.step == event.steps:
-                note = "evaluating"
-            else:
-                rest = (now - begun) / event.step * (event.steps - event.step)
-                note = f"{event.step}/{event.steps} loss {event.loss:.4g}, {clock(rest)} left"
-            bars.update(line, completed=event.step, total=event.steps, note=note)
-        elif event.worker in lines:
-            bars.remove_task(lines.pop(event.worker)[0])
-            if event.kind in ("failed", "diverged"):
-                out.print(
-                    f"{event.kind}: {escape(str(event.cell))}: {escape(event.reason)}", style="red"
-                )
-
-    with bars:
-        yield draw
-
-
-def _print_json(event: "Event", summary: "Summary") -> None:
-    values = {
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        **asdict(event),
-        "settled": summary.settled,
-        "expected": summary.expected,
-    }
-    print(json.dumps(values), flush=True)
-
-
-def report_json(summary: "Summary", seconds: float, command: str) -> None:
-    """Print the outcome of a run as the last line of JSON."""
-    lists = ("done", "skipped", "shared", "failed", "diverged", "waiting")
-    counts = {name: len(getattr(summary, name)) for name in lists}
-    values = {"kind": "summary", **counts, "seconds": round(seconds, 3), "command": command}
-    print(json.dumps(values), flush=True)
-
-
-class Pace:
-    """Estimate the remaining time from the measured duration of cells of the same task."""
-
-    def __init__(self) -> None:
-        self._begun: dict[int, float] = {}
-        self._seconds: dict[tuple[str, bool], list[float]] = defaultdict(list)
-        self._last_estimate: tuple[float, float | None] = 0.0, None
-
-    def observe(self, event: "Event") -> None:
-        """Note the start of a cell, or its duration once it is done."""
-        if event.kind == "started":
-            self._begun[event.worker] = time.monotonic()
-        elif event.settled and event.worker in self._begun:
-            seconds = time.monotonic() - self._begun.pop(event.worker)
-            if event.kind == "done":
-                self._seconds[_kind(event.cell)].append(seconds)
-
-    def left(self, summary: "Summary") -> float | None:
-        """Return the seconds until all cells are settled; None until one is measured."""
-        # At most once a second, because counting the cells of a large study takes time.
-        if time.monotonic() - self._last_estimate[0] > 1:
-            self._last_estimate = time.monotonic(), self._left(summary)
-        return self._last_estimate[1]
-
-    def _left(self, summary: "Summary") -> float | None:
-        measured = [seconds for group in self._seconds.values() for seconds in group]
-        if not measured:
-            return None
-        means = {kind: fmean(group) for kind, group in self._seconds.items()}
-        typical = fmean(measured)
-        rest = Counter(map(_kind, summary.cells))
-        rest.subtract(map(_kind, summary.accounted()))
-        seconds = sum(count * means.get(kind, typical) for kind, count in rest.items())
-        seconds += typical * (summary.expected - len(summary.cells))  # Tuned rows, not chosen yet.
-        return seconds / max(len(self._begun), 1)
-
-
-def _kind(cell: "Cell") -> tuple[str, bool]:
-    """Return the task and whether the cell is trained: cells of one kind take equally long."""
-    return cell.task, is_trained(cell.loss)
+        say(line, style="yellow", to=err)
 
 
 def clock(seconds: float) -> str:
-    """Format seconds as minutes and seconds, with hours if there are any."""
+    """Format seconds as minutes and seconds, with hours if there are any.
+
+    >>> clock(75), clock(3675)
+    ('1:15', '1:01:15')
+    """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def duration(seconds: float) -> str:
+    """Format a duration with its unit.
+
+    >>> duration(0.25), duration(34.4), duration(75), duration(3675)
+    ('0.2 s', '34 s', '1:15 min', '1:01:15 h')
+    """
+    if seconds < 59.5:
+        return f"{seconds:.0f} s" if seconds >= 9.5 else f"{seconds:.1f} s"
+    return f"{clock(seconds)} {'h' if round(seconds) >= 3600 else 'min'}"

@@ -1,6 +1,6 @@
 """Cells: a study plans them, an engine runs them, and each leaves one record."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -39,6 +39,22 @@ def is_trained(loss: str) -> bool:
     [True, False, False]
     """
     return loss != UNTRAINED and not loss.startswith(FIXED)
+
+
+def baseline_row(rows: Iterable[str], wanted: Iterable[str | None] = ()) -> str:
+    """Return the row that others are compared with: InfoNCE's if none of ``wanted`` is a row.
+
+    Without InfoNCE, it is the first row.
+
+    Args:
+        rows: the labels of the rows, of which there is at least one.
+        wanted: the baselines of studies, the first one first.
+
+    >>> baseline_row(["adnce", "infonce"]), baseline_row(["adnce", "hcl"], [None, "hcl"])
+    ('infonce', 'hcl')
+    """
+    rows = list(rows)
+    return next(row for row in (*wanted, "infonce", f"infonce{TUNED}", *rows) if row in rows)
 
 
 @dataclass(frozen=True)

@@ -111,8 +111,8 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         raise
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` to ``path``: readers see the old file or the whole new one.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a text, or bytes, to ``path``: readers see the old file or the whole new one.
 
     A link is followed; a device or a pipe is written to directly.
 
@@ -120,12 +120,13 @@ def write_atomically(path: Path, text: str) -> None:
         OSError: if it cannot be written; nothing is left behind then.
     """
     path = path.resolve()
+    content = content.encode() if isinstance(content, str) else content
     if path.exists() and not path.is_file():
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(content)
         return
     with replacing(path) as temporary:
         # This is not mkstemp, whose files only the owner can read: colleagues read boards.
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
 
 
 def debris(folder: Path) -> list[Path]:

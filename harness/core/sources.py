@@ -8,11 +8,13 @@ import importlib.util
 import io
 import re
 import tokenize
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
+from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import Any
 
 OURS = frozenset({"harness", "adapters", "tasks", "triptych"})
 """Triptych's packages whose code affects scores; the code of boards does not."""
@@ -30,7 +32,7 @@ _EMPTY_LINES = re.compile(r"(?:[ \t\f]*\n)+")
 def source_digest(modules: Iterable[str]) -> str:
     """Return a digest of the code of ``modules`` and of all that they import.
 
-    Comments, docstrings and empty lines are removed first; all other text is digested
+    Comments, docstrings, labels and empty lines are removed first; all other text is digested
     unchanged. See :func:`modules_of` for which imports are followed.
     """
     digest = sha256()
@@ -102,7 +104,7 @@ def read(path: Path) -> str:
 
 @cache
 def code_of(path: Path) -> str:
-    """Return the code of a file without comments, docstrings and empty lines.
+    """Return the code of a file without comments, docstrings, labels and empty lines.
 
     A file that is not valid Python is returned unchanged.
     """
@@ -114,32 +116,30 @@ def code_of(path: Path) -> str:
 
 
 def without_remarks(text: str) -> str:
-    r"""Return Python code without comments, docstrings and empty lines.
+    r"""Return Python code without comments, docstrings, labels and empty lines.
 
     A docstring is any statement that consists of a string alone, also below an assignment.
+    A label is what people call a plugin or a metric: see :func:`_docstrings_and_labels`.
     All other text is kept as written. It is not turned into tokens or a syntax tree, because
     those differ between versions of Python.
 
     >>> without_remarks('def f():\n    "What f does."\n\n    return 1  # one\n')
     'def f():\n    return 1\n'
+    >>> without_remarks('class Mine(Loss):\n    label = "My loss"\n    rate = 2.0\n')
+    'class Mine(Loss):\n    rate = 2.0\n'
     """
-    starts = [0]
-    for line in _lines(text):
-        starts.append(starts[-1] + len(line))
-
-    def offset(place: tuple[int, int]) -> int:
-        return starts[place[0] - 1] + place[1]
-
-    remarks = {(offset(first), offset(last)) for first, last in _docstrings(text)}
+    starts = list(accumulate(map(len, _lines(text)), initial=0))
+    remarks = set(_docstrings_and_labels(text, starts))
     strings: set[tuple[int, int]] = set()
     for kind, first, last in _strings_and_comments(text):
-        (remarks if kind == "comment" else strings).add((offset(first), offset(last)))
-    # Strings are copied unchanged, as they may contain empty lines. Between them, comments and
-    # docstrings are removed, and runs of empty lines become one line break.
+        place = (starts[first[0] - 1] + first[1], starts[last[0] - 1] + last[1])
+        (remarks if kind == "comment" else strings).add(place)
+    # Strings are copied unchanged, as they may contain empty lines. Between them, comments,
+    # docstrings and labels are removed, and runs of empty lines become one line break.
     kept: list[str] = []
     code, position = "", 0
     for start, end in sorted([*remarks, *strings]):
-        if start < position:  # This string is a part of a docstring that was removed.
+        if start < position:  # This string or comment is a part of what was removed.
             continue
         code += text[position:start]
         if (start, end) not in remarks:
@@ -155,29 +155,58 @@ def _lines(text: str) -> list[str]:
     return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
-Place = tuple[int, int]
-"""A line, counted from 1, and a column, in characters from 0."""
+LABELLED_CALLS = ("Metric", "preset")
+"""The calls whose argument ``label`` is what people call a metric or a preset loss."""
 
 
-def _docstrings(text: str) -> Iterator[tuple[Place, Place]]:
+def _docstrings_and_labels(text: str, starts: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield the start and the end of every docstring and label, in characters.
+
+    A label is what people call a plugin or a metric, on boards and in figures. No result depends
+    on it, so correcting one must not run any cell again. It is ``label = "text"`` in the body of
+    a class, plain or annotated as a ``ClassVar``, or the argument ``label="text"`` of a call in
+    ``LABELLED_CALLS``, with the comma before it. Any other ``label`` counts as code: an annotated
+    field is a setting, a class without a base is no plugin, and an enumeration holds values.
+    """
     lines = _lines(text)
 
-    # A syntax tree counts columns in UTF-8 bytes, the tokenizer in characters.
-    def column(line: int, in_bytes: int) -> int:
-        return len(lines[line - 1].encode()[:in_bytes].decode())
+    # A syntax tree counts columns in UTF-8 bytes.
+    def offset(line: int, column: int) -> int:
+        return starts[line - 1] + len(lines[line - 1].encode()[:column].decode())
+
+    def span(node: Any) -> tuple[int, int]:
+        return offset(node.lineno, node.col_offset), offset(node.end_lineno, node.end_col_offset)
 
     for node in ast.walk(ast.parse(text)):
-        if (
-            isinstance(node, ast.Expr)
-            and isinstance(node.value, ast.Constant)
-            and isinstance(node.value.value, str)
-        ):
-            end_line, end_column = node.end_lineno, node.end_col_offset
-            assert end_line is not None and end_column is not None
-            yield (
-                (node.lineno, column(node.lineno, node.col_offset)),
-                (end_line, column(end_line, end_column)),
-            )
+        if isinstance(node, ast.Expr) and _is_text(node.value):
+            yield span(node)
+        elif isinstance(node, ast.ClassDef) and node.bases:
+            if not any(_dotted(base).endswith("Enum") for base in node.bases):
+                yield from (span(statement) for statement in node.body if _is_label(statement))
+        elif isinstance(node, ast.Call) and _dotted(node.func).rpartition(".")[2] in LABELLED_CALLS:
+            arguments = sorted((*node.args, *node.keywords), key=span)
+            for before, part in pairwise(arguments):
+                if isinstance(part, ast.keyword) and part.arg == "label" and _is_text(part.value):
+                    yield text.index(",", span(before)[1]), span(part)[1]
+
+
+def _is_label(statement: ast.stmt) -> bool:
+    """Return whether a statement in a class's body assigns a text to ``label`` alone."""
+    if isinstance(statement, ast.Assign):
+        targets = statement.targets
+    elif isinstance(statement, ast.AnnAssign) and "ClassVar" in ast.dump(statement.annotation):
+        targets = [statement.target]
+    else:
+        return False
+    return [_dotted(target) for target in targets] == ["label"] and _is_text(statement.value)
+
+
+def _is_text(node: ast.AST | None) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+Place = tuple[int, int]
+"""A line, counted from 1, and a column, in characters from 0."""
 
 
 def _strings_and_comments(text: str) -> Iterator[tuple[str, Place, Place]]:

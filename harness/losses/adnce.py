@@ -52,6 +52,7 @@ class ADNCE(SumLoss):
         Wu et al., NeurIPS 2023, arXiv 2310.11048.
     """
 
+    label = "ADNCE"
     detached = True
 
     temperature: Annotated[float, Between(1e-4, 1e4)] = 0.1

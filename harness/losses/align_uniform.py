@@ -39,6 +39,7 @@ class AlignUniform(SumLoss):
         Wang & Isola, ICML 2020, arXiv 2005.10242.
     """
 
+    label = "Align+Uniform"
     pairing = "same_view_symmetric"
 
     t: Annotated[float, Above(0, 10)] = 2.0

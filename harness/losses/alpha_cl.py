@@ -37,6 +37,7 @@ class AlphaCL(SumLoss):
         Tian, NeurIPS 2022, arXiv 2201.12680.
     """
 
+    label = "alpha-CL"
     detached = True
 
     temperature: Annotated[float, Between(1e-4, 1e4)] = 0.5

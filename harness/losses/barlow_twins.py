@@ -38,6 +38,7 @@ class BarlowTwins(Loss):
         Zbontar et al., ICML 2021, arXiv 2103.03230.
     """
 
+    label = "Barlow Twins"
     needs = frozenset({"trained positives"})
     pairing = "cross_view"
 

@@ -40,6 +40,12 @@ class Loss(Configured, nn.Module, ABC):
     together with the encoder's.
     """
 
+    label: ClassVar[str] = ""
+    """What people call it, on boards and in figures: 'InfoNCE'. Empty: its entry point's name.
+
+    A class does not take it from its base.
+    """
+
     detached = False
     """Whether the loss by definition holds some weight constant in the gradient."""
 

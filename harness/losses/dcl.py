@@ -34,6 +34,8 @@ class DCL(SumLoss):
         Yeh et al., ECCV 2022, arXiv 2110.06848; You et al. 2020, arXiv 2010.13902.
     """
 
+    label = "DCL"
+
     temperature: Annotated[float, Between(1e-4, 1e4)] = 0.1
     mean: bool = False
 
@@ -73,6 +75,7 @@ class DCLW(DCL, fixed={"mean": False}):
         Yeh et al., ECCV 2022, arXiv 2110.06848.
     """
 
+    label = "DCL-W"
     detached = True
 
     sigma: Annotated[float, Between(1e-3, 1e4)] = 0.5

@@ -35,6 +35,7 @@ class DHEL(DCL, fixed={"mean": False}):
         Koromilas et al., 2024, arXiv 2405.18045.
     """
 
+    label = "DHEL"
     pairing = "same_view_symmetric"
 
     temperature: float = 0.3
@@ -71,6 +72,7 @@ class KCL(SumLoss):
         Koromilas et al., 2024, arXiv 2405.18045.
     """
 
+    label = "KCL"
     pairing = "same_view_symmetric"
 
     t: Annotated[float, Above(0, 100)] = 2.0

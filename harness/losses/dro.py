@@ -53,6 +53,8 @@ class KLDRO(SumLoss):
         Wu et al., NeurIPS 2023, arXiv 2310.11048.
     """
 
+    label = "KL-DRO"
+
     radius: Annotated[float, Between(0, 100)] = 1.0
     temperature: Annotated[float, Between(1e-3, 1e3)] = 0.1
     rate: Annotated[float, Between(0, 1000)] = 10.0
@@ -108,6 +110,8 @@ class CressieReadDRO(ScoreLoss):
         Duchi & Namkoong, Annals of Statistics 2021, arXiv 1810.08750.
     """
 
+    label = "Cressie-Read DRO"
+
     k: Annotated[float, Between(1.05, 2)] = 1.5
     radius: Annotated[float, Between(1e-4, 1e4)] = 1.0
 
@@ -146,6 +150,8 @@ class Chi2DRO(CressieReadDRO, fixed={"k": 2.0}):
         Duchi & Namkoong, Annals of Statistics 2021, arXiv 1810.08750.
     """
 
+    label = "chi2-DRO"
+
     radius: float = 1.0
 
 
@@ -180,6 +186,7 @@ class DrRL(SumLoss):
         Zhang et al. 2025, arXiv 2506.15120.
     """
 
+    label = "DrRL"
     in_logs = False
 
     k: Annotated[float, Between(1.2, 1000)] = 2.0

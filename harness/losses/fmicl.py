@@ -136,6 +136,7 @@ class FMICL(SumLoss):
         misprinted; the table's is 3 - 8 sigmoid(-a) + 4 sigmoid(-a)^2).
     """
 
+    label = "f-MICL"
     in_logs = False
 
     divergence: Annotated[str, OneOf(DIVERGENCES)] = "kl"

@@ -44,6 +44,8 @@ class HCL(SumLoss):
         Robinson et al., ICLR 2021, arXiv 2010.04592.
     """
 
+    label = "HCL"
+
     temperature: Annotated[float, Between(1e-4, 1e4)] = 0.5
     tau_plus: Annotated[float, Between(0, 0.99)] = 0.1
     beta: Annotated[float, Between(0, 1000)] = 1.0
@@ -106,5 +108,7 @@ class Debiased(HCL, fixed={"beta": 0.0, "detach": False}):
     References:
         Chuang et al., NeurIPS 2020, arXiv 2007.00224.
     """
+
+    label = "Debiased"
 
     temperature: float = 0.1

@@ -34,6 +34,8 @@ class InfoNCE(SumLoss):
         Oord et al. 2018, arXiv 1807.03748; Chen et al. 2020, arXiv 2002.05709.
     """
 
+    label = "InfoNCE"
+
     temperature: Annotated[float, Between(1e-4, 1e4)] = 0.1
 
     def score_scale(self) -> float:

@@ -85,6 +85,8 @@ class KLInformation(_Critic, SumLoss):
         Lin & Mei 2025, arXiv 2503.17538; Chen et al. 2020 (SimCLR), arXiv 2002.05709.
     """
 
+    label = "KL information"
+
     positive: bool = True
 
     def setup(self) -> None:
@@ -129,6 +131,7 @@ class Chi2Information(_Critic):
         Lin & Mei 2025, arXiv 2503.17538; Wu et al. 2023, arXiv 2310.11048.
     """
 
+    label = "chi2 information"
     estimator = "chi2_per_anchor"
 
     def per_anchor(self, pos: Tensor, neg: Tensor, keep: Tensor) -> Tensor:
@@ -172,6 +175,7 @@ class NWJ(_Critic, SumLoss):
         arXiv 1905.06922.
     """
 
+    label = "NWJ"
     estimator = "nwj"
 
     def combine(self, pos: Tensor, sums: tuple[Tensor, ...], count: Tensor) -> Tensor:
@@ -208,6 +212,7 @@ class DV(_Critic):
         Donsker & Varadhan 1983; Belghazi et al. 2018 (MINE), arXiv 1801.04062.
     """
 
+    label = "DV"
     estimator = "dv"
 
     def per_anchor(self, pos: Tensor, neg: Tensor, keep: Tensor) -> Tensor:
@@ -271,6 +276,7 @@ class SMILE(_Critic, SumLoss):
         Song & Ermon, ICLR 2020, arXiv 1910.06222.
     """
 
+    label = "SMILE"
     estimator = "smile"
     in_logs = False
 

@@ -36,6 +36,7 @@ class LLaVE(SumLoss):
         Lan et al. 2025, arXiv 2503.04812.
     """
 
+    label = "LLaVE"
     detached = True
 
     temperature: Annotated[float, Between(1e-4, 1e4)] = 0.02

@@ -51,6 +51,7 @@ def preset(
     summary: str,
     references: str,
     *,
+    label: str,
     pairing: str,
     fixed: Mapping[str, Any] | None = None,
     published: Published | None = None,
@@ -63,6 +64,7 @@ def preset(
         base: the loss that has the equation.
         summary: the first line of the docstring.
         references: the paper, and its code if that says more.
+        label: what people call it.
         pairing: the paper's pairing.
         fixed: settings that the preset does not take, with their values.
         published: the values that the setting ``data`` chooses from.
@@ -75,7 +77,8 @@ def preset(
         if published is not None:
             types["data"] = Annotated[str, OneOf(published)]
             namespace["published"] = published
-        namespace |= {"__module__": __name__, "__annotations__": types, "pairing": pairing}
+        namespace |= {"__module__": __name__, "__annotations__": types}
+        namespace |= {"label": label, "pairing": pairing}
         namespace |= defaults
         namespace["__doc__"] = (
             f"{summary}\n\nEquation and settings: :class:`{base.__name__}`.\n\nReferences:\n"
@@ -124,59 +127,70 @@ ADNCEImagePaper = preset(
     "ADNCEImagePaper", _ADNCEPaper,
     "ADNCE as published for images: symmetric, 2B - 2 negatives, both views.",
     "Wu et al., NeurIPS 2023, arXiv 2310.11048.",
+    label="ADNCE (images, paper)",
     pairing="both_views", fixed={"form": "image"}, published=ADNCE_IMAGES, data="cifar10",
 )  # fmt: skip
 ADNCESentencePaper = preset(
     "ADNCESentencePaper", _ADNCEPaper,
     "ADNCE as published for sentences: the positive is weighted and in the mean.",
     "Wu et al., NeurIPS 2023, arXiv 2310.11048.",
+    label="ADNCE (sentences, paper)",
     pairing="cross_view", fixed={"form": "sentence"}, published=ADNCE_SENTENCES, data="bert",
 )  # fmt: skip
 ADNCEGraphPaper = preset(
     "ADNCEGraphPaper", _ADNCEPaper,
     "ADNCE as published for graphs: decoupled, over the mean of the negatives.",
     "Wu et al., NeurIPS 2023, arXiv 2310.11048.",
+    label="ADNCE (graphs, paper)",
     pairing="cross_view", fixed={"form": "graph"}, published=ADNCE_GRAPHS, data="dd",
 )  # fmt: skip
 SimCLR = preset(
     "SimCLR", InfoNCE, "NT-Xent as in SimCLR for CIFAR-10: both views are anchors and negatives.",
     "Chen et al., ICML 2020, arXiv 2002.05709.",
+    label="SimCLR",
     pairing="both_views", temperature=0.5,
 )  # fmt: skip
 GRACE = preset(
     "GRACE", InfoNCE, "GRACE's loss for Cora: inter- and intra-view negatives, NT-Xent over nodes.",
     "Zhu et al. 2020, arXiv 2006.04131.",
+    label="GRACE",
     pairing="both_views", temperature=0.4,
 )  # fmt: skip
 SimCSE = preset(
     "SimCSE", InfoNCE, "SimCSE's unsupervised loss: the first view's rows against the second's.",
     "Gao et al., EMNLP 2021, arXiv 2104.08821.",
+    label="SimCSE",
     pairing="cross_view", temperature=0.05,
 )  # fmt: skip
 MNRL = preset(
     "MNRL", InfoNCE, "MultipleNegativesRankingLoss of sentence-transformers, at its scale of 20.",
     "Henderson et al. 2017, arXiv 1705.00652.",
+    label="MNRL",
     pairing="cross_view", temperature=0.05,
 )  # fmt: skip
 CLIP = preset(
     "CLIP", InfoNCE, "CLIP's symmetric loss at a fixed temperature; CLIP learns it, from .07.",
     "Radford et al., ICML 2021, arXiv 2103.00020.",
+    label="CLIP",
     pairing="cross_view_symmetric", temperature=0.07,
 )  # fmt: skip
 DebiasedPaper = preset(
     "DebiasedPaper", Debiased, "The debiased loss as published: both views, tau = .5, tau+ = .1.",
     "Chuang et al., NeurIPS 2020, arXiv 2007.00224.",
+    label="Debiased (paper)",
     pairing="both_views", temperature=0.5, tau_plus=0.1,
 )  # fmt: skip
 HCLPaper = preset(
     "HCLPaper", HCL, "HCL as published: both views, tau = .5, tau+ = .1, beta = 1.",
     "Robinson et al., ICLR 2021, arXiv 2010.04592.",
+    label="HCL (paper)",
     pairing="both_views", fixed={"detach": False}, temperature=0.5, tau_plus=0.1, beta=1.0,
 )  # fmt: skip
 FMICLImagePaper = preset(
     "FMICLImagePaper", _FMICLPaper,
     "f-MICL as published for images: f-Gaussian, same-view negatives, alpha = 40.",
     "Lu et al., TMLR 2023, arXiv 2402.10150.",
+    label="f-MICL (images, paper)",
     pairing="same_view",
     fixed={"similarity": "gaussian", "alpha": 40.0, "mu": 1.0, "sigma": 0.5**0.5, "q": 3.0},
 )  # fmt: skip
@@ -184,23 +198,27 @@ FMICLTextPaper = preset(
     "FMICLTextPaper", _FMICLPaper,
     "f-MICL as published for text: 1/(2 sigma^2) = 20, alpha = 409600.",
     "Lu et al., TMLR 2023, arXiv 2402.10150.",
+    label="f-MICL (text, paper)",
     pairing="same_view",
     fixed={"similarity": "gaussian", "alpha": 409600.0, "mu": 1.0, "sigma": 40**-0.5, "q": 3.0},
 )  # fmt: skip
 RINCEPaper = preset(
     "RINCEPaper", RINCE, "RINCE as published for images: both views, tau = q = .5.",
     "Chuang et al., CVPR 2022, arXiv 2201.04309.",
+    label="RINCE (paper)",
     pairing="both_views", temperature=0.5, q=0.5, lam=0.025,
 )  # fmt: skip
 SogCLRPaper = preset(
     "SogCLRPaper", SogCLR, "SogCLR as published for images: both views, tau = .1, gamma = .9.",
     "Yuan et al., ICML 2022, arXiv 2202.12387; github.com/Optimization-AI/SogCLR.",
+    label="SogCLR (paper)",
     pairing="both_views", temperature=0.1, gamma=0.9,
 )  # fmt: skip
 ISogCLRPaper = preset(
     "ISogCLRPaper", ISogCLR, "iSogCLR as published for images: both views, CIFAR-100's settings.",
     "Qiu et al., ICML 2023, arXiv 2305.11965; the unimodal experiments of "
     "github.com/zhqiu/contrastive-learning-iSogCLR.",
+    label="iSogCLR (paper)",
     pairing="both_views",
     fixed={"temperature": 0.1, "tau_rate": 0.03, "momentum": 0.5, "low": 0.05, "high": 1.0},
     rho=0.4, gamma=0.8,

@@ -42,6 +42,7 @@ class Prototypes(Loss):
         arXiv 2104.14294.
     """
 
+    label = "Prototypes"
     needs = frozenset({"targets"})
 
     temperature: Annotated[float, Between(1e-4, 1e4)] = 0.1

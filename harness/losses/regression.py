@@ -27,6 +27,7 @@ class Regression(Loss):
         Grill et al., NeurIPS 2020, arXiv 2006.07733; Chen & He, CVPR 2021, arXiv 2011.10566.
     """
 
+    label = "Regression"
     needs = frozenset({"stopped positives"})
     needs_distinct_views = True
 

@@ -43,6 +43,8 @@ class RINCE(SumLoss):
         Chuang et al., CVPR 2022, arXiv 2201.04309.
     """
 
+    label = "RINCE"
+
     temperature: Annotated[float, Between(1e-4, 1e4)] = 0.2
     q: Annotated[float, Between(1e-3, 1)] = 0.1
     lam: Annotated[float, Above(0, 1)] = 0.025

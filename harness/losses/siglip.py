@@ -40,6 +40,7 @@ class SigLIP(SumLoss):
         Zhai et al., ICCV 2023, arXiv 2303.15343.
     """
 
+    label = "SigLIP"
     in_logs = False
 
     scale: Annotated[float, Between(1e-3, 1000)] = 10.0

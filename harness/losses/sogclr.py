@@ -161,6 +161,7 @@ class SogCLR(_StatefulLoss, SumLoss):
         Yuan et al., ICML 2022, arXiv 2202.12387.
     """
 
+    label = "SogCLR"
     detached = True
     _state_names = _noted_names = ("log_u",)
 
@@ -229,6 +230,7 @@ class ISogCLR(_StatefulLoss):
         Qiu et al., ICML 2023, arXiv 2305.11965.
     """
 
+    label = "iSogCLR"
     detached = True
     _state_names = ("log_u", "tau", "step")
     _noted_names = ("log_u", "slope")

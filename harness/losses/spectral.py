@@ -35,6 +35,7 @@ class Spectral(SumLoss):
         HaoChen et al., NeurIPS 2021, arXiv 2106.04156.
     """
 
+    label = "Spectral"
     in_logs = False
 
     radius: Annotated[float, Above(0, 1000)] = 2.0

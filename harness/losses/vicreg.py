@@ -43,6 +43,7 @@ class VICReg(Loss):
         Bardes et al., ICLR 2022, arXiv 2105.04906.
     """
 
+    label = "VICReg"
     needs = frozenset({"trained positives"})
     pairing = "cross_view"
 

@@ -34,6 +34,12 @@ class Method(Configured, nn.Module, ABC):
     Every setting is a keyword argument of the constructor with a default.
     """
 
+    label: ClassVar[str] = ""
+    """What people call it, on boards and in figures: 'MoCo v3'. Empty: its entry point's name.
+
+    A class does not take it from its base.
+    """
+
     gives: ClassVar[frozenset[str]] = frozenset({"negatives", "example ids"})
     """What its contrasts hold: keys of :data:`GIFTS`."""
 

@@ -33,6 +33,7 @@ class BYOL(Method):
         Grill et al., NeurIPS 2020, arXiv 2006.07733.
     """
 
+    label = "BYOL"
     gives = frozenset({"stopped positives"})
 
     momentum: Annotated[float, Between(0, 1)] = 0.996

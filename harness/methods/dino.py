@@ -40,6 +40,7 @@ class DINO(Method):
         Caron et al., ICCV 2021, arXiv 2104.14294.
     """
 
+    label = "DINO"
     gives = frozenset({"targets"})
     centre: Tensor
     teacher_directions: Tensor

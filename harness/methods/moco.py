@@ -35,6 +35,7 @@ class MoCo(Method):
         He et al., CVPR 2020, arXiv 1911.05722; Chen et al. 2020, arXiv 2003.04297.
     """
 
+    label = "MoCo"
     gives = frozenset({"negatives", "example ids"})
     queue_keys: Tensor
     queue_end: Tensor

@@ -35,6 +35,7 @@ class MoCoV3(Method):
         Chen et al., ICCV 2021, arXiv 2104.02057.
     """
 
+    label = "MoCo v3"
     gives = frozenset({"negatives", "stopped positives", "example ids"})
     cautions: ClassVar[Mapping[str, str]] = {
         "sentence": "with its defaults and most losses it shows no sign of learning (53.8 to 57.1 "

@@ -27,6 +27,7 @@ class Siamese(Method):
         Chen et al. 2020, arXiv 2002.05709; Gao et al. 2021, arXiv 2104.08821.
     """
 
+    label = "Siamese"
     gives = frozenset({"negatives", "trained positives", "example ids"})
     pairs = True
     takes_negatives = True

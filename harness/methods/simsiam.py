@@ -33,6 +33,7 @@ class SimSiam(Method):
         Chen & He, CVPR 2021, arXiv 2011.10566.
     """
 
+    label = "SimSiam"
     gives = frozenset({"stopped positives"})
 
     projector: Annotated[int, Between(0, MAX_LAYERS)] = 3

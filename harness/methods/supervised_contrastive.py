@@ -26,6 +26,7 @@ class SupervisedContrastive(Method):
         arXiv 2309.14277.
     """
 
+    label = "SupCon"
     gives = frozenset({"negatives", "trained positives"})
     needs_labels = True
 

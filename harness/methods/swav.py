@@ -36,6 +36,7 @@ class SwAV(Method):
         Caron et al., NeurIPS 2020, arXiv 2006.09882.
     """
 
+    label = "SwAV"
     gives = frozenset({"targets"})
     needs_distinct_views = True
 

@@ -73,6 +73,9 @@ class Event:
         loss: the objective at that step.
         reason: why it failed, in one line.
         details: the traceback, if there is one.
+        metric: the main metric of a cell that is done, as its record says.
+        score: its value on the split that the cell is scored on.
+        seconds: how long the cell took in all.
     """
 
     kind: Literal["started", "step", "done", "failed", "diverged", "claimed"]
@@ -83,6 +86,9 @@ class Event:
     loss: float = 0.0
     reason: str = ""
     details: str = ""
+    metric: str = ""
+    score: float | None = None
+    seconds: float = 0.0
 
     @property
     def settled(self) -> bool:

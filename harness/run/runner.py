@@ -14,16 +14,19 @@ from harness.core import distributed, files
 from harness.core.cells import Cell, Planned
 from harness.core.errors import InputError, require, require_number
 from harness.run.attempt import attempt, fit_cell
+from harness.run.bar import Bar
 from harness.run.choice import Choice, Row, choose
 from harness.run.claims import Watch
 from harness.run.engines import Engine, Event, Job, Resources
 from harness.run.estimate import all_cells
+from harness.run.folders import RUNS
 from harness.run.local import Local
 from harness.store import provenance
 from harness.store.checkpoints import Checkpoints
 from harness.store.identity import Identity, forget, identify, label_of, require_one_content_a_name
-from harness.store.records import SCHEMA, Failure, Store
+from harness.store.records import SCHEMA, Failure, Store, read_record
 from harness.store.table import Place
+from harness.study.labels import plugin_names
 from harness.study.study import Study
 from harness.training.loop import Diverged
 
@@ -113,6 +116,7 @@ def run(
     tensorboard: bool = False,
     command: str = "",
     listen: Listener = lambda event, summary: None,
+    progress: bool = True,
 ) -> Summary:
     """Run the cells of ``study`` that have no valid record under ``folder`` yet.
 
@@ -132,6 +136,7 @@ def run(
         tensorboard: whether to write TensorBoard event files.
         command: the command line that continues the run, for ``triptych status`` to show.
         listen: a function that is called with every event and the summary so far.
+        progress: whether to show a bar over the cells, with the last finished cell's score.
 
     Raises:
         InputError: if the study is invalid or ``folder`` cannot be written.
@@ -149,6 +154,7 @@ def run(
         Resources(provenance.choose_device(device, elsewhere=built.elsewhere), slots_per_gpu),
         _Options(_shard(shard), 60 * checkpoint_minutes, tensorboard, command),
         listen,
+        progress=progress,
     )
     forget()
     try:
@@ -166,6 +172,8 @@ def run(
     except KeyboardInterrupt:
         raise Interrupted(current.summary) from None
     finally:
+        if current.bar is not None:
+            current.bar.close(current.summary)
         files.sweep(current.store.folder)
     return current.summary
 
@@ -193,7 +201,7 @@ class _Options:
 
 def default_folder(study: Study) -> Path:
     """Return the folder of the records of ``study`` if none is given."""
-    return Path("runs") / study.name
+    return RUNS / study.name
 
 
 def run_one(
@@ -270,6 +278,8 @@ class _Run:
         resources: Resources,
         options: _Options,
         listen: Listener,
+        *,
+        progress: bool,
     ) -> None:
         self.study, self.store, self.engine = study, store, engine
         self.resources, self.options, self.listen = resources, options, listen
@@ -278,6 +288,7 @@ class _Run:
         first, parts = options.shard
         self.shard = set(list(map(Place.of, all_cells(study)))[first::parts])
         self.summary = Summary(expected=len(self.shard))
+        self.bar = Bar(self.summary.expected) if progress else None
         self.identities: dict[Cell, Identity] = {}
         self.keys: dict[Cell, str] = {}
         self.unplanned: dict[Cell, str] = {}
@@ -341,12 +352,12 @@ class _Run:
                 engine.submit(self._job(cell), self.resources)
             for event in engine.events():
                 if not event.settled:
-                    self.listen(event, self.summary)
+                    self._tell(event)
                 elif event.cell in unsettled:
                     del unsettled[event.cell]
                     if event.kind == "claimed":
                         claimed.append(event.cell)
-                        self.listen(event, self.summary)
+                        self._tell(event)
                     else:
                         self._settle(event)
         for cell in unsettled:
@@ -374,7 +385,9 @@ class _Run:
                     free.append(cell)
                 else:
                     diverged = cell in self.summary.diverged
-                    self.listen(Event("diverged" if diverged else "done", cell), self.summary)
+                    self._tell(
+                        Event("diverged", cell) if diverged else self._done(Event("done", cell))
+                    )
             claimed = held
             if free:
                 return [*free, *claimed]
@@ -387,7 +400,7 @@ class _Run:
         key = self.keys[event.cell]
         if self.store.has(event.cell, key):
             self.summary.done.append(event.cell)
-            self.listen(replace(event, kind="done", reason="", details=""), self.summary)
+            self._tell(self._done(event))
             return
         path = self.store.record_path(event.cell, key)
         reason = event.reason or f"It left no valid record in {path}. Check for a full disk."
@@ -405,6 +418,22 @@ class _Run:
                 self.store.write_failure(event.cell, failure)
         except OSError as error:
             account[event.cell] += f" (and the failure could not be written: {error})"
+        self._tell(event)
+
+    def _done(self, event: Event) -> Event:
+        """Return ``event`` as that of a cell that is done, with the score in its record."""
+        record = read_record(self.store.record_path(event.cell, self.keys[event.cell]))
+        if record is None:  # It has been removed since.
+            return replace(event, kind="done", reason="", details="")
+        return replace(
+            event, kind="done", reason="", details="", metric=record.main,
+            score=record.main_score, seconds=record.seconds["total"],
+        )  # fmt: skip
+
+    def _tell(self, event: Event) -> None:
+        """Show an event in the bar, and pass it to the listener."""
+        if self.bar is not None:
+            self.bar.draw(event, self.summary)
         self.listen(event, self.summary)
 
     def _write_plan(self, plan: Sequence[Planned]) -> None:
@@ -460,7 +489,7 @@ class _Run:
             ]
         about = {
             "schema": SCHEMA, "command": self.options.command, "data": data, "spaces": spaces,
-            "plan": planned,
+            "plan": planned, "names": plugin_names(self.study),
         }  # fmt: skip
         try:
             self.store.write_study(self.study.to_dict() | about)

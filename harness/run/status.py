@@ -1,10 +1,10 @@
 """The state of a run's cells, read from its folder alone; the run may still be going on."""
 
 import math
-import shlex
 import time
+from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -26,6 +26,8 @@ from harness.store.records import (
 State = Literal["done", "collapsed", "running", "failed", "diverged", "damaged", "to do"]
 STATES: tuple[State, ...] = get_args(State)
 """The states of a cell. A collapsed cell has a record and is not run again."""
+SETTLED: tuple[State, ...] = ("done", "collapsed", "diverged")
+"""The states of cells that the next run skips."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,28 @@ class CellState:
         key: the key of its record; empty if it is not known yet.
         state: one of ``STATES``.
         note: where the cell runs, or why it is in this state.
+        task: the task's name on boards, with names instead of paths.
+        rows: the labels of the board's rows that it belongs to.
+        trial: the number of its tuning trial; None if it is scored on test.
+        metric: the main metric of its record.
+        score: its value on the split that the cell is scored on; None without a record.
     """
 
     cell: Cell
     key: str
     state: State
     note: str = ""
+    task: str = ""
+    rows: tuple[str, ...] = ()
+    trial: int | None = None
+    metric: str = ""
+    score: float | None = None
+
+    def __str__(self) -> str:
+        """Return the cell's label; it names the trial of a cell of a tuning trial."""
+        if self.cell.scored == "test":
+            return str(self.cell)
+        return f"{self.cell} ({'tuning' if self.trial is None else f'tuning trial {self.trial}'})"
 
 
 @dataclass(frozen=True)
@@ -76,36 +94,66 @@ def upgrade(store: Store) -> Upgrade | None:
 def states(store: Store) -> list[CellState]:
     """Return the state of every cell that the last run in ``store`` planned.
 
+    Without a plan, as in the folder of ``triptych cell``, the cells of all records count.
+
     Raises:
         InputError: if no run was planned there, or if its plan cannot be read.
     """
-    plan = store.study().get("plan")
+    study = store.study()
+    plan = study.get("plan")
     if plan is None:
         exists = store.study_path.exists()
+        found = [] if exists else recorded(store)
+        if found:
+            return found
         wrong = f"{store.study_path} cannot be read" if exists else "got a folder without a plan"
         raise InputError(
             f"{str(store.given)!r} must be the folder of a run: {wrong}. "
             f"Run a study first, such as `triptych run quickstart --out {store.given}`."
         )
     # Several places of a plan may share one cell.
-    entries = {(place["key"], str(place["cell"])): place for place in plan}
-    if store.study().get("schema") != SCHEMA:  # Today's version computes other keys.
-        stale = "planned by an earlier version of Triptych"
-        return [CellState(Cell(**p["cell"]), p["key"], "to do", stale) for p in entries.values()]
-    return [_state(store, place) for place in entries.values()]
+    places: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for place in plan:
+        places.setdefault((place["key"], str(place["cell"])), []).append(place)
+    current = study.get("schema") == SCHEMA  # Else today's version computes other keys.
+    return [_state(store, shared, current=current) for shared in places.values()]
 
 
-def _state(store: Store, place: dict[str, Any]) -> CellState:
-    cell, key = Cell(**place["cell"]), place["key"]
+def recorded(store: Store, besides: Collection[str] = ()) -> list[CellState]:
+    """Return the states of the cells with a record in ``store``, but for the keys in ``besides``.
+
+    An earlier run may have planned them. Files that are named by such a key are not read.
+    """
+    paths = sorted((store.folder / "records").glob("*.json"), key=lambda path: path.name)
+    others = [path for path in paths if path.stem.rpartition("-")[2] not in besides]
+    records = [read_record(path) for path in others]
+    return [_settled(r) for r in records if r is not None and r.key not in besides]
+
+
+def _settled(record: Record) -> CellState:
+    """Return the state of a cell that has a record."""
+    how = collapse(record.diagnostics)
+    return CellState(
+        Cell(**record.cell), record.key, "collapsed" if how else "done", how,
+        task=record.task, metric=record.main, score=record.main_score,
+    )  # fmt: skip
+
+
+def _state(store: Store, places: list[dict[str, Any]], *, current: bool) -> CellState:
+    """Return the state of the cell that all of ``places`` share."""
+    cell, key = Cell(**places[0]["cell"]), places[0]["key"]
+    task = places[0].get("task", cell.task)
+    rows, trial = tuple(place["label"] for place in places), places[0].get("trial")
 
     def found(state: State, note: str = "") -> CellState:
-        return CellState(cell, key, state, note)
+        return CellState(cell, key, state, note, task, rows, trial)
 
+    if not current:
+        return found("to do", "planned by an earlier version of Triptych")
     path = store.record_path(cell, key)
     record = read_record(path) if key else None
     if record is not None and record.key == key:
-        how = collapse(record.diagnostics)
-        return found("collapsed", how) if how else found("done")
+        return replace(_settled(record), cell=cell, task=task, rows=rows, trial=trial)
     running = _running(store.claim_path(cell, key))
     if running:
         return found("running", running)
@@ -115,7 +163,7 @@ def _state(store: Store, place: dict[str, Any]) -> CellState:
     if failure is not None:
         return found("diverged" if failure.outcome == "diverged" else "failed", failure.reason)
     begun = key and store.checkpoint_path(cell, key).exists()
-    return found("to do", "will resume from a checkpoint" if begun else place.get("reason", ""))
+    return found("to do", "will resume from a checkpoint" if begun else places[0].get("reason", ""))
 
 
 def _running(path: Path) -> str:
@@ -185,57 +233,3 @@ def _fault(store: Store, path: Path, record: Record | None) -> str:
     if not values or not all(map(math.isfinite, values)):
         return "its scores are not all finite numbers"
     return ""
-
-
-def find(store: Store, wanted: str) -> CellState:
-    """Return the one cell of ``store`` that ``wanted`` names.
-
-    Args:
-        store: the run's folder.
-        wanted: the start of a record's key, the cell's label, or words of the label.
-
-    Raises:
-        InputError: if it names none or several cells.
-    """
-    cells = {state.key or str(state.cell): state for state in states(store)}
-    for _, record in store.scan():
-        if record is not None and record.key not in cells:  # An earlier run planned it.
-            cells[record.key] = CellState(Cell(**record.cell), record.key, "done")
-    words = wanted.split()
-    # From strict to loose: the first rule that matches any cell decides.
-    rules = (
-        lambda s: bool(s.key) and s.key == wanted,
-        lambda s: str(s.cell) == wanted,
-        lambda s: len(wanted) >= 4 and s.key.startswith(wanted),
-        lambda s: all(word in str(s.cell).split() for word in words),
-        lambda s: all(word in str(s.cell) for word in words),
-    )
-    for match in rules:
-        matches = [state for state in cells.values() if match(state)]
-        if len(matches) == 1:
-            return matches[0]
-        if matches:
-            lines = "".join(f"\n  {s.key}  {s.cell} ({s.cell.scored})" for s in matches[:20])
-            more = f"\n  and {len(matches) - 20} more" if len(matches) > 20 else ""
-            raise InputError(
-                f"`cell` must name one cell: {wanted!r} names {len(matches)}. "
-                f"Give more words of its label, or its key:{lines}{more}"
-            )
-    raise InputError(
-        f"`cell` must name a cell of {str(store.given)!r}, by key or words of its label: got "
-        f"{wanted!r}. To list the cells, run `triptych status {store.given} --cells`."
-    )
-
-
-def command(cell: Cell, device: str = "") -> str:
-    """Return the command that runs ``cell`` alone, on ``device`` if one is given.
-
-    >>> command(Cell("images", "siamese", "adnce(mu=0.5)", 3))
-    "triptych cell images --method siamese --loss 'adnce(mu=0.5)' --seed 3"
-    """
-    words = ["triptych", "cell", cell.task, *(["--method", cell.method] if cell.method else [])]
-    words += ["--loss", cell.loss, "--seed", str(cell.seed)]
-    words += ["--probes", str(cell.probes)] if cell.probes else []
-    words += ["--scored", cell.scored] if cell.scored != "test" else []
-    words += ["--device", device] if device else []
-    return shlex.join(words)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from harness.core.cells import TUNED, Cell, name_of
 from harness.core.files import write_atomically
 from harness.core.schema import from_values, mismatch
+from harness.store.labels import NAMES, kept_names
 
 SCHEMA = 4
 FIRST_RELEASE = 3
@@ -76,6 +77,17 @@ class Record:
     schema: int = field(default=SCHEMA)
 
     @property
+    def main(self) -> str:
+        """Return the name of the main metric; records of early versions declare no metrics."""
+        first = (name for scores in self.scores.values() for name in scores)
+        return next((metric["name"] for metric in self.metrics), next(first, ""))
+
+    @property
+    def main_score(self) -> float | None:
+        """Return the main metric on the split that the cell is scored on; None if it is missing."""
+        return self.scores.get(self.cell.get("scored", "test"), {}).get(self.main)
+
+    @property
     def source(self) -> str:
         """Return the digest of all code that the result depends on."""
         return str(self.identity["source"])
@@ -117,7 +129,7 @@ class Store:
 
     def record_path(self, cell: Cell, key: str) -> Path:
         """Return the path of the record of ``cell`` with this key, which may not exist."""
-        return self.folder / "records" / f"{_slug(cell)}-{key}.json"
+        return self.folder / "records" / record_name(cell, key)
 
     def find_record(self, cell: Cell, key: str) -> Path:
         """Return the path of the record with this key, even if its file has an older name."""
@@ -200,13 +212,15 @@ class Store:
         A study that names no baseline keeps an earlier study's. The cells of tuned rows
         in earlier plans are kept: only a plan says that their settings were chosen by
         tuning, and for which row. Their trials are kept only if the search space and
-        budget are unchanged, such as when some of the tasks are run again.
+        budget are unchanged, such as when some of the tasks are run again. So are the labels of
+        what this study does not have.
         """
         earlier = self.study()
         # Through JSON, so that tuples compare equal to the lists of the earlier file.
         study: dict[str, Any] = json.loads(json.dumps({"baseline": None, **values}))
         if study["baseline"] is None:
             study["baseline"] = earlier.get("baseline")
+        study |= kept_names(study, earlier)
         planned_keys = {place["key"] for place in study["plan"]}
         earlier_places = [*earlier.get("earlier", []), *earlier.get("plan", [])]
         study["earlier"] = [
@@ -225,11 +239,16 @@ class Store:
             good = (
                 isinstance(found["baseline"], str | None)
                 and isinstance(found.get("spaces", {}), dict)
+                and all(_are_texts(found.get(key, {})) for key in NAMES)
                 and all(map(_is_place, [*found["plan"], *found.get("earlier", [])]))
             )
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return {}
         return found if good else {}
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
 
 
 def _budget(place: Mapping[str, Any], study: Mapping[str, Any]) -> object:
@@ -307,6 +326,11 @@ def _checked(content: bytes) -> bytes:
     if found is None or sha256(content[found.end() :]).hexdigest() != found[1].decode():
         raise ValueError("the checksum is missing or wrong")
     return content
+
+
+def record_name(cell: Cell, key: str) -> str:
+    """Return the name of the file that holds the record of ``cell`` with this key."""
+    return f"{_slug(cell)}-{key}.json"
 
 
 def _slug(cell: Cell) -> str:

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,20 +20,24 @@ from harness.core.cells import (
     UNTRAINED,
     Cell,
     Planned,
+    baseline_row,
     is_trained,
     name_of,
 )
-from harness.core.errors import InputError
+from harness.core.commands import run_again
+from harness.core.errors import InputError, unknown
 from harness.evaluation.collapse import collapse
 from harness.metrics import Metric
-from harness.store.records import FIRST_RELEASE, Record, Store, digest_of
+from harness.store.labels import aliases_of, board_tasks, display_names
+from harness.store.records import FIRST_RELEASE, Record, Store, digest_of, record_name
 
 COLUMNS = (
-    "task", "task_name", "modality", "method", "loss", "kind", "tuned", "spec", "baseline",
-    "stage", "trial", "seed", "status", "reason", "collapsed", "split", "metric", "main", "unit",
-    "direction", "margin", "resolution", "step", "value", "steps", "seconds", "proof", "key",
-    "task_given", "task_settings", "settings", "space", "data", "versions", "source", "commit",
-    "device", "memory", "finished",
+    "task", "task_name", "modality", "method", "loss", "loss_name", "loss_given", "kind", "tuned",
+    "spec", "baseline", "stage", "trial", "seed", "status", "reason", "collapsed", "split",
+    "metric", "main", "unit", "direction", "margin", "resolution", "step", "value", "steps",
+    "seconds", "train_seconds", "proof", "key", "task_given", "task_settings", "settings",
+    "space", "data", "versions", "source", "commit", "device", "memory", "finished", "path",
+    "command",
 )  # fmt: skip
 
 DIAGNOSTICS = "diagnostics"
@@ -111,6 +116,11 @@ class _Plan:
         spaces: {label: its search space, as JSON}.
         baselines: the baselines of the studies.
         margins: {task or its name: the margin that a study sets}; the first folder's counts.
+        labels: {task, loss, method or metric: what people call it}; the first folder's counts.
+        aliases: {alias: the task, method or row}; the first folder's counts.
+        tasks: the tasks in the order of the studies.
+        titles: the names of the studies.
+        commands: the commands that ran them.
     """
 
     places: dict[str, list[Place]] = field(default_factory=dict)
@@ -121,6 +131,11 @@ class _Plan:
     spaces: dict[str, str] = field(default_factory=dict)
     baselines: list[str] = field(default_factory=list)
     margins: dict[str, float] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
+    tasks: list[str] = field(default_factory=list)
+    titles: list[str] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
 
 
 def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
@@ -129,7 +144,10 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     The columns are ``COLUMNS``; ``leaderboards.analysis.tables`` describes them. For each task and
     method, only records of one version of code and data are shown, and for a tuned loss only
     those of one choice of settings: the ones that the last run planned, else the ones that
-    finished last. ``attrs["notes"]`` says what was left out.
+    finished last. ``attrs`` holds ``notes``, which say what was left out; ``labels``, {task, loss,
+    method or metric, or the name of a plugin: what people call it}; ``aliases``, {alias: the
+    task, method or row}; ``tasks``, in the studies' order; ``title``, the studies' names; and
+    ``commands``, which ran them.
 
     Raises:
         InputError: if a folder holds no record.
@@ -191,9 +209,7 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
             "says which rows they belong to. Run the study's command again to write it.\n"
             + "\n".join(note.text for note in notes)
         )
-    labels = list(dict.fromkeys(cell["loss"] for cell in cells))
-    wanted = [*plan.baselines, "infonce", f"infonce{TUNED}", *labels]
-    baseline = next(label for label in wanted if label in labels)
+    baseline = baseline_row(dict.fromkeys(cell["loss"] for cell in cells), plan.baselines)
     if plan.baselines and plan.baselines[0] != baseline:
         lacking = (
             f"The study's baseline {plan.baselines[0]} has no row, so {baseline} is the baseline."
@@ -214,8 +230,52 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     table["trial"] = table["trial"].astype("Int64")
     table["step"] = table["step"].astype("Int64")
     table["steps"] = table["steps"].astype("Int64")
-    table.attrs["notes"] = notes
+    present = dict.fromkeys(cell["task"] for cell in cells)
+    table.attrs |= {
+        "notes": notes,
+        "labels": plan.labels,
+        "aliases": plan.aliases,
+        "tasks": list(dict.fromkeys([*(t for t in plan.tasks if t in present), *present])),
+        "title": " + ".join(dict.fromkeys(plan.titles)),
+        "commands": list(dict.fromkeys(plan.commands)),
+    }
     return table
+
+
+def value_named(records: pd.DataFrame, column: Literal["loss", "task"], name: str) -> str:
+    """Return the row or the task that a user means by ``name``.
+
+    ``name`` may be the value itself, its alias, its label, or another way to write its spec. A
+    loss's name also stands for its tuned row.
+
+    Args:
+        records: the table of :func:`load_records`.
+        column: ``loss`` for a row, ``task`` for a task.
+        name: what the user wrote.
+
+    Raises:
+        InputError: if there is no such row or task, or if the label is that of several.
+    """
+    kind = {"loss": "row", "task": "task"}[column]
+    labels, aliases = (records.attrs.get(key, {}) for key in ("labels", "aliases"))
+    values: dict[str, list[str]] = {}
+    called: dict[str, list[str]] = {}
+    columns = records[[column, f"{column}_name", f"{column}_given"]].drop_duplicates(column)
+    for value, plugin, given in columns.astype(str).itertuples(index=False):
+        values[value] = [value]
+        # A plugin's own label is that of its row without settings.
+        label = labels.get(value) or (given == "{}" and labels.get(plugin))
+        called.setdefault(label or value, []).append(value)
+    specs: list[str] = []
+    with suppress(InputError):
+        spec = plugins.canonical("losses" if column == "loss" else "tasks", name)
+        specs = [each for each in (spec, spec + TUNED) if each in values][:1]
+    found = values.get(name) or values.get(aliases.get(name, "")) or called.get(name) or specs
+    if not found:
+        raise unknown(kind, name, {*values, *called, *aliases})
+    if len(found) > 1:
+        raise InputError(f"{name!r} is the label of several {kind}s: {', '.join(found)}. Name one.")
+    return found[0]
 
 
 def _read_plan(store: Store, plan: _Plan, notes: list[Note]) -> None:
@@ -231,8 +291,14 @@ def _read_plan(store: Store, plan: _Plan, notes: list[Note]) -> None:
         return
     if study["baseline"] is not None:
         plan.baselines.append(study["baseline"])
+    tasks = board_tasks(study)
     for task, margin in (study.get("margins") or {}).items():
-        plan.margins.setdefault(task, margin)
+        plan.margins.setdefault(tasks.get(task, task), margin)
+    plan.labels = display_names(study) | plan.labels
+    plan.aliases = aliases_of(study) | plan.aliases
+    plan.tasks += tasks.values()
+    plan.commands += [study["command"]] if study.get("command") else []
+    plan.titles += [study["name"]] if isinstance(study.get("name"), str) else []
     other = set()
     for label, space in study.get("spaces", {}).items():
         budget = json.dumps([space, study.get("tuning")])
@@ -438,7 +504,7 @@ def _cell_row(placed: _PlacedRecord, plan: _Plan) -> dict[str, Any]:
         "task_name": name_of(place.task),
         "modality": record.modality,
         "method": place.method,
-        "loss": place.label,
+        **_loss_columns(place.label),
         "kind": _kind(place.label, record.cell["loss"]),
         "tuned": place.label.endswith(TUNED),
         "spec": record.cell["loss"],
@@ -450,6 +516,7 @@ def _cell_row(placed: _PlacedRecord, plan: _Plan) -> dict[str, Any]:
         "collapsed": collapse(record.diagnostics),
         "steps": record.steps,
         "seconds": record.seconds["total"],
+        "train_seconds": record.seconds.get("train"),
         "proof": _proof(record),
         "key": record.key,
         "task_given": _given(place.task),
@@ -463,14 +530,22 @@ def _cell_row(placed: _PlacedRecord, plan: _Plan) -> dict[str, Any]:
         "device": record.device,
         "memory": json.dumps(record.peak_memory),
         "finished": record.finished,
+        "path": f"records/{record_name(Cell(**record.cell), record.key)}",
+        "command": run_again(Cell(**record.cell), record.device.partition(" ")[0]),
     }
 
 
+def _loss_columns(label: str) -> dict[str, str]:
+    """Return the columns that describe a row; one without a loss is named by its label."""
+    spec = label.removesuffix(TUNED)
+    return {"loss": label, "loss_name": name_of(spec), "loss_given": _given(spec)}
+
+
 @cache
-def _given(task: str) -> str:
-    """Return the settings that a task's spec states, as JSON; none if it is not a spec."""
+def _given(spec: str) -> str:
+    """Return the settings that a spec states, as JSON; none if it is not a spec."""
     try:
-        return json.dumps(plugins.read(task)[1], default=repr)
+        return json.dumps(plugins.read(spec)[1], default=repr)
     except InputError:
         return "{}"
 
@@ -557,7 +632,7 @@ def _missing_row(
         "task_name": name_of(place.task),
         "modality": entry.get("modality", ""),
         "method": place.method,
-        "loss": place.label,
+        **_loss_columns(place.label),
         "kind": _kind(place.label, cell.loss),
         "tuned": place.label.endswith(TUNED),
         "spec": cell.loss,

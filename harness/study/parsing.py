@@ -1,6 +1,6 @@
 """Parse and check the parts of a study, and collect all mistakes."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from numbers import Integral
@@ -109,8 +109,15 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def margins_of(value: Any, tasks: Iterable[Spec]) -> dict[str, float]:
+def margins_of(
+    value: Any, tasks: Iterable[Spec], spec_of: Callable[[Any], Any] = lambda task: task
+) -> dict[str, float]:
     """Return {task or its name: the smallest difference that matters}.
+
+    Args:
+        value: a study's key ``margins``.
+        tasks: the study's tasks.
+        spec_of: returns the task of an alias, or of a spec as the study's file writes it.
 
     Raises:
         InputError: if a margin is not a number above 0, or if it is of no task of the study.
@@ -125,11 +132,14 @@ def margins_of(value: Any, tasks: Iterable[Spec]) -> dict[str, float]:
     tasks = list(tasks)
     table = value if isinstance(value, Mapping) else dict.fromkeys(tasks, value)
     known = {*tasks, *map(name_of, tasks)}
-    for task, margin in table.items():
+    found = {}
+    for name, margin in table.items():
+        task = name if name in known else spec_of(name)
         if task not in known:
-            raise unknown("task of `margins`", str(task), sorted(known))
+            raise unknown("task of `margins`", str(name), sorted(known))
         require_number("margins", margin, above=0)
-    return {task: float(margin) for task, margin in table.items()}
+        found[task] = float(margin)
+    return found
 
 
 def tuning_of(value: Any, mistakes: Mistakes) -> Tuning | None:

@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import InitVar, asdict, dataclass, field, fields, replace
 from functools import cache
@@ -23,12 +23,14 @@ from harness.core.cells import (
     Cell,
     Planned,
     Spec,
+    baseline_row,
     name_of,
 )
 from harness.core.errors import InputError, require, require_number, unknown
 from harness.methods.base import misfit
-from harness.plugins import build, canonical, parse, settings, with_settings
+from harness.plugins import build, canonical, names, parse, read, settings, with_settings
 from harness.study import search
+from harness.study.labels import USE, Aliases, labels_of, metric_labels
 from harness.study.parsing import Mistakes, Tuning, margins_of, seeds_of, table_of, tuning_of
 from harness.study.search import Space, settings_at
 from harness.study.shipped import shipped
@@ -75,7 +77,8 @@ class Study:
     of ``losses``, ``{low, high, log}`` or a list of choices as the value means that the
     setting is searched. The study then needs ``tuning``, and the row's label is the spec
     followed by ``[tuned]``. The key ``methods`` in a loss's table names the methods that the
-    loss is trained with instead of the study's.
+    loss is trained with instead of the study's. The key ``use`` in a table is the spec; the
+    table's own key is then an alias of it. No cell's key depends on aliases and labels.
 
     Attributes:
         name: how the study is called.
@@ -92,6 +95,10 @@ class Study:
             metric}, in the place of what the task declares; a number stands for all tasks.
         control: whether the baseline is run again with its temperature moved by a millionth. The
             row ``control`` shows how much of a difference is rounding alone.
+        labels: {name: what people call it}, for boards. A name is that of a task, loss, method
+            or metric, an alias, a whole spec, or a row such as ``adnce[tuned]``.
+        aliases: {alias: the spec, or the label of a searched loss's row}; tables with ``use``
+            add theirs.
         entries: the rows of the board, without ``untrained`` and references.
 
     Args:
@@ -113,6 +120,8 @@ class Study:
     tuning: Tuning | Table | None = None
     margins: Mapping[str, float] | float | None = None
     control: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
     entries: tuple[Entry, ...] = field(init=False, repr=False, compare=False, default=())
 
     def __post_init__(self, steps: int | None) -> None:
@@ -129,14 +138,16 @@ class Study:
         if steps is not None:
             with mistakes.caught():
                 require_number("steps", steps, at_least=1, whole=True)
+        aliases = Aliases(self.aliases, mistakes)
         given = table_of("tasks", self.tasks, mistakes)
-        tasks = _specs("tasks", given, mistakes, steps if not mistakes.lines else None)
-        methods = _specs("methods", table_of("methods", self.methods, mistakes), mistakes)
+        tasks = _specs("tasks", given, mistakes, aliases, steps if not mistakes.lines else None)
+        methods = _specs("methods", table_of("methods", self.methods, mistakes), mistakes, aliases)
         entries: dict[Spec, Entry] = {}
+        tasks_are_valid = not mistakes.lines
         count = len(mistakes.lines)
-        for spec, table in table_of("losses", self.losses, mistakes).items():
+        for key, table in table_of("losses", self.losses, mistakes).items():
             with mistakes.caught():
-                entry = _entry(spec, table, methods)
+                entry = _entry(key, table, methods, aliases)
                 if entries.setdefault(entry.spec, entry) != entry:
                     mistakes.add(
                         f"`losses` must name {entry.spec} once: got it twice, with other tables."
@@ -153,11 +164,13 @@ class Study:
         grid_is_valid = not mistakes.lines
         if losses_are_valid and tuning_is_valid:
             mistakes.lines += self._budget_mistakes()
+        if losses_are_valid and tasks_are_valid:
+            self._set_names(aliases, mistakes)
         if losses_are_valid and self.baseline is not None:
             with mistakes.caught():
-                self._set("baseline", self.label_of(self.baseline))
+                self._set("baseline", self.label_of(aliases.resolved(self.baseline)))
         with mistakes.caught():
-            self._set("margins", margins_of(self.margins, self.tasks))
+            self._set("margins", margins_of(self.margins, self.tasks, aliases.resolved))
         count = len(mistakes.lines)
         if losses_are_valid:
             with mistakes.caught():
@@ -175,6 +188,21 @@ class Study:
     def _set(self, name: str, value: Any) -> None:
         """Set a field once, in its canonical form; the dataclass is frozen."""
         object.__setattr__(self, name, value)
+
+    def _set_names(self, aliases: Aliases, mistakes: Mistakes) -> None:
+        """Check the aliases and labels, and set them in their canonical form."""
+        with mistakes.caught():
+            specs, names = self._names()
+            with mistakes.caught():
+                self._set("aliases", aliases.checked(specs))
+            self._set("labels", labels_of(self.labels, aliases, names))
+
+    def _names(self) -> tuple[set[str], set[str]]:
+        """Return the specs and rows that may have an alias, and all names that may have a label."""
+        specs = {*self.tasks, *self.all_methods, *(entry.label for entry in self.entries)}
+        plugins = {name_of(spec.removesuffix(TUNED)) for spec in specs}
+        others = {CONTROL, *self._all_untrained_rows(), *metric_labels(self.tasks)}
+        return specs, specs | plugins | others
 
     def _written(self, entry: Entry) -> dict[str, Any]:
         """Return the table of ``entry`` in a study's file: its search space and its own methods."""
@@ -317,34 +345,72 @@ class Study:
     def but(self, **changes: Any) -> "Study":
         """Return a copy of the study with those of ``changes`` that are not None.
 
-        In a list of specs, a bare name stands for the study's own specs of that plugin, if it
-        has any, with their search spaces. A table is taken unchanged. A baseline that is no
-        longer among the losses is dropped, and so is a tuning budget if no loss is searched.
-        ``steps`` replaces the number of steps of every task.
+        In a list of specs, an alias stands for its spec, and a bare name for the study's own
+        specs of that plugin, if it has any, with their search spaces. A table is taken unchanged.
+        A baseline that is no longer among the losses is dropped, and so are the aliases, labels
+        and margins of what is gone, and a tuning budget if no loss is searched. ``steps``
+        replaces the number of steps of every task.
         """
         chosen = {key: value for key, value in changes.items() if value is not None}
         for group in {"tasks", "methods", "losses"} & chosen.keys():
             if not isinstance(chosen[group], Mapping):
                 chosen[group] = self._present_specs(group, chosen[group])
+        moved: dict[Spec, Spec] = {}
         if "steps" in chosen:
             tasks = chosen.get("tasks", self.tasks)
             chosen["tasks"] = [_without_steps(spec) for spec in tasks]
+            moved = {spec: _with_steps(spec, chosen["steps"]) for spec in self.tasks}
+        if "baseline" in chosen:
+            chosen["baseline"] = self.aliases.get(chosen["baseline"], chosen["baseline"])
         left = chosen.get("losses", self.losses)
-        if not any(set(table) - {"methods"} for table in left.values()):
+        if not any(set(table) - {"methods", USE} for table in left.values()):
             chosen.setdefault("tuning", None)
-        # Take the baseline back only below: if its loss is gone, naming it would be a mistake.
-        kept = replace(self, **({"baseline": None, "steps": None} | chosen))
-        labels = [entry.label for entry in kept.entries]
-        if kept.baseline is None and self.baseline in (*labels, *kept._all_untrained_rows()):
-            kept = replace(kept, baseline=self.baseline, steps=None)
-        return kept
+        # Take these back only below: naming what is gone would be a mistake.
+        dropped: Table = {"baseline": None, "margins": None, "labels": {}, "aliases": {}}
+        kept = replace(self, **{**dropped, "steps": None, **chosen})
+        back = kept._known_of(self, moved)
+        taken = {key: value for key, value in back.items() if value and key not in chosen}
+        if "aliases" in taken:  # Tables in ``changes`` may have added some.
+            taken["aliases"] |= kept.aliases
+        return replace(kept, **taken, steps=None) if taken else kept
+
+    def _known_of(self, other: "Study", moved: Mapping[Spec, Spec]) -> dict[str, Any]:
+        """Return the baseline, margins, labels and aliases of ``other`` that this study knows.
+
+        Args:
+            other: a study.
+            moved: {spec of one of its tasks: the spec in this study}.
+        """
+        specs, names = self._names()
+        tasks = {*self.tasks, *map(name_of, self.tasks)}
+        rows = {entry.label for entry in self.entries} | self._all_untrained_rows()
+
+        def here(values: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+            found = {n if n in known else moved.get(n, n): value for n, value in values.items()}
+            return {name: value for name, value in found.items() if name in known}
+
+        assert isinstance(other.margins, Mapping)
+        aliases = {alias: moved.get(spec, spec) for alias, spec in other.aliases.items()}
+        return {
+            "baseline": other.baseline if other.baseline in rows else None,
+            "margins": here(other.margins, tasks),
+            "labels": here(other.labels, names),
+            "aliases": {alias: spec for alias, spec in aliases.items() if spec in specs},
+        }
 
     def _present_specs(self, group: str, given: Iterable[Spec]) -> dict[Spec, Table]:
-        """Return {spec: table} of specs, with bare names replaced by the study's own specs."""
+        """Return {spec: table}; the study's own specs stand in place of aliases and bare names."""
         present: Sequence[Spec] | Mapping[Spec, Table] = getattr(self, group)
-        specs = [
-            spec for name in given for spec in [s for s in present if name_of(s) == name] or [name]
-        ]
+        # The alias of a searched loss stands for its row.
+        aliased = {a: code.removesuffix(TUNED) for a, code in self.aliases.items()}
+        aliased = {alias: spec for alias, spec in aliased.items() if spec in present}
+        specs: list[Spec] = []
+        for name in given:
+            own = [s for s in present if s == aliased.get(name) or name_of(s) == name]
+            if not own and aliased and read(name)[0] not in names(group):
+                kind = {"losses": "loss"}.get(group, group.removesuffix("s"))
+                raise unknown(f"{kind} or alias", name, {*names(group), *aliased})
+            specs += own or [name]
         tables = present if isinstance(present, Mapping) else {}
         return {spec: tables.get(spec, {}) for spec in specs}
 
@@ -440,11 +506,10 @@ class Study:
 
     def _control_row(self) -> tuple[Spec, str]:
         """Return the method and the label of the row that the control repeats: the baseline."""
-        labels = {entry.label: entry for entry in self.entries}
-        wanted = [self.baseline, "infonce", f"infonce{TUNED}", *labels]
-        entry = labels[next(str(label) for label in wanted if label in labels)]
-        methods = entry.methods
-        return ("siamese" if "siamese" in methods else min(methods)), entry.label
+        methods_of = {entry.label: entry.methods for entry in self.entries}
+        label = baseline_row(methods_of, [self.baseline])
+        methods = methods_of[label]
+        return ("siamese" if "siamese" in methods else min(methods)), label
 
     def _all_untrained_rows(self) -> set[str]:
         """Return the labels of the rows without training on any task."""
@@ -456,35 +521,48 @@ class Study:
 
 
 def _specs(
-    group: str, given: Mapping[Spec, Table], mistakes: Mistakes, steps: int | None = None
+    group: str,
+    given: Mapping[Spec, Table],
+    mistakes: Mistakes,
+    aliases: Aliases,
+    steps: int | None = None,
 ) -> tuple[Spec, ...]:
     """Return canonical specs; build each once to check that it can be built."""
     found = []
-    for spec, table in given.items():
+    for key, table in given.items():
         with mistakes.caught():
-            named = {**parse(group, spec)[1], **table}
+            spec, added = aliases.read(group, key, table)
+            named = {**parse(group, spec)[1], **added}
             extra = {} if steps is None or "steps" in named else {"steps": steps}
-            made = with_settings(group, spec, {**table, **extra})
+            made = with_settings(group, spec, {**added, **extra})
             build(group, made)
             found.append(made)
+            aliases.add(key, table, made)
     return tuple(dict.fromkeys(found))
 
 
-def _entry(spec: Spec, table: Table, methods: tuple[Spec, ...]) -> Entry:
+def _entry(row: str, table: Table, methods: tuple[Spec, ...], aliases: Aliases) -> Entry:
     """Parse a loss and its table: fixed settings, searched settings, its own methods.
+
+    Args:
+        row: the table's key: a spec, or an alias if the table has ``use``.
+        table: the table.
+        methods: the methods of losses that name none.
+        aliases: the study's aliases, to which ``row`` is added.
 
     Raises:
         InputError: if there are mistakes; the message lists all of them.
     """
+    spec, added = aliases.read("losses", row, table)
     name, given = parse("losses", spec)
     known = settings("losses", name)
     mistakes = Mistakes()
     fixed: dict[str, Any] = {}
     space: dict[str, search.Range | search.Choices] = {}
-    for key, value in table.items():
+    for key, value in added.items():
         with mistakes.caught():
             if key == "methods":
-                methods = _specs("methods", table_of("methods", value, mistakes), mistakes)
+                methods = _specs("methods", table_of("methods", value, mistakes), mistakes, aliases)
             elif not isinstance(value, list | tuple | Mapping):
                 fixed[key] = value
             elif key not in known:
@@ -501,7 +579,10 @@ def _entry(spec: Spec, table: Table, methods: tuple[Spec, ...]) -> Entry:
     if mistakes.lines:
         raise InputError("\n".join(mistakes.lines))
     ordered = {key: space[key] for key in known if key in space}
-    return Entry(spec + (TUNED if space else ""), spec, ordered, methods)
+    label = spec + (TUNED if space else "")
+    aliases.add(row, table, label)
+    aliases.written.setdefault(spec, label)
+    return Entry(label, spec, ordered, methods)
 
 
 def control_of(spec: Spec) -> Spec:
@@ -539,3 +620,7 @@ def _untrained_rows(task: Spec) -> tuple[str, ...]:
 def _without_steps(task: Spec) -> Spec:
     name, given = parse("tasks", task)
     return with_settings("tasks", name, {k: v for k, v in given.items() if k != "steps"})
+
+
+def _with_steps(task: Spec, steps: int) -> Spec:
+    return with_settings("tasks", _without_steps(task), {"steps": steps})

@@ -12,6 +12,7 @@ from harness.heads import representation_width
 from harness.losses.base import Loss
 from harness.methods.base import Method
 from harness.metrics import shown_scores
+from harness.study.labels import MAX_LENGTH, is_label
 from harness.task import Task
 from harness.testing.toy import Toy
 from harness.training.loop import fit
@@ -77,6 +78,17 @@ def check_canonical(group: str, spec: str) -> None:
     )
     assert plugins.resolved(group, written) == plugins.resolved(group, spec), (
         f"the canonical form of {spec} has other settings: {written}"
+    )
+
+
+def check_label(group: str, spec: str) -> None:
+    """Fail unless the plugin's own label, if it has one, can be shown on boards."""
+    name, _ = plugins.parse(group, spec)
+    own = vars(plugins.load(group, name)).get("label", "")
+    is_setting = "label" in plugins.settings(group, name)
+    assert own == "" or is_setting or is_label(own), (
+        f"`label` must be a text of at most {MAX_LENGTH} characters, none of them a control "
+        f"character: got {own!r}"
     )
 
 

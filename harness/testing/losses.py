@@ -14,13 +14,18 @@ from harness.losses.base import Loss, ScoreLoss
 from harness.losses.engine.rows import mean_by_rows
 from harness.losses.sums import SumLoss
 from harness.methods.base import GIFTS, misfit
-from harness.testing.common import assert_learns, check_spec_round_trips, value_of
+from harness.testing.common import assert_learns, check_label, check_spec_round_trips, value_of
 from harness.testing.toy import Toy
 
 
 def check_loss_spec_round_trips(spec: str) -> None:
     """A loss keeps each setting as an attribute, and its spec builds it again."""
     check_spec_round_trips("losses", spec)
+
+
+def check_loss_label_can_be_shown(spec: str) -> None:
+    """A loss's label is a short text without control characters, or empty."""
+    check_label("losses", spec)
 
 
 def check_loss_needs_are_known(spec: str) -> None:
@@ -248,6 +253,7 @@ def check_loss_learns(spec: str) -> None:
 
 LOSS_CHECKS = (
     check_loss_spec_round_trips,
+    check_loss_label_can_be_shown,
     check_loss_needs_are_known,
     check_loss_is_finite,
     check_loss_is_finite_at_the_extremes,

@@ -16,6 +16,7 @@ from harness.testing.common import (
     assert_gradient_reaches,
     assert_learns,
     check_canonical,
+    check_label,
     suited_loss,
     value_of,
 )
@@ -28,6 +29,11 @@ def check_method_spec_round_trips(spec: str) -> None:
     """A method's spec builds it again."""
     plugins.build("methods", spec)
     check_canonical("methods", spec)
+
+
+def check_method_label_can_be_shown(spec: str) -> None:
+    """A method's label is a short text without control characters, or empty."""
+    check_label("methods", spec)
 
 
 def check_method_returns_contrasts(spec: str) -> None:
@@ -81,6 +87,7 @@ def check_method_learns(spec: str) -> None:
 
 METHOD_CHECKS = (
     check_method_spec_round_trips,
+    check_method_label_can_be_shown,
     check_method_returns_contrasts,
     check_method_gradient_reaches_parameters,
     check_method_is_repeatable,

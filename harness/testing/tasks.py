@@ -19,6 +19,7 @@ from harness.task import Task, to_device
 from harness.testing.common import (
     RANDOMNESS,
     assert_gradient_reaches,
+    check_label,
     check_spec_round_trips,
     fresh_head,
     value_of,
@@ -29,6 +30,11 @@ from harness.training.loop import SPLITS, evaluate, fit
 def check_task_spec_round_trips(spec: str) -> None:
     """A task keeps each setting as an attribute, and its spec builds it again."""
     check_spec_round_trips("tasks", spec)
+
+
+def check_task_label_can_be_shown(spec: str) -> None:
+    """A task's label is a short text without control characters, or empty."""
+    check_label("tasks", spec)
 
 
 def check_task_fetches_checksums(spec: str) -> None:
@@ -202,6 +208,7 @@ def check_task_training_beats_untrained(spec: str) -> None:
 
 TASK_CHECKS = (
     check_task_spec_round_trips,
+    check_task_label_can_be_shown,
     check_task_fetches_checksums,
     check_task_splits_are_disjoint,
     check_task_is_repeatable,

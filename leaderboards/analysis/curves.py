@@ -1,12 +1,13 @@
 """Convergence: validation scores during training, and the area under them."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from leaderboards.analysis.tables import CURVE_COLUMNS, UNTRAINED
+from leaderboards.analysis.tables import UNTRAINED
 from leaderboards.statistics.paired import mean_interval, of_samples
 
 Key = tuple[str, str, str, str]
@@ -17,23 +18,57 @@ Curves = Mapping[Key, tuple[str, Curve]]
 """The modality and the curve of each row."""
 
 
-def curve_rows(curves: Curves) -> pd.DataFrame:
-    """Return the mean and 95% t band over seeds at every probed step, including both ends."""
-    points = [
-        (key, modality, step, list(at.values()))
-        for key, (modality, curve) in curves.items()
-        for step, at in sorted(curve.items())
+class Point(NamedTuple):
+    """A point of a validation curve: the mean over seeds with its 95% t band.
+
+    ``difference`` is the mean over paired seeds of the score minus the baseline's at that step,
+    with its 95% t interval; each interval is for its step alone.
+    """
+
+    task: str
+    modality: str
+    metric: str
+    method: str
+    loss: str
+    step: int
+    mean: float
+    low: float
+    high: float
+    seeds: int
+    difference: float
+    difference_low: float
+    difference_high: float
+    pairs: int
+
+
+def curve_rows(
+    curves: Curves, baseline: tuple[str, str], paired: Mapping[Key, Collection[int]]
+) -> pd.DataFrame:
+    """Return the mean and the paired difference at every probed step, including both ends.
+
+    Args:
+        curves: the points of every row.
+        baseline: its method and loss.
+        paired: {row: the seeds at which it is paired with the baseline}.
+    """
+    points, samples, differences = [], [], []
+    for key, (modality, curve) in curves.items():
+        _, other = curves.get((*key[:2], *baseline), ("", {}))
+        for step, at in sorted(curve.items()):
+            base = {} if key[2:] == baseline else other.get(step, {})
+            seeds = sorted(at.keys() & base.keys() & set(paired.get(key, ())))
+            points.append((key, modality, step, len(at), len(seeds)))
+            samples.append(list(at.values()))
+            differences.append([at[seed] - base[seed] for seed in seeds])
+    means = of_samples(mean_interval, samples).T.tolist()
+    apart = of_samples(mean_interval, differences).T.tolist()
+    rows = [
+        (task, modality, metric, method, loss, step, *mean, seeds, *difference, pairs)
+        for ((task, metric, method, loss), modality, step, seeds, pairs), mean, difference in zip(
+            points, means, apart, strict=True
+        )
     ]
-    intervals = of_samples(mean_interval, [scores for *_, scores in points]).T.tolist()
-    return pd.DataFrame(
-        [
-            (task, modality, metric, method, loss, step, *interval, len(scores))
-            for ((task, metric, method, loss), modality, step, scores), interval in zip(
-                points, intervals, strict=True
-            )
-        ],
-        columns=list(CURVE_COLUMNS),
-    )
+    return pd.DataFrame(rows, columns=list(Point._fields))
 
 
 def area_differences(curves: Curves, baseline: tuple[str, str]) -> dict[Key, dict[int, float]]:

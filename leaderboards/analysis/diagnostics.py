@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from leaderboards.analysis.tables import DIAGNOSTIC_COLUMNS, DIAGNOSTICS, Leaderboard, each_row
+from leaderboards.analysis.leaderboard import Leaderboard
+from leaderboards.analysis.tables import DIAGNOSTICS, each_row
 from leaderboards.statistics.paired import mean_interval, of_samples, spread
 
 KNOWN = {
@@ -36,6 +37,10 @@ KNOWN = {
 }
 """{a diagnostic of the harness: its meaning}, in the order in which boards show them."""
 KEY = ["task", "method", "loss", "metric", "step"]
+COLUMNS = (
+    "task", "modality", "method", "loss", "diagnostic", "step", "final", "mean", "std", "low",
+    "high", "seeds",
+)  # fmt: skip
 
 
 class Final(NamedTuple):
@@ -51,7 +56,7 @@ def diagnostic_rows(records: pd.DataFrame) -> pd.DataFrame:
     measured = (records["split"] == DIAGNOSTICS) & (records["stage"] == "final")
     points = records.loc[measured & records["value"].notna(), wanted]
     if not len(points):
-        return pd.DataFrame(columns=list(DIAGNOSTIC_COLUMNS))
+        return pd.DataFrame(columns=list(COLUMNS))
     # Sort the values by row, and cut them where a row ends: much faster than a loop over groups.
     row = points.groupby(KEY, sort=False, observed=True).ngroup().to_numpy()
     in_rows = np.argsort(row, kind="stable")
@@ -69,7 +74,7 @@ def diagnostic_rows(records: pd.DataFrame) -> pd.DataFrame:
     names = in_order(table["diagnostic"])
     place = table["diagnostic"].map({name: i for i, name in enumerate(names)})
     table = table.assign(place=place).sort_values(["place", "step"], kind="stable")
-    return pd.DataFrame(table[list(DIAGNOSTIC_COLUMNS)]).reset_index(drop=True)
+    return pd.DataFrame(table[list(COLUMNS)]).reset_index(drop=True)
 
 
 def in_order(names: Iterable[str]) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from leaderboards.analysis.rows import Row
-from leaderboards.analysis.tables import CONTROL, OVERALL_COLUMNS, REFERENCE
+from leaderboards.analysis.tables import CONTROL, REFERENCE
 from leaderboards.analysis.words import BASELINE, word
 from leaderboards.statistics.paired import ALPHA, DIGITS, MIN_SEEDS
 from leaderboards.statistics.pooled import Pooled, pool
@@ -42,7 +42,7 @@ def overall_rows(rows: Sequence[Row], data: Mapping[str, str]) -> pd.DataFrame:
         (name, [row for row in main if row["modality"] == name]) for name in modalities
     ]
     found = [each for name, own in scopes for each in _scope(name, own, data)]
-    return pd.DataFrame(found, columns=list(OVERALL_COLUMNS))
+    return pd.DataFrame(found)
 
 
 def _scope(name: str, rows: Sequence[Row], data: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from leaderboards.analysis.tables import ROW, Leaderboard, each_row, scored
+from leaderboards.analysis.leaderboard import Leaderboard
+from leaderboards.analysis.tables import ROW, each_row, scored
 from leaderboards.analysis.words import BASELINE
 from leaderboards.statistics.paired import MIN_BOOTSTRAP, of_samples, pairing
 

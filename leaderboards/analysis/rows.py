@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from leaderboards.analysis.marks import marks
 from leaderboards.analysis.pairs import Pair, pair_of
 from leaderboards.analysis.tables import CONTROL, TRAINED, UNTRAINED
 from leaderboards.analysis.words import (
@@ -36,6 +37,10 @@ from leaderboards.statistics.screening import borrowed
 from leaderboards.statistics.simultaneous import adjusted, family_alpha
 
 Row = dict[str, Any]
+WORKING = frozenset({
+    "scores", "differences", "pair_by_seed", "to_untrained", "compared", "comparable",
+})  # fmt: skip
+"""What a row is computed from, and no column of a board."""
 Key = tuple[str, str]
 """Method and loss."""
 
@@ -116,6 +121,7 @@ def panel_rows(panel: pd.DataFrame, terms: Terms) -> list[Row]:
         ranked = bool(block) and block <= scored.keys() and kind in (TRAINED, UNTRAINED)
         collapsed = sum(run.collapsed not in ("", None) for run in scored.values())
         ranked = ranked and (not collapsed or kind == UNTRAINED)
+        failed = len({cell.seed for cell in of_row if cell.status in ("failed", "diverged")})
         rows.append(
             {
                 "task": of_row[0].task,
@@ -128,11 +134,11 @@ def panel_rows(panel: pd.DataFrame, terms: Terms) -> list[Row]:
                 "planned": len({cell.seed for cell in of_row}),
                 "pairs": len(differences),
                 "block_mean": float(np.mean([scored[seed].value for seed in sorted(block)]))
-                if ranked
+                if ranked and not failed
                 else math.nan,
                 "trained": kind == TRAINED,
                 "scores": [run.value for run in scored.values()],
-                "failed": len({c.seed for c in of_row if c.status in ("failed", "diverged")}),
+                "failed": failed,
                 "collapsed": collapsed,
                 "resolution": terms.resolution,
                 "differences": differences,
@@ -152,8 +158,9 @@ def panel_rows(panel: pd.DataFrame, terms: Terms) -> list[Row]:
     _judge(rows, terms)
     _add_learned(rows)
     _rank(rows, runs, terms)
-    if terms.lower:
-        for row in rows:
+    for row in rows:
+        row["marks"] = marks(row)
+        if terms.lower:
             _restore_sign(row)
     return rows
 

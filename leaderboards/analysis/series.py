@@ -7,12 +7,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from leaderboards.analysis.naming import Settings, TaskSpec, label, own_settings
+from leaderboards.analysis.naming import Settings, Spec, own_settings, title
 from leaderboards.analysis.rows import Score, paired_differences, pairs
-from leaderboards.analysis.tables import DIAGNOSTICS, RESPONSE_COLUMNS
+from leaderboards.analysis.tables import DIAGNOSTICS
 from leaderboards.statistics.paired import constant, mean_interval, of_samples
 
 SCORE, DIAGNOSTIC = "score", "diagnostic"
+COLUMNS = (
+    "series", "setting", "at", "task", "kind", "metric", "main", "method", "loss", "mean", "low",
+    "high", "seeds", "difference", "difference_low", "difference_high", "pairs", "change",
+    "change_low", "change_high", "change_pairs", "differs",
+)  # fmt: skip
+WORKING = ("samples", "differences", "changes")
+"""What the intervals are computed from."""
 
 
 class Series(NamedTuple):
@@ -32,13 +39,18 @@ class Series(NamedTuple):
     points: Mapping[float, str]
 
 
-def series_of(tasks: Mapping[str, TaskSpec]) -> list[Series]:
+def series_of(tasks: Mapping[str, Spec], labels: Mapping[str, str] | None = None) -> list[Series]:
     """Return the series among ``tasks``; a task may be in several.
 
-    >>> tasks = {f"a(x={x})": TaskSpec("a", {"x": x}, {"x": x}) for x in (2, 1)}
-    >>> series_of({"a": TaskSpec("a", {}, {"x": 0.5})} | tasks)
+    Args:
+        tasks: {task: its name and settings}.
+        labels: {plugin: its label}.
+
+    >>> tasks = {f"a(x={x})": Spec("a", {"x": x}, {"x": x}) for x in (2, 1)}
+    >>> series_of({"a": Spec("a", {}, {"x": 0.5})} | tasks)
     [Series(name='a', setting='x', points={0.5: 'a', 1.0: 'a(x=1)', 2.0: 'a(x=2)'})]
     """
+    labels = labels or {}
     own = own_settings(tasks)
     by_settings = {_key(task.name, own[spec]): spec for spec, task in tasks.items()}
     names: dict[str, str] = {}
@@ -49,7 +61,7 @@ def series_of(tasks: Mapping[str, TaskSpec]) -> list[Series]:
             if at is not None:
                 others = {key: each for key, each in own[spec].items() if key != setting}
                 key = _key(task.name, others)
-                names.setdefault(key, label(task.name, others))
+                names.setdefault(key, title(labels.get(task.name, task.name), others))
                 groups.setdefault((key, setting), {}).setdefault(at, spec)
     series: list[Series] = []
     for (key, setting), points in groups.items():
@@ -92,7 +104,7 @@ def response_rows(
         row = runs.setdefault((cell.task, kind, metric), {})
         row.setdefault((cell.method, cell.loss), {})[cell.seed] = cell
     rows = list(_rows(series, runs, baseline, main))
-    table = pd.DataFrame(rows, columns=[*RESPONSE_COLUMNS, "samples", "differences", "changes"])
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *WORKING])
     mean, low, high = of_samples(mean_interval, table["samples"].tolist())
     difference, difference_low, difference_high = of_samples(
         mean_interval, table["differences"].tolist()
@@ -106,7 +118,7 @@ def response_rows(
         "difference_high": np.where(without_interval, math.nan, difference_high),
         "change": change, "change_low": change_low, "change_high": change_high,
     }  # fmt: skip
-    return table.assign(**figures)[list(RESPONSE_COLUMNS)]
+    return table.assign(**figures)[list(COLUMNS)]
 
 
 def _rows(
@@ -159,7 +171,7 @@ def _rows(
 
 def _key(name: str, settings: Settings) -> str:
     """Return a text that identifies a name and settings, whatever the settings' order."""
-    return label(name, dict(sorted(settings.items())))
+    return repr((name, sorted(settings.items())))
 
 
 def _number(value: object) -> float | None:

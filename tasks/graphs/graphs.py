@@ -82,6 +82,7 @@ class Graphs(Task):
         arXiv 2310.11048.
     """
 
+    label = "Graphs"
     modality = "graph"
     metrics = (
         Metric("accuracy", "The share of graphs that the SVC classifies right.", margin=1.0),

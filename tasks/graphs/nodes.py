@@ -96,12 +96,13 @@ class Nodes(Task):
         Hassani and Khasahmadi 2020 (MVGRL), arXiv 2006.05582.
     """
 
+    label = "Nodes"
     modality = "graph"
     pairing = "both_views"
     labelled = True
     metrics = (
         Metric("accuracy", "The share of nodes whose class is predicted right.", margin=1.0),
-        Metric("macro_f1", "The mean over classes of the F1 score.", margin=1.0),
+        Metric("macro_f1", "The mean over classes of the F1 score.", margin=1.0, label="macro-F1"),
     )
 
     data: Annotated[str, location] = "cora"

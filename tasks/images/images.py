@@ -106,6 +106,7 @@ class Images(Task):
         InputError: if a setting is invalid.
     """
 
+    label = "Images"
     modality = "image"
     pairing = "both_views"
     labelled = True
@@ -119,6 +120,7 @@ class Images(Task):
             "knn_accuracy",
             "The share of images that a vote of the nearest neighbours classifies right.",
             margin=0.5,
+            label="k-NN accuracy",
         ),
     )
 

@@ -91,6 +91,7 @@ class Clusters(Task):
         Parulekar, Collins, Shanmugam, Mokhtari & Shakkottai, COLT 2023, arXiv 2302.07920.
     """
 
+    label = "Clusters"
     modality = "synthetic"
     metrics = (
         Metric("worst_task", "The accuracy of the task that is predicted worst.", margin=1.0),

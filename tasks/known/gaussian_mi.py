@@ -94,6 +94,7 @@ class GaussianMI(Task):
         Wu et al. 2023, arXiv 2310.11048.
     """
 
+    label = "Gaussian MI"
     modality = "gaussian"
     metrics = (
         Metric(

@@ -44,6 +44,8 @@ class SufficiencyLinear(RegressionTask):
         Lin & Mei 2025, arXiv 2503.17538.
     """
 
+    label = "Sufficiency (linear)"
+
     dimension: int = 100
     noise: float = 0.5
     width: int = 64

@@ -80,6 +80,7 @@ class SufficiencyTopics(Task):
         Lin & Mei 2025, arXiv 2503.17538.
     """
 
+    label = "Sufficiency (topics)"
     modality = "text"
     metrics = tuple(
         Metric(f"accuracy_{m}", f"The mean accuracy of fits on {m} labelled documents.")

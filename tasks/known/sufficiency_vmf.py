@@ -52,6 +52,8 @@ class SufficiencyVMF(RegressionTask):
         Lin & Mei 2025, arXiv 2503.17538; Mardia & Jupp, Directional Statistics, 2000.
     """
 
+    label = "Sufficiency (directions)"
+
     samples: int = 2000
     steps: int = 300
     learning_rate: float = 0.01

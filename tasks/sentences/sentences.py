@@ -107,6 +107,7 @@ class Sentences(Task):
         Gao et al. 2021, arXiv 2104.08821; Conneau and Kiela 2018, arXiv 1803.05449.
     """
 
+    label = "Sentences"
     modality = "sentence"
     pairing = "cross_view"
 
@@ -251,7 +252,9 @@ class Sentences(Task):
         ]
         if len(own) == len(senteval.SOURCES):
             text = "The mean accuracy over the seven transfer tasks."
-            own.insert(0, Metric("transfer_avg7_accuracy", text, margin=0.5))
+            own.insert(
+                0, Metric("transfer_avg7_accuracy", text, margin=0.5, label="transfer average")
+            )
         main = [metric for metric in pairs if metric.name == "sts_spearman"]
         return [*main, *own, *(metric for metric in pairs if metric not in main)]
 

@@ -70,10 +70,23 @@ def metrics_of(sets: Sequence[str]) -> list[Metric]:
 
     Correlations are shown in points (times 100), as papers do.
     """
-    metrics = []
-    for name, metric in ((BENCHMARK, "sts_spearman"), (RELATED, "sick_r_spearman")):
-        if name in sets:
-            metrics.append(_correlation(metric, f"Spearman's correlation on {name}'s pairs"))
+    alone = {
+        BENCHMARK: Metric(
+            "sts_spearman",
+            f"Spearman's correlation on {BENCHMARK}'s pairs.",
+            margin=0.5,
+            low=-1.0,
+            label="STS Spearman",
+        ),
+        RELATED: Metric(
+            "sick_r_spearman",
+            f"Spearman's correlation on {RELATED}'s pairs.",
+            margin=0.5,
+            low=-1.0,
+            label="SICK-R Spearman",
+        ),
+    }
+    metrics = [metric for name, metric in alone.items() if name in sets]
     for name in SUBSETS:
         if name in sets:
             metrics += [
@@ -99,7 +112,15 @@ def metrics_of(sets: Sequence[str]) -> list[Metric]:
             ),
         ]
     if {*SEVEN} <= {*sets}:
-        metrics.append(_correlation("sts_avg7_all", "the mean over the seven STS sets"))
+        metrics.append(
+            Metric(
+                "sts_avg7_all",
+                "The mean over the seven STS sets.",
+                margin=0.5,
+                low=-1.0,
+                label="STS average",
+            )
+        )
     return metrics
 
 

@@ -19,11 +19,13 @@ def test_every_tasks_metrics_can_be_written_into_a_record(task: str) -> None:
     json.dumps([metric.to_dict() for metric in metrics], allow_nan=False)
 
 
+@pytest.mark.usefixtures("as_a_user")
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"name": ""}, "`name` of a metric must be a non-empty text"),
         ({"direction": "up"}, "`direction` must be one of 'higher', 'lower': got 'up'"),
+        ({"label": None}, "`label` of the metric 'accuracy' must be a text: got None"),
         ({"margin": 0}, "`margin of accuracy` must be a number above 0: got 0"),
         ({"low": 1.0, "high": 0.0}, "`low` of the metric 'accuracy' must be below `high`"),
     ],
@@ -31,6 +33,11 @@ def test_every_tasks_metrics_can_be_written_into_a_record(task: str) -> None:
 def test_an_invalid_metric_is_an_error(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Metric(**({"name": "accuracy"} | fields))
+
+
+def test_a_label_is_in_no_record() -> None:
+    assert Metric("f1", label="F1").to_dict() == Metric("f1").to_dict()
+    assert "label" not in Metric("f1", label="F1").to_dict()
 
 
 @pytest.mark.parametrize("metrics", [(), Metric("accuracy"), ("accuracy",), [None]])

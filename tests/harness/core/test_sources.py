@@ -44,6 +44,17 @@ class Ünïcode: "Its docstring."; é = "ß"  # after wide letters
 
 
 async def g(): r"""Raw."""
+
+
+class Loss(Base):
+    """Of ß."""
+
+    label: ClassVar[str] = "ß-NCE"  # what people call it
+    metrics = Metric("é", margin=(1.0), label="é-score"), Metric(
+        "f",
+        unit="%",  # a share
+        label="F",
+    )
 '''
 WITHOUT = '''import os
 LIMIT = 3
@@ -54,8 +65,13 @@ def f(x, *, y="# no remark"):
     return f"{x:#x} {y!r} '" + text + 'a' "b"
 class Ünïcode: ; é = "ß"
 async def g():
+class Loss(Base):
+    metrics = Metric("é", margin=(1.0)), Metric(
+        "f",
+        unit="%",
+    )
 '''
-RECORDED = "30d3734600d28e8b8134a7ff05ddf4e7"
+RECORDED = "d328e03a483c16940f42232572d73f5e"
 
 
 def test_comments_and_docstrings_are_removed_and_strings_are_kept() -> None:
@@ -86,6 +102,61 @@ def test_every_python_gives_the_recorded_digest(python: str) -> None:
     asked = [python, "-X", "utf8", "-c", program, sources.__file__]
     done = subprocess.run(asked, input=CODE, capture_output=True, text=True, encoding="utf-8")
     assert done.stdout.strip() == RECORDED, done.stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "class A(Loss):\n    x = 1\n{}",
+        "class A(lab.Loss, Mixin[int]):\n{}    x = 1\n",
+    ],
+)
+@pytest.mark.parametrize(
+    "label",
+    [
+        "label = 'A'", "label = '''A\n\nB'''", "label = ('A' 'B')", "label: ClassVar[str] = 'A'",
+        "label: typing.ClassVar = 'A'", "label: 'ClassVar[str]' = 'é'  # So people call it.",
+    ],
+)  # fmt: skip
+def test_a_plugins_label_is_no_code(text: str, label: str) -> None:
+    assert sources.without_remarks(text.format(f"    {label}\n")) == sources.without_remarks(
+        text.format("")
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "label = {}\n",
+        "class A(Loss):\n    label: str = {}\n",
+        "class A(Loss):\n    label: Annotated[str, OneOf(NAMES)] = {}\n",
+        "class A(Loss):\n    label = name = {}\n",
+        "class A(Loss):\n    label = f({})\n",
+        "class A(Loss):\n    label = {} + x\n",
+        "class A(Loss):\n    labels = {}\n",
+        "class A(Loss):\n    def f(self):\n        self.label = {}\n",
+        "class A(Loss):\n    def f(self):\n        label = {}\n",
+        "class A:\n    label = {}\n",
+        "class A(StrEnum):\n    label = {}\n",
+        "read(file, label={})\n",
+        "LogMetric('a', label={})\n",
+        "Metric(label={})\n",
+    ],
+)
+def test_any_other_label_is_code(text: str) -> None:
+    assert sources.without_remarks(text.format("'a'")) != sources.without_remarks(
+        text.format("'b'")
+    )
+
+
+def test_a_metrics_label_is_no_code() -> None:
+    for before, after in (
+        ("Metric('a', label='A')", "Metric('a')"),
+        ("metrics.Metric('a', label='A', margin=1.0)", "metrics.Metric('a', margin=1.0)"),
+        ("preset('a', f(x, y), label='A')", "preset('a', f(x, y))"),
+        ("Metric(('a'), label='A')", "Metric(('a'))"),
+    ):
+        assert sources.without_remarks(before) == after
 
 
 FILES = sorted(Path(sources.__file__).parent.rglob("*.py"))
@@ -343,6 +414,32 @@ def test_changed_code_changes_keys_and_changed_comments_do_not(
         )
         after = _keys()
         assert {name for name in CELLS if after[name] != before[name]} == set(moved.split()), added
+
+
+@pytest.mark.parametrize(
+    ("module", "label"),
+    [
+        ("harness.losses.adnce", 'label = "ADNCE"'),
+        ("harness.methods.moco", 'label = "MoCo"'),
+        ("harness.losses.presets", 'label="SimCLR"'),
+        ("tasks.images.images", 'label="k-NN accuracy"'),
+    ],
+)
+def test_another_label_runs_no_cell_again(
+    module: str, label: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed, code_of = sources.find_module(module), sources.code_of
+    assert changed is not None
+    cells = {**CELLS, "simclr": Cell("nodes", "siamese", "simclr", 0)}
+    before = {name: identify(cell).key for name, cell in cells.items()}
+    text = sources.read(changed)
+    assert text.count(label) == 1
+    code = sources.without_remarks(text.replace(label, f'{label[:-1]} (ours)"'))
+    monkeypatch.setattr(sources, "code_of", lambda path: code if path == changed else code_of(path))
+    identity._source.cache_clear()
+    assert {name: identify(cell).key for name, cell in cells.items()} == before
+    assert code == code_of(changed)
+    assert "label" in text and label not in code
 
 
 # Whose code a plugin is

@@ -94,7 +94,8 @@ def test_the_bounds_are_ordered_by_tightness(seed: int, n: int, m: int, spread: 
     loose = pos.mean() - of_all.mean() - of_all.square().mean() / 2
     correction = of_all.var(correction=0) / 2 / max(len(of_all) - 1, 1)
     tight = chi2(pos, neg, keep) + correction
-    assert tight >= loose - 1e-9 * spread**2
+    # A very small spread is rounded in its own digits, not in those of its square.
+    assert tight >= loose - 1e-9 * spread**2 - 1e-12 * spread
 
 
 LOSSES: list[tuple[ScoreLoss, str]] = [

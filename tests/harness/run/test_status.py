@@ -10,11 +10,12 @@ import torch
 from synthetic import CELL, record
 
 from harness.core.cells import Cell
+from harness.core.commands import run_again
 from harness.core.errors import InputError
 from harness.core.files import this_process
 from harness.core.states import save
 from harness.run import claims
-from harness.run.status import command, faults, find, states
+from harness.run.status import faults, recorded, states
 from harness.store.records import SCHEMA, Failure, Store, key_of
 
 CELLS = [replace(CELL, seed=seed) for seed in range(7)]
@@ -69,6 +70,9 @@ def test_every_cell_has_its_state(store: Store) -> None:
     assert notes[1] == f"step 30 of 400, on {me.host}, process {me.pid}"
     assert notes[2:4] == ["no luck", "diverged at step 3"]
     assert notes[5] == "will resume from a checkpoint"
+    assert (found[0].metric, found[0].score) == ("accuracy", 61.5)
+    assert all(state.score is None for state in found[1:])
+    assert {state.rows for state in found} == {(CELL.loss,)}
 
 
 def test_a_cell_is_to_do_if_its_claims_owner_is_gone_or_silent(
@@ -114,6 +118,23 @@ def test_verify_finds_every_fault_and_no_other(store: Store) -> None:
     assert any("study.json: cannot be read" in line for line in faults(store))
 
 
+def test_a_cell_of_several_places_has_all_their_rows(store: Store) -> None:
+    study = store.study()
+    study["plan"].append(study["plan"][0] | {"label": "control"})
+    store.write_study(study)
+    found = states(store)
+    assert [state.cell for state in found] == CELLS
+    assert found[0].rows == (CELL.loss, "control")
+
+
+def test_recorded_leaves_out_known_keys(store: Store) -> None:
+    other = replace(CELL, loss="margin")
+    write(store, other)
+    known = {state.key for state in states(store)}
+    assert {state.cell for state in recorded(store)} == {CELLS[0], other}
+    assert [state.cell for state in recorded(store, known)] == [other]
+
+
 def test_a_folder_without_a_plan_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"must be the folder of a run: .*without a plan.*Run a"):
         states(Store(tmp_path))
@@ -122,29 +143,9 @@ def test_a_folder_without_a_plan_is_an_error(tmp_path: Path) -> None:
         states(Store(tmp_path))
 
 
-@pytest.mark.parametrize(
-    "wanted", [KEYS[CELLS[3]], KEYS[CELLS[3]][:6], str(CELLS[3]), "adnce seed 3", "mu=0.5 3"]
-)
-def test_a_cell_is_found_by_key_or_words(store: Store, wanted: str) -> None:
-    assert find(store, wanted).cell == CELLS[3]
-
-
-def test_a_record_of_an_earlier_plan_is_found(store: Store) -> None:
-    old = replace(CELL, loss="margin", seed=99)
-    write(store, old)
-    assert find(store, "margin").cell == old
-
-
-def test_a_name_of_no_cell_or_several_is_an_error(store: Store) -> None:
-    with pytest.raises(InputError, match=r"'adnce' names 7.*\n.*seed 0 \(test\)"):
-        find(store, "adnce")
-    with pytest.raises(InputError, match=r"must name a cell of .*'nothing'.*status .* --cells"):
-        find(store, "nothing")
-
-
 def test_the_command_states_every_field_of_a_cell() -> None:
     cell = Cell("t(a='x y')", "m", "l(k=1)", 4, "validation", 2)
-    words = shlex.split(command(cell))
+    words = shlex.split(run_again(cell))
     assert words[:3] == ["triptych", "cell", "t(a='x y')"]
     assert words[3:] == [
         "--method", "m", "--loss", "l(k=1)", "--seed", "4", "--probes", "2", "--scored",

@@ -15,7 +15,7 @@ from harness.testing import (
     contracts,
     fitting,
 )
-from harness.testing.losses import check_loss_learns
+from harness.testing.losses import check_loss_label_can_be_shown, check_loss_learns
 from harness.testing.tasks import check_task_training_beats_untrained
 
 SHORTER = {
@@ -120,3 +120,17 @@ def test_a_loss_whose_state_is_not_saved_breaks_the_contract(plugin: Callable[..
     plugin("forgets", "losses:forgets = forgets:Forgets", FORGETS)
     with pytest.raises(AssertionError, match="stopped after its first step and continued"):
         check_cell("blobs", "siamese", "forgets")
+
+
+ODD = """
+from harness.losses.infonce import InfoNCE
+
+class Odd(InfoNCE):
+    label = "two\\nlines"
+"""
+
+
+def test_a_label_that_cannot_be_shown_breaks_the_contract(plugin: Callable[..., None]) -> None:
+    plugin("odd", "losses:odd = odd:Odd", ODD)
+    with pytest.raises(AssertionError, match=r"`label` must be a text .*: got 'two\\nlines'"):
+        check_loss_label_can_be_shown("odd")

@@ -8,7 +8,6 @@ from conftest import ROOT
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from leaderboards.analysis.tables import OVERALL_COLUMNS, ROW_COLUMNS
 from leaderboards.analysis.words import (
     ABOVE,
     BELOW,
@@ -132,10 +131,3 @@ def test_the_docs_have_the_words_of_the_code() -> None:
     text = (ROOT / "docs/boards.md").read_text(encoding="utf-8")
     for name, meaning in MEANINGS.items():
         assert f"| {name} | {meaning} |" in text
-
-
-def test_the_docs_name_every_column() -> None:
-    text = (ROOT / "docs/boards.md").read_text(encoding="utf-8")
-    first, second = text.split("| column of `overall.csv` |")
-    for columns, part in ((ROW_COLUMNS, first), (OVERALL_COLUMNS, second)):
-        assert [name for name in columns if f"`{name}`" not in part] == []

@@ -1,0 +1,62 @@
+"""Lost the cells that are lost by the reason, so that a reason is told once."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from harness.core.cells import Cell
+
+MAX_REASON = 300
+"""Characters of a reason that are shown; its failure's file has all of it."""
+
+
+@dataclass
+class Lost:
+    """Hold cells that are in one state for one reason.
+
+    Attributes:
+        state: their state, such as ``failed``.
+        reason: the reason, all of it.
+        cells: the cells, each with its key, which may be empty.
+    """
+
+    state: str
+    reason: str
+    cells: list[tuple[Cell, str]] = field(default_factory=list)
+
+    def extent(self) -> str:
+        """Return how many cells there are, of how many tasks, losses and seeds.
+
+        >>> cells = [Cell("nodes", "siamese", "adnce", seed) for seed in range(3)]
+        >>> Lost("failed", "killed", [(cell, "") for cell in cells]).extent()
+        '3 cells of 1 task, 1 loss and 3 seeds'
+        """
+        cells = [cell for cell, _ in self.cells]
+        tasks, losses, seeds = (
+            len({getattr(cell, part) for cell in cells}) for part in ("task", "loss", "seed")
+        )
+        return (
+            f"{len(cells)} cells of {tasks} task{'s' * (tasks > 1)}, "
+            f"{losses} loss{'es' * (losses > 1)} and {seeds} seed{'s' * (seeds > 1)}"
+        )
+
+
+def by_reason(lost: Iterable[tuple[str, str, Cell, str]]) -> list[Lost]:
+    """Lost (state, reason, cell, key) by state and reason, in their first order."""
+    groups: dict[tuple[str, str], Lost] = {}
+    for state, reason, cell, key in lost:
+        groups.setdefault((state, reason), Lost(state, reason)).cells.append((cell, key))
+    return list(groups.values())
+
+
+def cut(reason: str, most: int = MAX_REASON) -> str:
+    """Return a reason on one line, and how much of it is left out beyond ``most`` characters.
+
+    >>> cut("ValueError: bad luck")
+    'ValueError: bad luck'
+    >>> cut("one two three four", 12)
+    'one two thr… (7 more characters)'
+    """
+    line = " ".join(reason.split())
+    if len(line) <= most:
+        return line
+    return f"{line[: most - 1]}… ({len(line) - most + 1:,} more characters)"

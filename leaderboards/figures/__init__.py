@@ -1,0 +1,1 @@
+"""Figures: from the report to SVG, one figure a file."""

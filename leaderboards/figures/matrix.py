@@ -1,0 +1,92 @@
+"""The matrix as a figure: losses down, tasks across, coloured by the verdict."""
+
+from leaderboards.figures.svg import SIZE, Svg
+from leaderboards.figures.text import fit, fit_all
+from leaderboards.figures.text import width as width_of
+from leaderboards.report.parts import BETTER, PAGE, WORSE, Cell, Report
+
+ROW = 21.0
+SMALL = SIZE - 1.5
+
+
+def matrix(report: Report, width: float) -> Svg | None:
+    """Return the matrix of losses and tasks; a tint says better or worse."""
+    table = report.matrix
+    shown = table.columns_in(PAGE)
+    tasks = [i for i, column in enumerate(shown) if column.key not in ("step_seconds", "memory")]
+    lines = list(table.lines(PAGE))
+    columns = [shown[i] for i in tasks[1:]]
+    if not columns or not lines:
+        return None
+    names = [line.cells[0].text for line in lines]
+    label = min(max(map(width_of, names)), 0.34 * width) + 8
+    short = fit_all(names, label - 8)
+    each = (width - label) / len(columns)
+    svg = Svg(width, "Losses and tasks", report.legend)
+    heads = [_broken(column.heading, each - 6) for column in columns]
+    deepest = max(map(len, heads))
+    for number, (column, head) in enumerate(zip(columns, heads, strict=True)):
+        right = label + (number + 1) * each - 4
+        for level, text in enumerate(head):
+            y = SIZE + 1 + (deepest - len(head) + level) * (SIZE + 1)
+            svg.text(right, y, text, "end", bold=True)
+        # The font of PDF files has no arrows; higher is better unless the heading says otherwise.
+        unit = column.unit.replace(" ↑", "").replace("↓", "(lower is better)")
+        y = SIZE + 1 + deepest * (SIZE + 1)
+        svg.text(right, y, fit(unit, each - 6, SMALL), "end", "muted", SMALL)
+    top = (deepest + 1) * (SIZE + 1) + 6
+    for line, name in zip(lines, names, strict=True):
+        svg.line(0, top, width, top, "ink" if line.rule else "grid", 0.8 if line.rule else 0.5)
+        with svg.group(line.row):
+            svg.text(0, top + 13, short[name])
+            for number, i in enumerate(tasks[1:]):
+                _cell(svg, line.cells[i], label + number * each, each, top)
+        top += ROW
+    svg.line(0, top, width, top, "grid", 0.5)
+    svg.height = top + 2
+    return svg
+
+
+def _broken(text: str, room: float) -> list[str]:
+    """Return a heading in at most two lines, broken between words."""
+    first, *rest = text.split(" ")
+    while rest and width_of(f"{first} {rest[0]}", bold=True) <= room:
+        first += f" {rest.pop(0)}"
+    lines = [first, " ".join(rest)] if rest else [first]
+    return [fit(line, room / 1.1) for line in lines]
+
+
+def _cell(svg: Svg, cell: Cell, left: float, wide: float, top: float) -> None:
+    """Draw a score with its difference below; what its mean lacks stands in the place of that."""
+    if cell.outcome in (BETTER, WORSE):
+        svg.rect(left + 1, top + 0.5, wide - 1, ROW - 1, f"{cell.outcome}-tint")
+    right, room = left + wide - 4, wide - 6
+    role = cell.outcome if cell.outcome in (BETTER, WORSE) else "muted"
+    score, _, flaw = cell.text.partition(" (")
+    spread = f" ± {cell.spread}" if cell.spread else ""
+    first = _shortened(score + spread, score.partition(" ")[0], room)
+    svg.text(right, top + 9, first, "end", bold=cell.best)
+    beside = 6 if cell.outcome else 0
+    second = flaw.removesuffix(")") or cell.change
+    second = _shortened(second, second if flaw else second.partition(" ")[0], room - beside, SMALL)
+    if second:
+        svg.text(right - beside, top + 17.5, second, "end", role, SMALL)
+    _symbol(svg, cell.outcome, right - 2, top + 15.3, role)
+
+
+def _shortened(text: str, less: str, room: float, size: float = SIZE) -> str:
+    """Return a text, or ``less`` of it where it has no room, cut if that has none either."""
+    return text if width_of(text, size) <= room else fit(less, room, size)
+
+
+def _symbol(svg: Svg, outcome: str, x: float, y: float, role: str) -> None:
+    """Draw a verdict's symbol as a shape, which needs no letter of any font."""
+    if outcome == BETTER:
+        svg.area([(x - 2.2, y + 1.8), (x + 2.2, y + 1.8), (x, y - 2)], role, 1)
+    elif outcome == WORSE:
+        svg.area([(x - 2.2, y - 1.8), (x + 2.2, y - 1.8), (x, y + 2)], role, 1)
+    elif outcome == "equivalent":
+        svg.line(x - 2, y - 1, x + 2, y - 1, role)
+        svg.line(x - 2, y + 1, x + 2, y + 1, role)
+    elif outcome:
+        svg.circle(x, y, 0.7, role)

@@ -1,0 +1,55 @@
+"""The report as data: what ``triptych board --json`` prints."""
+
+import json
+import math
+from typing import Any
+
+from leaderboards.report.parts import CSV, Report, Table
+
+
+def to_json(report: Report) -> str:
+    """Return all tables of the report with their columns' meanings, as JSON.
+
+    Numbers are in full, missing ones null; texts are as they are, escaped by JSON alone.
+    """
+    labels = report.board.labels
+    data = {
+        "title": report.title,
+        "facts": report.facts,
+        "answer": report.answer,
+        "pooled": report.pooled,
+        "warnings": [warning._asdict() for warning in report.warnings],
+        "baseline": {"method": report.board.baseline_method, "loss": report.board.baseline},
+        "labels": {
+            name: dict(getattr(labels, name)) for name in ("tasks", "losses", "methods", "metrics")
+        },
+        "legend": report.legend,
+        "methods": report.methods,
+        "sentences": report.sentences,
+        "matrix": _table(report.matrix),
+        "tables": {key: _table(table) for key, table in report.tables.items()},
+    }
+    return json.dumps(data, indent=1, allow_nan=False) + "\n"
+
+
+def _table(table: Table) -> dict[str, Any]:
+    columns = table.columns_in(CSV)
+    return {
+        "title": table.title,
+        "caption": table.caption,
+        "columns": {column.key: column.help for column in columns},
+        "rows": [
+            {
+                column.key: _value(cell.value)
+                for column, cell in zip(columns, line.cells, strict=True)
+            }
+            for line in table.lines(CSV)
+        ],
+    }
+
+
+def _value(value: Any) -> Any:
+    """Return a value that JSON has: infinite and missing numbers are null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else str(value)

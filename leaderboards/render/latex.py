@@ -1,0 +1,224 @@
+r"""LaTeX: the matrix as a float that fits a column, or both columns, of a two-column article.
+
+It needs ``\usepackage{booktabs}`` alone. Nothing knows LaTeX's own widths here, so texts are
+measured with a font that is wider than LaTeX's, and what does not fit is set smaller, left out
+or put into a second block of tasks.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from leaderboards.analysis.visible import visible
+from leaderboards.analysis.words import amount
+from leaderboards.figures.text import fit, fit_all, width
+from leaderboards.report.parts import BETTER, PAGE, SAME, WORSE, Cell, Column, Line, Report
+
+MAX_IN_COLUMN = 5
+"""Tasks that a float of one column has at most."""
+COLUMN, BOTH = 226.0, 464.0
+"""The room of both floats in points: LaTeX's own at 10 points, less a little."""
+SIZE, SMALL = 7.8, 6.2
+"""Letters' sizes to measure with. The table is set at 8 points and its small letters at 5, whose
+own are wide; the font that is measured is a little wider than LaTeX's at 8."""
+GAP = 6.0
+"""Between columns: twice ``\\tabcolsep``."""
+NAME_SHARES = (0.5, 0.3)
+"""The share of the width that names have at most: the first one if the scores fit beside it."""
+MAX_HEAD = 48.0
+"""The width that a heading may give to a column of narrower numbers."""
+MARKS = {BETTER: r"$^{\uparrow}$", WORSE: r"$^{\downarrow}$", SAME: r"$^{=}$"}
+SPECIAL = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
+    "±": r"$\pm$", "\N{EN DASH}": "--", "…": r"\ldots{}", "²": r"$^2$", "·": r"$\cdot$",
+    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "∞": r"$\infty$",
+}  # fmt: skip
+TASK, POOLED = "task", "pooled"
+
+
+class Layout(NamedTuple):
+    """How much of a cell is shown.
+
+    Attributes:
+        spread: the standard deviation: beside the score, ``small``, or not at all.
+        pooled: whether the pooled difference has a column.
+    """
+
+    spread: str
+    pooled: bool
+
+
+LAYOUTS = (
+    Layout("beside", True), Layout("small", True), Layout("beside", False),
+    Layout("small", False), Layout("none", False),
+)  # fmt: skip
+"""From the richest to the plainest; the first that fits is taken."""
+
+
+def latex(report: Report) -> str:
+    """Return the matrix as a float with a caption and a label."""
+    columns = report.matrix.columns_in(PAGE)
+    lines = list(report.matrix.lines(PAGE))
+    tasks = [i for i, column in enumerate(columns) if _kind(column, i) == TASK]
+    wide = len(tasks) > MAX_IN_COLUMN
+    room = BOTH if wide else COLUMN
+    pooled = [i for i, column in enumerate(columns) if _kind(column, i) == POOLED]
+    for share in NAME_SHARES:
+        names = fit_all((line.cells[0].text for line in lines), share * room, SIZE)
+        longest = max((width(name, SIZE) for name in names.values()), default=0.0)
+        layout, blocks = _layout(columns, lines, tasks, pooled, room - longest)
+        if len(blocks) == 1 and layout.spread != "none":
+            break
+    place = "table*" if wide else "table"
+    text = [
+        r"% Needs \usepackage{booktabs}. Made by Triptych.",
+        rf"\begin{{{place}}}[t]",
+        r"\centering",
+        rf"\caption{{{caption(report, layout)}}}",
+        rf"\label{{tab:{re.sub(r'[^A-Za-z0-9-]+', '-', report.title).strip('-') or 'board'}}}",
+        r"\footnotesize",
+        rf"\setlength{{\tabcolsep}}{{{GAP / 2:g}pt}}",
+    ]
+    for number, block in enumerate(blocks):
+        text.append(r"\par\medskip" if number else r"\par\smallskip")
+        text += _tabular(columns, lines, names, block, layout)
+    return "\n".join([*text, rf"\end{{{place}}}", ""])
+
+
+def _kind(column: Column, place: int) -> str:
+    """Return what a column of the matrix holds: a task, the pooled difference, or neither."""
+    if column.key == POOLED:
+        return POOLED
+    return TASK if place and column.key not in ("step_seconds", "memory") else ""
+
+
+def _layout(
+    columns: Sequence[Column], lines: Sequence[Line], tasks: list[int], pooled: list[int],
+    room: float,
+) -> tuple[Layout, list[list[int]]]:  # fmt: skip
+    """Return how cells are shown, and the columns of each block."""
+    for layout in LAYOUTS:
+        shown = [*tasks, *(pooled if layout.pooled else [])]
+        if sum(_width(columns[i], lines, i, layout) for i in shown) <= room:
+            return layout, [shown]
+    blocks: list[list[int]] = []
+    left = 0.0
+    for i in tasks:
+        needed = _width(columns[i], lines, i, LAYOUTS[-1])
+        if not blocks or needed > left:
+            blocks.append([])
+            left = room
+        blocks[-1].append(i)
+        left -= needed
+    return LAYOUTS[-1], blocks
+
+
+def _width(column: Column, lines: Sequence[Line], place: int, layout: Layout) -> float:
+    """Return how wide a column is, with the gap before it."""
+    widths = [_cell_width(line.cells[place], layout) for line in lines]
+    words = [width(word, SIZE) for word in column.heading.split()]
+    heads = [min(each, MAX_HEAD) for each in (*words, width(column.unit, SMALL))]
+    return max([*widths, *heads]) + GAP
+
+
+def _cell_width(cell: Cell, layout: Layout) -> float:
+    score, flaw = _parts(cell)
+    found = width(score, SIZE, bold=cell.best) + (5.0 if cell.outcome in MARKS else 0.0)
+    if cell.spread and layout.spread != "none":
+        size = SIZE if layout.spread == "beside" else SMALL
+        found += width(f"±{cell.spread}", size)
+    return max(found, width(flaw, SMALL))
+
+
+def _parts(cell: Cell) -> tuple[str, str]:
+    """Return a cell's number, and what its mean lacks."""
+    text = cell.text or cell.change
+    score, _, flaw = text.partition(" (")
+    return score, flaw.removesuffix(")")
+
+
+def _tabular(
+    columns: Sequence[Column], lines: Sequence[Line], names: dict[str, str], block: list[int],
+    layout: Layout,
+) -> Iterator[str]:  # fmt: skip
+    """Yield the lines of one tabular."""
+    yield r"\begin{tabular}{@{}l" + "r" * len(block) + "@{}}"
+    yield r"\toprule"
+    rooms = [_width(columns[i], lines, i, layout) - GAP for i in block]
+    heads = [_head(columns[i].heading, room) for i, room in zip(block, rooms, strict=True)]
+    yield " & ".join(["", *heads]) + r" \\"
+    fitted = [fit(columns[i].unit, room, SMALL) for i, room in zip(block, rooms, strict=True)]
+    units = [rf"\multicolumn{{1}}{{r}}{{\tiny {escape(unit)}}}" for unit in fitted]
+    yield " & ".join([r"Loss", *units]) + r" \\"
+    yield r"\midrule"
+    for line in lines:
+        if line.rule:
+            yield r"\midrule"
+        cells = [_cell(line.cells[i], layout) for i in block]
+        yield " & ".join([escape(names[line.cells[0].text]), *cells]) + r" \\"
+    yield r"\bottomrule"
+    yield r"\end{tabular}"
+
+
+def _head(text: str, room: float) -> str:
+    """Return a heading, broken between words into lines that fit."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and width(longer, SIZE) <= room:
+            lines[-1] = longer
+        else:
+            lines.append(fit(word, room, SIZE))
+    kept = lines[:3] if len(lines) <= 3 else [*lines[:2], fit(" ".join(lines[2:]), room, SIZE)]
+    stacked = r"\\".join(map(escape, kept))
+    return rf"\multicolumn{{1}}{{r}}{{\shortstack[r]{{{stacked}}}}}"
+
+
+def _cell(cell: Cell, layout: Layout) -> str:
+    """Return a cell: its score, deviation and mark, with what it lacks below."""
+    score, flaw = _parts(cell)
+    text = rf"\textbf{{{escape(score)}}}" if cell.best else escape(score)
+    if cell.spread and layout.spread == "beside":
+        text += rf"$\pm${cell.spread}"
+    elif cell.spread and layout.spread == "small":
+        text += rf"{{\tiny$\pm${cell.spread}}}"
+    text += MARKS.get(cell.outcome, "")
+    return rf"\shortstack[r]{{{text}\\{{\tiny {escape(flaw)}}}}}" if flaw else text
+
+
+def caption(report: Report, layout: Layout) -> str:
+    """Return the caption: what is shown, over how many seeds, and how marks were decided."""
+    board = report.board
+    main = board.rows[board.rows["main"].astype(bool)]
+    seeds = sorted(set(main.loc[main["trained"].astype(bool), "planned"].astype(int)))
+    number = f"{seeds[0]}" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}" if seeds else "0"
+    base = escape(fit(board.labels.loss(board.baseline), 200))
+    spread = "" if layout.spread == "none" else r" $\pm$ standard deviation"
+    known = main[main["margin"].notna()]
+    margins = {amount(m, u) for m, u in zip(known["margin"], known["unit"], strict=True)}
+    margin = f" ({escape(margins.pop())})" if len(margins) == 1 else ""
+    flawed = any(_parts(c)[1] for line in report.matrix.lines(PAGE) for c in line.cells[1:])
+    return (
+        rf"Mean test score{spread} over {number} seeds. $\uparrow$ better and $\downarrow$ worse "
+        rf"than {base}, $=$ equivalent within the margin{margin}: paired $t$ intervals, "
+        r"simultaneous at 95\,\% over the losses of a task. Bold: best."
+        + (" A mean with a note below it lacks seeds or collapsed, and is no result."
+           if flawed else "")
+    )  # fmt: skip
+
+
+def escape(text: str) -> str:
+    r"""Return a text in which nothing is a command of LaTeX.
+
+    >>> print(escape(r"\input{x} 5%"))
+    \textbackslash{}input\{x\} 5\%
+    """
+    escaped = "".join(SPECIAL.get(letter, _letter(letter)) for letter in visible(text))
+    return "{}" + escaped if escaped.startswith(("[", "*")) else escaped  # Else `\\` takes it.
+
+
+def _letter(letter: str) -> str:
+    """Return a letter that pdfLaTeX has, else its number: another would stop it."""
+    return letter if ord(letter) < 0x180 else rf"\texttt{{U+{ord(letter):04X}}}"

@@ -1,0 +1,1 @@
+"""The report: what every table, figure, page and file of a board shows."""

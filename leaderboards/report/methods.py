@@ -1,0 +1,99 @@
+"""How a board was made: a paragraph for a paper, versions, checksums, and how to cite."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+
+import pandas as pd
+
+from leaderboards.analysis.leaderboard import Leaderboard
+from leaderboards.analysis.tables import each_row
+from leaderboards.analysis.words import amount
+
+
+def methods(board: Leaderboard) -> str:
+    """Return a paragraph for a paper on how the losses were compared, with references."""
+    labels = board.labels
+    main = board.rows[board.rows["main"].astype(bool)]
+    base = labels.loss(board.baseline)
+    trained = main[main["trained"].astype(bool)]
+    seeds = sorted(set(trained["planned"].astype(int)))
+    count = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}" if seeds else "0"
+    margins = [
+        f"{amount(row.margin, row.unit)} on {labels.task(row.task)}"
+        for row in each_row(main.drop_duplicates("task"))
+        if row.margin is not None and not math.isnan(row.margin)
+    ]
+    tasks = ", ".join(map(labels.task, dict.fromkeys(main["task"])))
+    parts = [
+        f"Every loss was trained with {count} seeds on {tasks}.",
+        "For one task and seed all losses start from the same weights and see the same examples "
+        f"and views, so each is compared with {base} by paired differences.",
+        "Intervals are borrowed over losses (screening), and decide nothing."
+        if board.screening
+        else "Intervals are 95 % paired t intervals, simultaneous over the losses of a task by the "
+        "largest |t| of differences that share the baseline (Dunnett 1955), and allow for the "
+        "resolution of the score.",
+        "Every verdict follows from the interval and the smallest difference that matters "
+        f"({', '.join(margins)})." if margins else "No smallest difference that matters is set.",
+    ]  # fmt: skip
+    if len(board.overall) and board.overall["sets"].max() > 1:
+        parts.append(
+            "Over tasks, differences are pooled with random effects by Paule and Mandel (1982) "
+            "and the interval of Hartung and Knapp (2001), each data set once."
+        )
+    if not isinstance(board.friedman, str):
+        parts.append("Ranks over tasks: Friedman's test and Nemenyi's difference (Demsar 2006).")
+    if len(board.trials):
+        budgets = sorted(set(board.trials.groupby("loss")["trial"].nunique()))
+        each = " or ".join(map(str, budgets))
+        parts.append(
+            f"Tuned losses had {each} trials on validation, the points of one scrambled Sobol "
+            "sequence; the best was run again with fresh seeds, and test scores were read once."
+        )
+    used = versions(board.records, ("triptych", "torch"))
+    if used:
+        parts.append(f"Software: {', '.join(f'{name} {text}' for name, text in used)}.")
+    return " ".join(parts)
+
+
+def made(board: Leaderboard) -> Iterator[tuple[str, str]]:
+    """Yield (name, text) of what a reader needs to make the board again."""
+    records = board.records
+    commands = records.attrs.get("commands", ())
+    yield "Command", "; ".join(commands) or "not known: the run's study.json does not say it"
+    yield "Versions", ", ".join(f"{name} {text}" for name, text in versions(records))
+    commits = sorted({str(commit) for commit in records["commit"].dropna() if commit})
+    yield "Commit", ", ".join(commits) or "unknown"
+    sums: dict[str, str] = {}
+    for text in records["data"].dropna().unique():
+        read = json.loads(text) if text else {}
+        sums |= {str(name): str(sum_) for name, sum_ in read.items()}
+    yield "Data, by checksum", ", ".join(f"{name} {sum_[:16]}" for name, sum_ in sums.items())
+    yield (
+        "Beside this file",
+        ("leaderboard.csv (every row), table.csv, overall.csv, records.csv (a row a record)"),
+    )
+
+
+def versions(records: pd.DataFrame, names: tuple[str, ...] = ()) -> list[tuple[str, str]]:
+    """Return (library, its versions) that the records name: all of them, or those in ``names``."""
+    found: dict[str, set[str]] = {}
+    for text in records["versions"].dropna().unique():
+        read: Mapping[str, str] = json.loads(text) if text else {}
+        for name in names or read:
+            if name in read:
+                found.setdefault(name, set()).add(str(read[name]))
+    return [(name, " and ".join(sorted(own))) for name, own in found.items()]
+
+
+def bibtex(board: Leaderboard) -> str:
+    """Return how to cite Triptych, with the version that made the records."""
+    used = dict(versions(board.records, ("triptych",))).get("triptych", "unknown")
+    return f"""\
+@software{{triptych,
+  title  = {{Triptych: a benchmarking harness for contrastive learning across three modalities}},
+  author = {{{{The Triptych developers}}}},
+  year   = {{2026}},
+  note   = {{Version {used}}},
+}}"""

@@ -1,0 +1,92 @@
+"""From a leaderboard to its report: everything that is shown of it, in order."""
+
+from collections.abc import Sequence
+
+from leaderboards.analysis.leaderboard import Leaderboard
+from leaderboards.report import answer, details, matrix, scores
+from leaderboards.report.drawers import drawers
+from leaderboards.report.methods import methods
+from leaderboards.report.parts import Report, Section, Table
+from leaderboards.statistics.ranking import Friedman
+
+
+def report(
+    board: Leaderboard, title: str = "", digits: int = 2, *, figures: bool = False
+) -> Report:
+    """Return the report of a board.
+
+    Args:
+        board: the leaderboard.
+        title: its title; empty: the studies' names.
+        digits: digits after the point of scores and differences.
+        figures: whether figures are written beside the page, which then links them.
+    """
+    tables = {
+        table.key: table
+        for table in (
+            scores.scores(board, digits),
+            scores.overall(board, digits),
+            details.curves(board),
+            details.settings(board),
+            details.tuned(board),
+            details.trials(board),
+            details.budget(board),
+            details.diagnostics(board),
+            details.diagnostic_steps(board),
+            details.pairing(board),
+            details.failures(board),
+            details.published(board),
+        )
+    }
+    behind = drawers(board, digits)
+    return Report(
+        board=board,
+        title=title or board.title or "Triptych",
+        facts=(*answer.facts(board), *board.labels.shared),
+        answer=answer.answer(board),
+        pooled=answer.pooled(board),
+        warnings=tuple(answer.warnings(board.notes)),
+        matrix=matrix.matrix(board, digits, behind),
+        legend=matrix.legend(board),
+        sections=tuple(_sections(board, tables)),
+        sentences=tuple(answer.sentences(board)),
+        methods=methods(board),
+        digits=digits,
+        figures=figures,
+        drawers=behind,
+        tables=tables,
+    )
+
+
+def _sections(board: Leaderboard, tables: dict[str, Table]) -> list[Section]:
+    """Return the sections below the matrix, in order; empty tables are left out."""
+
+    def named(*names: str) -> Sequence[Table]:
+        return [tables[name] for name in names if tables[name].source]
+
+    tested = board.friedman
+    several = board.rows["task"].nunique() > 1
+    return [
+        Section(
+            "differences",
+            "Paired differences",
+            f"Each loss less {board.labels.loss(board.baseline)}, seed by seed.",
+            ["differences"],
+        ),
+        Section(
+            "overall",
+            "Over tasks",
+            "" if isinstance(tested, Friedman) or not several else tested,
+            ["pooled", "critical_difference"],
+            named("overall") if several else [],
+        ),
+        Section("training", "During training", "", ["training"], named("curves")),
+        Section(
+            "tuning", "Tuning", "", ["budget", "landscape"], named("budget", "tuned", "trials")
+        ),
+        Section("settings", "Against a setting", "", ["settings"], named("settings")),
+        Section("scores", "All scores", "", [], named("scores")),
+        Section("diagnostics", "Diagnostics", "", ["diagnostics"], named("diagnostics")),
+        Section("failures", "Cells without a score", "", [], named("failures")),
+        Section("published", "Published results", "", [], named("published")),
+    ]
