@@ -13,7 +13,7 @@ from harness.store.table import load_records
 from leaderboards import leaderboard
 from leaderboards.figures.svg import TEXT, Svg
 from leaderboards.render.formats import drawn
-from leaderboards.report.parts import Report
+from leaderboards.report.model import Report
 from leaderboards.report.report import report
 
 PICTURE = Path(__file__).parent / "board.svg"

@@ -13,7 +13,7 @@ import pandas as pd
 from leaderboards import leaderboard
 from leaderboards.analysis.tables import RECORD_COLUMNS
 from leaderboards.render.formats import about
-from leaderboards.report.parts import CSV, Table
+from leaderboards.report.model import CSV, Table
 
 PAGE = Path(__file__).parent / "boards.md"
 MARK = re.compile(

@@ -1,23 +1,21 @@
 """``triptych board``."""
 
-import shutil
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from harness.cli.shared import app, input_errors, latest_run
-from harness.cli.terminal import err, out, say
+from harness.cli.terminal import Console, err, out, say
 from harness.core.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from leaderboards import Leaderboard
-    from leaderboards.render.formats import File
-    from leaderboards.report.parts import Report
+    from leaderboards.report.model import Report
 
 MAX_DIGITS = 6
 
@@ -92,11 +90,6 @@ def board_command(
         if pairing:
             _show_pairing(board)
             return
-        report = _report(board, title, digits, figures=figures)
-        if as_json:
-            _print_json(report)
-        else:
-            show_report(report, long=long)
         named = {
             "leaderboard.csv": csv,
             "leaderboard.md": markdown,
@@ -104,16 +97,27 @@ def board_command(
             "board.html": html,
             "records.csv": tidy,
         }
-        write_all = to is not None or not (as_json or any(named.values()))
+        paths = {name: path for name, path in named.items() if path}
+        write_all = to is not None or not (as_json or paths)
         into = to or given[0] / "board"
-        _write(report, {n: p for n, p in named.items() if p}, into if write_all else None)
+        # The page links figures that lie beside it.
+        linked = figures and _can_write_pdf() and write_all and "board.html" not in paths
+        report = _report(board, title, digits, figures=linked)
+        if as_json:
+            _print_json(report)
+        else:
+            show_report(report, long=long)
+        said = err if as_json else out  # Nothing but JSON may follow JSON.
+        failed = _write(report, paths, into if write_all else None, to=said)
         if figures:
-            _write_figures(report, into)
+            failed = _write_figures(report, into, to=said) or failed
+    if failed:
+        raise typer.Exit(1)
 
 
 def conclude(folder: Path) -> None:
     """Show the board of a run, write all its files, and name its page."""
-    report = _report(board_of([folder], None, None, published=False))
+    report = _report(board_of([folder], None, None))
     show_report(report)
     _write(report, {}, folder / "board")
 
@@ -124,7 +128,7 @@ def board_of(
     margin: str | None,
     *,
     screening: bool = False,
-    published: bool,
+    published: bool = False,
     diagnostics: Iterable[str] = (),
     tasks: str | None = None,
     losses: str | None = None,
@@ -153,7 +157,9 @@ def board_of(
     return board.only(_named(records, "task", tasks), _named(records, "loss", losses))
 
 
-def _named(records: "pd.DataFrame", column: str, text: str | None) -> list[str] | None:
+def _named(
+    records: "pd.DataFrame", column: Literal["loss", "task"], text: str | None
+) -> list[str] | None:
     """Return the tasks or losses that an option names, by label, alias, name or spec."""
     from harness import plugins
     from harness.core.cells import name_of
@@ -165,7 +171,7 @@ def _named(records: "pd.DataFrame", column: str, text: str | None) -> list[str] 
     for part in plugins.split_specs(text):
         # A bare name stands for all rows of that plugin, as for `triptych run`.
         own = [each for each in records[column].unique() if name_of(each) == part]
-        found += own or [value_named(records, "task" if column == "task" else "loss", part)]
+        found += own or [value_named(records, column, part)]
     return found
 
 
@@ -224,56 +230,70 @@ def _print_json(report: "Report") -> None:
     out.file.flush()
 
 
-def _write(report: "Report", named: dict[str, Path], folder: Path | None) -> None:
+def _write(
+    report: "Report", named: dict[str, Path], folder: Path | None, *, to: Console = out
+) -> bool:
     """Write the files of a board: those named to their paths, all others to a folder.
 
-    Raises:
-        typer.Exit: if a format of another distribution failed; all other files are written.
+    Return whether a format failed; all other files are written.
     """
     from leaderboards.render import formats
 
     wanted = [
-        (named.get(name) or folder / name if folder else named[name], make)
+        (named.get(name) or (folder / name if folder else named[name]), make)
         for name, make in formats.files(report)
         if folder or name in named
     ]
-    failed = _write_each(wanted)
+    _, failed = _write_each(wanted)
+    page = named.get("board.html") or (folder / "board.html" if folder else None)
     if folder is not None:
-        say(f"Written to {folder}. Open {folder / 'board.html'} in a browser.")
-    if failed:
-        raise typer.Exit(1)
+        say(f"Written to {folder}. Open {page} in a browser.", to=to)
+    return failed
 
 
-def _write_each(files: Iterable[tuple[Path, Callable[[], str | bytes]]]) -> bool:
-    """Write files, and return whether a format failed; its error is shown."""
+def _write_each(files: Iterable[tuple[Path, Callable[[], str | bytes]]]) -> tuple[int, bool]:
+    """Write files; return how many, and whether a format failed, whose error is shown.
+
+    A figure that has nothing to show is empty, and not written.
+    """
     from harness.core.files import write_atomically
 
-    failed = False
+    number, failed = 0, False
     for path, make in files:
         try:
             content = make()
         except Exception as error:
-            say(f"{path.name} could not be made: {type(error).__name__}: {error}", style="red",
-                to=err)  # fmt: skip
+            reason = f"{path.name} could not be made: {type(error).__name__}: {error}"
+            say(reason, style="red", to=err)
             failed = True
-        else:
+            continue
+        if content:
             write_atomically(path, content)
+            number += 1
+    return number, failed
+
+
+def _write_figures(report: "Report", folder: Path, *, to: Console = out) -> bool:
+    """Write every figure, in two widths, in the place of an earlier board's.
+
+    Return whether one failed.
+    """
+    from leaderboards.render import formats
+
+    pdf = _can_write_pdf()
+    for name in ("svg", "pdf"):
+        for old in (folder / formats.FOLDER).glob(f"*-*.{name}"):
+            old.unlink()
+    files = formats.figure_files(report, pdf=pdf)
+    number, failed = _write_each((folder / name, make) for name, make in files)
+    say(f"{number} figures written to {folder / formats.FOLDER}.", to=to)
+    if not pdf:
+        say("PDF files need the package svglib: `pip install 'triptych[figures]'`.", to=err)
     return failed
 
 
-def _write_figures(report: "Report", folder: Path) -> None:
-    """Write every figure, in two widths, in the place of an earlier board's."""
-    from leaderboards.render import formats
-
-    pdf = find_spec("svglib") is not None
-    shutil.rmtree(folder / formats.FOLDER, ignore_errors=True)
-    files: list[File] = list(formats.figure_files(report, pdf=pdf))
-    failed = _write_each((folder / name, make) for name, make in files)
-    say(f"{len(files)} figures written to {folder / formats.FOLDER}.")
-    if not pdf:
-        say("PDF files need the package svglib: `pip install 'triptych[figures]'`.", to=err)
-    if failed:
-        raise typer.Exit(1)
+def _can_write_pdf() -> bool:
+    return find_spec("svglib") is not None
 
 
 def _show_pairing(board: "Leaderboard") -> None:

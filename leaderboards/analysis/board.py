@@ -236,6 +236,11 @@ def _metrics_of(scores: pd.DataFrame) -> list[_Declared]:
                 f"{scores['task'].iloc[0]} has (main, unit, direction, margin) {ways}. Run the "
                 "study again, so that all its records are of one version of the task."
             )
+    if declared and not any(one.main for one in declared):
+        raise ValueError(
+            f"`records` must mark one metric of each task as `main`: {scores['task'].iloc[0]} has "
+            f"{', '.join(names)}, and none of them is."
+        )
     return sorted(declared, key=lambda one: not one.main) or [
         _Declared("", True, "", "higher", None)
     ]

@@ -9,11 +9,11 @@ import pandas as pd
 
 from leaderboards.analysis.costs import Cost
 from leaderboards.analysis.naming import Labels
-from leaderboards.analysis.tables import REFERENCE, TRAINED, Note
+from leaderboards.analysis.tables import Note
 from leaderboards.statistics.ranking import Friedman
 
 if TYPE_CHECKING:
-    from leaderboards.report.parts import Report
+    from leaderboards.report.model import Report
 
 RowKey = tuple[str, str, str, str]
 """Task, metric, method and loss."""
@@ -54,6 +54,7 @@ class Leaderboard:
         differences: {row: {seed: its score minus the baseline's}}, over paired seeds.
         costs: {(task, method, loss): seconds a step and peak memory}.
         title: the names of the studies.
+        is_part: whether tasks or losses are hidden.
     """
 
     rows: pd.DataFrame
@@ -78,19 +79,17 @@ class Leaderboard:
     differences: Mapping[RowKey, Mapping[int, float]] = field(default_factory=dict)
     costs: Mapping[tuple[str, str, str], Cost] = field(default_factory=dict)
     title: str = ""
+    is_part: bool = False
+
+    @property
+    def baseline_label(self) -> str:
+        """Return what people call the baseline row."""
+        return self.labels.row(self.baseline_method, self.baseline)
 
     @cached_property
     def kinds(self) -> Mapping[str, str]:
         """Return {loss: the kind of its rows}."""
         return dict(zip(self.records["loss"], self.records["kind"], strict=True))
-
-    def is_trained(self, loss: object) -> bool:
-        """Return whether a row was trained: ``untrained`` and references were not."""
-        return self.kinds.get(str(loss), TRAINED) == TRAINED
-
-    def is_reference(self, loss: object) -> bool:
-        """Return whether a row is of an encoder that its task provides, such as an oracle."""
-        return self.kinds.get(str(loss)) == REFERENCE
 
     def only(
         self, tasks: Collection[str] | None = None, losses: Collection[str] | None = None
@@ -125,6 +124,7 @@ class Leaderboard:
             curves=shown(self.curves),
             diagnostics=shown(self.diagnostics),
             responses=shown(self.responses),
+            is_part=not whole,
             friedman=self.friedman if whole else "Friedman's test is of the whole board.",
             order=tuple(key for key in self.order if kept is None or key[1] in kept),
             costs={key: cost for key, cost in self.costs.items() if not tasks or key[0] in tasks},

@@ -92,7 +92,8 @@ def labels_of(records: pd.DataFrame) -> Labels:
             named[loss] = "control (baseline again)"
         elif kind == REFERENCE and loss not in known:
             named[loss] = f"{loss.partition(':')[2] or loss} (not trained)"
-    methods = sorted(set(records.loc[records["kind"] == TRAINED, "method"].dropna()))
+    final = (records["kind"] == TRAINED) & (records["stage"] == "final")
+    methods = sorted(set(records.loc[final, "method"].dropna()))
     metrics = set(records["metric"].dropna())
     return Labels(
         tasks=_readable(_labels(tasks, known)),

@@ -155,6 +155,13 @@ def row_notes(rows: pd.DataFrame, *, screening: bool) -> Iterator[Note]:
             f"{row['planned']} seeds: the remaining seeds are a biased sample, so no verdict is "
             "given.",
         )
+    waiting = rows[rows["main"] & (rows["failed"] == 0) & (rows["seeds"] < rows["planned"])]
+    for row in waiting[waiting["seeds"] > 0].to_dict("records"):
+        yield Note(
+            "waiting",
+            f"{row['loss']} on {row['task']} has {row['seeds']} of {row['planned']} seeds so far: "
+            "it has no rank and is not pooled over tasks until the others are run.",
+        )
     for row in rows[rows["main"] & (rows["collapsed"] > 0)].to_dict("records"):
         yield Note(
             "collapsed",
@@ -173,16 +180,19 @@ def row_notes(rows: pd.DataFrame, *, screening: bool) -> Iterator[Note]:
         )
     # Another note is about rows that failed.
     scored = rows["main"] & rows["rank"].isna() & (rows["seeds"] > 0)
+    whole = rows["seeds"] == rows["planned"]
     names = [
         f"{row['loss']} on {row['task']} ({row['seeds']} of {row['planned']} scores)"
-        for row in rows[scored & (rows["failed"] == 0)].to_dict("records")
+        for row in rows[scored & (rows["failed"] == 0) & (rows["collapsed"] == 0) & whole].to_dict(
+            "records"
+        )
         if baselines.get(row["task"], 0) > 0
     ]
     if names:
         yield Note(
             "rank",
-            f"{len(names)} rows have no rank, because they lack a score at a seed of the "
-            f"baseline: {_some(names)}.",
+            f"{len(names)} {'row has' if len(names) == 1 else 'rows have'} no rank, because a "
+            f"score at a seed of the baseline is lacking: {_some(names)}.",
         )
 
 

@@ -27,7 +27,8 @@ def overall_rows(rows: Sequence[Row], data: Mapping[str, str]) -> pd.DataFrame:
     Differences are pooled over data sets: a data set's difference is the mean over its tasks (a
     task with label noise is another variant of the same data), seed by seed. Only main metrics in
     points are pooled. A row that was not compared on every task of a scope has no pooled
-    difference there, so that no average leaves a task out. The intervals of a scope hold
+    difference there, nor has one that lacks seeds, so that no average leaves anything out. The
+    intervals of a scope hold
     simultaneously over its losses.
 
     Args:
@@ -53,10 +54,14 @@ def _scope(name: str, rows: Sequence[Row], data: Mapping[str, str]) -> list[dict
     for row in rows:
         by_row[row["method"], row["loss"]].append(row)
     of_sets = {key: _by_data(own, data) for key, own in by_row.items()}
+    # The baseline's missing seeds are missing in every difference.
+    of_baseline = all(row["whole"] for row in pooled if not row["compared"])
     whole = {
         key
         for key, own in by_row.items()
         if tasks
+        and of_baseline
+        and all(row["whole"] for row in own)
         and {row["task"] for row in own if _can_pool(row)} == tasks
         and min(map(len, of_sets[key])) >= MIN_SEEDS
     }

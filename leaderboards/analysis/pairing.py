@@ -54,13 +54,14 @@ def pairing_table(board: Leaderboard) -> pd.DataFrame:
 
 def _rows(board: Leaderboard) -> list[dict[str, Any]]:
     by_seed: dict[tuple[str, ...], dict[int, float]] = defaultdict(dict)
+    base = (board.baseline_method, board.baseline)
     for *key, seed, value in each_row(scored(board.records, [*ROW, "seed", "value"])):
         by_seed[tuple(key)][seed] = value
     # The variances of all rows are computed at once, so collect the rows' scores first.
     rows, scores, baselines = [], [], []
     for row in board.rows[board.rows["verdict"] != BASELINE].to_dict("records"):
         a = by_seed[row["task"], row["metric"], row["method"], row["loss"]]
-        b = by_seed[row["task"], row["metric"], row["method"], board.baseline]
+        b = by_seed[(row["task"], row["metric"], *base)]
         seeds = sorted(a.keys() & b.keys())
         if len(seeds) >= MIN_BOOTSTRAP and row["pairs"] >= len(seeds) and row["trained"]:
             rows.append(row)

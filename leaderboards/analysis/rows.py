@@ -38,7 +38,7 @@ from leaderboards.statistics.simultaneous import adjusted, family_alpha
 
 Row = dict[str, Any]
 WORKING = frozenset({
-    "scores", "differences", "pair_by_seed", "to_untrained", "compared", "comparable",
+    "scores", "differences", "pair_by_seed", "to_untrained", "compared", "comparable", "whole",
 })  # fmt: skip
 """What a row is computed from, and no column of a board."""
 Key = tuple[str, str]
@@ -118,7 +118,9 @@ def panel_rows(panel: pd.DataFrame, terms: Terms) -> list[Row]:
     for (method, loss), of_row in cells.items():
         scored, kind = runs[method, loss], of_row[0].kind
         differences = paired_differences(scored, base)
-        ranked = bool(block) and block <= scored.keys() and kind in (TRAINED, UNTRAINED)
+        # A mean that lacks seeds has no rank.
+        whole = len(scored) == len({cell.seed for cell in of_row})
+        ranked = bool(block) and block <= scored.keys() and kind in (TRAINED, UNTRAINED) and whole
         collapsed = sum(run.collapsed not in ("", None) for run in scored.values())
         ranked = ranked and (not collapsed or kind == UNTRAINED)
         failed = len({cell.seed for cell in of_row if cell.status in ("failed", "diverged")})
@@ -134,7 +136,7 @@ def panel_rows(panel: pd.DataFrame, terms: Terms) -> list[Row]:
                 "planned": len({cell.seed for cell in of_row}),
                 "pairs": len(differences),
                 "block_mean": float(np.mean([scored[seed].value for seed in sorted(block)]))
-                if ranked and not failed
+                if ranked
                 else math.nan,
                 "trained": kind == TRAINED,
                 "scores": [run.value for run in scored.values()],
@@ -151,6 +153,7 @@ def panel_rows(panel: pd.DataFrame, terms: Terms) -> list[Row]:
         )
     failed = sum(row["failed"] for row in rows if not row["compared"])
     for row in rows:
+        row["whole"] = row["seeds"] == row["planned"]
         row["comparable"] = not row["failed"] and not failed and row["pairs"] >= MIN_SEEDS
     _compare(rows, terms)
     if terms.screening:

@@ -77,9 +77,9 @@ class Note(NamedTuple):
 
     Attributes:
         kind: what it is about: ``records`` (left out, or of an earlier version), ``baseline``,
-            ``budget``, ``settings``, ``seeds``, ``failed``, ``collapsed``, ``untrained``,
-            ``rank``, ``pairs``, ``margin``, ``resolution``, ``pooled``, ``screening``
-            or ``control``.
+            ``budget``, ``border``, ``seeds``, ``waiting``, ``failed``, ``collapsed``,
+            ``untrained``, ``rank``, ``pairs``, ``margin``, ``resolution``, ``pooled``,
+            ``screening`` or ``control``.
         text: one or more sentences.
         tasks: the specs of the tasks that it is about; empty: it is about the whole board.
     """

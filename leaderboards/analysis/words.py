@@ -6,7 +6,6 @@ The terminal, the files, the page and ``docs/boards.md`` take words and meanings
 """
 
 import math
-from collections.abc import Iterator
 
 BASELINE, INCOMPLETE, UNDECIDED = "baseline", "incomplete", "undecided"
 MUCH_BETTER, BETTER, SLIGHTLY_BETTER = "better by more than m", "better", "better, but less than m"
@@ -36,7 +35,6 @@ ABOVE = (MUCH_BETTER, BETTER, SLIGHTLY_BETTER)
 """The words of a row whose whole interval is above 0."""
 BELOW = (MUCH_WORSE, WORSE, SLIGHTLY_WORSE)
 """The words of a row whose whole interval is below 0."""
-DECIDED = (*ABOVE, EQUIVALENT, *BELOW)
 OPEN = (NOT_WORSE, NOT_BETTER, UNDECIDED)
 
 
@@ -88,10 +86,11 @@ def amount(value: float, unit: str) -> str:
     return f"{value:g} {named}".rstrip()
 
 
-def explained(margin: float | None = None, unit: str = "%") -> Iterator[tuple[str, str]]:
-    """Yield every word with its meaning, the best first."""
-    for verdict, meaning in MEANINGS.items():
-        yield with_margin(verdict, margin, unit), meaning
+def intervals_named(*, screening: bool) -> str:
+    """Return what the intervals of a board are, as a caption says it."""
+    if screening:
+        return "intervals that borrow variance over losses (screening: they decide nothing)"
+    return "paired t intervals, simultaneous at 95 % over the losses of a task"
 
 
 def possible_failures(pairs: int) -> float:

@@ -88,7 +88,8 @@ def x_axis(
 ) -> None:  # fmt: skip
     """Draw the ticks of a horizontal axis, and a faint line up from each."""
     last = -math.inf
-    for tick in scale.ticks() if at is None else at:
+    values = scale.ticks() if at is None else at
+    for tick in (value for value in values if scale.low <= value <= scale.high):
         x = scale(tick)
         if grid:
             svg.line(x, top, x, bottom, "grid", 0.5)

@@ -2,9 +2,9 @@
 
 import math
 
-from leaderboards.figures.lines import Curve, Pair, draw, losses
+from leaderboards.figures.curves import Curve, Pair, draw, losses
 from leaderboards.figures.svg import Svg
-from leaderboards.report.parts import Report
+from leaderboards.report.model import Report
 
 
 def budget(report: Report, width: float) -> Svg | None:
@@ -31,7 +31,7 @@ def budget(report: Report, width: float) -> Svg | None:
         width,
         "Budget curves",
         "Validation score of the best of so many tuning trials: the mean over all sets of that "
-        f"many; below, the difference to {labels.loss(board.baseline)}. A difference that shrinks "
+        f"many; below, the difference to {board.baseline_label}. A difference that shrinks "
         "says that the loss suffers less from few trials, not that it is better.",
     )
     draw(svg, pairs, "tuning trials", logarithmic=True, at=sorted(set(board.budget["trials"])))

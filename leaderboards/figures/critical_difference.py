@@ -3,7 +3,7 @@
 from leaderboards.figures.axes import Scale
 from leaderboards.figures.svg import SIZE, Svg
 from leaderboards.figures.text import fit_all
-from leaderboards.report.parts import Report
+from leaderboards.report.model import Report, row_key
 from leaderboards.statistics.paired import ALPHA
 from leaderboards.statistics.ranking import Friedman
 
@@ -17,16 +17,13 @@ def critical_difference(report: Report, width: float) -> Svg | None:
     test = report.board.friedman
     if not isinstance(test, Friedman) or len(test.names) > MAX_ROWS:
         return None
-    labels = report.board.labels
-    several = len(labels.methods) > 1
+    # The test names a row by its loss, or by METHOD / LOSS where the board has several methods.
+    keys: dict[str, tuple[str, str]] = {}
+    for method, loss in report.board.order:
+        keys[f"{method} / {loss}"] = keys[loss] = (method, loss)
 
     def label(name: str) -> str:
-        method, _, loss = name.partition(" / ") if several else ("", "", name)
-        return labels.row(method, loss)
-
-    def key(name: str) -> str:
-        method, _, loss = name.partition(" / ")
-        return f"{method}/{loss}" if several else f"{report.board.baseline_method}/{name}"
+        return report.board.labels.row(*keys[name])
 
     ranks = dict(zip(test.names, test.mean_ranks, strict=True))
     order = sorted(ranks, key=lambda name: (ranks[name], name))
@@ -66,7 +63,7 @@ def critical_difference(report: Report, width: float) -> Svg | None:
         y = first + ROW * (place if left else len(order) - 1 - place)
         x = scale(ranks[name])
         edge = side - 5 if left else width - side + 5
-        with svg.group(key(name)):
+        with svg.group(row_key(keys[name])):
             svg.path([(x, axis), (x, y), (edge, y)], "muted", 0.7)
             svg.text(edge - 3 if left else edge + 3, y + 2.7, short[label(name)],
                      "end" if left else "start")  # fmt: skip

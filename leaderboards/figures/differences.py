@@ -3,11 +3,14 @@
 import math
 from typing import Any
 
+import pandas as pd
+
+from leaderboards.analysis.marks import flaw
 from leaderboards.analysis.tables import CONTROL, each_row
-from leaderboards.analysis.words import BASELINE, COLLAPSED, INCOMPLETE
+from leaderboards.analysis.words import BASELINE, COLLAPSED, INCOMPLETE, intervals_named
 from leaderboards.figures.forest import Estimate, Panel, draw
 from leaderboards.figures.svg import Svg
-from leaderboards.report.parts import UNSETTLED, Report, outcome
+from leaderboards.report.model import UNSETTLED, Report, outcome, row_key
 from leaderboards.statistics.paired import ALPHA, MIN_SEEDS, of_samples, paired_interval
 
 NOT_DRAWN = (BASELINE, INCOMPLETE, COLLAPSED)
@@ -21,28 +24,31 @@ def differences(report: Report, width: float) -> Svg | None:
     main = board.rows[board.rows["main"].astype(bool)]
     shown = main[main["trained"].astype(bool) | (main["kind"] == CONTROL)]
     left_out = shown[shown["verdict"].isin([INCOMPLETE, COLLAPSED])]
+    names = {row_key(key): _named(report, shown, key) for key in board.order}
     panels = []
     for _, rows in shown.groupby("task", sort=False):
         own = [
-            _estimate(report, row)
+            _estimate(report, row, names[row_key(row)])
             for row in each_row(rows)
             if row.verdict not in NOT_DRAWN and not math.isnan(row.difference)
         ]
         first = rows.iloc[0]
         margin = None if first["margin"] is None or math.isnan(first["margin"]) else first["margin"]
         if own:
-            panels.append(Panel(labels.task(first["task"]), own, margin, str(first["task"])))
+            title = labels.task(first["task"])
+            title += " (lower is better)" if first["direction"] == "lower" else ""
+            panels.append(Panel(title, own, margin, str(first["task"])))
     if not panels:
         return None
-    base = labels.loss(board.baseline)
+    base = board.baseline_label
     caption = (
-        f"Paired differences to {base}. Dot: mean over seeds; thin line: interval that holds for "
-        "all losses of a task together in 95 % of cases; thick line: the row's own; small dots: "
+        f"Paired differences to {base}. Dot: mean over seeds; thin lines: "
+        f"{intervals_named(screening=board.screening)}; thick line: the row's own; small dots: "
         "seeds; grey band: the margin. Filled: decided; an arrow points at what lies far outside."
     )
-    names = dict.fromkeys(labels.row(row.method, row.loss) for row in each_row(left_out))
-    if names:
-        caption += f" Not drawn, because of failed seeds or collapse: {', '.join(names)}."
+    lost = dict.fromkeys(labels.row(row.method, row.loss) for row in each_row(left_out))
+    if lost:
+        caption += f" Not drawn, because of failed seeds or collapse: {', '.join(lost)}."
     svg = Svg(width, "Paired differences", caption)
     units = {"points" if unit == "%" else unit for unit in main["unit"] if unit}
     unit = units.pop() if len(units) == 1 else "the metric's unit"
@@ -50,7 +56,16 @@ def differences(report: Report, width: float) -> Svg | None:
     return svg
 
 
-def _estimate(report: Report, row: Any) -> Estimate:
+def _named(report: Report, rows: pd.DataFrame, key: tuple[str, str]) -> str:
+    """Return a row's label, with what its means lack on these tasks."""
+    own = rows[(rows["method"] == key[0]) & (rows["loss"] == key[1])]
+    lacking = dict.fromkeys(flaw(row._asdict()) for row in each_row(own))
+    marks = [why for why in lacking if why]
+    label = report.board.labels.row(*key)
+    return f"{label} ({'; '.join(marks)})" if marks else label
+
+
+def _estimate(report: Report, row: Any, name: str) -> Estimate:
     """Return a row of the plot."""
     board = report.board
     seeds = board.differences.get((row.task, row.metric, row.method, row.loss), {})
@@ -59,11 +74,8 @@ def _estimate(report: Report, row: Any) -> Estimate:
     if len(values) >= MIN_SEEDS and not board.screening:
         _, low, high = of_samples(paired_interval, [values], [row.resolution], [ALPHA])
         own = (float(low[0]), float(high[0]))
-    name = board.labels.row(row.method, row.loss)
-    if row.marks and row.seeds < row.planned:
-        name += f" ({row.seeds} of {row.planned} seeds)"
     return Estimate(
-        f"{row.method}/{row.loss}",
+        row_key(row),
         name,
         row.difference,
         (row.difference_low, row.difference_high),

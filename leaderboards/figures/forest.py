@@ -8,7 +8,7 @@ from statistics import median
 from leaderboards.figures.axes import Scale, padded, x_axis
 from leaderboards.figures.svg import SIZE, Svg
 from leaderboards.figures.text import fit, fit_all, width
-from leaderboards.report.parts import UNSETTLED
+from leaderboards.report.model import UNSETTLED
 
 ROW = 12.0
 """The height of a row in points."""

@@ -7,11 +7,11 @@ from typing import Any
 
 from leaderboards.analysis.tables import each_row
 from leaderboards.figures.axes import Scale, padded, x_axis, y_axis
-from leaderboards.figures.lines import looks
+from leaderboards.figures.curves import looks
 from leaderboards.figures.svg import COLUMN, LINES, SIZE, Svg
 from leaderboards.figures.text import fit
 from leaderboards.figures.text import width as width_of
-from leaderboards.report.parts import Report
+from leaderboards.report.model import Report, row_key
 
 HEIGHT, HEAD, FOOT, LEFT = 92.0, 16.0, 28.0, 30.0
 Point = tuple[Any, float]
@@ -24,7 +24,7 @@ def landscape(report: Report, width: float) -> Svg | None:
     known = looks(report)
     logarithmic = _logarithmic(report)
     panels = [
-        (f"{board.labels.task(task)}: {setting.replace('_', ' ')}", setting in logarithmic, points)
+        (str(task), setting, points)
         for task, trials in board.trials.groupby("task", sort=False)
         for setting, points in _by_setting(list(each_row(trials)), known).items()
     ]
@@ -40,8 +40,11 @@ def landscape(report: Report, width: float) -> Svg | None:
     across = 2 if width > 1.5 * COLUMN and len(panels) > 1 else 1
     wide = width / across
     for start in range(0, len(panels), across):
-        for number, (title, log, points) in enumerate(panels[start : start + across]):
-            _panel(svg, title, points, known, number * wide, wide, top, logarithmic=log)
+        for number, (task, setting, points) in enumerate(panels[start : start + across]):
+            title = f"{board.labels.task(task)}: {setting.replace('_', ' ')}"
+            log = setting in logarithmic
+            with svg.group(task=task):
+                _panel(svg, title, points, known, number * wide, wide, top, logarithmic=log)
         top += HEAD + HEIGHT + FOOT
     svg.height = top - 4
     return svg
@@ -74,7 +77,7 @@ def _by_setting(trials: Sequence[Any], known: dict[str, int]) -> dict[str, list[
 
 
 def _legend(
-    svg: Svg, report: Report, panels: Sequence[tuple[str, bool, list[Point]]], known: dict[str, int]
+    svg: Svg, report: Report, panels: Sequence[tuple[str, str, list[Point]]], known: dict[str, int]
 ) -> float:
     """Write the losses' names in their colours, and return where the panels begin."""
     shown = {(t.method, t.loss) for _, _, points in panels for t, _ in points}
@@ -85,8 +88,9 @@ def _legend(
             role = f"line-{known[f'{method}/{loss}'] % LINES}"
             if x and x + 10 + width_of(name) > svg.width:
                 x, y = 0.0, y + SIZE + 3
-            svg.circle(x + 3, y - 2.6, 2.2, role)
-            svg.text(x + 8, y, fit(name, svg.width - 10), role=role)
+            with svg.group(row_key((method, loss))):
+                svg.circle(x + 3, y - 2.6, 2.2, role)
+                svg.text(x + 8, y, fit(name, svg.width - 10), role=role)
             x += 8 + width_of(name) + 10
     return y + 6
 

@@ -7,7 +7,7 @@ from leaderboards.analysis.tables import TRAINED, each_row
 from leaderboards.analysis.words import BASELINE
 from leaderboards.figures.forest import Estimate, Panel, draw
 from leaderboards.figures.svg import Svg
-from leaderboards.report.parts import UNSETTLED, Report, outcome
+from leaderboards.report.model import UNSETTLED, Report, outcome
 
 
 def pooled(report: Report, width: float) -> Svg | None:
@@ -33,7 +33,7 @@ def pooled(report: Report, width: float) -> Svg | None:
     if not estimates:
         return None
     first = rows.iloc[0]
-    base = board.labels.loss(board.baseline)
+    base = board.baseline_label
     svg = Svg(
         width,
         "Pooled differences",

@@ -5,10 +5,10 @@ from typing import Any
 
 from leaderboards.analysis.series import SCORE
 from leaderboards.analysis.tables import UNTRAINED
-from leaderboards.figures.lines import Curve, Pair, draw, losses
+from leaderboards.figures.curves import Curve, Pair, draw, losses
 from leaderboards.figures.svg import Svg
 from leaderboards.report.details import flaws_of
-from leaderboards.report.parts import Report
+from leaderboards.report.model import Report
 
 LOG_RATIO = 10
 """A setting whose highest value is so many times its lowest has a logarithmic axis."""
@@ -47,7 +47,7 @@ def settings(report: Report, width: float) -> Svg | None:
         width,
         "Against a setting",
         "Scores of tasks that differ in one setting alone: mean over seeds with its 95 % t "
-        f"interval; below, the paired difference to {labels.loss(board.baseline)}. Each interval "
+        f"interval; below, the paired difference to {board.baseline_label}. Each interval "
         "is for its value alone.",
     )
     draw(svg, pairs, "value of the setting", logarithmic=all(ratios))

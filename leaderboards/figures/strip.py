@@ -4,7 +4,7 @@ import math
 
 from leaderboards.figures.axes import Scale, padded, x_axis
 from leaderboards.figures.svg import Svg
-from leaderboards.report.parts import Drawer
+from leaderboards.report.model import Drawer
 
 WIDTH = 300.0
 

@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from leaderboards.figures.lines import Curve, Pair, draw, losses
+from leaderboards.figures.curves import Curve, Pair, draw, losses
 from leaderboards.figures.svg import LINES, Svg
 from leaderboards.report.details import flaws_of
-from leaderboards.report.parts import Report
+from leaderboards.report.model import Report
 
 
 def training(report: Report, width: float) -> Svg | None:
@@ -23,7 +23,7 @@ def training(report: Report, width: float) -> Svg | None:
         return None
     caption = (
         "Validation score during training: mean over seeds; below, the paired difference to "
-        f"{board.labels.loss(board.baseline)}. Bands: 95 % t intervals, each for its step alone."
+        f"{board.baseline_label}. Bands: 95 % t intervals, each for its step alone."
     )
     if board.curves["loss"].nunique() > LINES:
         caption += f" Of more losses, the {LINES} that come first on the board."

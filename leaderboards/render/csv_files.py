@@ -9,13 +9,16 @@ from typing import Any
 
 from leaderboards.analysis.pairs import with_short_proofs
 from leaderboards.analysis.visible import visible
-from leaderboards.report.parts import CSV, Report, Table
+from leaderboards.report.model import CSV, Report, Table
 
 DIGITS = 7
 """Significant digits of a number: more than any score has."""
-FORMULA = re.compile(r"(^|[;,\t|])(\s*)(?=[=@\uff1d\uff20]|[+\-\uff0b\uff0d](?![\d.]))")
+NUMBER = r"[+-]?[\d.]+(?:e[+-]?\d+)?\s*(?:$|[;,\t|)\]}])"
+FORMULA = re.compile(
+    rf"(?m)(^|[;,\t|])(\s*)(?=[=@\uff1d\uff20]|(?!{NUMBER})[+\-\uff0b\uff0d])", re.IGNORECASE
+)
 """Where a spreadsheet would begin a formula. It may take a semicolon or a comma inside a text for
-the end of a cell. A sign before a digit begins a number."""
+the end of a cell. A sign before nothing but a number begins no formula."""
 MAX_TEXT = 2000
 """Characters of a text; an error message may have a million."""
 
@@ -24,7 +27,7 @@ def to_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]], digits: int = 
     """Return rows as CSV: numbers plain, texts quoted, what is missing empty."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow(map(defused, columns))
     for row in rows:
         writer.writerow([_value(value, digits) for value in row])
     return buffer.getvalue()
@@ -48,6 +51,8 @@ def defused(text: str) -> str:
 
     >>> defused("=1+1"), defused("a;=1+1"), defused("adnce(mu=0.5, x=-1)"), defused("-2")
     ("'=1+1", "a;'=1+1", 'adnce(mu=0.5, x=-1)', '-2')
+    >>> defused("-2+3"), defused("[-0.5, -1e3]")
+    ("'-2+3", '[-0.5, -1e3]')
     """
     safe = FORMULA.sub(r"\1\2'", visible(text))
     return safe if len(safe) <= MAX_TEXT else f"{safe[:MAX_TEXT]} …"

@@ -1,18 +1,18 @@
 """The files and figures of a board: every format and figure is an entry point.
 
 The group is ``harness.boards``. A name with a suffix, such as ``table.csv``, is a file: its
-function takes the :class:`~leaderboards.report.parts.Report` and returns the file's text. A name
+function takes the :class:`~leaderboards.report.model.Report` and returns the file's text. A name
 without one, such as ``differences``, is a figure: its function takes the report and a width in
 points and returns an :class:`~leaderboards.figures.svg.Svg`, or None if there is nothing to show.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from leaderboards.figures import svg
-from leaderboards.report.parts import Report
+from leaderboards.report.model import Report
 
 GROUP = "harness.boards"
 WIDTHS = {"column": svg.COLUMN, "text": svg.TEXT}
@@ -27,7 +27,20 @@ File = tuple[str, Callable[[], str | bytes]]
 @cache
 def installed() -> Mapping[str, Callable[..., Any]]:
     """Return {name: function} of all installed formats and figures."""
-    return {entry.name: entry.load() for entry in entry_points(group=GROUP)}
+    return {entry.name: _loaded(entry) for entry in entry_points(group=GROUP)}
+
+
+def _loaded(entry: EntryPoint) -> Callable[..., Any]:
+    """Import a format or figure; one that cannot be imported says so when it is used."""
+    try:
+        found: Callable[..., Any] = entry.load()
+    except Exception as error:
+        reason = f"{entry.value} could not be imported: {type(error).__name__}: {error}"
+
+        def found(*given: Any) -> Any:
+            raise ImportError(reason)
+
+    return found
 
 
 def about() -> list[tuple[str, str]]:
@@ -77,15 +90,25 @@ def files(report: Report) -> Iterator[File]:
 
 
 def figure_files(report: Report, *, pdf: bool = True) -> Iterator[File]:
-    """Yield every figure in both widths, as SVG and, if ``pdf``, as PDF too."""
+    """Yield every figure in both widths, as SVG and, if ``pdf``, as PDF too.
+
+    A function returns an empty text where the board has nothing to show.
+    """
     from leaderboards.figures.pdf import to_pdf
 
     for name in figure_names():
         for width, points in WIDTHS.items():
-            made = drawn(report, name, points)
-            if made is None:
-                continue
-            text = str(made)
-            yield f"{FOLDER}/{name}-{width}.svg", partial(str, text)
+            draw = cache(partial(_drawn_text, report, name, points))
+            yield f"{FOLDER}/{name}-{width}.svg", draw
             if pdf:
-                yield f"{FOLDER}/{name}-{width}.pdf", partial(to_pdf, text)
+                yield f"{FOLDER}/{name}-{width}.pdf", partial(_to_pdf, draw, to_pdf)
+
+
+def _drawn_text(report: Report, name: str, width: float) -> str:
+    made = drawn(report, name, width)
+    return "" if made is None else str(made)
+
+
+def _to_pdf(draw: Callable[[], str], to_pdf: Callable[[str], bytes]) -> bytes:
+    text = draw()
+    return to_pdf(text) if text else b""

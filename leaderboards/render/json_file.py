@@ -4,7 +4,7 @@ import json
 import math
 from typing import Any
 
-from leaderboards.report.parts import CSV, Report, Table
+from leaderboards.report.model import CSV, Report, Table
 
 
 def to_json(report: Report) -> str:

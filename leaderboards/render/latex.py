@@ -10,9 +10,21 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from leaderboards.analysis.visible import visible
-from leaderboards.analysis.words import amount
+from leaderboards.analysis.words import intervals_named
 from leaderboards.figures.text import fit, fit_all, width
-from leaderboards.report.parts import BETTER, PAGE, SAME, WORSE, Cell, Column, Line, Report
+from leaderboards.report.answer import margin_of, seeds_of
+from leaderboards.report.model import (
+    BETTER,
+    PAGE,
+    POOLED,
+    SAME,
+    TASK,
+    WORSE,
+    Cell,
+    Column,
+    Line,
+    Report,
+)
 
 MAX_IN_COLUMN = 5
 """Tasks that a float of one column has at most."""
@@ -31,11 +43,13 @@ MARKS = {BETTER: r"$^{\uparrow}$", WORSE: r"$^{\downarrow}$", SAME: r"$^{=}$"}
 SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''",
     "±": r"$\pm$", "\N{EN DASH}": "--", "…": r"\ldots{}", "²": r"$^2$", "·": r"$\cdot$",
     "↑": r"$\uparrow$", "↓": r"$\downarrow$", "∞": r"$\infty$",
 }  # fmt: skip
-TASK, POOLED = "task", "pooled"
+
+COMPOSED = frozenset("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝßàáâãäåæçèéêëìíîïñòóôõöøùúûüýÿ")
+"""Letters beyond ASCII that LaTeX composes without another package."""
 
 
 class Layout(NamedTuple):
@@ -61,10 +75,10 @@ def latex(report: Report) -> str:
     """Return the matrix as a float with a caption and a label."""
     columns = report.matrix.columns_in(PAGE)
     lines = list(report.matrix.lines(PAGE))
-    tasks = [i for i, column in enumerate(columns) if _kind(column, i) == TASK]
+    tasks = [i for i, column in enumerate(columns) if column.kind == TASK]
     wide = len(tasks) > MAX_IN_COLUMN
     room = BOTH if wide else COLUMN
-    pooled = [i for i, column in enumerate(columns) if _kind(column, i) == POOLED]
+    pooled = [i for i, column in enumerate(columns) if column.kind == POOLED]
     for share in NAME_SHARES:
         names = fit_all((line.cells[0].text for line in lines), share * room, SIZE)
         longest = max((width(name, SIZE) for name in names.values()), default=0.0)
@@ -85,13 +99,6 @@ def latex(report: Report) -> str:
         text.append(r"\par\medskip" if number else r"\par\smallskip")
         text += _tabular(columns, lines, names, block, layout)
     return "\n".join([*text, rf"\end{{{place}}}", ""])
-
-
-def _kind(column: Column, place: int) -> str:
-    """Return what a column of the matrix holds: a task, the pooled difference, or neither."""
-    if column.key == POOLED:
-        return POOLED
-    return TASK if place and column.key not in ("step_seconds", "memory") else ""
 
 
 def _layout(
@@ -179,7 +186,10 @@ def _head(text: str, room: float) -> str:
 def _cell(cell: Cell, layout: Layout) -> str:
     """Return a cell: its score, deviation and mark, with what it lacks below."""
     score, flaw = _parts(cell)
-    text = rf"\textbf{{{escape(score)}}}" if cell.best else escape(score)
+    signed = score.startswith(("+", "-"))
+    number = rf"${score.partition(' ')[0]}$" if signed else escape(score)
+    number += escape(score[len(score.partition(" ")[0]) :]) if signed else ""
+    text = rf"\textbf{{{number}}}" if cell.best else number
     if cell.spread and layout.spread == "beside":
         text += rf"$\pm${cell.spread}"
     elif cell.spread and layout.spread == "small":
@@ -191,19 +201,14 @@ def _cell(cell: Cell, layout: Layout) -> str:
 def caption(report: Report, layout: Layout) -> str:
     """Return the caption: what is shown, over how many seeds, and how marks were decided."""
     board = report.board
-    main = board.rows[board.rows["main"].astype(bool)]
-    seeds = sorted(set(main.loc[main["trained"].astype(bool), "planned"].astype(int)))
-    number = f"{seeds[0]}" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}" if seeds else "0"
-    base = escape(fit(board.labels.loss(board.baseline), 200))
+    base = escape(fit(board.baseline_label, 200))
     spread = "" if layout.spread == "none" else r" $\pm$ standard deviation"
-    known = main[main["margin"].notna()]
-    margins = {amount(m, u) for m, u in zip(known["margin"], known["unit"], strict=True)}
-    margin = f" ({escape(margins.pop())})" if len(margins) == 1 else ""
+    margin = f" ({escape(margin_of(board))})" if margin_of(board) else ""
     flawed = any(_parts(c)[1] for line in report.matrix.lines(PAGE) for c in line.cells[1:])
     return (
-        rf"Mean test score{spread} over {number} seeds. $\uparrow$ better and $\downarrow$ worse "
-        rf"than {base}, $=$ equivalent within the margin{margin}: paired $t$ intervals, "
-        r"simultaneous at 95\,\% over the losses of a task. Bold: best."
+        rf"Mean test score{spread} over {seeds_of(board)}. $\uparrow$ better and $\downarrow$ "
+        rf"worse than {base}, $=$ equivalent within the margin{margin}, by "
+        rf"{escape(intervals_named(screening=board.screening))}. Bold: best."
         + (" A mean with a note below it lacks seeds or collapsed, and is no result."
            if flawed else "")
     )  # fmt: skip
@@ -220,5 +225,6 @@ def escape(text: str) -> str:
 
 
 def _letter(letter: str) -> str:
-    """Return a letter that pdfLaTeX has, else its number: another would stop it."""
-    return letter if ord(letter) < 0x180 else rf"\texttt{{U+{ord(letter):04X}}}"
+    """Return a letter that LaTeX has in every encoding, else its number: another would stop it."""
+    known = letter.isascii() or letter in COMPOSED
+    return letter if known else rf"\texttt{{U+{ord(letter):04X}}}"

@@ -4,7 +4,7 @@ import html
 import re
 
 from leaderboards.analysis.visible import visible
-from leaderboards.report.parts import TEXT, Cell, Report, Table
+from leaderboards.report.model import TEXT, Cell, Report, Table
 
 
 def markdown(report: Report) -> str:

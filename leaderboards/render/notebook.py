@@ -2,8 +2,8 @@
 
 from leaderboards.figures.svg import ROLES, TEXT
 from leaderboards.render.formats import drawn, figure_names
-from leaderboards.render.page import rendered, shown
-from leaderboards.report.parts import BETTER, WORSE, Report
+from leaderboards.render.page import for_template, rendered
+from leaderboards.report.model import BETTER, WORSE, Report
 
 
 def to_notebook(report: Report) -> str:
@@ -14,7 +14,7 @@ def to_notebook(report: Report) -> str:
         "notebook.html.jinja",
         answer=report.answer,
         warnings=report.warnings,
-        matrix=shown(report.matrix),
+        matrix=for_template(report.matrix),
         legend=report.legend,
         colours={outcome: ROLES[outcome] for outcome in (BETTER, WORSE)},
         forest="" if forest is None else str(forest),

@@ -19,8 +19,11 @@ for (const link of all("a.open")) {
 }
 for (const dialog of all("dialog")) {
   dialog.addEventListener("click", (event) => {
-    // Outside the dialog's box the click is on the dialog itself.
-    if (event.target === dialog || event.target.closest(".close")) {
+    const box = dialog.getBoundingClientRect();
+    const outside =
+      event.clientX < box.left || event.clientX > box.right ||
+      event.clientY < box.top || event.clientY > box.bottom;
+    if ((outside && event.detail) || event.target.closest(".close")) {
       event.preventDefault();
       dialog.close();
     }
@@ -57,7 +60,7 @@ for (const link of all("[data-save]")) {
     event.preventDefault();
     const svg = link.closest("figure").querySelector("svg");
     const file = document.createElement("a");
-    file.href = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg.outerHTML)}`;
+    file.href = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(new XMLSerializer().serializeToString(svg))}`;
     file.download = `${link.dataset.save}.svg`;
     file.click();
   });
@@ -105,8 +108,7 @@ function choose() {
 one.addEventListener("change", choose);
 choose();
 
-// A heading of a table sorts its rows by what the cells show.
-const number = (text) => parseFloat(text.replace(/[,\u2212]/g, (sign) => (sign === "," ? "" : "-")));
+// A heading of a folded table sorts its rows: by the numbers behind the cells, else by their texts.
 for (const heading of all("main details th[scope=col]")) {
   const button = document.createElement("button");
   button.append(...heading.childNodes);
@@ -114,13 +116,17 @@ for (const heading of all("main details th[scope=col]")) {
   button.addEventListener("click", () => {
     const up = heading.getAttribute("aria-sort") !== "ascending";
     const body = heading.closest("table").tBodies[0];
-    const text = (row) => row.cells[heading.cellIndex].textContent.trim();
-    const rows = [...body.rows].sort((a, b) => {
-      const [x, y] = [number(text(a)), number(text(b))];
-      if (Number.isNaN(x) && Number.isNaN(y)) return text(a).localeCompare(text(b));
-      if (Number.isNaN(x) || Number.isNaN(y)) return Number.isNaN(x) - Number.isNaN(y) || 0;
+    const cell = (row) => row.cells[heading.cellIndex];
+    const compare = (a, b) => {
+      const [x, y] = [cell(a).dataset.sort, cell(b).dataset.sort];
+      if (x === undefined && y === undefined) {
+        const order = cell(a).textContent.localeCompare(cell(b).textContent);
+        return up ? order : -order;
+      }
+      if (x === undefined || y === undefined) return x === undefined ? 1 : -1; // None comes last.
       return up ? x - y : y - x;
-    });
+    };
+    const rows = [...body.rows].sort(compare);
     for (const each of heading.parentNode.cells) each.removeAttribute("aria-sort");
     heading.setAttribute("aria-sort", up ? "ascending" : "descending");
     body.append(...rows);

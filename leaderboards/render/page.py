@@ -22,8 +22,8 @@ from leaderboards.render.csv_files import matrix
 from leaderboards.render.formats import FOLDER, drawn, figure_names
 from leaderboards.render.latex import latex
 from leaderboards.render.markdown import table
-from leaderboards.report.methods import bibtex, made
-from leaderboards.report.parts import PAGE, Drawer, Report, Table
+from leaderboards.report.methods import bibtex, provenance
+from leaderboards.report.model import PAGE, Drawer, Report, Section, Table
 
 MAX_ROWS = 400
 """Rows of a table on the page; its CSV file has all of them."""
@@ -44,16 +44,32 @@ def page(report: Report) -> str:
         answer=report.answer,
         warnings=report.warnings,
         ticks=_ticks(report),
+        links=_links(report),
+        figures=f"{FOLDER}/" if report.figures else "#section-differences",
         copies=_copies(report),
-        matrix=shown(report.matrix, None),
+        matrix=for_template(report.matrix, None),
         legend=report.legend,
         sections=[section for section in _sections(report) if section["show"]],
         drawers=[_drawer(drawer) for drawer in report.drawers.values()],
         methods=report.methods,
-        made=[(name, text) for name, text in made(report.board) if text],
+        made=[(name, text) for name, text in provenance(report.board) if text],
         definitions=report.tables["scores"].columns_in(PAGE),
         bibtex=escape(bibtex(report.board)),
     )
+
+
+SECTION_OF = {
+    "failed": "failures", "waiting": "failures", "budget": "tuning", "border": "tuning",
+    "collapsed": "diagnostics", "untrained": "scores", "rank": "scores", "control": "scores",
+}  # fmt: skip
+"""{kind of note: the section that shows what it is about}."""
+
+
+def _links(report: Report) -> dict[str, str]:
+    """Return {kind of warning: the section to look into}; empty where the page has none."""
+    there = {section["key"] for section in _sections(report) if section["show"]}
+    kinds = [warning.kind for warning in report.warnings]
+    return {kind: SECTION_OF.get(kind, "") * (SECTION_OF.get(kind) in there) for kind in kinds}
 
 
 def _ticks(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -77,11 +93,14 @@ def _copies(report: Report) -> list[tuple[str, str, str]]:
 
 def _sections(report: Report) -> list[dict[str, Any]]:
     """Return the sections with their figures and tables; an empty one is not shown."""
+    named = {name for section in report.sections for name in section.figures} | {"matrix"}
+    others = [name for name in figure_names() if name not in named]
+    more = Section("more", "More figures", "", others)  # Those of other packages.
     sections = []
-    for section in report.sections:
+    for section in (*report.sections, more):
         figures = [_figure(report, name) for name in section.figures if name in figure_names()]
         made = [each for each in figures if each is not None]
-        tables = [shown(table) for table in section.tables]
+        tables = [for_template(table) for table in section.tables]
         sections.append(
             {
                 "key": section.key,
@@ -111,7 +130,7 @@ def _drawer(drawer: Drawer) -> dict[str, Any]:
     return drawer._asdict() | {"strip": "" if drawing is None else str(drawing)}
 
 
-def shown(table: Table, most: int | None = MAX_ROWS) -> dict[str, Any]:
+def for_template(table: Table, most: int | None = MAX_ROWS) -> dict[str, Any]:
     """Return a table as templates take it, with the columns for pages and its first rows."""
     rows = len(table.source)
     return {

@@ -3,7 +3,7 @@
 import textwrap
 
 from leaderboards.analysis.visible import visible
-from leaderboards.report.parts import Report
+from leaderboards.report.model import Report
 
 WIDTH = 80
 

@@ -12,7 +12,19 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from leaderboards.analysis.visible import visible
-from leaderboards.report.parts import BETTER, PAGE, TEXT, WORSE, Cell, Column, Report, Table
+from leaderboards.report.model import (
+    BETTER,
+    PAGE,
+    POOLED,
+    SYMBOLS,
+    TASK,
+    TEXT,
+    WORSE,
+    Cell,
+    Column,
+    Report,
+    Table,
+)  # fmt: skip
 
 COLOURS = {BETTER: "green", WORSE: "red"}
 MAX_ROWS = 60
@@ -60,8 +72,8 @@ def _printed(parts: Iterable[RenderableType], width: int | None, *, colour: bool
 def _parts(report: Report, width: int | None, *, long: bool) -> Iterator[RenderableType]:
     """Yield what is printed: the matrix first, the answer last."""
     yield from _matrix(report.matrix, width)
-    base = visible(report.board.labels.loss(report.board.baseline))
-    signs = "▲ better ▼ worse = equivalent · undecided"
+    base = visible(report.board.baseline_label)
+    signs = " ".join(f"{sign} {word}" for word, sign in SYMBOLS.items())
     yield Text(f"difference to {base}, ± 95 % interval: {signs}", style="dim")
     if long:
         for section in report.sections:
@@ -87,7 +99,7 @@ def _matrix(table: Table, width: int | None) -> Iterator[RichTable]:
     label = max([len("Loss"), *map(len, names)])
     if width is not None:
         label = min(label, max(MIN_NAME, min(MAX_NAME, width // 3)))
-    shown = [i for i in range(1, len(columns)) if columns[i].key not in ("step_seconds", "memory")]
+    shown = [i for i, column in enumerate(columns) if column.kind in (TASK, POOLED)]
     needed = {
         i: max(
             *(_measure(line.cells[i]) for line in lines),
@@ -100,7 +112,7 @@ def _matrix(table: Table, width: int | None) -> Iterator[RichTable]:
     left = (width or UNBOUNDED) - label
     for i in shown:
         if blocks[-1] and needed[i] + GAP > left:
-            if columns[i].key == "pooled":
+            if columns[i].kind == POOLED:
                 continue  # A sentence says it; alone it would cost a second table.
             blocks.append([])
             left = (width or UNBOUNDED) - label

@@ -11,7 +11,7 @@ from leaderboards.analysis.pairing import pairing_table
 from leaderboards.analysis.series import SCORE
 from leaderboards.analysis.tables import each_row
 from leaderboards.report import numbers
-from leaderboards.report.parts import CSV, EVERYWHERE, PAGE, Cell, Column, Table
+from leaderboards.report.model import CSV, EVERYWHERE, PAGE, Cell, Column, Table
 from leaderboards.report.scores import diagnostic_columns, plain, raw, text
 
 Row = Any

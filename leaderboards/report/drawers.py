@@ -8,11 +8,13 @@ from typing import Any
 import pandas as pd
 
 from leaderboards.analysis.leaderboard import Leaderboard
+from leaderboards.analysis.marks import flaw
 from leaderboards.analysis.tables import each_row, scored
-from leaderboards.analysis.words import BASELINE
+from leaderboards.analysis.words import BASELINE, COLLAPSED, INCOMPLETE
 from leaderboards.report import numbers
 from leaderboards.report.answer import judged
-from leaderboards.report.parts import Drawer, Seed
+from leaderboards.report.methods import checksums
+from leaderboards.report.model import Drawer, Seed
 from leaderboards.report.scores import difference
 
 MAX_DRAWERS = 400
@@ -29,62 +31,75 @@ def drawers(board: Leaderboard, digits: int) -> Mapping[tuple[str, str, str], Dr
     by_row: dict[tuple[str, str, str], list[Any]] = {}
     for record in each_row(records.sort_values("seed", kind="stable")):
         by_row.setdefault((record.task, record.method, record.loss), []).append(record)
+    lost: dict[tuple[str, str, str], list[Any]] = {}
+    for cell in each_row(board.cells[board.cells["stage"] == "final"]):
+        lost.setdefault((cell.task, cell.method, cell.loss), []).append(cell)
     base = (board.baseline_method, board.baseline)
     found = {}
     for number, row in enumerate(each_row(main)):
         key = (row.task, row.method, row.loss)
-        own = by_row.get(key, [])
         others = {record.seed: record.value for record in by_row.get((row.task, *base), ())}
-        found[key] = _drawer(board, row, f"c{number}", own, others, digits)
+        seeds = _seeds(board, row, by_row.get(key, []), lost.get(key, []), others, digits)
+        found[key] = _drawer(board, row, f"c{number}", by_row.get(key, []), seeds, digits)
     return found
 
 
+def _is_result(row: Any) -> bool:
+    """Return whether a row's difference means anything: no seed failed, and it did not collapse."""
+    return row.verdict not in (BASELINE, INCOMPLETE, COLLAPSED)
+
+
+def _seeds(
+    board: Leaderboard, row: Any, records: Sequence[Any], lost: Sequence[Any],
+    base: Mapping[int, float], digits: int,
+) -> tuple[Seed, ...]:  # fmt: skip
+    """Return a line for each seed of a row, with those that have no score last."""
+    paired = board.differences.get((row.task, row.metric, row.method, row.loss), {})
+    compared = row.verdict != BASELINE
+
+    def of_record(record: Any) -> Seed:
+        seed = record.seed
+        return Seed(
+            seed,
+            f"{record.value:.{digits}f}" + (" (collapsed)" if record.collapsed else ""),
+            f"{base[seed]:.{digits}f}" if compared and seed in base else "",
+            f"{paired[seed]:+.{digits}f}" if seed in paired and _is_result(row) else "",
+            record.path or f"key {record.key}",
+            record.command or "",
+        )
+
+    without = (Seed(int(cell.seed), str(cell.status), "", "", "", "") for cell in lost)
+    return (*map(of_record, records), *without)
+
+
 def _drawer(
-    board: Leaderboard, row: Any, key: str, records: Sequence[Any], base: Mapping[int, float],
+    board: Leaderboard, row: Any, key: str, records: Sequence[Any], seeds: tuple[Seed, ...],
     digits: int,
 ) -> Drawer:  # fmt: skip
     labels = board.labels
     paired = board.differences.get((row.task, row.metric, row.method, row.loss), {})
-    is_baseline = row.verdict == BASELINE
-    seeds = tuple(
-        Seed(
-            record.seed,
-            f"{record.value:.{digits}f}" + (" (collapsed)" if record.collapsed else ""),
-            f"{base[record.seed]:.{digits}f}" if record.seed in base and not is_baseline else "",
-            f"{paired[record.seed]:+.{digits}f}" if record.seed in paired and not is_baseline
-            else "",
-            str(getattr(record, "path", "") or f"key {record.key}"),
-            str(getattr(record, "command", "") or ""),
-        )
-        for record in records
-    )  # fmt: skip
     name = labels.row(row.method, row.loss)
-    against = labels.loss(board.baseline)
-    said = (
-        "The row that all others are compared with."
-        if is_baseline
-        else (f"{name} against {against} {judged(row)}.")
-    )
-    margin = None if row.margin is None or math.isnan(row.margin) else float(row.margin)
+    said = f"{name} against {board.baseline_label} {judged(row, digits)}."
+    shown = _is_result(row)
     return Drawer(
         key=key,
         title=f"{name} on {labels.task(row.task)}: {labels.metric(row.metric)}",
-        said=said,
+        said="All others are compared with this row." if row.verdict == BASELINE else said,
         facts=tuple((name, text) for name, text in _facts(row, records, digits) if text),
         seeds=seeds,
-        values=() if is_baseline else tuple(paired.values()),
-        ends=(row.difference_low, row.difference_high),
-        margin=margin,
+        values=tuple(paired.values()) if shown else (),
+        ends=(row.difference_low, row.difference_high) if shown else (math.nan, math.nan),
+        margin=None if row.margin is None or math.isnan(row.margin) else float(row.margin),
     )
 
 
 def _facts(row: Any, records: Sequence[Any], digits: int) -> Iterator[tuple[str, str]]:
     """Yield what a reader wants to know of a cell, each with its name."""
-    if row.verdict != BASELINE:
+    if _is_result(row):
         yield "Difference [95 %]", difference(row, digits)
         yield "p", "" if math.isnan(row.p) else numbers.p_value(row.p)
         yield "Seeds paired", f"{row.pairs} of {row.planned}"
-    yield "Lacks", row.marks if row.seeds < row.planned or row.collapsed else ""
+    yield "Lacks", flaw(row._asdict())
     if not records:
         return
     first = records[0]
@@ -95,14 +110,11 @@ def _facts(row: Any, records: Sequence[Any], digits: int) -> Iterator[tuple[str,
     yield "Task", ", ".join(f"{name} {value}" for name, value in task.items()) or row.task
     versions = json.loads(first.versions)
     yield "Versions", ", ".join(f"{name} {value}" for name, value in versions.items())
-    yield "Data", ", ".join(f"{name} {str(sum_)[:16]}" for name, sum_ in _flat(first.data))
+    yield (
+        "Data",
+        ", ".join(f"{name} {str(checksum)[:16]}" for name, checksum in checksums(first.data)),
+    )
     yield "Commit, device", f"{str(first.commit or 'unknown')[:12]}, {first.device}"
     seconds = [float(record.seconds) for record in records if not pd.isna(record.seconds)]
     yield "Seconds a run", f"{min(seconds):.1f} to {max(seconds):.1f}" if seconds else ""
     yield "Finished", f"{str(max(str(record.finished) for record in records))[:19]}"
-
-
-def _flat(data: str) -> Iterator[tuple[str, object]]:
-    """Yield (name, checksum) of a record's data."""
-    read = json.loads(data)
-    yield from read.items() if isinstance(read, dict) else ()

@@ -1,7 +1,7 @@
 """The matrix: losses down, tasks across, with what each loss costs."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -9,10 +9,28 @@ from leaderboards.analysis.costs import Cost
 from leaderboards.analysis.leaderboard import Leaderboard
 from leaderboards.analysis.overall import ALL
 from leaderboards.analysis.tables import TRAINED, each_row
-from leaderboards.analysis.words import BASELINE, COLLAPSED, INCOMPLETE, amount
+from leaderboards.analysis.words import BASELINE, COLLAPSED, INCOMPLETE, intervals_named
 from leaderboards.report import numbers
-from leaderboards.report.parts import CSV, SHOWN, Cell, Column, Drawer, Table, outcome
-from leaderboards.report.scores import hidden, marks_of, score
+from leaderboards.report.answer import margin_of
+from leaderboards.report.model import (
+    BETTER,
+    COST,
+    CSV,
+    EVERYWHERE,
+    POOLED,
+    SAME,
+    SHOWN,
+    SYMBOLS,
+    TASK,
+    UNSETTLED,
+    WORSE,
+    Cell,
+    Column,
+    Drawer,
+    Table,
+    outcome,
+)
+from leaderboards.report.scores import hidden, score, thresholds
 
 RowKey = tuple[str, str]
 """Method and loss."""
@@ -41,7 +59,7 @@ def matrix(
         behind = {(method, loss): each.key for (of, method, loss), each in drawers.items()
                   if of == task}  # fmt: skip
         columns += _of_task(labels.task(task), labels.metric, own, behind, digits)
-    if main["task"].nunique() > 1:
+    if main["task"].nunique() > 1 and len(board.overall):
         columns += _pooled(board, digits)
     columns += _costs(board)
     return Table(
@@ -77,12 +95,13 @@ def _of_task(
         if row.verdict in (INCOMPLETE, COLLAPSED):  # Its difference is no result either.
             return found
         ends = (row.difference_low, row.difference_high)
-        change = numbers.half_width(row.difference, *ends, marks_of(row.margin), digits)
+        change = numbers.half_width(row.difference, *ends, thresholds(row.margin), digits)
         return found._replace(change=change, outcome=outcome(row.verdict))
 
     yield Column(
         prefix, task, f"{name} of {task}.", cell, SHOWN, number=True,
-        unit=f"{name} {ARROWS.get(first.direction, '')}".strip(), task=first.task,
+        unit=f"{name} {ARROWS.get(first.direction, '')}".strip() if name else "",
+        task=first.task, kind=TASK,
     )  # fmt: skip
     for figure in (
         "mean", "std", "marks", "seeds", "difference", "difference_low", "difference_high",
@@ -100,17 +119,19 @@ def _pooled(board: Leaderboard, digits: int) -> Iterator[Column]:
     """Yield the pooled difference over all tasks."""
     overall = board.overall[board.overall["scope"] == ALL]
     rows = {(row.method, row.loss): row for row in each_row(overall)}
+    rows_of = board.rows[board.rows["main"].astype(bool)]
 
     def cell(key: RowKey) -> Cell:
         row = rows.get(key)
         if row is None or math.isnan(row.pooled):
             return Cell("baseline" if row is not None and row.verdict == BASELINE else numbers.DASH)
-        said = numbers.half_width(row.pooled, row.low, row.high, marks_of(row.margin), digits)
+        said = numbers.half_width(row.pooled, row.low, row.high, thresholds(row.margin), digits)
         return Cell(said, row.pooled, outcome=outcome(row.verdict))
 
     yield Column(
         "pooled", "Over tasks", "Mean over data sets of the difference.", cell, SHOWN, number=True,
-        unit="difference",
+        unit="difference" if (rows_of["direction"] != "lower").all() else "above 0 is better",
+        kind=POOLED,
     )  # fmt: skip
     for figure in ("pooled", "low", "high", "verdict"):
         yield hidden(f"over_tasks {figure}", "See `overall.csv`.", rows.get, _part(figure))
@@ -119,36 +140,39 @@ def _pooled(board: Leaderboard, digits: int) -> Iterator[Column]:
 def _costs(board: Leaderboard) -> Iterator[Column]:
     """Yield what a row costs: on one task as measured, on several relative to the baseline."""
     tasks = list(dict.fromkeys(task for task, *_ in board.costs))
+    yield _cost(board, tasks, 0, "step_seconds", "Time a step", numbers.seconds)
+    yield _cost(board, tasks, 1, "memory", "Peak memory", numbers.memory)
+
+
+def _cost(
+    board: Leaderboard, tasks: Sequence[str], which: int, key: str, heading: str,
+    form: Callable[[float], str],
+) -> Column:  # fmt: skip
     base = (board.baseline_method, board.baseline)
-    for key, heading, form, which in (
-        ("step_seconds", "Time a step", numbers.seconds, 0),
-        ("memory", "Peak memory", numbers.memory, 1),
-    ):
+    several = len(tasks) > 1
 
-        def measured(row: RowKey, which: int = which) -> float:
-            costs = [board.costs.get((task, *row)) for task in tasks]
+    def cell(row: RowKey) -> Cell:
+        costs = [board.costs.get((task, *row)) for task in tasks]
+        if several:
             bases = [board.costs.get((task, *base)) for task in tasks]
-            if len(tasks) == 1:
-                return costs[0][which] if costs[0] else math.nan
-            return ratio(costs, bases, which)
+            value = ratio(costs, bases, which)
+            return Cell(numbers.number(value, ".2f"), value)
+        value = costs[0][which] if costs and costs[0] else math.nan
+        return Cell(form(value), value)
 
-        if len(tasks) == 1:
-            show, unit = form, "seconds" if which == 0 else "bytes"
-        else:
-            show, unit = _times, "of the baseline's"
-
-        def cell(
-            row: RowKey,
-            measured: Callable[[RowKey], float] = measured,
-            show: Callable[[float], str] = show,
-        ) -> Cell:
-            return Cell(show(measured(row)), measured(row))
-
-        about = "The geometric mean over tasks of the ratio to the baseline's."
-        yield Column(
-            key, heading, about, cell, SHOWN | ONLY_CSV, number=True,
-            unit=unit if len(tasks) > 1 else "",
-        )  # fmt: skip
+    about = (
+        "The geometric mean over tasks of the ratio to the baseline's."
+        if several
+        else (
+            "Seconds of a training step, the median over seeds."
+            if key == "step_seconds"
+            else "The largest over seeds, in bytes."
+        )
+    )
+    return Column(
+        f"{key}_ratio" if several else key, heading, about, cell, EVERYWHERE, number=True,
+        unit="of the baseline's" if several else "", kind=COST,
+    )  # fmt: skip
 
 
 def ratio(costs: list[Cost | None], bases: list[Cost | None], which: int) -> float:
@@ -164,19 +188,19 @@ def ratio(costs: list[Cost | None], bases: list[Cost | None], which: int) -> flo
     return math.exp(fmean(logs))
 
 
-def _times(value: float) -> str:
-    return numbers.number(value, ".2f")
-
-
 def legend(board: Leaderboard) -> str:
     """Return what the matrix's figures and marks mean."""
-    main = board.rows[board.rows["main"].astype(bool)]
-    known = main[main["margin"].notna()]
-    margins = {amount(row.margin, row.unit) for row in each_row(known)}
-    margin = f" ({margins.pop()})" if len(margins) == 1 else ""
+    margin = margin_of(board)
+    within = f" ({margin})" if margin else ""
+    signs = ", ".join(
+        f"{SYMBOLS[kind]} {words}"
+        for kind, words in (
+            (BETTER, "better"), (WORSE, "worse"), (SAME, f"equivalent within the margin{within}"),
+            (UNSETTLED, "undecided"),
+        )
+    )  # fmt: skip
     return (
         "Mean test score ± standard deviation over seeds, and the paired difference to "
-        f"{board.labels.loss(board.baseline)} ± half its 95 % interval, simultaneous over the "
-        f"losses of a task. ▲ better, ▼ worse, = equivalent within the margin{margin}, "
-        "· undecided. Bold: best."
+        f"{board.baseline_label} ± half its 95 % interval. Intervals: "
+        f"{intervals_named(screening=board.screening)}. {signs}. Bold: best."
     )

@@ -2,23 +2,22 @@
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
 from leaderboards.analysis.leaderboard import Leaderboard
 from leaderboards.analysis.tables import each_row
-from leaderboards.analysis.words import amount
+from leaderboards.analysis.words import amount, intervals_named
+from leaderboards.report.answer import seeds_of
 
 
 def methods(board: Leaderboard) -> str:
     """Return a paragraph for a paper on how the losses were compared, with references."""
     labels = board.labels
     main = board.rows[board.rows["main"].astype(bool)]
-    base = labels.loss(board.baseline)
-    trained = main[main["trained"].astype(bool)]
-    seeds = sorted(set(trained["planned"].astype(int)))
-    count = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}" if seeds else "0"
+    base = board.baseline_label
     margins = [
         f"{amount(row.margin, row.unit)} on {labels.task(row.task)}"
         for row in each_row(main.drop_duplicates("task"))
@@ -26,14 +25,13 @@ def methods(board: Leaderboard) -> str:
     ]
     tasks = ", ".join(map(labels.task, dict.fromkeys(main["task"])))
     parts = [
-        f"Every loss was trained with {count} seeds on {tasks}.",
+        f"Every loss was trained with {seeds_of(board)} on {tasks}.",
         "For one task and seed all losses start from the same weights and see the same examples "
         f"and views, so each is compared with {base} by paired differences.",
-        "Intervals are borrowed over losses (screening), and decide nothing."
-        if board.screening
-        else "Intervals are 95 % paired t intervals, simultaneous over the losses of a task by the "
-        "largest |t| of differences that share the baseline (Dunnett 1955), and allow for the "
-        "resolution of the score.",
+        f"Intervals are {intervals_named(screening=board.screening)}"
+        + ("." if board.screening else ", by the largest |t| of differences that share the "
+           "baseline (Dunnett 1955), and allow for the resolution of the score."),
+        "" if board.screening else
         "Every verdict follows from the interval and the smallest difference that matters "
         f"({', '.join(margins)})." if margins else "No smallest difference that matters is set.",
     ]  # fmt: skip
@@ -54,10 +52,10 @@ def methods(board: Leaderboard) -> str:
     used = versions(board.records, ("triptych", "torch"))
     if used:
         parts.append(f"Software: {', '.join(f'{name} {text}' for name, text in used)}.")
-    return " ".join(parts)
+    return " ".join(part for part in parts if part)
 
 
-def made(board: Leaderboard) -> Iterator[tuple[str, str]]:
+def provenance(board: Leaderboard) -> Iterator[tuple[str, str]]:
     """Yield (name, text) of what a reader needs to make the board again."""
     records = board.records
     commands = records.attrs.get("commands", ())
@@ -67,13 +65,18 @@ def made(board: Leaderboard) -> Iterator[tuple[str, str]]:
     yield "Commit", ", ".join(commits) or "unknown"
     sums: dict[str, str] = {}
     for text in records["data"].dropna().unique():
-        read = json.loads(text) if text else {}
-        sums |= {str(name): str(sum_) for name, sum_ in read.items()}
+        sums |= {name: str(checksum) for name, checksum in checksums(text)}
     yield "Data, by checksum", ", ".join(f"{name} {sum_[:16]}" for name, sum_ in sums.items())
     yield (
         "Beside this file",
         ("leaderboard.csv (every row), table.csv, overall.csv, records.csv (a row a record)"),
     )
+
+
+def checksums(data: str) -> Iterator[tuple[str, object]]:
+    """Yield (name, checksum) of the data that a record names, as its column ``data`` holds them."""
+    read = json.loads(data) if data else {}
+    yield from read.items() if isinstance(read, dict) else ()
 
 
 def versions(records: pd.DataFrame, names: tuple[str, ...] = ()) -> list[tuple[str, str]]:
@@ -90,6 +93,7 @@ def versions(records: pd.DataFrame, names: tuple[str, ...] = ()) -> list[tuple[s
 def bibtex(board: Leaderboard) -> str:
     """Return how to cite Triptych, with the version that made the records."""
     used = dict(versions(board.records, ("triptych",))).get("triptych", "unknown")
+    used = re.sub(r"[^\w.+ -]", "", used)  # A record may say anything, braces and commands too.
     return f"""\
 @software{{triptych,
   title  = {{Triptych: a benchmarking harness for contrastive learning across three modalities}},

@@ -24,9 +24,9 @@ def number(value: float | None, form: str) -> str:
 
 
 def interval(
-    middle: float, low: float, high: float, marks: tuple[float, ...] = (0.0,), digits: int = 2
+    middle: float, low: float, high: float, thresholds: tuple[float, ...] = (0.0,), digits: int = 2
 ) -> str:
-    """Return a number with its interval; no end is rounded across one of ``marks``.
+    """Return a number with its interval; no end is rounded across one of ``thresholds``.
 
     >>> interval(0.25, 0.0031, 0.4996, (-0.5, 0.0, 0.5))
     '+0.2500 [+0.0031, +0.4996]'
@@ -37,15 +37,15 @@ def interval(
         return DASH
     if math.isnan(low):
         return f"{middle:+.{digits}f}"
-    digits = safe_digits((low, high), marks, digits)
+    digits = safe_digits((low, high), thresholds, digits)
     texts = [f"{round(value, digits) + 0:+.{digits}f}" for value in (middle, low, high)]
     return f"{texts[0]} [{texts[1]}, {texts[2]}]"
 
 
 def half_width(
-    middle: float, low: float, high: float, marks: tuple[float, ...] = (0.0,), digits: int = 2
+    middle: float, low: float, high: float, thresholds: tuple[float, ...] = (0.0,), digits: int = 2
 ) -> str:
-    """Return a number with half its interval; their sum and difference keep to ``marks``.
+    """Return a number with half its interval; their sum and difference keep to ``thresholds``.
 
     >>> half_width(0.25, -0.1, 0.6), half_width(0.25, math.nan, math.nan)
     ('+0.25 ±0.35', '+0.25')
@@ -60,27 +60,29 @@ def half_width(
     for more in range(digits, 7):
         ends = [round(middle, more) - round(half, more), round(middle, more) + round(half, more)]
         digits = more
-        if all(_same_side(*pair, marks) for pair in zip((low, high), ends, strict=True)):
+        if half and not round(half, more):  # A half of 0 would say that nothing is uncertain.
+            continue
+        if all(_same_side(*pair, thresholds) for pair in zip((low, high), ends, strict=True)):
             break
     return f"{round(middle, digits) + 0:+.{digits}f} ±{half:.{digits}f}"
 
 
-def safe_digits(ends: tuple[float, ...], marks: tuple[float, ...], digits: int) -> int:
-    """Return the digits from ``digits`` on that keep each end on its side of every mark."""
+def safe_digits(ends: tuple[float, ...], thresholds: tuple[float, ...], digits: int) -> int:
+    """Return the digits from ``digits`` on that keep each end on its side of every threshold."""
     return next(
         (
             more
             for more in range(digits, 7)
-            if all(_same_side(end, round(end, more), marks) for end in ends)
+            if all(_same_side(end, round(end, more), thresholds) for end in ends)
         ),
         6,
     )
 
 
-def _same_side(end: float, shown: float, marks: tuple[float, ...]) -> bool:
-    """Return whether what is shown is on the same side of every mark as the number itself."""
-    shown = round(shown, 9)  # A sum of rounded numbers may miss a mark by rounding alone.
-    return all((end > mark) == (shown > mark) and (end < mark) == (shown < mark) for mark in marks)
+def _same_side(end: float, shown: float, thresholds: tuple[float, ...]) -> bool:
+    """Return whether what is shown is on the same side of every threshold as the number itself."""
+    shown = round(shown, 9)  # A sum of rounded numbers may miss a threshold by rounding alone.
+    return all((end > at) == (shown > at) and (end < at) == (shown < at) for at in thresholds)
 
 
 def bound(value: float) -> str:

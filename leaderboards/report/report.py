@@ -6,7 +6,7 @@ from leaderboards.analysis.leaderboard import Leaderboard
 from leaderboards.report import answer, details, matrix, scores
 from leaderboards.report.drawers import drawers
 from leaderboards.report.methods import methods
-from leaderboards.report.parts import Report, Section, Table
+from leaderboards.report.model import Report, Section, Table
 from leaderboards.statistics.ranking import Friedman
 
 
@@ -44,14 +44,13 @@ def report(
         title=title or board.title or "Triptych",
         facts=(*answer.facts(board), *board.labels.shared),
         answer=answer.answer(board),
-        pooled=answer.pooled(board),
+        pooled=answer.pooled(board, digits),
         warnings=tuple(answer.warnings(board.notes)),
         matrix=matrix.matrix(board, digits, behind),
         legend=matrix.legend(board),
         sections=tuple(_sections(board, tables)),
-        sentences=tuple(answer.sentences(board)),
+        sentences=tuple(answer.sentences(board, digits)),
         methods=methods(board),
-        digits=digits,
         figures=figures,
         drawers=behind,
         tables=tables,
@@ -70,7 +69,7 @@ def _sections(board: Leaderboard, tables: dict[str, Table]) -> list[Section]:
         Section(
             "differences",
             "Paired differences",
-            f"Each loss less {board.labels.loss(board.baseline)}, seed by seed.",
+            f"Each loss less {board.baseline_label}, seed by seed.",
             ["differences"],
         ),
         Section(
@@ -86,7 +85,7 @@ def _sections(board: Leaderboard, tables: dict[str, Table]) -> list[Section]:
         ),
         Section("settings", "Against a setting", "", ["settings"], named("settings")),
         Section("scores", "All scores", "", [], named("scores")),
-        Section("diagnostics", "Diagnostics", "", ["diagnostics"], named("diagnostics")),
+        Section("diagnostics", "Diagnostics", "", [], named("diagnostics")),
         Section("failures", "Cells without a score", "", [], named("failures")),
         Section("published", "Published results", "", [], named("published")),
     ]

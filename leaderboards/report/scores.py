@@ -10,9 +10,9 @@ from leaderboards.analysis.leaderboard import Leaderboard
 from leaderboards.analysis.marks import BEST, TIED, flaw
 from leaderboards.analysis.overall import ALL
 from leaderboards.analysis.tables import each_row
-from leaderboards.analysis.words import BASELINE, COLLAPSED, INCOMPLETE, explained, with_margin
+from leaderboards.analysis.words import BASELINE, COLLAPSED, INCOMPLETE, MEANINGS, with_margin
 from leaderboards.report import numbers
-from leaderboards.report.parts import CSV, EVERYWHERE, PAGE, SHOWN, Cell, Column, Table, outcome
+from leaderboards.report.model import CSV, EVERYWHERE, PAGE, SHOWN, Cell, Column, Table, outcome
 
 Row = Any
 """A row of a table of the board, as a named tuple."""
@@ -30,18 +30,18 @@ def plain(value: Any, form: str = "g") -> Cell:
     return Cell(numbers.number(float(value), form), value)
 
 
-def raw(key: str, help: str, heading: str = "") -> Column:
+def raw(key: str, help: str) -> Column:
     """Return a column that the CSV file alone has: the number in full."""
     cell: Callable[[Row], Cell] = lambda row: Cell("", getattr(row, key))  # noqa: E731
-    return Column(key, heading or key, help, cell, frozenset({CSV}))
+    return Column(key, key, help, cell, frozenset({CSV}))
 
 
 def hidden(key: str, help: str, found: Callable[[Row], Any], part: Callable[[Any], Any]) -> Column:
-    """Return a column that the CSV file alone has: a part of what is found for a row."""
+    """Return a column for the CSV file alone: ``part`` of what ``found`` returns for a row."""
     return Column(key, "", help, lambda row: Cell("", part(found(row))), frozenset({CSV}))
 
 
-def marks_of(margin: float | None) -> tuple[float, ...]:
+def thresholds(margin: float | None) -> tuple[float, ...]:
     """Return the values that rounding must not move an end of an interval across."""
     return (0.0,) if margin is None or math.isnan(margin) else (-margin, 0.0, margin)
 
@@ -51,13 +51,13 @@ def score(row: Row, digits: int) -> Cell:
     why = flaw(row._asdict())
     shown = numbers.number(row.mean, f".{digits}f") + (f" ({why})" if why else "")
     spread = "" if math.isnan(row.std) else f"{row.std:.{digits}f}"
-    return Cell(shown, row.mean, spread, best=bool(row.best), tied=bool(row.tied))
+    return Cell(shown, row.mean, spread, best=bool(row.best))
 
 
 def difference(row: Row, digits: int = 2) -> str:
     """Return a row's paired difference with its interval, as text."""
     ends = (row.difference_low, row.difference_high)
-    return numbers.interval(row.difference, *ends, marks_of(row.margin), digits)
+    return numbers.interval(row.difference, *ends, thresholds(row.margin), digits)
 
 
 def scores(board: Leaderboard, digits: int) -> Table:
@@ -123,7 +123,7 @@ def scores(board: Leaderboard, digits: int) -> Table:
             "`--margin`."),
         raw("resolution", "One test item's weight in a score."),
         Column("verdict", "Verdict", "What the interval says, with the margin m: "
-               + " ".join(f"*{word}*: {meaning}." for word, meaning in explained()),
+               + " ".join(f"*{word}*: {meaning}." for word, meaning in MEANINGS.items()),
                lambda row: Cell(with_margin(row.verdict, row.margin, row.unit), row.verdict)),
         raw("seeds_to_decide", "For an open row: pairs that make the interval narrower than the "
             "margin, whatever the difference is."),
@@ -195,7 +195,7 @@ def overall(board: Leaderboard, digits: int) -> Table:
     def pooled(row: Row) -> Cell:
         if row.verdict == BASELINE:
             return Cell("baseline", row.pooled)
-        shown = numbers.interval(row.pooled, row.low, row.high, marks_of(row.margin), digits)
+        shown = numbers.interval(row.pooled, row.low, row.high, thresholds(row.margin), digits)
         return Cell(shown, row.pooled, outcome=outcome(row.verdict))
 
     columns = [

@@ -98,14 +98,15 @@ def split(text: str, separator: str) -> list[str]:
     return [cell.strip().strip('"') for line in text.splitlines() for cell in line.split(separator)]
 
 
-@given(
-    st.lists(st.sampled_from([*HOSTILE, "-1+1", "+x", "@a", "1", "a,=b", "a; =b", f"{WIDE_PLUS}x"]))
-)
+SIGNED = ("-1+1", "-2+3+cmd|' /C calc'!A0", "-1*SUM(A1)", "+x", "@a", "1", "a,=b", "a; =b")
+
+
+@given(st.lists(st.sampled_from([*HOSTILE, *SIGNED, f"{WIDE_PLUS}x"])))
 def test_no_cell_of_a_csv_file_is_a_formula(texts: list[str]) -> None:
-    text = to_csv(["a", "b"], [(each, 1.0) for each in texts])
+    text = to_csv(["a", *texts], [(each, 1.0) for each in texts])
     for separator in (",", ";", "\t"):
         for cell in split(text, separator):
-            signs = rf"[+\-{WIDE_PLUS}{WIDE_MINUS}](?![\d.])"
+            signs = rf"[+\-{WIDE_PLUS}{WIDE_MINUS}](?![\d.]+\W|[\d.]+$)"
             assert not re.match(rf"[=@{WIDE_EQUALS}{WIDE_AT}]|{signs}", cell), cell
 
 
@@ -224,3 +225,25 @@ def test_one_format_is_one_function_and_one_entry_point(
     names = dict(formats.figure_files(board.report))
     assert {"figures/picture-column.svg", "figures/picture-text.pdf"} <= set(names)
     assert board.figure("picture", "column").count("study") == 1
+
+
+def test_a_format_that_cannot_be_imported_says_so_when_it_is_used() -> None:
+    """It does not stop the other files."""
+    from importlib.metadata import EntryPoint
+
+    from leaderboards.render.formats import GROUP, _loaded
+
+    broken = _loaded(EntryPoint("mine.txt", "no_such_module:write", GROUP))
+    with pytest.raises(ImportError, match="no_such_module:write could not be imported"):
+        broken(None)
+
+
+def test_the_matrix_as_a_figure_never_cuts_a_number() -> None:
+    from leaderboards.figures.svg import COLUMN
+    from leaderboards.render.formats import drawn
+
+    board = make(4, 8, {"loss1": (0, 2)})
+    text = str(drawn(board.report, "matrix", COLUMN))
+    for row in board.rows[board.rows["main"]].itertuples():
+        assert f">{row.mean:.2f}" in text, "in a further block of tasks"
+    assert text.count("2 of 4 seeds") == 8

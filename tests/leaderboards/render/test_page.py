@@ -148,9 +148,12 @@ def test_a_drawer_has_the_numbers_of_the_table(report: Any) -> None:
         rows = board.rows[
             (board.rows["task"] == task) & (board.rows["loss"] == loss) & board.rows["main"]
         ]
-        assert len(drawer.seeds) == rows["seeds"].iloc[0]
+        assert sum(bool(seed.record) for seed in drawer.seeds) == rows["seeds"].iloc[0]
+        assert len(drawer.seeds) == rows["planned"].iloc[0], "what failed has a line"
         own = board.differences[task, rows["metric"].iloc[0], method, loss]
-        assert drawer.values == (() if loss == "infonce" else tuple(own.values()))
+        shown = loss not in ("infonce", "hcl")  # The baseline, and what failed at a seed.
+        assert drawer.values == (tuple(own.values()) if shown else ())
+        assert any(name.startswith("Difference") for name, _ in drawer.facts) == shown
 
 
 def test_ticks_hide_a_loss_everywhere_and_live_in_the_address(wide: Page, browser: Browser) -> None:

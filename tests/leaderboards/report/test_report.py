@@ -21,8 +21,8 @@ from leaderboards.figures.svg import TEXT
 from leaderboards.render.formats import drawn, installed
 from leaderboards.render.json_file import to_json
 from leaderboards.render.terminal import to_text
+from leaderboards.report.model import CSV, PAGE, Cell, Column
 from leaderboards.report.numbers import half_width, interval
-from leaderboards.report.parts import CSV, PAGE, Cell, Column
 from leaderboards.report.report import report
 
 LABELS = {
@@ -235,10 +235,45 @@ def test_costs_are_ratios_over_several_tasks() -> None:
     found = leaderboard(records)
     keys = [column.key for column in found.report.matrix.columns_in(PAGE)]
     cells = {line.cells[0].text: line.cells for line in found.report.matrix.lines(PAGE)}
-    assert cells["adnce"][keys.index("step_seconds")].text == "2.00", (
+    assert cells["adnce"][keys.index("step_seconds_ratio")].text == "2.00", (
         "the geometric mean of 4 and 1"
     )
-    assert cells["infonce"][keys.index("step_seconds")].text == "1.00"
+    assert cells["infonce"][keys.index("step_seconds_ratio")].text == "1.00"
     alone = leaderboard(grid({"infonce": 0.0, "adnce": 1.0}, {"images": 80.0}))
     cells = {line.cells[0].text: line.cells for line in alone.report.matrix.lines(PAGE)}
     assert cells["adnce"][-2].text == "20 ms", "2 s for 100 steps"
+
+
+def test_screening_says_no_verdict_anywhere() -> None:
+    records = grid({"infonce": 0.0, "adnce": 3.0, "dcl": 0.1}, {"images": 80.0, "nodes": 70.0})
+    made = leaderboard(records, screening=True).report
+    assert made.answer[0].startswith("Worth more seeds (screening, no verdict)")
+    assert "Every verdict" not in made.methods
+    for text in (made.legend, made.methods, installed()["leaderboard.tex"](made)):
+        assert "they decide nothing" in text and "simultaneous" not in text
+
+
+def test_the_baseline_is_named_with_its_method_where_there_are_several() -> None:
+    records = grid({"infonce": 0.0, "adnce": 1.0}, {"images": 80.0})
+    other = records.assign(method="moco", key=records["key"] + "moco", baseline=False)
+    other["value"] += 2
+    found = leaderboard(pd.concat([records, other]))
+    assert found.baseline_label == "infonce (siamese)"
+    assert found.report.answer[0].startswith("Better than infonce (siamese): ")
+    assert "infonce (moco)" in found.report.answer[0]
+
+
+def test_lower_is_better_is_said() -> None:
+    losses = {"infonce": 0.0, "adnce": -3.0}
+    records = grid(losses, {"images": 80.0, "nodes": 70.0}, direction="lower")
+    made = leaderboard(records).report
+    pooled = next(c for c in made.matrix.columns_in(PAGE) if c.kind == "pooled")
+    assert pooled.unit == "above 0 is better"
+    assert "(lower is better)" in str(drawn(made, "differences", TEXT))
+    assert made.answer[0].startswith("Better than infonce: adnce on both tasks")
+
+
+def test_a_board_without_a_main_metric_is_refused() -> None:
+    records = grid({"infonce": 0.0, "adnce": 1.0}, {"images": 80.0}).assign(main=False)
+    with pytest.raises(ValueError, match="must mark one metric of each task as `main`: images"):
+        leaderboard(records)

@@ -11,7 +11,7 @@ from leaderboards.analysis.tables import each_row
 from leaderboards.figures.axes import Scale, padded, x_axis, y_axis
 from leaderboards.figures.svg import COLUMN, DASHES, LINES, SIZE, Svg
 from leaderboards.figures.text import fit, fit_all
-from leaderboards.report.parts import Report, row_key
+from leaderboards.report.model import Report, row_key
 
 UPPER, LOWER = 92.0, 62.0
 """The heights of both panels."""

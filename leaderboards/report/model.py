@@ -11,6 +11,9 @@ BETTER, WORSE, SAME, UNSETTLED = "better", "worse", "equivalent", "open"
 """The outcomes of a comparison: a verdict's colour and symbol."""
 SYMBOLS = {BETTER: "▲", WORSE: "▼", SAME: "=", UNSETTLED: "·"}
 
+TASK, POOLED, COST = "task", "pooled", "cost"
+"""The kinds of the matrix's columns, by which a medium leaves out what has no room."""
+
 PAGE, TEXT, CSV = "page", "text", "csv"
 """Where a column appears: on the page; in Markdown and the terminal; in its CSV file."""
 SHOWN = frozenset({PAGE, TEXT})
@@ -35,7 +38,6 @@ class Cell(NamedTuple):
         change: the paired difference with half its interval, below or beside the text.
         outcome: ``better``, ``worse``, ``equivalent``, ``open``, or empty: its colour and symbol.
         best: whether it is the best of its column.
-        tied: whether it may be as good as the best.
         link: an address that the text leads to, https alone.
         behind: the key of the drawer that opens from it; empty: none.
     """
@@ -46,9 +48,14 @@ class Cell(NamedTuple):
     change: str = ""
     outcome: str = ""
     best: bool = False
-    tied: bool = False
     link: str = ""
     behind: str = ""
+
+    @property
+    def sort(self) -> str:
+        """Return its value as a number that a page's script sorts by; empty if it is none."""
+        is_number = isinstance(self.value, int | float) and not isinstance(self.value, bool)
+        return f"{self.value:.6g}" if is_number and self.value == self.value else ""
 
     @property
     def symbol(self) -> str:
@@ -75,6 +82,7 @@ class Column:
         number: whether it is set flush right.
         unit: a second line of the heading, such as the metric.
         task: the task that it is of, by which a reader hides it.
+        kind: in the matrix: what it holds.
     """
 
     key: str
@@ -85,6 +93,7 @@ class Column:
     number: bool = False
     unit: str = ""
     task: str = ""
+    kind: str = ""
 
 
 class Line(NamedTuple):
@@ -203,7 +212,7 @@ class Drawer(NamedTuple):
     margin: float | None
 
 
-class Warning(NamedTuple):
+class Notice(NamedTuple):
     """What a reader has to know before believing the board: one line, and the details."""
 
     kind: str
@@ -227,7 +236,6 @@ class Report:
         sections: all else.
         sentences: a sentence for each loss on each task.
         methods: a paragraph on how losses were compared, with references.
-        digits: digits after the point of scores and differences.
         figures: whether figures are written beside the other files, so that a page can link them.
         drawers: {(task, method, loss): what lies behind its cell in the matrix}.
         tables: {key: table} of all tables, those of the CSV files alone too.
@@ -238,13 +246,12 @@ class Report:
     facts: tuple[str, ...]
     answer: tuple[str, ...]
     pooled: tuple[str, ...]
-    warnings: tuple[Warning, ...]
+    warnings: tuple[Notice, ...]
     matrix: Table
     legend: str
     sections: tuple[Section, ...]
     sentences: tuple[str, ...]
     methods: str
-    digits: int = 2
     figures: bool = False
     drawers: Mapping[tuple[str, str, str], Drawer] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)
