@@ -1,6 +1,6 @@
 """``triptych board``."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,7 +9,7 @@ import typer
 
 from harness.cli.shared import app, input_errors, latest_run
 from harness.cli.terminal import Console, err, out, say
-from harness.core.errors import InputError
+from harness.core.errors import InputError, require
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,13 +39,13 @@ def board_command(
     ] = None,
     title: Annotated[str, typer.Option(help="The title; default: the studies' names.")] = "",
     digits: Annotated[
-        int, typer.Option(help="Digits after the point of scores.", min=0, max=MAX_DIGITS)
+        int, typer.Option(help="Digits after the point of scores.", min=1, max=MAX_DIGITS)
     ] = 2,
     long: Annotated[
         bool, typer.Option("--long", help="Show all tables, and a sentence for every difference.")
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print the report as data, and write no files.")
+        bool, typer.Option("--json", help="Print the report as data; files only with --to.")
     ] = False,
     figures: Annotated[
         bool, typer.Option("--figures", help="Write every figure too, as SVG and PDF.")
@@ -66,7 +66,8 @@ def board_command(
         typer.Option(help="Diagnostics to add as columns, separated by commas, such as alignment."),
     ] = None,
     to: Annotated[
-        Path | None, typer.Option(help="Write all files to this folder; default: FOLDER/board.")
+        Path | None,
+        typer.Option(help="Write all files here; default: FOLDER/board."),
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the board as CSV.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the board as Markdown.")] = None,
@@ -76,7 +77,8 @@ def board_command(
 ) -> None:
     """Show the leaderboard of one or several runs, and write it to files.
 
-    Without options, all files go to FOLDER/board; docs/boards.md lists them. With --csv,
+    The board of one folder goes to FOLDER/board; docs/boards.md lists the files. The board of
+    several folders belongs to none of them, and is written only with --to. With --csv,
     --markdown, --latex, --html or --tidy, only these files are written, to the given paths. Add
     --to to write all other files to a folder as well.
     """
@@ -98,7 +100,12 @@ def board_command(
             "records.csv": tidy,
         }
         paths = {name: path for name, path in named.items() if path}
-        write_all = to is not None or not (as_json or paths)
+        of_one = len(given) == 1
+        require(
+            not figures or to is not None or of_one,
+            f"`--figures` needs `--to FOLDER` for the board of several folders: got {len(given)}.",
+        )
+        write_all = to is not None or (of_one and not (as_json or paths))
         into = to or given[0] / "board"
         # The page links figures that lie beside it.
         linked = figures and _can_write_pdf() and write_all and "board.html" not in paths
@@ -108,6 +115,8 @@ def board_command(
         else:
             show_report(report, long=long)
         said = err if as_json else out  # Nothing but JSON may follow JSON.
+        if not (write_all or as_json or paths):
+            say("No files are written for several folders. Add --to FOLDER to write them.", to=err)
         failed = _write(report, paths, into if write_all else None, to=said)
         if figures:
             failed = _write_figures(report, into, to=said) or failed
@@ -136,16 +145,18 @@ def board_of(
     """Return the board of the records in ``folders``, against ``baseline`` or the study's own."""
     import leaderboards
     from harness.store.table import load_records, value_named
+    from leaderboards.analysis.naming import labels_of
 
     records = load_records(*folders)
+    labels = labels_of(records)
     if baseline is not None:
-        baseline = value_named(records, "loss", baseline)
+        baseline = value_named(records, "loss", baseline, labels.losses)
     papers = leaderboards.published_rows() if published else None
     try:
         board = leaderboards.leaderboard(
             records,
             baseline,
-            margin=_margins(margin, records),
+            margin=_margins(margin, records, labels.tasks),
             screening=screening,
             published=papers,
             diagnostics=tuple(diagnostics),
@@ -154,11 +165,16 @@ def board_of(
         raise InputError(str(error)) from error
     if tasks is None and losses is None:
         return board
-    return board.only(_named(records, "task", tasks), _named(records, "loss", losses))
+    return board.only(
+        _named(records, "task", tasks, labels.tasks), _named(records, "loss", losses, labels.losses)
+    )
 
 
 def _named(
-    records: "pd.DataFrame", column: Literal["loss", "task"], text: str | None
+    records: "pd.DataFrame",
+    column: Literal["loss", "task"],
+    text: str | None,
+    shown: Mapping[str, str],
 ) -> list[str] | None:
     """Return the tasks or losses that an option names, by label, alias, name or spec."""
     from harness import plugins
@@ -167,15 +183,23 @@ def _named(
 
     if text is None:
         return None
+    # A label may hold a comma: "ADNCE, sigma 0.25".
+    parts = [text] if text in shown.values() else plugins.split_specs(text)
+    option = "--losses" if column == "loss" else "--tasks"
+    require(
+        bool(parts), f"`{option}` must name a {column}: got {text!r}. Leave it out to show all."
+    )
     found: list[str] = []
-    for part in plugins.split_specs(text):
+    for part in parts:
         # A bare name stands for all rows of that plugin, as for `triptych run`.
         own = [each for each in records[column].unique() if name_of(each) == part]
-        found += own or [value_named(records, column, part)]
+        found += own or [value_named(records, column, part, shown)]
     return found
 
 
-def _margins(text: str | None, records: "pd.DataFrame") -> float | dict[str, float] | None:
+def _margins(
+    text: str | None, records: "pd.DataFrame", shown: Mapping[str, str]
+) -> float | dict[str, float] | None:
     """Return what ``--margin`` says: a number, or {task: number}."""
     from harness import plugins
     from harness.store.table import value_named
@@ -185,10 +209,13 @@ def _margins(text: str | None, records: "pd.DataFrame") -> float | dict[str, flo
     try:
         return float(text)
     except ValueError:
-        pairs = [part.rpartition("=") for part in plugins.split_specs(text)]
+        # A label may hold a comma: "Cora, nodes".
+        alone = text.rpartition("=")[0].strip() in shown.values()
+        parts = [text] if alone else plugins.split_specs(text)
+        pairs = [part.rpartition("=") for part in parts]
     names = set(records["task_name"])
     margins: dict[str, float] = {}
-    for task, _, number in pairs:
+    for task, _, number in pairs or [("", "", "")]:
         try:
             margin = float(number)
         except ValueError:
@@ -199,7 +226,7 @@ def _margins(text: str | None, records: "pd.DataFrame") -> float | dict[str, flo
                 "`--margin 0.5` or `--margin images=1,nodes=0.5`."
             )
         name = task.strip()
-        margins[name if name in names else value_named(records, "task", name)] = margin
+        margins[name if name in names else value_named(records, "task", name, shown)] = margin
     return margins
 
 
@@ -268,7 +295,12 @@ def _write_each(files: Iterable[tuple[Path, Callable[[], str | bytes]]]) -> tupl
             failed = True
             continue
         if content:
-            write_atomically(path, content)
+            try:
+                write_atomically(path, content)
+            except OSError as error:
+                raise InputError(
+                    f"{path} cannot be written: {error}. Name another folder with `--to`."
+                ) from error
             number += 1
     return number, failed
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -242,7 +243,12 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     return table
 
 
-def value_named(records: pd.DataFrame, column: Literal["loss", "task"], name: str) -> str:
+def value_named(
+    records: pd.DataFrame,
+    column: Literal["loss", "task"],
+    name: str,
+    shown: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """Return the row or the task that a user means by ``name``.
 
     ``name`` may be the value itself, its alias, its label, or another way to write its spec. A
@@ -252,6 +258,7 @@ def value_named(records: pd.DataFrame, column: Literal["loss", "task"], name: st
         records: the table of :func:`load_records`.
         column: ``loss`` for a row, ``task`` for a task.
         name: what the user wrote.
+        shown: {value: what a board calls it}; a label of the study counts in any case.
 
     Raises:
         InputError: if there is no such row or task, or if the label is that of several.
@@ -265,14 +272,16 @@ def value_named(records: pd.DataFrame, column: Literal["loss", "task"], name: st
         values[value] = [value]
         # A plugin's own label is that of its row without settings.
         label = labels.get(value) or (given == "{}" and labels.get(plugin))
-        called.setdefault(label or value, []).append(value)
+        for each in dict.fromkeys((label or value, shown.get(value, value))):
+            called.setdefault(each, []).append(value)
     specs: list[str] = []
     with suppress(InputError):
         spec = plugins.canonical("losses" if column == "loss" else "tasks", name)
         specs = [each for each in (spec, spec + TUNED) if each in values][:1]
     found = values.get(name) or values.get(aliases.get(name, "")) or called.get(name) or specs
     if not found:
-        raise unknown(kind, name, {*values, *called, *aliases})
+        own = {alias for alias, value in aliases.items() if value in values}
+        raise unknown(kind, name, {*values, *called, *own})
     if len(found) > 1:
         raise InputError(f"{name!r} is the label of several {kind}s: {', '.join(found)}. Name one.")
     return found[0]

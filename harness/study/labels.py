@@ -193,6 +193,7 @@ def labels_of(value: object, aliases: Aliases, codes: Collection[str]) -> dict[s
             f'`labels` must be a table of texts, such as {{adnce = "ADNCE (ours)"}}: got {value!r}.'
         )
     found: dict[str, str] = {}
+    named: dict[str, str] = {}
     lines = []
     for name, text in value.items():
         code = name if name in codes else aliases.resolved(name)
@@ -206,6 +207,10 @@ def labels_of(value: object, aliases: Aliases, codes: Collection[str]) -> dict[s
             lines.append(str(unknown("name of `labels`", str(name), every)))
         elif found.setdefault(code, text) != text:
             lines.append(f"`labels` must name {code} once: got {found[code]!r} and {text!r}.")
+        elif (other := named.setdefault(text, code)) != code:
+            lines.append(
+                f"`labels` must give each name another label: {other} and {code} are both {text!r}."
+            )
     if lines:
         raise InputError("\n".join(lines))
     return found

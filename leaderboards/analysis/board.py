@@ -151,7 +151,7 @@ def leaderboard(
             rows += [row | shared for row in compared]
     _add_areas(rows, area_differences(curves, key))
     paired = {_row_key(row): row["differences"] for row in rows}
-    overall = overall_rows(rows, dict(zip(final["task"], final["data"], strict=True)))
+    overall = overall_rows(rows, _data_of(final))
     order = order_of_rows(rows, overall)
     tasks = order_of_tasks(rows, attrs.get("tasks", ()))
 
@@ -162,6 +162,8 @@ def leaderboard(
     trials = sort(trial_rows(measured_rows))
     tuned = sort(tuned_rows(measured_rows, trials))
     diagnosed = sort(diagnostic_rows(records), "diagnostic")
+    # The control repeats the study's baseline, which the user may have replaced.
+    is_own_control = bool(final.loc[final["loss"] == label_of_baseline, "baseline"].any())
     lower = frozenset(row["task"] for row in rows if row["main"] and row["direction"] == "lower")
     shown = chosen_diagnostics(diagnostics, diagnosed)
     responses = _responses(
@@ -185,7 +187,7 @@ def leaderboard(
             *(with_task_names(Note(*note), labels) for note in attrs.get("notes", ())),
             *budget_notes(table, trials, label_of_baseline, labels),
             *border_notes(tuned, labels),
-            *row_notes(_labelled(table, labels), screening=screening),
+            *row_notes(_labelled(table, labels), screening=screening, control=is_own_control),
             *notes,
         ),
         labels=labels,
@@ -197,6 +199,16 @@ def leaderboard(
         asked=shown,
         responses=by_series(responses, order),
     )
+
+
+def _data_of(final: pd.DataFrame) -> dict[str, str]:
+    """Return {task: what identifies its data set}.
+
+    A task that reads no data makes them from its settings: it is a data set of its own.
+    """
+    found = {task: str(task) for task in final["task"].unique()}
+    told = final.loc[final["data"].notna() & ~final["data"].isin(["", "{}"]), ["task", "data"]]
+    return found | dict(told.drop_duplicates("task").itertuples(index=False, name=None))
 
 
 def _row_key(row: Row) -> tuple[str, str, str, str]:

@@ -85,7 +85,7 @@ def labels_of(records: pd.DataFrame) -> Labels:
     some_tuned = trained["tuned"].astype(bool).any() and not trained["tuned"].astype(bool).all()
     named = _labels(losses, known)
     for loss, tuned in trained.drop_duplicates("loss")[["loss", "tuned"]].itertuples(index=False):
-        if tuned and some_tuned and loss not in known:
+        if tuned and some_tuned:
             named[loss] += " (tuned)"
     for loss, kind in records.drop_duplicates("loss")[["loss", "kind"]].itertuples(index=False):
         if kind == CONTROL:

@@ -87,15 +87,15 @@ def budget_notes(
         )
 
 
-def row_notes(rows: pd.DataFrame, *, screening: bool) -> Iterator[Note]:
+def row_notes(rows: pd.DataFrame, *, screening: bool, control: bool) -> Iterator[Note]:
     """Yield what a reader has to know about the rows before believing them."""
     baselines = {
         row.task: row.seeds
         for row in each_row(rows.loc[rows["main"] & (rows["verdict"] == BASELINE)])
     }
     controls = rows[rows["main"] & (rows["kind"] == CONTROL)]
-    if len(controls):
-        called = controls["verdict"].isin([*ABOVE, *BELOW]).sum()
+    called = controls["verdict"].isin([*ABOVE, *BELOW]).sum()
+    if control and called:
         yield Note(
             "control",
             f"The control, which is the baseline but for rounding, is called better or worse on "

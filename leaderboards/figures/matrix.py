@@ -106,13 +106,14 @@ def _cell(svg: Svg, cell: Cell, left: float, wide: float, top: float) -> None:
     score, _, flaw = cell.text.partition(" (")
     spread = f" ± {cell.spread}" if cell.spread else ""
     first = _shortened(score + spread, score.partition(" ")[0], room)
-    svg.text(right, top + 9, first, "end", bold=cell.best)
     beside = 6 if cell.outcome else 0
+    alone = not flaw and not cell.change  # Then the symbol stands beside the number itself.
+    svg.text(right - beside * alone, top + 9, first, "end", bold=cell.best)
     second = flaw.removesuffix(")") or cell.change
     second = _shortened(second, second if flaw else second.partition(" ")[0], room - beside, SMALL)
     if second:
         svg.text(right - beside, top + 17.5, second, "end", role, SMALL)
-    _symbol(svg, cell.outcome, right - 2, top + 15.3, role)
+    _symbol(svg, cell.outcome, right - 2, top + (6.6 if alone else 15.3), role)
 
 
 def _shortened(text: str, less: str, room: float, size: float = SIZE) -> str:

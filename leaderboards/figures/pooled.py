@@ -14,7 +14,7 @@ def pooled(report: Report, width: float) -> Svg | None:
     """Return each loss's difference over all data sets, and where a next one would lie."""
     board = report.board
     over = board.overall
-    rows = over[(over["scope"] == ALL) & (over["kind"] == TRAINED) & (over["sets"] > 1)]
+    rows = over[(over["scope"] == ALL) & (over["kind"] == TRAINED) & (over["sets"] > 2)]
     estimates = []
     for row in each_row(rows[rows["low"].notna() & (rows["verdict"] != BASELINE)]):
         ahead = (row.next_low, row.next_high)

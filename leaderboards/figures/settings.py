@@ -50,7 +50,9 @@ def settings(report: Report, width: float) -> Svg | None:
         f"interval; below, the paired difference to {board.baseline_label}. Each interval "
         "is for its value alone.",
     )
-    draw(svg, pairs, "value of the setting", logarithmic=all(ratios))
+    names = {str(name).replace("_", " ") for name in rows["setting"]}
+    x = names.pop() if len(names) == 1 else "value of the setting"
+    draw(svg, pairs, x, logarithmic=all(ratios))
     return svg
 
 

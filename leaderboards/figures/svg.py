@@ -1,8 +1,8 @@
 """A small writer of SVG: lines, shapes and texts, each with a role that says its colour.
 
 Lengths are points (1/72 inch). Every element has its colour as an attribute, so that any program
-shows it, and a class of the same name, so that a page's style sheet can change it: a dark page
-sets ``.fill-better { fill: ... }``.
+shows it, and a class of the same name, so that a page's style sheet can change it: see
+:func:`style_sheet`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,34 +18,43 @@ COLUMN, TEXT = 234.0, 486.0
 """The widths of figures: a column of a two-column article (3.25 inches), and its text (6.75)."""
 
 ROLES = {
-    "paper": "#ffffff",
-    "ink": "#1c1f24",
-    "muted": "#565c66",
-    "grid": "#e3e3de",
-    "margin": "#ecece6",
-    "faint": "#b9bdc4",
-    "better": "#00664b",
-    "worse": "#a34700",
-    "equivalent": "#1c1f24",
-    "open": "#6b7280",
-    "better-tint": "#d7efe6",
-    "worse-tint": "#fae3d3",
-    "none": "none",
+    "paper": ("#ffffff", "#1c2027"),
+    "ink": ("#1c1f24", "#e8e9ea"),
+    "muted": ("#565c66", "#a3a9b3"),
+    "grid": ("#e3e3de", "#343a44"),
+    "margin": ("#ecece6", "#2a2f38"),
+    "faint": ("#b9bdc4", "#565c66"),
+    "better": ("#00664b", "#4fcea6"),
+    "worse": ("#a34700", "#f39a5b"),
+    "equivalent": ("#1c1f24", "#e8e9ea"),
+    "open": ("#6b7280", "#9aa1ad"),
+    "better-tint": ("#d7efe6", "#173b31"),
+    "worse-tint": ("#fae3d3", "#44290f"),
     # Okabe and Ito's hues, https://jfly.uni-koeln.de/color/, in a lightness that has at least 3:1
-    # on white and on a dark page.
-    "line-0": "#6b7280",
-    "line-1": "#0077c8",
-    "line-2": "#b4590f",
-    "line-3": "#008a5e",
-    "line-4": "#a3588e",
-    "line-5": "#a07000",
-    "line-6": "#5563b8",
-    "line-7": "#b03a48",
+    # on the page that they are for.
+    "line-0": ("#6b7280", "#a5adba"),
+    "line-1": ("#0077c8", "#4fb0f5"),
+    "line-2": ("#b4590f", "#ee9a55"),
+    "line-3": ("#008a5e", "#38c795"),
+    "line-4": ("#a3588e", "#d890c4"),
+    "line-5": ("#a07000", "#d9a72c"),
+    "line-6": ("#5563b8", "#929ee8"),
+    "line-7": ("#b03a48", "#ee7f8c"),
 }
-"""{role: its colour on a light page}; ``line-0`` is the baseline's."""
+"""{role: its colour on a light page, and on a dark one}; ``line-0`` is the baseline's."""
 LINES = sum(name.startswith("line-") for name in ROLES)
 """How many lines of a figure can be told apart."""
 DASHES = ("", "5 2", "1.5 1.5", "6 2 1.5 2", "", "5 2", "1.5 1.5", "6 2 1.5 2")
+
+
+def style_sheet() -> str:
+    """Return the rules by which a page gives each role its colour, light or dark."""
+    variables = "".join(f"--{role}:light-dark({a},{b});" for role, (a, b) in ROLES.items())
+    rules = "".join(
+        f".fill-{role}{{fill:var(--{role})}}[data-stroke={role}]{{stroke:var(--{role})}}"
+        for role in ROLES
+    )
+    return f":root{{{variables}}}\n{rules}\n"
 
 
 class Svg:
@@ -85,7 +94,7 @@ class Svg:
     ) -> None:
         """Draw a line through points."""
         joined = " ".join(f"{x:.2f},{y:.2f}" for x, y in points)
-        self._add("polyline", f'points="{joined}"{_fill("none")}{_stroke(role, width, dash)}')
+        self._add("polyline", f'points="{joined}" fill="none"{_stroke(role, width, dash)}')
 
     def area(self, points: Sequence[tuple[float, float]], role: str, opacity: float = 0.15) -> None:
         """Fill the polygon through points."""
@@ -134,9 +143,9 @@ def _text(text: str) -> str:
 
 
 def _fill(role: str) -> str:
-    return f' class="fill-{role}" fill="{ROLES[role]}"'
+    return f' class="fill-{role}" fill="{ROLES[role][0]}"'
 
 
 def _stroke(role: str, width: float, dash: str) -> str:
     dashes = f' stroke-dasharray="{dash}"' if dash else ""
-    return f' stroke="{ROLES[role]}" stroke-width="{width:g}" data-stroke="{role}"{dashes}'
+    return f' stroke="{ROLES[role][0]}" stroke-width="{width:g}" data-stroke="{role}"{dashes}'

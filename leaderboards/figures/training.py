@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from leaderboards.figures.curves import Curve, Pair, draw, losses
+from leaderboards.figures.curves import MAX_BANDS, Curve, Pair, draw, losses
 from leaderboards.figures.svg import LINES, Svg
 from leaderboards.report.details import flaws_of
 from leaderboards.report.model import Report
@@ -23,8 +23,10 @@ def training(report: Report, width: float) -> Svg | None:
         return None
     caption = (
         "Validation score during training: mean over seeds; below, the paired difference to "
-        f"{board.baseline_label}. Bands: 95 % t intervals, each for its step alone."
+        f"{board.baseline_label}."
     )
+    if max(len(pair.upper) for pair in pairs) <= MAX_BANDS:
+        caption += " Bands: 95 % t intervals, each for its step alone."
     if board.curves["loss"].nunique() > LINES:
         caption += f" Of more losses, the {LINES} that come first on the board."
     svg = Svg(width, "During training", caption)

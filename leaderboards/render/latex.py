@@ -6,7 +6,7 @@ or put into a second block of tasks.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from leaderboards.analysis.visible import visible
@@ -33,12 +33,16 @@ COLUMN, BOTH = 226.0, 464.0
 SIZE, SMALL = 7.8, 6.2
 """Letters' sizes to measure with. The table is set at 8 points and its small letters at 5, whose
 own are wide; the font that is measured is a little wider than LaTeX's at 8."""
-GAP = 6.0
+GAP = 5.0
 """Between columns: twice ``\\tabcolsep``."""
 NAME_SHARES = (0.5, 0.3)
 """The share of the width that names have at most: the first one if the scores fit beside it."""
 MAX_HEAD = 48.0
 """The width that a heading may give to a column of narrower numbers."""
+MAX_ROWS = 45
+"""Rows of one float: more would not fit on a page of an article."""
+MARK = 4.4
+"""The width of a mark."""
 MARKS = {BETTER: r"$^{\uparrow}$", WORSE: r"$^{\downarrow}$", SAME: r"$^{=}$"}
 SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -86,19 +90,21 @@ def latex(report: Report) -> str:
         if len(blocks) == 1 and layout.spread != "none":
             break
     place = "table*" if wide else "table"
-    text = [
-        r"% Needs \usepackage{booktabs}. Made by Triptych.",
-        rf"\begin{{{place}}}[t]",
-        r"\centering",
-        rf"\caption{{{caption(report, layout)}}}",
-        rf"\label{{tab:{re.sub(r'[^A-Za-z0-9-]+', '-', report.title).strip('-') or 'board'}}}",
-        r"\footnotesize",
-        rf"\setlength{{\tabcolsep}}{{{GAP / 2:g}pt}}",
-    ]
-    for number, block in enumerate(blocks):
-        text.append(r"\par\medskip" if number else r"\par\smallskip")
-        text += _tabular(columns, lines, names, block, layout)
-    return "\n".join([*text, rf"\end{{{place}}}", ""])
+    label = re.sub(r"[^A-Za-z0-9-]+", "-", report.title).strip("-") or "board"
+    text = [r"% Needs \usepackage{booktabs}. Made by Triptych."]
+    for start in range(0, len(lines), MAX_ROWS):
+        text += [rf"\begin{{{place}}}[t]", r"\centering"]
+        if start:
+            text += [r"\addtocounter{table}{-1}", r"\caption{(continued)}"]
+        else:
+            text += [rf"\caption{{{caption(report, layout)}}}", rf"\label{{tab:{label}}}"]
+        text += [r"\footnotesize", rf"\setlength{{\tabcolsep}}{{{GAP / 2:g}pt}}"]
+        for number, block in enumerate(blocks):
+            text.append(r"\par\medskip" if number else r"\par\smallskip")
+            rooms = _rooms(columns, lines, block, layout, room - longest)
+            text += _tabular(columns, lines[start : start + MAX_ROWS], names, rooms, layout)
+        text.append(rf"\end{{{place}}}")
+    return "\n".join([*text, ""])
 
 
 def _layout(
@@ -125,14 +131,38 @@ def _layout(
 def _width(column: Column, lines: Sequence[Line], place: int, layout: Layout) -> float:
     """Return how wide a column is, with the gap before it."""
     widths = [_cell_width(line.cells[place], layout) for line in lines]
+    mark = MARK * _is_marked(lines, place)
+    return max(*(each + mark for each in widths), min(_head_width(column), MAX_HEAD)) + GAP
+
+
+def _is_marked(lines: Sequence[Line], place: int) -> bool:
+    """Return whether a cell of a column has a mark; then all cells keep room for one."""
+    return any(line.cells[place].outcome in MARKS for line in lines)
+
+
+def _head_width(column: Column) -> float:
+    """Return the width of a heading's longest word, or of the unit below it."""
     words = [width(word, SIZE) for word in column.heading.split()]
-    heads = [min(each, MAX_HEAD) for each in (*words, width(column.unit, SMALL))]
-    return max([*widths, *heads]) + GAP
+    return max(*words, 0.0, width(column.unit, SMALL))
+
+
+def _rooms(
+    columns: Sequence[Column], lines: Sequence[Line], block: Sequence[int], layout: Layout,
+    room: float,
+) -> dict[int, float]:  # fmt: skip
+    """Return {column: its width without the gap}; headings take what room is left."""
+    rooms = {i: _width(columns[i], lines, i, layout) for i in block}
+    left = room - sum(rooms.values())
+    for i in sorted(block, key=lambda i: _head_width(columns[i])):
+        more = min(max(0.0, _head_width(columns[i]) + GAP - rooms[i]), max(0.0, left))
+        rooms[i] += more
+        left -= more
+    return {i: each - GAP for i, each in rooms.items()}
 
 
 def _cell_width(cell: Cell, layout: Layout) -> float:
     score, flaw = _parts(cell)
-    found = width(score, SIZE, bold=cell.best) + (5.0 if cell.outcome in MARKS else 0.0)
+    found = width(score, SIZE, bold=cell.best)
     if cell.spread and layout.spread != "none":
         size = SIZE if layout.spread == "beside" else SMALL
         found += width(f"±{cell.spread}", size)
@@ -147,23 +177,23 @@ def _parts(cell: Cell) -> tuple[str, str]:
 
 
 def _tabular(
-    columns: Sequence[Column], lines: Sequence[Line], names: dict[str, str], block: list[int],
-    layout: Layout,
+    columns: Sequence[Column], lines: Sequence[Line], names: Mapping[str, str],
+    rooms: Mapping[int, float], layout: Layout,
 ) -> Iterator[str]:  # fmt: skip
-    """Yield the lines of one tabular."""
-    yield r"\begin{tabular}{@{}l" + "r" * len(block) + "@{}}"
+    """Yield the lines of one tabular with the columns of ``rooms``, {column: its width}."""
+    yield r"\begin{tabular}{@{}l" + "r" * len(rooms) + "@{}}"
     yield r"\toprule"
-    rooms = [_width(columns[i], lines, i, layout) - GAP for i in block]
-    heads = [_head(columns[i].heading, room) for i, room in zip(block, rooms, strict=True)]
+    heads = [_head(columns[i].heading, room) for i, room in rooms.items()]
     yield " & ".join(["", *heads]) + r" \\"
-    fitted = [fit(columns[i].unit, room, SMALL) for i, room in zip(block, rooms, strict=True)]
+    fitted = [fit(columns[i].unit, room, SMALL) for i, room in rooms.items()]
     units = [rf"\multicolumn{{1}}{{r}}{{\tiny {escape(unit)}}}" for unit in fitted]
     yield " & ".join([r"Loss", *units]) + r" \\"
     yield r"\midrule"
+    marked = {i: _is_marked(lines, i) for i in rooms}
     for line in lines:
         if line.rule:
             yield r"\midrule"
-        cells = [_cell(line.cells[i], layout) for i in block]
+        cells = [_cell(line.cells[i], layout, marked[i]) for i in rooms]
         yield " & ".join([escape(names[line.cells[0].text]), *cells]) + r" \\"
     yield r"\bottomrule"
     yield r"\end{tabular}"
@@ -183,8 +213,11 @@ def _head(text: str, room: float) -> str:
     return rf"\multicolumn{{1}}{{r}}{{\shortstack[r]{{{stacked}}}}}"
 
 
-def _cell(cell: Cell, layout: Layout) -> str:
-    """Return a cell: its score, deviation and mark, with what it lacks below."""
+def _cell(cell: Cell, layout: Layout, marked: bool) -> str:
+    """Return a cell: its score, deviation and mark, with what it lacks below.
+
+    In a column with marks a cell without one keeps its room, so that the digits are aligned.
+    """
     score, flaw = _parts(cell)
     signed = score.startswith(("+", "-"))
     number = rf"${score.partition(' ')[0]}$" if signed else escape(score)
@@ -194,7 +227,8 @@ def _cell(cell: Cell, layout: Layout) -> str:
         text += rf"$\pm${cell.spread}"
     elif cell.spread and layout.spread == "small":
         text += rf"{{\tiny$\pm${cell.spread}}}"
-    text += MARKS.get(cell.outcome, "")
+    if marked:
+        text += MARKS.get(cell.outcome, rf"\phantom{{{MARKS[BETTER]}}}")
     return rf"\shortstack[r]{{{text}\\{{\tiny {escape(flaw)}}}}}" if flaw else text
 
 

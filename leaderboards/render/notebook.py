@@ -16,6 +16,6 @@ def to_notebook(report: Report) -> str:
         warnings=report.warnings,
         matrix=for_template(report.matrix),
         legend=report.legend,
-        colours={outcome: ROLES[outcome] for outcome in (BETTER, WORSE)},
+        colours={outcome: ROLES[outcome][0] for outcome in (BETTER, WORSE)},
         forest="" if forest is None else str(forest),
     )

@@ -38,7 +38,7 @@ for (const link of all("[data-copy]")) {
     event.preventDefault();
     try {
       await navigator.clipboard.writeText(text);
-      say(`Copied: ${link.textContent}`);
+      say(`${link.textContent.replace("Copy ", "")} copied`);
     } catch {
       // No clipboard, as in a page opened from disk in some browsers: show the text to select it.
       const box = document.createElement("dialog");

@@ -17,7 +17,7 @@ from markupsafe import escape
 
 from leaderboards.analysis.visible import visible
 from leaderboards.figures.strip import strip
-from leaderboards.figures.svg import COLUMN, TEXT
+from leaderboards.figures.svg import COLUMN, TEXT, style_sheet
 from leaderboards.render.csv_files import matrix
 from leaderboards.render.formats import FOLDER, drawn, figure_names
 from leaderboards.render.latex import latex
@@ -35,7 +35,7 @@ def page(report: Report) -> str:
     digest = b64encode(sha256(script.encode()).digest()).decode()
     return rendered(
         "page.html.jinja",
-        css=_read("page.css"),
+        css=style_sheet() + _read("page.css"),
         script=script,
         policy=f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
         "img-src data:; base-uri 'none'; form-action 'none'",

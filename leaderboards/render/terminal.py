@@ -14,6 +14,7 @@ from rich.text import Text
 from leaderboards.analysis.visible import visible
 from leaderboards.report.model import (
     BETTER,
+    OUTCOMES,
     PAGE,
     POOLED,
     SYMBOLS,
@@ -73,7 +74,7 @@ def _parts(report: Report, width: int | None, *, long: bool) -> Iterator[Rendera
     """Yield what is printed: the matrix first, the answer last."""
     yield from _matrix(report.matrix, width)
     base = visible(report.board.baseline_label)
-    signs = " ".join(f"{sign} {word}" for word, sign in SYMBOLS.items())
+    signs = " ".join(f"{sign} {OUTCOMES[kind]}" for kind, sign in SYMBOLS.items())
     yield Text(f"difference to {base}, ± 95 % interval: {signs}", style="dim")
     if long:
         for section in report.sections:

@@ -114,9 +114,10 @@ def tuned(board: Leaderboard) -> Table:
         raw("at_border", "Whether it is near an end."),
         Column("validation", "Validation", "The chosen trial's validation score.",
                lambda row: plain(row.validation, ".2f"), number=True),
-        Column("trial", "Trial", "Which trial was chosen, of how many; in CSV counted from 0.",
-               lambda row: Cell(f"{row.trial + 1} of {row.trials}", row.trial), number=True),
-        raw("trials", "How many trials there were."),
+        Column("trial", "Trial", "Which trial was chosen, counted from 0 as everywhere.",
+               lambda row: plain(row.trial), number=True),
+        Column("trials", "Trials", "How many trials there were.", lambda row: plain(row.trials),
+               number=True),
         raw("spec", "The loss with the chosen settings."),
     ]  # fmt: skip
     return Table(
@@ -354,8 +355,10 @@ def published(board: Leaderboard) -> Table:
     columns = [
         Column("dataset", "Data set", "What was learned from.", lambda row: text(row.dataset)),
         raw("modality", "Its modality."),
-        Column("metric", "Metric", "What was measured.", lambda row: text(row.metric)),
-        Column("loss", "Loss", "The loss.", lambda row: Cell(f"{row.loss} (published)", row.loss)),
+        Column("metric", "Metric", "What was measured.",
+               lambda row: Cell(board.labels.metric(row.metric), row.metric)),
+        Column("loss", "Loss", "The loss.",
+               lambda row: Cell(f"{board.labels.loss(row.loss)} (published)", row.loss)),
         Column("value", "Value", "The published number.", lambda row: _value(row.value),
                number=True),
         Column("setting", "Setting", "How the number was made.", lambda row: text(row.setting),

@@ -13,17 +13,15 @@ from leaderboards.analysis.words import BASELINE, COLLAPSED, INCOMPLETE, interva
 from leaderboards.report import numbers
 from leaderboards.report.answer import margin_of
 from leaderboards.report.model import (
-    BETTER,
     COST,
     CSV,
     EVERYWHERE,
+    OUTCOMES,
     POOLED,
     SAME,
     SHOWN,
     SYMBOLS,
     TASK,
-    UNSETTLED,
-    WORSE,
     Cell,
     Column,
     Drawer,
@@ -125,6 +123,8 @@ def _pooled(board: Leaderboard, digits: int) -> Iterator[Column]:
         row = rows.get(key)
         if row is None or math.isnan(row.pooled):
             return Cell("baseline" if row is not None and row.verdict == BASELINE else numbers.DASH)
+        if row.sets == 2:  # Two data sets give an interval with one degree of freedom.
+            return Cell(f"{row.pooled:+.{digits}f}", row.pooled, outcome=outcome(row.verdict))
         said = numbers.half_width(row.pooled, row.low, row.high, thresholds(row.margin), digits)
         return Cell(said, row.pooled, outcome=outcome(row.verdict))
 
@@ -193,11 +193,8 @@ def legend(board: Leaderboard) -> str:
     margin = margin_of(board)
     within = f" ({margin})" if margin else ""
     signs = ", ".join(
-        f"{SYMBOLS[kind]} {words}"
-        for kind, words in (
-            (BETTER, "better"), (WORSE, "worse"), (SAME, f"equivalent within the margin{within}"),
-            (UNSETTLED, "undecided"),
-        )
+        f"{symbol} {OUTCOMES[kind]}{f' within the margin{within}' if kind == SAME else ''}"
+        for kind, symbol in SYMBOLS.items()
     )  # fmt: skip
     return (
         "Mean test score ± standard deviation over seeds, and the paired difference to "

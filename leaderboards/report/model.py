@@ -9,6 +9,8 @@ from leaderboards.analysis.words import ABOVE, BELOW, EQUIVALENT, OPEN
 
 BETTER, WORSE, SAME, UNSETTLED = "better", "worse", "equivalent", "open"
 """The outcomes of a comparison: a verdict's colour and symbol."""
+OUTCOMES = {BETTER: "better", WORSE: "worse", SAME: "equivalent", UNSETTLED: "undecided"}
+"""{outcome: its word}."""
 SYMBOLS = {BETTER: "▲", WORSE: "▼", SAME: "=", UNSETTLED: "·"}
 
 TASK, POOLED, COST = "task", "pooled", "cost"

@@ -7,7 +7,7 @@ from leaderboards.report import answer, details, matrix, scores
 from leaderboards.report.drawers import drawers
 from leaderboards.report.methods import methods
 from leaderboards.report.model import Report, Section, Table
-from leaderboards.statistics.ranking import Friedman
+from leaderboards.statistics.ranking import MIN_TASKS
 
 
 def report(
@@ -64,7 +64,7 @@ def _sections(board: Leaderboard, tables: dict[str, Table]) -> list[Section]:
         return [tables[name] for name in names if tables[name].source]
 
     tested = board.friedman
-    several = board.rows["task"].nunique() > 1
+    tasks = board.rows["task"].nunique()
     return [
         Section(
             "differences",
@@ -75,9 +75,9 @@ def _sections(board: Leaderboard, tables: dict[str, Table]) -> list[Section]:
         Section(
             "overall",
             "Over tasks",
-            "" if isinstance(tested, Friedman) or not several else tested,
+            tested if isinstance(tested, str) and tasks >= MIN_TASKS else "",
             ["pooled", "critical_difference"],
-            named("overall") if several else [],
+            named("overall") if tasks > 1 else [],
         ),
         Section("training", "During training", "", ["training"], named("curves")),
         Section(

@@ -218,6 +218,7 @@ def test_a_spec_may_be_labelled_as_the_file_writes_it() -> None:
         ({"ous": "a"}, "no name of `labels` 'ous'. Did you mean 'ours'"),
         ({3: "a"}, "no name of `labels` '3'"),
         ({"easy": "a", "blobs(noise=1)": "b"}, "`labels` must name blobs.* once: got 'a' and 'b'"),
+        ({"easy": "a", "ours": "a"}, "must give each name another label: .* are both 'a'"),
     ],
 )
 def test_wrong_labels_are_refused(labels: Any, message: str) -> None:

@@ -62,7 +62,8 @@ def test_a_figure_is_a_file_of_its_own_with_everything_inside(
             y = float(each.get("y", each.get("cy", 0)))
             assert -slack <= y <= made.height + slack, each.attrib
         colours = {each.get("fill"), each.get("stroke")} - {None}
-        assert colours <= set(ROLES.values()), "a colour without a role cannot go dark"
+        light = {colour for colour, _ in ROLES.values()} | {"none"}
+        assert colours <= light, "a colour without a role cannot go dark"
 
 
 def test_the_same_board_gives_the_same_figures(board: Any) -> None:
@@ -160,10 +161,12 @@ def luminance(colour: str) -> float:
     return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
 
 
-def test_every_line_and_verdict_stands_out_from_white() -> None:
-    for role, colour in ROLES.items():
+def test_every_line_and_verdict_stands_out_from_its_page() -> None:
+    for role, colours in ROLES.items():
         if role.startswith("line-") or role in ("better", "worse", "open", "muted"):
-            assert 1.05 / (luminance(colour) + 0.05) >= 3, role
+            for colour, paper in zip(colours, ROLES["paper"], strict=True):
+                one, other = sorted((luminance(colour), luminance(paper)))
+                assert (other + 0.05) / (one + 0.05) >= 3, role
 
 
 def test_training_shows_the_paired_difference_below(board: Any) -> None:

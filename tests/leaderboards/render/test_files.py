@@ -192,6 +192,24 @@ def test_latex_of_hostile_names_compiles_and_reads_no_file(
     assert "/etc/passwd" not in "".join(re.findall(r"\((/etc[^)]*)", said))
 
 
+def test_latex_of_many_rows_goes_on_in_another_float() -> None:
+    text = latex(make(50, 2, {}).report)
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 2
+    assert text.count(r"\label{") == 1 and text.count("(continued)") == 1
+    rows = [[line for line in part.splitlines() if re.match(r"loss|infonce|untrained", line)]
+            for part in text.split(r"\begin{table}")]  # fmt: skip
+    assert list(map(len, rows)) == [0, 45, 6]
+
+
+def test_latex_cuts_no_heading_that_has_room_and_aligns_numbers_with_and_without_marks() -> None:
+    losses, tasks = {"infonce": 0.0, "hcl": 3.0, "untrained": -9.0}, {"a_task_of_images": 84.0}
+    text = latex(leaderboard(grid(losses, tasks, 4, metric="spearman_of_pairs")).report)
+    assert "spearman of pairs" in text and "images" in text
+    rows = [line for line in text.splitlines() if re.match("infonce|hcl|untrained", line)]
+    assert len(rows) == 3
+    assert all(r"\phantom{$^{\uparrow}$}" in row or "$^{" in row for row in rows)
+
+
 def test_latex_is_a_float_that_needs_booktabs_alone() -> None:
     for tasks, place in ((3, "table"), (8, "table*")):
         text = latex(make(3, tasks, {}).report)

@@ -190,7 +190,7 @@ def test_each_copy_is_the_file_beside_the_page(wide: Page, report: Any) -> None:
             assert box.input_value() == text
             wide.keyboard.press("Escape")
         else:
-            assert "Copied" in wide.locator("#said").inner_text()
+            assert "copied" in wide.locator("#said").inner_text()
 
 
 def test_a_figure_is_saved_as_the_file_that_the_command_writes(wide: Page, report: Any) -> None:
