@@ -24,7 +24,10 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-TIMES = {"seconds", "train_seconds", "step_seconds", "memory", "finished"}
+TIMES = {
+    "seconds", "train_seconds", "step_seconds", "step_seconds_ratio", "memory", "memory_ratio",
+    "finished",
+}  # fmt: skip
 """Columns that differ from run to run."""
 MAX_STARTS = 3
 
