@@ -13,15 +13,21 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import PurePath
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Union, dataclass_transform, get_args, get_origin
+
+import numpy as np
 
 from harness.core.errors import InputError, require_choice, require_number
 
 MAX_FLOAT = 2**1023
 """Whole numbers below this limit can be converted to a float."""
 
-KINDS = {float: "a number", int: "a whole number", str: "a text", bool: "True or False"}
+KINDS = {
+    float: "a number", int: "a whole number", str: "a text", bool: "True or False",
+    tuple: "a list of values",
+}  # fmt: skip
 """The types of settings, as error messages name them."""
 
 
@@ -91,6 +97,26 @@ class OneOf:
         return ", ".join(self.known)
 
 
+def plain(value: Any) -> Any:
+    """Return numbers of NumPy as Python's, arrays as lists, and paths as texts.
+
+    Values inside lists, tuples and mappings are converted too; all others are returned unchanged.
+
+    >>> import numpy as np
+    >>> plain({"temperature": np.float64(0.5), "steps": np.arange(2), "root": PurePath("data")})
+    {'temperature': 0.5, 'steps': [0, 1], 'root': 'data'}
+    """
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: plain(each) for key, each in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    return value
+
+
 @dataclass(frozen=True)
 class Role:
     """Name the purpose of a setting that does not change the training."""
@@ -139,8 +165,11 @@ class Setting:
         Raises:
             InputError: if the setting does not take values of this type.
         """
+        value = plain(value)
         if float in self.kinds and type(value) is int and abs(value) < MAX_FLOAT:
             return float(value)  # 1 and 1.0 must give the same spec and record.
+        if tuple in self.kinds and isinstance(value, list):  # As TOML writes them.
+            return tuple(value)
         if not self.kinds or any(_is(value, kind) for kind in self.kinds):
             return value
         words = [KINDS.get(kind, f"a {kind.__name__}") for kind in self.kinds if kind != NoneType]
@@ -153,6 +182,7 @@ class Setting:
         Raises:
             InputError: if its type or its rule does not allow it.
         """
+        value = plain(value)
         if value is None and NoneType in self.kinds:
             return None
         if self.rule is not None:  # Check it before the type: its message names type and range.

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.shared import app, input_errors
+from harness.cli.shared import Files, app, input_errors, register
 from harness.cli.terminal import say
 
 
@@ -26,6 +26,7 @@ def list_command(
     long: Annotated[
         bool, typer.Option("--long", help="Add ranges, papers, and which methods take a loss.")
     ] = False,
+    plugin: Files = None,
 ) -> None:
     """List the installed tasks, losses, methods, studies or engines, with their settings.
 
@@ -34,6 +35,7 @@ def list_command(
     from harness.study.shipped import description, shipped
 
     with input_errors():
+        register(plugin)
         if kind is Kind.studies:
             rows = [
                 (name, *_described(name, description(file), long=long))

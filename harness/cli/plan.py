@@ -8,6 +8,7 @@ import typer
 from harness.cli import terminal
 from harness.cli.shared import (
     EveryCell,
+    Files,
     Instead,
     Only,
     Seeds,
@@ -29,6 +30,7 @@ def plan_command(
     methods: Instead = None,
     losses: Instead = None,
     seeds: Seeds = None,
+    plugin: Files = None,
     jobs: Annotated[int, typer.Option(help="The number of workers to assume.", min=1)] = 2,
     cells: EveryCell = False,
     timed: Annotated[
@@ -39,7 +41,7 @@ def plan_command(
     with input_errors():
         from harness.run import estimate
 
-        chosen = study_of(study, tasks, methods, losses, seeds)
+        chosen = study_of(study, tasks, methods, losses, seeds, plugin)
         terminal.warn(chosen.cautions())
         prices = None
         if timed:

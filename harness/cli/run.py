@@ -12,7 +12,18 @@ import typer
 
 from harness.cli import outcome, terminal
 from harness.cli.progress import progress
-from harness.cli.shared import Device, Instead, Only, Seeds, StudyName, app, input_errors, study_of
+from harness.cli.shared import (
+    Device,
+    Files,
+    Instead,
+    Only,
+    Seeds,
+    StudyName,
+    app,
+    input_errors,
+    register,
+    study_of,
+)
 from harness.cli.terminal import err, escape, out, say
 from harness.core.errors import InputError
 
@@ -44,6 +55,7 @@ def run_command(
     methods: Instead = None,
     losses: Instead = None,
     seeds: Seeds = None,
+    plugin: Files = None,
     jobs: Annotated[
         int | None, typer.Option(help="Worker processes; default or 0: one per core.", min=0)
     ] = None,
@@ -83,7 +95,7 @@ def run_command(
             from harness import plugins
             from harness.run.runner import Interrupted, default_folder, run
 
-            chosen = study_of(study, tasks, methods, losses, seeds)
+            chosen = study_of(study, tasks, methods, losses, seeds, plugin)
         terminal.warn(chosen.cautions())
         if folder is None:
             folder = default_folder(chosen)
@@ -147,6 +159,7 @@ def cell_command(
     folder: Annotated[Path, typer.Option("--out", help="The folder for the record.")] = Path(
         "runs/cell"
     ),
+    plugin: Files = None,
     device: Device = "auto",
     save: Annotated[
         Path | None, typer.Option(help="Write the trained encoder to this folder.")
@@ -162,6 +175,7 @@ def cell_command(
         from harness.core.cells import Cell, is_trained
         from harness.run.runner import run_one
 
+        register(plugin)
         cell = Cell(
             task=plugins.canonical("tasks", task),
             method=plugins.canonical("methods", method),

@@ -34,6 +34,12 @@ StudyName = Annotated[
 ]
 Only = Annotated[str | None, typer.Option(help="Run only these, separated by commas.")]
 Instead = Annotated[str | None, typer.Option(help="Use these instead, separated by commas.")]
+Files = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin", help="A Python file of losses, methods or tasks; may be given several times."
+    ),
+]
 Seeds = Annotated[int | None, typer.Option(help="The number of seeds, counted from 0.", min=1)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or one GPU, such as cuda:1.")]
 EveryCell = Annotated[bool, typer.Option("--cells", help="Also list every cell.")]
@@ -62,15 +68,29 @@ def input_errors() -> Iterator[None]:
 
 
 def study_of(
-    name: str, tasks: str | None, methods: str | None, losses: str | None, seeds: int | None
-) -> "Study":
+    name: str, tasks: str | None, methods: str | None, losses: str | None, seeds: int | None,
+    files: list[Path] | None = None,
+) -> "Study":  # fmt: skip
     """Return the study of that name, changed as the options say."""
     from harness import plugins
     from harness.study.study import Study
 
+    register(files)
     given = {"tasks": tasks, "methods": methods, "losses": losses}
     specs = {k: plugins.split_specs(v) for k, v in given.items() if v is not None}
     return Study.load(name).but(seeds=seeds, **specs)
+
+
+def register(files: list[Path] | None) -> None:
+    """Register files of plugins, so that specs may name what they define.
+
+    Raises:
+        InputError: if a file cannot be imported or defines no plugin.
+    """
+    from harness import plugins
+
+    for file in files or ():
+        plugins.defined_in_file(file)
 
 
 def latest_run() -> Path:

@@ -142,7 +142,9 @@ def _show_cell(store: "Store", state: "CellState") -> None:
     else:
         fields |= {"key": state.key}
     device = record.device.partition(" ")[0].partition(":")[0] if record is not None else ""
-    fields |= {"log": str(log) if log.exists() else "", "run again": run_again(state.cell, device)}
+    copied = store.folder / record.plugins if record is not None and record.plugins else ""
+    again = run_again(state.cell, device, copied)
+    fields |= {"log": str(log) if log.exists() else "", "run again": again}
     say(str(state), style="bold")
     terminal.say_fields(fields, verbatim=("record", "failure", "log", "run again"))
     if record is None and failure is not None and failure.details:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from harness import plugins
-from harness.core import distributed
-from harness.core.cells import FIXED, Cell, is_trained
+from harness.core import distributed, plugin_files
+from harness.core.cells import FIXED, Cell, is_trained, name_of, specs_of
 from harness.core.errors import InputError
 from harness.evaluation.diagnostics import Diagnosis
 from harness.methods.base import Method, NoMethod
@@ -69,6 +69,7 @@ def attempt(
                 record = run_cell(
                     cell, key, store.folder, device=device, report=progress.step,
                     report_probe=progress.probe, checkpoints=checkpoints, save=job.save,
+                    copied=job.plugins,
                 )  # fmt: skip
             log.info("%s, in %.1f s", record.scores, record.seconds["total"])
             return {"kind": "done"}
@@ -98,10 +99,12 @@ def run_cell(
     report_probe: ReportProbe = lambda step, scores: None,
     checkpoints: Checkpoints | None = None,
     save: str = "",
+    copied: str = "",
 ) -> Record:
     """Train and evaluate one cell in this process, and write its record.
 
     If ``save`` names a folder, the trained encoder is written there, in the task's own format.
+    ``copied`` is the snapshot of plugins' files that the cell is run with.
 
     Raises:
         InputError: if code or data changed since ``key`` was planned.
@@ -148,11 +151,17 @@ def run_cell(
         commit=provenance.commit(),
         device=provenance.describe_device(device) + distributed.described(),
         finished=datetime.now(UTC).isoformat(timespec="microseconds"),
+        plugins=Path(copied).relative_to(folder).as_posix() if copied and uses_files(cell) else "",
     )
     Store(folder).write_record(cell, record)
     if save:  # Save the encoder last: if that fails, the record is kept.
         task.save(distributed.unwrapped(method.encoder).cpu(), Path(save))
     return record
+
+
+def uses_files(cell: Cell) -> bool:
+    """Return whether a plugin of ``cell`` is in a file."""
+    return any(plugin_files.file_of(name_of(spec)) for _, spec in specs_of(cell))
 
 
 def proof_of(outcome: Outcome, device: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -10,8 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness import plugins
-from harness.core import distributed, files
-from harness.core.cells import Cell, Planned
+from harness.core import distributed, files, guard, plugin_files, sources
+from harness.core.cells import Cell, Planned, specs_of
 from harness.core.errors import InputError, require, require_number
 from harness.run.attempt import attempt, fit_cell
 from harness.run.bar import Bar
@@ -21,6 +22,7 @@ from harness.run.engines import Engine, Event, Job, Resources
 from harness.run.estimate import all_cells
 from harness.run.folders import RUNS
 from harness.run.local import Local
+from harness.run.processes import hidden_library
 from harness.store import provenance
 from harness.store.checkpoints import Checkpoints
 from harness.store.identity import Identity, forget, identify, label_of, require_one_content_a_name
@@ -142,6 +144,10 @@ def run(
         InputError: if the study is invalid or ``folder`` cannot be written.
         Interrupted: on Ctrl-C, after the workers were stopped.
     """
+    _require_no_import()
+    _require_libraries()
+    if plugin_files.refresh():
+        guard.forget()
     if not isinstance(study, Study):
         study = Study.load(study)
     require_number("slots_per_gpu", slots_per_gpu, at_least=1, whole=True)
@@ -156,19 +162,11 @@ def run(
         listen,
         progress=progress,
     )
-    forget()
     try:
-        choice = Choice()
-        trials = study.trials()
-        if trials:
-            current.identify(trials)
-            # An earlier run may have finished the trials: keep its choice in the plan meanwhile.
-            choice = choose(trials, current.keys, current.store)
-            current.work(trials, [*trials, *study.finals(choice.specs)])
-            choice = choose(trials, current.keys, current.store)
-        current.withheld = choice.waiting
-        finals = study.finals(choice.specs)
-        current.work(finals, [*trials, *finals])
+        current.snapshot = snapshot(study.specs(), current.store)
+        with plugin_files.snapshot_used(current.snapshot):
+            forget()
+            _work(current)
     except KeyboardInterrupt:
         raise Interrupted(current.summary) from None
     finally:
@@ -176,6 +174,73 @@ def run(
             current.bar.close(current.summary)
         files.sweep(current.store.folder)
     return current.summary
+
+
+def _require_no_import() -> None:
+    """Raise an error if a plugin's file, which is being imported, starts a run."""
+    require(
+        not plugin_files.loading,
+        f"The plugin's file {plugin_files.loading[-1:]} starts a run when it is imported. Put the "
+        'call below `if __name__ == "__main__":`.',
+    )
+
+
+def _require_libraries() -> None:
+    """Raise an error if a file beside the running script has the name of a library."""
+    hidden = hidden_library()
+    require(
+        hidden is None,
+        f"{hidden} must not have the name of a library that Triptych needs: Python imports it in "
+        "the library's place. Rename it.",
+    )
+
+
+def _work(current: "_Run") -> None:
+    """Run the tuning trials, and then the cells of the board."""
+    study = current.study
+    choice = Choice()
+    trials = study.trials()
+    if trials:
+        current.identify(trials)
+        # An earlier run may have finished the trials: keep its choice in the plan meanwhile.
+        choice = choose(trials, current.keys, current.store)
+        current.work(trials, [*trials, *study.finals(choice.specs)])
+        choice = choose(trials, current.keys, current.store)
+    current.withheld = choice.waiting
+    finals = study.finals(choice.specs)
+    current.work(finals, [*trials, *finals])
+
+
+def snapshot(specs: Iterable[tuple[str, str]], store: Store) -> Path | None:
+    """Copy the files of plugins into the run's folder; return the copy's folder.
+
+    Workers read the copy: an edit while cells run changes none of them.
+
+    Args:
+        specs: (group, spec) of the plugins that cells use.
+        store: the run's folder.
+
+    Returns:
+        The copy's folder; None if no plugin is in a file.
+
+    Raises:
+        InputError: if the copy cannot be written.
+    """
+    roots: set[str] = set()
+    for group, spec in specs if plugin_files.known() else ():
+        with suppress(InputError):  # Its cells fail with this error.
+            roots |= plugins.modules(group, spec)
+    try:
+        return plugin_files.write_snapshot(store.folder / "plugins", sources.modules_of(roots))
+    except OSError as error:
+        raise not_writable(store, error) from error
+
+
+def not_writable(store: Store, error: OSError) -> InputError:
+    """Return the error for a run's folder that cannot be written."""
+    return InputError(
+        f"Could not write to {str(store.folder)!r}: {error}. Name another folder with `--out`."
+    )
 
 
 def _shard(text: str | None) -> tuple[int, int]:
@@ -229,9 +294,15 @@ def run_one(
         InputError: if a plugin, its data or the device is not available, or if ``save`` is
             given for a cell that is done already.
     """
+    _require_no_import()
+    if plugin_files.refresh():
+        guard.forget()
     resources = Resources(provenance.choose_device(device))
-    forget()
-    key, store = identify(cell).key, Store(folder)
+    store = Store(folder)
+    copied = snapshot(specs_of(cell), store)
+    with plugin_files.snapshot_used(copied):
+        forget()
+        key = identify(cell).key
     settled = store.settled(cell, key)
     if settled == "done":
         if save:
@@ -242,7 +313,7 @@ def run_one(
         return Event("done", cell)
     if settled is not None:
         return Event("diverged", cell, reason=settled.reason)
-    job = Job(cell, key, str(store.folder), save=str(save))
+    job = Job(cell, key, str(store.folder), save=str(save), plugins=str(copied or ""))
     if distributed.count() > 1:
         return _shared(job, resources.device)
     with Local(jobs=1).open(store.folder) as engine:
@@ -293,6 +364,7 @@ class _Run:
         self.keys: dict[Cell, str] = {}
         self.unplanned: dict[Cell, str] = {}
         self.withheld: dict[Row, str] = {}
+        self.snapshot: Path | None = None
 
     def work(self, phase: Sequence[Planned], plan: Sequence[Planned]) -> None:
         """Run the cells of ``phase``; ``plan`` holds all cells of the study known so far."""
@@ -368,7 +440,10 @@ class _Run:
     def _job(self, cell: Cell) -> Job:
         options = self.options
         folder = str(self.store.folder)
-        return Job(cell, self.keys[cell], folder, options.checkpoint, options.tensorboard)
+        return Job(
+            cell, self.keys[cell], folder, options.checkpoint, options.tensorboard,
+            plugins=str(self.snapshot or ""),
+        )  # fmt: skip
 
     def _await_others(self, claimed: Sequence[Cell], claims: Watch) -> list[Cell]:
         """Wait for other runs, and return the cells that this run must try again.
@@ -494,7 +569,4 @@ class _Run:
         try:
             self.store.write_study(self.study.to_dict() | about)
         except OSError as error:
-            raise InputError(
-                f"Could not write to {str(self.store.folder)!r}: {error}. "
-                "Name another folder with `--out`."
-            ) from error
+            raise not_writable(self.store, error) from error

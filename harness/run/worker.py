@@ -38,12 +38,14 @@ def main() -> None:
 
     import torch
 
+    from harness.core import guard, plugin_files
     from harness.run.attempt import attempt
     from harness.run.engines import Job
     from harness.store.checkpoints import Checkpoints, Stopped
     from harness.store.records import Store
 
     torch.set_num_threads(1)
+    guard.turn_off()
     checkpoints = Checkpoints()
 
     def stop(*signalled: object) -> None:
@@ -64,6 +66,8 @@ def main() -> None:
         values = json.loads(line)
         job, device = Job.from_dict(values["job"]), values["device"]
         store = Store(job.folder)
+        if job.plugins:
+            plugin_files.start_from(Path(job.plugins))
         _log_to(store.log_path(job.cell, job.key))
         if device.startswith("cuda"):
             torch.use_deterministic_algorithms(True, warn_only=True)

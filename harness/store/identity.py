@@ -144,6 +144,7 @@ def _fetch(task: Spec) -> tuple[Content, ...] | InputError:
     """
     try:
         made = plugins.build("tasks", task)
+        plugins.require_survival("fetch", "tasks", task)
         found = contents_of(made.fetch(), task)
         locations = plugins.location_settings("tasks", plugins.parse("tasks", task)[0])
         unhashed = [] if found else [s for s in locations if getattr(made, s, "")]

@@ -540,7 +540,11 @@ def _cell_row(placed: _PlacedRecord, plan: _Plan) -> dict[str, Any]:
         "memory": json.dumps(record.peak_memory),
         "finished": record.finished,
         "path": f"records/{record_name(Cell(**record.cell), record.key)}",
-        "command": run_again(Cell(**record.cell), record.device.partition(" ")[0]),
+        "command": run_again(
+            Cell(**record.cell),
+            record.device.partition(" ")[0],
+            Path(placed.folder, record.plugins) if record.plugins else "",
+        ),
     }
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.core import plugin_files
 from harness.core.cells import (
     CONTROL,
     FIXED,
@@ -28,7 +29,18 @@ from harness.core.cells import (
 )
 from harness.core.errors import InputError, require, require_number, unknown
 from harness.methods.base import misfit
-from harness.plugins import build, canonical, names, parse, read, settings, with_settings
+from harness.plugins import (
+    build,
+    canonical,
+    defined_in_file,
+    kind_of,
+    names,
+    parse,
+    plugin_name,
+    settings,
+    spec_of,
+    with_settings,
+)
 from harness.study import search
 from harness.study.labels import USE, Aliases, labels_of, metric_labels
 from harness.study.parsing import Mistakes, Tuning, margins_of, seeds_of, table_of, tuning_of
@@ -36,6 +48,9 @@ from harness.study.search import Space, settings_at
 from harness.study.shipped import shipped
 
 Table = Mapping[str, Any]
+Plugins = Sequence[Any] | Mapping[Any, Table]
+"""Plugins as a user gives them: specs, classes and instances, in a list or as keys of a table."""
+
 MAX_CELLS = 100_000
 MAX_PROBES = 1000
 MAX_LINES = 20
@@ -101,31 +116,40 @@ class Study:
             add theirs.
         entries: the rows of the board, without ``untrained`` and references.
 
+    A loss, method or task may be given as a class, as an instance, by the name of an installed
+    plugin, or as ``"my_losses.py:Margin"``, a class in a Python file.
+
     Args:
         steps: optimizer steps of every task that does not set its own; added to the
             specs of ``tasks``.
+        plugins: Python files of losses, methods and tasks, which specs may then name by the class
+            alone: ``margin`` for ``my_losses.py:Margin``.
 
     Raises:
         InputError: if the study has mistakes; the message lists all of them.
     """
 
     name: str
-    tasks: Sequence[Spec] | Mapping[Spec, Table]
-    losses: Sequence[Spec] | Mapping[Spec, Table]
-    methods: Sequence[Spec] | Mapping[Spec, Table] = ("siamese",)
-    seeds: Sequence[int] | int = 3
+    tasks: Plugins
+    losses: Plugins
+    methods: Plugins = ("siamese",)
+    seeds: Sequence[int] | NDArray[np.integer[Any]] | int = 3
     steps: InitVar[int | None] = None
     probes: int = 0
-    baseline: str | None = None
+    baseline: Any = None
     tuning: Tuning | Table | None = None
     margins: Mapping[str, float] | float | None = None
     control: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
+    plugins: InitVar[Sequence[str | Path] | str | Path] = ()
     entries: tuple[Entry, ...] = field(init=False, repr=False, compare=False, default=())
 
-    def __post_init__(self, steps: int | None) -> None:
+    def __post_init__(self, steps: int | None, plugins: Sequence[str | Path] | str | Path) -> None:
         mistakes = Mistakes()
+        for file in [plugins] if isinstance(plugins, str | Path) else plugins:
+            with mistakes.caught():
+                defined_in_file(file)
         if not isinstance(self.name, str):
             mistakes.add(f"`name` must be a text: got {self.name!r}.")
         elif not re.fullmatch(r"\w[\w. -]*", self.name):
@@ -168,7 +192,8 @@ class Study:
             self._set_names(aliases, mistakes)
         if losses_are_valid and self.baseline is not None:
             with mistakes.caught():
-                self._set("baseline", self.label_of(aliases.resolved(self.baseline)))
+                wanted = aliases.resolved(spec_of("losses", self.baseline))
+                self._set("baseline", self.label_of(wanted))
         with mistakes.caught():
             self._set("margins", margins_of(self.margins, self.tasks, aliases.resolved))
         count = len(mistakes.lines)
@@ -213,6 +238,14 @@ class Study:
     def all_methods(self) -> list[Spec]:
         """Return the methods of all losses, each once."""
         return list(dict.fromkeys(m for entry in self.entries for m in entry.methods))
+
+    def specs(self) -> list[tuple[str, Spec]]:
+        """Return (group, spec) of all plugins of the study."""
+        return [
+            *(("tasks", spec) for spec in self.tasks),
+            *(("methods", spec) for spec in self.all_methods),
+            *(("losses", entry.spec) for entry in self.entries),
+        ]
 
     def _budget_mistakes(self) -> list[str]:
         """Return the mistakes of the tuning budget: missing, unused, or with seeds of the board."""
@@ -307,7 +340,9 @@ class Study:
             values = tomllib.loads(file.read_text(encoding="utf-8-sig"))
         except (ValueError, RecursionError) as error:  # Not TOML, not text, or nested too deep.
             raise InputError(f"The study {str(source)!r} is not valid TOML: {error}.") from error
-        return cls.from_dict({"name": name} | values)
+        # A study's file names files of plugins beside it.
+        with plugin_files.relative_to(path.parent):
+            return cls.from_dict({"name": name} | values)
 
     @classmethod
     def from_dict(cls, values: Table) -> "Study":
@@ -316,7 +351,7 @@ class Study:
         Raises:
             InputError: if keys are unknown or missing, or values invalid; the message lists all.
         """
-        known = [*(part.name for part in fields(cls) if part.init), "steps"]
+        known = [*(part.name for part in fields(cls) if part.init), "steps", "plugins"]
         mistakes = Mistakes()
         mistakes.lines += [
             str(unknown("study key", str(key), known)) for key in values if key not in known
@@ -405,12 +440,14 @@ class Study:
         aliased = {a: code.removesuffix(TUNED) for a, code in self.aliases.items()}
         aliased = {alias: spec for alias, spec in aliased.items() if spec in present}
         specs: list[Spec] = []
-        for name in given:
-            own = [s for s in present if s == aliased.get(name) or name_of(s) == name]
-            if not own and aliased and read(name)[0] not in names(group):
-                kind = {"losses": "loss"}.get(group, group.removesuffix("s"))
-                raise unknown(f"{kind} or alias", name, {*names(group), *aliased})
-            specs += own or [name]
+        for item in given:
+            spec = spec_of(group, item)
+            name = plugin_name(group, spec)
+            if name is None and spec not in aliased and aliased:
+                raise unknown(f"{kind_of(group)} or alias", spec, {*names(group), *aliased})
+            bare = spec if name is None or "(" in spec else name
+            own = [s for s in present if s == aliased.get(spec) or name_of(s) == bare]
+            specs += own or [spec]
         tables = present if isinstance(present, Mapping) else {}
         return {spec: tables.get(spec, {}) for spec in specs}
 
@@ -563,7 +600,7 @@ def _entry(row: str, table: Table, methods: tuple[Spec, ...], aliases: Aliases) 
         with mistakes.caught():
             if key == "methods":
                 methods = _specs("methods", table_of("methods", value, mistakes), mistakes, aliases)
-            elif not isinstance(value, list | tuple | Mapping):
+            elif not isinstance(value, list | tuple | Mapping) or _takes_a_list(known.get(key)):
                 fixed[key] = value
             elif key not in known:
                 with_settings("losses", name, {key: None})  # Its error suggests similar names.
@@ -583,6 +620,11 @@ def _entry(row: str, table: Table, methods: tuple[Spec, ...], aliases: Aliases) 
     aliases.add(row, table, label)
     aliases.written.setdefault(spec, label)
     return Entry(label, spec, ordered, methods)
+
+
+def _takes_a_list(default: Any) -> bool:
+    """Return whether a list is the value of a setting, rather than the values to search."""
+    return isinstance(default, tuple)
 
 
 def control_of(spec: Spec) -> Spec:
