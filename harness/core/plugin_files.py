@@ -189,6 +189,8 @@ def load(file: PluginFile) -> ModuleType:
     Raises:
         Exception: whatever the file raises.
     """
+    if file.module in sys.modules:
+        return sys.modules[file.module]
     loading.append(file.module)
     try:
         module = importlib.import_module(file.module)
@@ -283,9 +285,10 @@ def _forget_modules() -> None:
 
 def _remember() -> None:
     """Keep the state of the files of all imported modules that lie in the folders."""
+    folders = tuple({str(file.folder) for file in _files.values()})
     for name, module in list(sys.modules.items()):
-        path = getattr(getattr(module, "__spec__", None), "origin", None)
-        if name not in _stamps and path and path_of(name.partition(".")[0]) is not None:
+        path = getattr(getattr(module, "__spec__", None), "origin", None) or ""
+        if name not in _stamps and path.startswith(folders) and path_of(name.partition(".")[0]):
             _stamps[name] = Path(path), _stamp(Path(path))
 
 

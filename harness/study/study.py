@@ -433,7 +433,7 @@ class Study:
             "aliases": {alias: spec for alias, spec in aliases.items() if spec in specs},
         }
 
-    def _present_specs(self, group: str, given: Iterable[Spec]) -> dict[Spec, Table]:
+    def _present_specs(self, group: str, given: Iterable[Any]) -> dict[Spec, Table]:
         """Return {spec: table}; the study's own specs stand in place of aliases and bare names."""
         present: Sequence[Spec] | Mapping[Spec, Table] = getattr(self, group)
         # The alias of a searched loss stands for its row.
