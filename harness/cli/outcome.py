@@ -13,6 +13,7 @@ from harness.cli.terminal import clock, counted, err, out, say
 from harness.core.cells import Cell
 from harness.run.reasons import Lost, by_reason, cut
 from harness.run.short_labels import short_label
+from harness.store import staleness
 
 if TYPE_CHECKING:
     from harness.run.runner import Summary
@@ -88,6 +89,9 @@ def report(summary: "Summary", folder: Path, seconds: float) -> None:
     if summary.skipped:
         parts.append(f"{len(summary.skipped)} had a record already")
     say(f"{', '.join(parts)}. Records: {folder}/records")
+    again = [why for cell, why in summary.stale.items() if cell in summary.done]
+    if old := staleness.sentence(again, past=True):
+        say(old)
 
 
 def report_lost(summary: "Summary", folder: Path, command: str) -> None:

@@ -40,6 +40,8 @@ def plan_command(
     """Show a study's cells and how long they will take; run none of them."""
     with input_errors():
         from harness.run import estimate
+        from harness.store import staleness
+        from harness.store.records import Store
 
         chosen = study_of(study, tasks, methods, losses, seeds, plugin)
         terminal.warn(chosen.cautions())
@@ -69,6 +71,9 @@ def plan_command(
             return
         if tuning:
             say("Tuned rows, whose settings are not chosen yet, show the first trial's.")
+        if folder is not None:
+            store = Store(folder)
+            say(staleness.sentence(staleness.stale(store.study(), store.folder).values()))
         left = estimate.unrecorded(chosen, folder)
         seconds = estimate.total(left, prices)
         known = sum(cost.records for cost in prices.values())

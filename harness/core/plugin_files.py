@@ -360,6 +360,15 @@ def _inside(module: str, path: Path) -> str:
     return f"{base}/{PACKAGE}" if path.name == PACKAGE else f"{base}{SUFFIX}"
 
 
+def origins_in(index: Path) -> dict[str, Path]:
+    """Return {place in a snapshot: where the user has the file}; empty if it cannot be read."""
+    try:
+        read = json.loads(index.read_text(encoding="utf-8"))
+        return {place: Path(origin) for place, origin in read["origins"].items()}
+    except (OSError, ValueError, LookupError, AttributeError):
+        return {}
+
+
 @contextmanager
 def snapshot_used(folder: Path | None) -> Iterator[None]:
     """Read the code of plugins' files from a snapshot, until the block ends.
@@ -397,7 +406,7 @@ def use_snapshot(folder: Path) -> None:
     """
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        origins = {folder / place: Path(path) for place, path in index["origins"].items()}
+        origins = {folder / place: path for place, path in origins_in(folder / INDEX).items()}
         files = [(name, one["module"], Path(one["origin"])) for name, one in index["files"].items()]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(

@@ -2,8 +2,8 @@
 
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from harness import plugins
 from harness.core import distributed, files, guard, plugin_files, sources
-from harness.core.cells import Cell, Planned, specs_of
+from harness.core.cells import Cell, Planned, name_of, specs_of
 from harness.core.errors import InputError, require, require_number
 from harness.run.attempt import attempt, fit_cell
 from harness.run.bar import Bar
@@ -25,8 +25,16 @@ from harness.run.local import Local
 from harness.run.processes import hidden_library
 from harness.store import provenance
 from harness.store.checkpoints import Checkpoints
-from harness.store.identity import Identity, forget, identify, label_of, require_one_content_a_name
+from harness.store.identity import (
+    Identity,
+    code_of_study,
+    forget,
+    identify,
+    label_of,
+    require_one_content_a_name,
+)
 from harness.store.records import SCHEMA, Failure, Store, read_record
+from harness.store.staleness import CODE, stale
 from harness.store.table import Place
 from harness.study.labels import plugin_names
 from harness.study.study import Study
@@ -49,6 +57,7 @@ class Summary:
         failed: failed cells, with the reason.
         diverged: diverged cells, with the reason; they are not tried again.
         waiting: rows of the board whose settings could not be chosen, with the reason.
+        stale: cells that had a record made with other code, with what has changed since.
     """
 
     expected: int = 0
@@ -59,6 +68,7 @@ class Summary:
     failed: dict[Cell, str] = field(default_factory=dict)
     diverged: dict[Cell, str] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
+    stale: dict[Cell, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """Return counts for notebooks, because the cells themselves may be thousands.
@@ -110,6 +120,7 @@ def run(
     study: Study | str | Path,
     folder: str | Path | None = None,
     *,
+    jobs: int | None = None,
     engine: Engine | str = "local",
     device: str = "auto",
     slots_per_gpu: int = 1,
@@ -130,6 +141,7 @@ def run(
     Args:
         study: a :class:`Study`, the name of a shipped one, or a path to a TOML file.
         folder: the folder of the records; by default, ``runs/`` and the study's name.
+        jobs: how many worker processes; None or 0: one a core, or what ``engine`` says.
         engine: an engine, or its spec, such as ``"local(jobs=2)"``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         slots_per_gpu: how many cells share a GPU at a time.
@@ -152,7 +164,7 @@ def run(
         study = Study.load(study)
     require_number("slots_per_gpu", slots_per_gpu, at_least=1, whole=True)
     require_number("checkpoint_minutes", checkpoint_minutes, at_least=0)
-    built: Engine = plugins.build("engines", engine) if isinstance(engine, str) else engine
+    built = _engine(engine, jobs)
     current = _Run(
         study,
         Store(default_folder(study) if folder is None else folder),
@@ -163,9 +175,8 @@ def run(
         progress=progress,
     )
     try:
-        current.snapshot = snapshot(study.specs(), current.store)
-        with plugin_files.snapshot_used(current.snapshot):
-            forget()
+        current.find_stale()
+        with copied_plugins(study.specs(), current.store) as current.snapshot:
             _work(current)
     except KeyboardInterrupt:
         raise Interrupted(current.summary) from None
@@ -174,6 +185,20 @@ def run(
             current.bar.close(current.summary)
         files.sweep(current.store.folder)
     return current.summary
+
+
+def _engine(engine: Engine | str, jobs: int | None) -> Engine:
+    """Return the engine, with ``jobs`` workers if a number is given."""
+    if isinstance(engine, Engine):
+        require(
+            jobs is None,
+            f"`jobs` must be given with the name of an engine: got {jobs!r} with an engine that "
+            "is built already. Give it to the engine.",
+        )
+        return engine
+    spec = engine if jobs is None else plugins.with_settings("engines", engine, {"jobs": jobs})
+    built: Engine = plugins.build("engines", spec)
+    return built
 
 
 def _require_no_import() -> None:
@@ -211,29 +236,40 @@ def _work(current: "_Run") -> None:
     current.work(finals, [*trials, *finals])
 
 
-def snapshot(specs: Iterable[tuple[str, str]], store: Store) -> Path | None:
-    """Copy the files of plugins into the run's folder; return the copy's folder.
+@contextmanager
+def copied_plugins(specs: Iterable[tuple[str, str]], store: Store) -> Iterator[Path | None]:
+    """Copy the files of plugins into the run's folder, and read the copies until the block ends.
 
-    Workers read the copy: an edit while cells run changes none of them.
+    Workers read them too: an edit while cells run changes none of them.
 
     Args:
         specs: (group, spec) of the plugins that cells use.
         store: the run's folder.
 
-    Returns:
-        The copy's folder; None if no plugin is in a file.
+    Yields:
+        The copies' folder; None if no plugin is in a file.
 
     Raises:
-        InputError: if the copy cannot be written.
+        InputError: if the copies cannot be written.
     """
+    forget()
     roots: set[str] = set()
-    for group, spec in specs if plugin_files.known() else ():
-        with suppress(InputError):  # Its cells fail with this error.
-            roots |= plugins.modules(group, spec)
+    for group, spec in specs:
+        if ":" in name_of(spec):
+            with suppress(InputError):  # Its cells fail with this error.
+                roots |= plugins.modules(group, spec)
     try:
-        return plugin_files.write_snapshot(store.folder / "plugins", sources.modules_of(roots))
+        folder = plugin_files.write_snapshot(
+            store.folder / "plugins", sources.modules_of(roots) if roots else {}
+        )
     except OSError as error:
         raise not_writable(store, error) from error
+    try:
+        with plugin_files.snapshot_used(folder):
+            forget()  # It has read the user's files.
+            yield folder
+    finally:
+        forget()
 
 
 def not_writable(store: Store, error: OSError) -> InputError:
@@ -299,10 +335,18 @@ def run_one(
         guard.forget()
     resources = Resources(provenance.choose_device(device))
     store = Store(folder)
-    copied = snapshot(specs_of(cell), store)
-    with plugin_files.snapshot_used(copied):
-        forget()
-        key = identify(cell).key
+    with copied_plugins(specs_of(cell), store) as copied:
+        job = Job(
+            cell, identify(cell).key, str(store.folder), save=str(save), plugins=str(copied or "")
+        )
+        return _run_job(job, store, resources, listen)
+
+
+def _run_job(
+    job: Job, store: Store, resources: Resources, listen: Callable[[Event], None]
+) -> Event:
+    """Run the cell of ``job`` unless its outcome is known; return its last event."""
+    cell, key, save = job.cell, job.key, job.save
     settled = store.settled(cell, key)
     if settled == "done":
         if save:
@@ -313,7 +357,6 @@ def run_one(
         return Event("done", cell)
     if settled is not None:
         return Event("diverged", cell, reason=settled.reason)
-    job = Job(cell, key, str(store.folder), save=str(save), plugins=str(copied or ""))
     if distributed.count() > 1:
         return _shared(job, resources.device)
     with Local(jobs=1).open(store.folder) as engine:
@@ -365,6 +408,15 @@ class _Run:
         self.unplanned: dict[Cell, str] = {}
         self.withheld: dict[Row, str] = {}
         self.snapshot: Path | None = None
+
+    def find_stale(self) -> None:
+        """Find the records of an earlier run whose code has changed since."""
+        written = self.store.study()
+        why = stale(written, self.store.folder)
+        for place in written.get("plan", []) if why else ():
+            cell = Cell(**place["cell"])
+            if place["key"] in why and self.store.has(cell, place["key"]):
+                self.summary.stale[cell] = why[place["key"]]
 
     def work(self, phase: Sequence[Planned], plan: Sequence[Planned]) -> None:
         """Run the cells of ``phase``; ``plan`` holds all cells of the study known so far."""
@@ -562,9 +614,10 @@ class _Run:
                 }
                 for seed in self.study.seeds  # type: ignore[union-attr]
             ]
+        specs = dict.fromkeys(spec for place in plan for spec in specs_of(place.cell))
         about = {
             "schema": SCHEMA, "command": self.options.command, "data": data, "spaces": spaces,
-            "plan": planned, "names": plugin_names(self.study),
+            "plan": planned, "names": plugin_names(self.study), CODE: code_of_study(specs),
         }  # fmt: skip
         try:
             self.store.write_study(self.study.to_dict() | about)

@@ -1,6 +1,7 @@
 """Identify a cell by all that its result depends on: its settings, data and code."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import PurePath
@@ -12,6 +13,7 @@ from harness.core.cells import Cell, Spec, is_trained
 from harness.core.content import Content, contents_of, training_data
 from harness.core.errors import InputError, require
 from harness.core.randomness import Randomness
+from harness.store import staleness
 from harness.store.records import SCHEMA, key_of
 
 FRAME = "harness.training.loop"
@@ -159,6 +161,19 @@ def _fetch(task: Spec) -> tuple[Content, ...] | InputError:
     except (Exception, SystemExit) as error:  # A plugin's error must not stop the other tasks.
         return InputError(f"The data of {task} is not available: {type(error).__name__}: {error}")
     return found
+
+
+def code_of_study(specs: Iterable[tuple[str, Spec]]) -> dict[str, Any]:
+    """Return the digests of all modules that cells depend on: see :mod:`harness.store.staleness`.
+
+    Args:
+        specs: (group, spec) of the plugins that the cells use.
+    """
+    uses = {staleness.FRAME: sources.modules_of([FRAME])}
+    for group, spec in specs:
+        with suppress(InputError):  # Its cells are not planned.
+            uses[spec] = sources.modules_of(_modules(group, spec))
+    return staleness.written(uses)
 
 
 @cache
