@@ -17,7 +17,7 @@ from harness.core import guard, plugin_files, registry
 from harness.core.errors import InputError, require, unknown
 from harness.core.registry import defined_in_file, in_one_style, kind_of, load, names
 from harness.core.sources import LIBRARIES, OURS, defined_in, find_module
-from harness.settings import Setting, location, plain, settings_of
+from harness.settings import NetworkOf, Setting, is_in_file, location, plain, settings_of
 
 __all__ = [
     "build", "canonical", "declared", "defined_in_file", "described", "kind_of", "load",
@@ -53,10 +53,16 @@ def modules(group: str, spec: str) -> set[str]:
             "name, or install the module.",
         )
         helpers |= set(listed)
+    networks = [
+        registry.find("networks", read(value)[0]).module
+        for value in parse(group, spec)[1].values()
+        if is_in_file(value)
+    ]
     packages = {found.module.partition(".")[0], plugin.__module__.partition(".")[0], *OURS}
     return {
         *defined_in(found.module, found.attribute.partition(".")[0]),
         *helpers,
+        *networks,
         *(each.__module__ for each in classes if _counts(each.__module__, packages)),
     }
 
@@ -296,7 +302,21 @@ def _typed(group: str, name: str, known: Mapping[str, Setting], key: str, value:
         listed = ", ".join(f"{k}={v.default!r}" for k, v in known.items()) or "none"
         nearest = str(unknown("setting", key, known)).split(" Known:")[0]
         raise InputError(f"{nearest} Settings of the {kind_of(group)} {name!r}: {listed}.")
+    if isinstance(known[key].rule, NetworkOf) and is_in_file(value):
+        value = _with_file(value)
     return known[key].typed(value, f" of the {kind_of(group)} {name!r}")
+
+
+def _with_file(network: str) -> str:
+    """Return the spec of a network in a file, with the file's name in the place of its path.
+
+    Raises:
+        InputError: if there is no such file or network.
+    """
+    name, given = read(network)
+    name = registry.find("networks", name).name
+    listed = ", ".join(f"{key}={plain(value)!r}" for key, value in given.items())
+    return f"{name}({listed})" if listed else name
 
 
 def _same(value: Any, default: Any) -> bool:

@@ -97,6 +97,37 @@ class OneOf:
         return ", ".join(self.known)
 
 
+@dataclass(frozen=True)
+class NetworkOf(OneOf):
+    """Allow one of some networks, or one in a Python file: ``my_nets.py:Net(depth=3)``.
+
+    Attributes:
+        prefixes: those of further names, such as ``timm:``, which a library knows.
+    """
+
+    prefixes: tuple[str, ...] = ()
+
+    def check(self, name: str, value: Any, *, whole: bool = False) -> None:
+        """Raise :class:`InputError` unless ``value`` is a choice, or names a network elsewhere."""
+        elsewhere = isinstance(value, str) and value.startswith(self.prefixes)
+        if not (elsewhere and self.prefixes) and not is_in_file(value):
+            super().check(name, value, whole=whole)
+
+    def __str__(self) -> str:
+        """Return the choices, and how to name others."""
+        others = [f"{prefix}NAME" for prefix in self.prefixes]
+        return ", ".join([*self.known, *others, "my_nets.py:Net"])
+
+
+def is_in_file(value: object) -> bool:
+    """Return whether a setting's value names a class in a Python file.
+
+    >>> is_in_file("nets/mine.py:Net(depth=3)"), is_in_file("resnet18")
+    (True, False)
+    """
+    return isinstance(value, str) and ".py:" in value
+
+
 def plain(value: Any) -> Any:
     """Return numbers of NumPy as Python's, arrays as lists, and paths as texts.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from harness import plugins
 from harness.core import distributed, plugin_files
-from harness.core.cells import FIXED, Cell, is_trained, name_of, specs_of
+from harness.core.cells import FIXED, Cell, is_trained, specs_of
 from harness.core.errors import InputError
 from harness.evaluation.diagnostics import Diagnosis
 from harness.methods.base import Method, NoMethod
@@ -161,7 +161,9 @@ def run_cell(
 
 def uses_files(cell: Cell) -> bool:
     """Return whether a plugin of ``cell`` is in a file."""
-    return any(plugin_files.file_of(name_of(spec)) for _, spec in specs_of(cell))
+    specs = [spec for _, spec in specs_of(cell)]
+    names = [file.name.partition(":")[0] for file in plugin_files.known()]
+    return any(f"{name}:" in spec for name in names for spec in specs)
 
 
 def proof_of(outcome: Outcome, device: str) -> dict[str, Any]:

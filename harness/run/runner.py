@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from harness import plugins
 from harness.core import distributed, files, guard, plugin_files, sources
-from harness.core.cells import Cell, Planned, name_of, specs_of
+from harness.core.cells import Cell, Planned, specs_of
 from harness.core.errors import InputError, require, require_number
 from harness.run.attempt import attempt, fit_cell
 from harness.run.bar import Bar
@@ -255,7 +255,7 @@ def copied_plugins(specs: Iterable[tuple[str, str]], store: Store) -> Iterator[P
     forget()
     roots: set[str] = set()
     for group, spec in specs:
-        if ":" in name_of(spec):
+        if ":" in spec:  # In the name of the plugin, or of a network that it uses.
             with suppress(InputError):  # Its cells fail with this error.
                 roots |= plugins.modules(group, spec)
     try:

@@ -11,6 +11,7 @@ from adapters.data import graph_data
 from adapters.data.graph_data import FEATURES
 from adapters.networks import graph_networks
 from adapters.networks.graph_networks import GIN, VIEWS, GraphBatch
+from harness import networks
 from harness.core.content import Content
 from harness.core.randomness import Randomness
 from harness.data import require_known
@@ -18,7 +19,7 @@ from harness.evaluation.folds import Rows, logistic_cv_probe, stratified_folds, 
 from harness.evaluation.represent import represent
 from harness.heads import mlp
 from harness.metrics import Evaluation, Metric, mean_scores
-from harness.settings import Between, OneOf, evaluation, location
+from harness.settings import Between, NetworkOf, OneOf, evaluation, is_in_file, location
 from harness.task import Batch, Task
 
 PROBES = {"accuracy": svc_probe, "logistic_accuracy": logistic_cv_probe}
@@ -62,6 +63,8 @@ class Graphs(Task):
         root: a folder to look in first; empty: ``TRIPTYCH_DATA``, then the cache.
         features: of a node: ``auto`` (its label, one-hot; a constant if there are no
             labels, as in GraphCL's code), ``constant`` or ``degree`` (one-hot).
+        network: ``gin``; or ``my_nets.py:Net``, which may take ``inputs``, ``width``, ``layers``
+            and ``epsilon``, and maps a batch of graphs to one representation a graph.
         width: of each layer; representation and projection are ``layers`` times as wide.
         layers: of the GIN.
         epsilon: the GIN's, of every layer; 1 stands for GraphCL's self-loops.
@@ -97,6 +100,7 @@ class Graphs(Task):
     data: Annotated[str, location] = "mutag"
     root: Annotated[str, location] = ""
     features: Annotated[str, OneOf(FEATURES)] = "auto"
+    network: Annotated[str, NetworkOf(("gin",))] = "gin"
     width: Annotated[int, Between(1)] = 32
     layers: Annotated[int, Between(1)] = 3
     epsilon: Annotated[float, Between(-1, 10)] = 1.0
@@ -160,7 +164,13 @@ class Graphs(Task):
 
     def encoder(self) -> nn.Module:
         """Return a GIN, whose representation joins the sums over nodes of each layer."""
-        return GIN(self._graphs.x.shape[1], self.width, self.layers, self.epsilon)
+        inputs = self._graphs.x.shape[1]
+        if is_in_file(self.network):
+            return networks.build(
+                self.network, inputs=inputs, width=self.width, layers=self.layers,
+                epsilon=self.epsilon,
+            )  # fmt: skip
+        return GIN(inputs, self.width, self.layers, self.epsilon)
 
     def head(self, width: int) -> nn.Module:
         """Return GraphCL's head, Linear - ReLU - Linear, as wide as the representation."""

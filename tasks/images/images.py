@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from adapters.data import image_data
 from adapters.networks import image_networks
 from adapters.views.image_views import DigitViews, SimCLRViews
+from harness import networks
 from harness.core.content import Content
 from harness.core.errors import require
 from harness.core.randomness import Randomness
@@ -19,7 +20,7 @@ from harness.evaluation.probes import LinearProbe, Predict, knn_probe, logistic_
 from harness.evaluation.represent import represent
 from harness.heads import mlp
 from harness.metrics import Evaluation, Metric
-from harness.settings import Between, OneOf, evaluation, location
+from harness.settings import Between, NetworkOf, OneOf, evaluation, is_in_file, location
 from harness.task import Batch, Task, device_of
 from tasks.images.noise import class_counts, compose, require_enough, shuffled_pixels, some_rows
 
@@ -81,7 +82,8 @@ class Images(Task):
         size: height and width in pixels; images are scaled and centre-cropped once.
             0: unchanged.
         network: ``conv`` (three strided convolutions), ``resnet18``, ``resnet34``,
-            ``resnet50``, ``vit-tiny`` or ``vit-small``.
+            ``resnet50``, ``vit-tiny`` or ``vit-small``; ``timm:NAME``, one of timm's, with
+            fresh weights; or ``my_nets.py:Net``, which may take ``channels`` and ``size``.
         augmentation: ``digits`` (no flip), ``simclr`` (ADNCE's colour strength, .4) or
             ``simclr-strong`` (.8); ``auto``: ``digits`` for digits, else ``simclr``.
         head_form: Linear - BatchNorm - ReLU - Linear, as in leftthomas' SimCLR for CIFAR-10, from
@@ -127,7 +129,7 @@ class Images(Task):
     data: Annotated[str, location] = "mnist-5k"
     root: Annotated[str, location] = ""
     size: Annotated[int, Between(0)] = 0
-    network: Annotated[str, OneOf(NETWORKS)] = "conv"
+    network: Annotated[str, NetworkOf(NETWORKS, ("timm:",))] = "conv"
     augmentation: Annotated[str, OneOf(AUGMENTATIONS)] = "auto"
     head_form: Annotated[str, OneOf(HEADS)] = "simclr"
     projection: Annotated[int, Between(1)] = 256
@@ -246,6 +248,8 @@ class Images(Task):
         """Return a fresh encoder of the kind that ``network`` names."""
         if self.network == "conv":
             return _conv(self._channels, self._pixels)
+        if is_in_file(self.network):
+            return networks.build(self.network, channels=self._channels, size=self._pixels)
         return image_networks.encoder(self.network, channels=self._channels, size=self._pixels)
 
     def head(self, width: int) -> nn.Module:
