@@ -17,7 +17,8 @@ from typing import Any
 
 from harness.core.errors import InputError, require, unknown
 from harness.core.sources import LIBRARIES, OURS, defined_in, find_module
-from harness.settings import Setting, location, settings_of
+from harness.core.telling import told
+from harness.settings import Configured, Setting, location, require_initialised, settings_of
 
 GROUPS = ("losses", "methods", "tasks", "engines", "studies", "data", "boards")
 _SPEC = re.compile(r"\s*([\w.-]+)\s*(\(.*\))?\s*", re.DOTALL)
@@ -214,13 +215,19 @@ def build(group: str, spec: str) -> Any:
     name, given = parse(group, spec)
     factory = load(group, name)
     try:
-        return factory(**given)
+        built = factory(**given)
+        if isinstance(built, Configured):
+            require_initialised(built)
+        return built
     except ValueError as error:
         raise InputError(f"{_singular(group).capitalize()} {spec!r}: {error}") from error
     except (Exception, SystemExit) as error:  # A bug in the plugin, not in the spec.
+        # A module's attributes cannot be set before its own constructor has run.
+        advice = "Write super().__init__() as the first line of `__init__`."
+        forgotten = isinstance(factory, type) and "Module.__init__() call" in str(error)
         raise InputError(
             f"The {_singular(group)} {spec!r} of {_distribution(_entries(group)[name])} could not "
-            f"be built: {type(error).__name__}: {error}."
+            f"be built: {told(error)}." + (f" {advice}" if forgotten else "")
         ) from error
 
 

@@ -226,6 +226,7 @@ class Configured:
 
     def __init__(self, **given: Any) -> None:
         super().__init__()
+        self._initialised = True
         for name in given.keys() - self._fields.keys():
             near = get_close_matches(name, self._fields, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -239,6 +240,17 @@ class Configured:
 
     def setup(self) -> None:
         """Check rules between several settings, and make parameters; called once."""
+
+
+def require_initialised(plugin: Configured) -> None:
+    """Raise :class:`InputError` if the plugin's own constructor left out that of its base."""
+    name = type(plugin).__name__
+    if not vars(plugin).get("_initialised", False):
+        raise InputError(
+            f"`__init__` of {name} must call the constructor of its base: it does not. Write "
+            "super().__init__() as its first line, or declare settings as fields, such as "
+            "`margin: float = 0.2`, and no `__init__`."
+        )
 
 
 def settings_of(plugin: Callable[..., Any]) -> Mapping[str, Setting]:

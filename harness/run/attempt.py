@@ -14,6 +14,7 @@ from harness import plugins
 from harness.core import distributed
 from harness.core.cells import FIXED, Cell, is_trained
 from harness.core.errors import InputError
+from harness.core.telling import told
 from harness.evaluation.diagnostics import Diagnosis
 from harness.methods.base import Method, NoMethod
 from harness.run import claims
@@ -79,7 +80,7 @@ def attempt(
             details = traceback.format_exc()
             log.info("%s", details)
             diverged = isinstance(error, Diverged)
-            reason = str(error) if diverged else f"{type(error).__name__}: {error}"
+            reason = str(error) if isinstance(error, Diverged | InputError) else f"{told(error)}."
             failure = Failure(key, "diverged" if diverged else "failed", reason, details)
             with suppress(OSError):  # The returned event reports the failure too.
                 store.write_failure(cell, failure)
