@@ -40,13 +40,13 @@ def load(group: str, name: str) -> Any:
     """
     entries = _entries(group)
     if name not in entries:
-        raise unknown(_singular(group), name, entries)
+        raise unknown(singular(group), name, entries)
     entry = entries[name]
     try:
         return entry.load()
     except (Exception, SystemExit) as error:
         raise InputError(
-            f"The {_singular(group)} {name!r} of {_distribution(entry)} could not be loaded from "
+            f"The {singular(group)} {name!r} of {_distribution(entry)} could not be loaded from "
             f"{entry.value!r}: {type(error).__name__}: {error}.{_shadow(entry)}"
         ) from error
 
@@ -69,7 +69,7 @@ def modules(group: str, spec: str) -> set[str]:
         wrong = [helper for helper in listed if find_module(helper) is None] if texts else [listed]
         require(
             not wrong,
-            f"`depends_on` of the {_singular(group)} {name!r} must be a tuple of names of Python "
+            f"`depends_on` of the {singular(group)} {name!r} must be a tuple of names of Python "
             f"modules: got {wrong[0] if wrong else ''!r}, which has no source file. Correct the "
             "name, or install the module.",
         )
@@ -115,7 +115,7 @@ def declared(group: str, name: str) -> Mapping[str, Setting]:
     try:
         return settings_of(load(group, name))
     except InputError as error:
-        raise InputError(f"The {_singular(group)} {name!r} cannot be used: {error}") from error
+        raise InputError(f"The {singular(group)} {name!r} cannot be used: {error}") from error
 
 
 def location_settings(group: str, name: str) -> tuple[str, ...]:
@@ -197,7 +197,7 @@ def with_settings(group: str, spec: str, given: Mapping[str, Any]) -> str:
     twice = sorted(stated.keys() & given.keys())
     if twice:
         raise InputError(
-            f"The {_singular(group)} {spec!r} is given {', '.join(twice)} twice. Give it once."
+            f"The {singular(group)} {spec!r} is given {', '.join(twice)} twice. Give it once."
         )
     listed = ", ".join(f"{key}={value!r}" for key, value in {**stated, **given}.items())
     return canonical(group, f"{name}({listed})")
@@ -220,15 +220,25 @@ def build(group: str, spec: str) -> Any:
             require_initialised(built)
         return built
     except ValueError as error:
-        raise InputError(f"{_singular(group).capitalize()} {spec!r}: {error}") from error
+        raise InputError(f"{singular(group).capitalize()} {spec!r}: {error}") from error
     except (Exception, SystemExit) as error:  # A bug in the plugin, not in the spec.
         # A module's attributes cannot be set before its own constructor has run.
         advice = "Write super().__init__() as the first line of `__init__`."
         forgotten = isinstance(factory, type) and "Module.__init__() call" in str(error)
         raise InputError(
-            f"The {_singular(group)} {spec!r} of {_distribution(_entries(group)[name])} could not "
+            f"The {singular(group)} {spec!r} of {_distribution(_entries(group)[name])} could not "
             f"be built: {told(error)}." + (f" {advice}" if forgotten else "")
         ) from error
+
+
+def is_shipped(group: str, spec: str) -> bool:
+    """Return whether the plugin comes with Triptych, rather than from somebody else.
+
+    >>> is_shipped("losses", "adnce(mu=0.5)")
+    True
+    """
+    entry = _entries(group).get(read(spec)[0])
+    return entry is not None and _distribution(entry) == "triptych"
 
 
 def resolved(group: str, spec: str) -> Settings:
@@ -282,8 +292,8 @@ def _typed(group: str, name: str, known: Mapping[str, Setting], key: str, value:
         # Drop the list of names: the settings with their defaults follow instead.
         listed = ", ".join(f"{k}={v.default!r}" for k, v in known.items()) or "none"
         nearest = str(unknown("setting", key, known)).split(" Known:")[0]
-        raise InputError(f"{nearest} Settings of the {_singular(group)} {name!r}: {listed}.")
-    return known[key].typed(value, f" of the {_singular(group)} {name!r}")
+        raise InputError(f"{nearest} Settings of the {singular(group)} {name!r}: {listed}.")
+    return known[key].typed(value, f" of the {singular(group)} {name!r}")
 
 
 def _same(value: Any, default: Any) -> bool:
@@ -291,7 +301,12 @@ def _same(value: Any, default: Any) -> bool:
     return type(value) is type(default) and bool(value == default)
 
 
-def _singular(group: str) -> str:
+def singular(group: str) -> str:
+    """Return the word for one plugin of ``group``.
+
+    >>> singular("losses")
+    'loss'
+    """
     return {"losses": "loss", "studies": "study"}.get(group, group.removesuffix("s"))
 
 
@@ -306,7 +321,7 @@ def _entries(group: str) -> dict[str, EntryPoint]:
         # An editable install in the current folder is listed twice; that is no conflict.
         if rival.value != entry.value:
             raise InputError(
-                f"Two distributions provide a {_singular(group)} named {name!r}: "
+                f"Two distributions provide a {singular(group)} named {name!r}: "
                 f"{_distribution(rival)} and {_distribution(entry)}. Uninstall one of them."
             )
     if not found:

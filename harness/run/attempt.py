@@ -24,7 +24,15 @@ from harness.store.checkpoints import Checkpoints, Stopped
 from harness.store.identity import Identity, forget_data, identify
 from harness.store.records import SCHEMA, Failure, Record, Store
 from harness.task import Task
-from harness.training.loop import SPLITS, Diverged, Outcome, Report, ReportProbe, fit
+from harness.training.loop import (
+    SPLITS,
+    Diverged,
+    MakeDiagnose,
+    Outcome,
+    Report,
+    ReportProbe,
+    fit,
+)
 
 PLUGINS = {"task": "tasks", "method": "methods", "loss": "losses"}
 LOGGED_STEPS = 20
@@ -79,14 +87,23 @@ def attempt(
         except (Exception, SystemExit) as error:  # A plugin may call sys.exit.
             details = traceback.format_exc()
             log.info("%s", details)
-            diverged = isinstance(error, Diverged)
-            reason = str(error) if isinstance(error, Diverged | InputError) else f"{told(error)}."
-            failure = Failure(key, "diverged" if diverged else "failed", reason, details)
+            failure = Failure(key, *outcome_of(error), details)
             with suppress(OSError):  # The returned event reports the failure too.
                 store.write_failure(cell, failure)
-                if diverged:  # Resuming it would only diverge again.
+                if failure.outcome == "diverged":  # Resuming it would only diverge again.
                     store.checkpoint_path(cell, key).unlink(missing_ok=True)
-            return {"kind": failure.outcome, "reason": reason, "details": details}
+            return {"kind": failure.outcome, "reason": failure.reason, "details": details}
+
+
+def outcome_of(error: BaseException) -> tuple[str, str]:
+    """Return the outcome of a cell that ended with ``error``, ``failed`` or ``diverged``, and why.
+
+    >>> outcome_of(KeyError("label"))
+    ('failed', "KeyError: 'label'.")
+    """
+    if isinstance(error, Diverged):
+        return "diverged", str(error)
+    return "failed", str(error) if isinstance(error, InputError) else f"{told(error)}."
 
 
 def run_cell(
@@ -197,6 +214,7 @@ def fit_cell(
     report: Report = lambda step, steps, loss: None,
     report_probe: ReportProbe = lambda step, scores: None,
     checkpoints: Checkpoints | None = None,
+    diagnosis: MakeDiagnose = Diagnosis,
 ) -> tuple[Task, Method, Outcome]:
     """Build a cell's task, method and loss, then train and evaluate; write no record.
 
@@ -220,7 +238,7 @@ def fit_cell(
         probes=cell.probes,
         checkpoints=checkpoints,
         reference=cell.loss.removeprefix(FIXED) if cell.loss.startswith(FIXED) else None,
-        diagnosis=Diagnosis,
+        diagnosis=diagnosis,
     )
     return task, method, outcome
 

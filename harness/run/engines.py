@@ -40,6 +40,8 @@ class Job:
         checkpoint: seconds between two checkpoints of a long cell; 0 saves only when stopped.
         tensorboard: whether to write event files.
         save: the folder that the trained encoder is written to; if empty, it is not kept.
+        trial: whether to take only the first steps, and to keep no result: see
+            :mod:`harness.run.trial`.
     """
 
     cell: Cell
@@ -48,6 +50,7 @@ class Job:
     checkpoint: float = 300.0
     tensorboard: bool = False
     save: str = ""
+    trial: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the job as plain values."""

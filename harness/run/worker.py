@@ -40,6 +40,7 @@ def main() -> None:
 
     from harness.run.attempt import attempt
     from harness.run.engines import Job
+    from harness.run.trial import try_cell
     from harness.store.checkpoints import Checkpoints, Stopped
     from harness.store.records import Store
 
@@ -78,7 +79,10 @@ def main() -> None:
                 send(kind="step", step=step, steps=steps, loss=loss)
 
         try:
-            event = attempt(job, device=device, report=report, checkpoints=checkpoints)
+            if job.trial:
+                event = try_cell(job.cell, device=device)
+            else:
+                event = attempt(job, device=device, report=report, checkpoints=checkpoints)
         except Stopped:
             _exit(parent)
         send(**event)

@@ -12,28 +12,37 @@ Run them on all installed plugins, or on your own, with pytest::
 A check that fails raises ``AssertionError``, which names the broken rule.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from harness import plugins
 from harness.testing.cells import check_cell, fitting
-from harness.testing.common import fresh_head, scores_of, suited_loss
+from harness.testing.common import fresh_head, is_decisive, scores_of, suited_loss
 from harness.testing.losses import LOSS_CHECKS
 from harness.testing.methods import METHOD_CHECKS
 from harness.testing.tasks import TASK_CHECKS
 
 __all__ = [
-    "CHECKS", "LOSS_CHECKS", "METHOD_CHECKS", "TASK_CHECKS", "Check", "check_all", "check_cell",
-    "contracts", "fitting", "fresh_head", "scores_of", "suited_loss",
+    "CHECKS", "DECISIVE", "LOSS_CHECKS", "METHOD_CHECKS", "TASK_CHECKS", "Check", "check_all",
+    "check_cell", "contracts", "fitting", "fresh_head", "scores_of", "suited_loss",
 ]  # fmt: skip
 
-Check = Callable[[], None]
-CHECKS = {"losses": LOSS_CHECKS, "methods": METHOD_CHECKS, "tasks": TASK_CHECKS}
+Check = Callable[[str], None]
+"""A contract: it takes a plugin's spec and raises an error that names the broken rule."""
+
+CHECKS: Mapping[str, Sequence[Check]] = {
+    "losses": LOSS_CHECKS, "methods": METHOD_CHECKS, "tasks": TASK_CHECKS,
+}  # fmt: skip
+
+DECISIVE: Mapping[str, Sequence[Check]] = {
+    group: [check for check in checks if is_decisive(check)] for group, checks in CHECKS.items()
+}
+"""The contracts without which a plugin's cells cannot be compared; they take no time."""
 
 
 def contracts(
     groups: Sequence[str] = ("losses", "methods", "tasks"),
-) -> Iterator[tuple[str, Check]]:
+) -> Iterator[tuple[str, Callable[[], None]]]:
     """Yield (name, check) for every installed plugin of ``groups``."""
     for group in groups:
         for spec in plugins.names(group):

@@ -1,6 +1,8 @@
 """Parts that the contract tests share."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +19,22 @@ from harness.task import Task
 from harness.testing.toy import Toy
 from harness.training.loop import fit
 
+Check = TypeVar("Check", bound=Callable[[str], None])
+
 LEARNED = 5.0
 """Points above untrained that a short training on the toy task must reach."""
 RANDOMNESS = Randomness("contract", "", 0)
+
+
+def decisive(check: Check) -> Check:
+    """Mark a contract without which a plugin's cells cannot be compared with others."""
+    check.decisive = True  # type: ignore[attr-defined]
+    return check
+
+
+def is_decisive(check: Callable[[str], None]) -> bool:
+    """Return whether a contract was marked by :func:`decisive`."""
+    return getattr(check, "decisive", False)
 
 
 def scores_of(task: Task, encoder: nn.Module, split: str = "test") -> dict[str, float]:

@@ -14,7 +14,13 @@ from harness.losses.base import Loss, ScoreLoss
 from harness.losses.engine.rows import mean_by_rows
 from harness.losses.sums import SumLoss
 from harness.methods.base import GIFTS, misfit
-from harness.testing.common import assert_learns, check_label, check_spec_round_trips, value_of
+from harness.testing.common import (
+    assert_learns,
+    check_label,
+    check_spec_round_trips,
+    decisive,
+    value_of,
+)
 from harness.testing.toy import Toy
 
 
@@ -35,6 +41,7 @@ def check_loss_needs_are_known(spec: str) -> None:
     assert loss.pairing is None or loss.pairing in PAIRINGS, f"unknown pairing {loss.pairing!r}"
 
 
+@decisive
 def check_loss_is_finite(spec: str) -> None:
     """Value and gradient are finite for every pairing, also with duplicates."""
     for pairing in PAIRINGS.values():
@@ -78,6 +85,7 @@ def check_loss_without_negatives_is_not_nan(spec: str) -> None:
         pass  # A loss may refuse such a batch with a clear message.
 
 
+@decisive
 def check_loss_ignores_excluded_candidates(spec: str) -> None:
     """A candidate that has the anchor's id, or is excluded, has no influence."""
     (a, b) = _projections(8)
@@ -118,6 +126,7 @@ def check_loss_ignores_order(spec: str) -> None:
     _assert_close(first, second, "the order of the rows changed the value")
 
 
+@decisive
 def check_loss_draws_no_randomness(spec: str) -> None:
     """Two fresh losses return the same value, and do not use the global generator."""
     a, b = _projections(8)
