@@ -40,13 +40,13 @@ def load(group: str, name: str) -> Any:
     """
     entries = _entries(group)
     if name not in entries:
-        raise unknown(singular(group), name, entries)
+        raise unknown(kind_of(group), name, entries)
     entry = entries[name]
     try:
         return entry.load()
     except (Exception, SystemExit) as error:
         raise InputError(
-            f"The {singular(group)} {name!r} of {_distribution(entry)} could not be loaded from "
+            f"The {kind_of(group)} {name!r} of {_distribution(entry)} could not be loaded from "
             f"{entry.value!r}: {type(error).__name__}: {error}.{_shadow(entry)}"
         ) from error
 
@@ -69,7 +69,7 @@ def modules(group: str, spec: str) -> set[str]:
         wrong = [helper for helper in listed if find_module(helper) is None] if texts else [listed]
         require(
             not wrong,
-            f"`depends_on` of the {singular(group)} {name!r} must be a tuple of names of Python "
+            f"`depends_on` of the {kind_of(group)} {name!r} must be a tuple of names of Python "
             f"modules: got {wrong[0] if wrong else ''!r}, which has no source file. Correct the "
             "name, or install the module.",
         )
@@ -115,7 +115,7 @@ def declared(group: str, name: str) -> Mapping[str, Setting]:
     try:
         return settings_of(load(group, name))
     except InputError as error:
-        raise InputError(f"The {singular(group)} {name!r} cannot be used: {error}") from error
+        raise InputError(f"The {kind_of(group)} {name!r} cannot be used: {error}") from error
 
 
 def location_settings(group: str, name: str) -> tuple[str, ...]:
@@ -197,7 +197,7 @@ def with_settings(group: str, spec: str, given: Mapping[str, Any]) -> str:
     twice = sorted(stated.keys() & given.keys())
     if twice:
         raise InputError(
-            f"The {singular(group)} {spec!r} is given {', '.join(twice)} twice. Give it once."
+            f"The {kind_of(group)} {spec!r} is given {', '.join(twice)} twice. Give it once."
         )
     listed = ", ".join(f"{key}={value!r}" for key, value in {**stated, **given}.items())
     return canonical(group, f"{name}({listed})")
@@ -220,13 +220,13 @@ def build(group: str, spec: str) -> Any:
             require_initialised(built)
         return built
     except ValueError as error:
-        raise InputError(f"{singular(group).capitalize()} {spec!r}: {error}") from error
+        raise InputError(f"{kind_of(group).capitalize()} {spec!r}: {error}") from error
     except (Exception, SystemExit) as error:  # A bug in the plugin, not in the spec.
         # A module's attributes cannot be set before its own constructor has run.
         advice = "Write super().__init__() as the first line of `__init__`."
         forgotten = isinstance(factory, type) and "Module.__init__() call" in str(error)
         raise InputError(
-            f"The {singular(group)} {spec!r} of {_distribution(_entries(group)[name])} could not "
+            f"The {kind_of(group)} {spec!r} of {_distribution(_entries(group)[name])} could not "
             f"be built: {told(error)}." + (f" {advice}" if forgotten else "")
         ) from error
 
@@ -292,8 +292,8 @@ def _typed(group: str, name: str, known: Mapping[str, Setting], key: str, value:
         # Drop the list of names: the settings with their defaults follow instead.
         listed = ", ".join(f"{k}={v.default!r}" for k, v in known.items()) or "none"
         nearest = str(unknown("setting", key, known)).split(" Known:")[0]
-        raise InputError(f"{nearest} Settings of the {singular(group)} {name!r}: {listed}.")
-    return known[key].typed(value, f" of the {singular(group)} {name!r}")
+        raise InputError(f"{nearest} Settings of the {kind_of(group)} {name!r}: {listed}.")
+    return known[key].typed(value, f" of the {kind_of(group)} {name!r}")
 
 
 def _same(value: Any, default: Any) -> bool:
@@ -301,10 +301,10 @@ def _same(value: Any, default: Any) -> bool:
     return type(value) is type(default) and bool(value == default)
 
 
-def singular(group: str) -> str:
-    """Return the word for one plugin of ``group``.
+def kind_of(group: str) -> str:
+    """Return the word for one plugin of a group.
 
-    >>> singular("losses")
+    >>> kind_of("losses")
     'loss'
     """
     return {"losses": "loss", "studies": "study"}.get(group, group.removesuffix("s"))
@@ -321,7 +321,7 @@ def _entries(group: str) -> dict[str, EntryPoint]:
         # An editable install in the current folder is listed twice; that is no conflict.
         if rival.value != entry.value:
             raise InputError(
-                f"Two distributions provide a {singular(group)} named {name!r}: "
+                f"Two distributions provide a {kind_of(group)} named {name!r}: "
                 f"{_distribution(rival)} and {_distribution(entry)}. Uninstall one of them."
             )
     if not found:

@@ -64,7 +64,7 @@ def _require_kept(check: Check, group: str, spec: str) -> None:
     try:
         check(spec)
     except AssertionError as error:
-        kind = plugins.singular(group)
+        kind = plugins.kind_of(group)
         raise InputError(f"The {kind} {spec!r} breaks the contract of a {kind}: {error}") from error
 
 

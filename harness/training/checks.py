@@ -237,25 +237,25 @@ def value_of(loss: Loss, contrast: Contrast) -> Float[Tensor, ""]:
 
 
 @torch.no_grad()
-def require_finite_start(task: Task, method: Method, view: Any) -> None:
-    """Raise an error if the views or the untrained encoder are why an objective is not finite.
+def require_numbers_at_start(task: Task, method: Method, view: Any) -> None:
+    """Raise an error if the views or the untrained encoder are why an objective is NaN.
 
-    It is called once the objective of the first step was not finite, and so costs nothing else.
+    It is called only once the objective of the first step was not finite. Infinite views are left
+    alone: numbers that are too large are what a cell diverges of.
     """
-    name = type(task).__name__
-    wrong = [t for t in tensors_in(view) if t.is_floating_point() and not t.isfinite().all()]
+    name, tensors = type(task).__name__, [t for t in tensors_in(view) if t.is_floating_point()]
+    wrong = [tuple(tensor.shape) for tensor in tensors if tensor.isnan().any()]
     require(
         not wrong,
-        f"`views` of {name} must return finite numbers: got NaN or infinity in a tensor of shape "
-        f"{tuple(wrong[0].shape) if wrong else ()}. Look for missing values and divisions by 0 in "
-        "the data.",
+        f"`views` of {name} must return numbers: got NaN in a tensor of shape "
+        f"{wrong[0] if wrong else ''}. Look for missing values and divisions by 0 in the data.",
     )
-    rows = method.encoder(view)
+    empty = method.encoder(view).isnan().any(dim=1)
     require(
-        bool(rows.isfinite().all()),
-        f"`encoder` of {name} must give finite representations before training: got NaN or "
-        f"infinity in {int((~rows.isfinite()).any(dim=1).sum())} of {len(rows)} rows. Look for "
-        "divisions by 0, logarithms and uninitialised weights.",
+        not empty.any() or not all(tensor.isfinite().all() for tensor in tensors),
+        f"`encoder` of {name} must give numbers before training: got NaN in {int(empty.sum())} of "
+        f"{len(empty)} representations. Look for divisions by 0, logarithms and uninitialised "
+        "weights.",
     )
 
 

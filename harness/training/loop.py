@@ -228,7 +228,7 @@ def train(
                 value += objective.item() / task.accumulate
                 if not math.isfinite(value):
                     if not step:
-                        checks.require_finite_start(task, method, first)
+                        checks.require_numbers_at_start(task, method, first)
                     raise Diverged(_diverged(f"the objective is {value}", step + 1, steps))
                 first_steps.require_graph(objective)
                 (objective / task.accumulate).backward()  # type: ignore[no-untyped-call]

@@ -27,7 +27,8 @@ class Spoilt(Blobs):
 
 class Late(Blobs):
     def batch(self, index):
-        Path(os.environ["BATCHES"]).open("a").write("x")
+        with open(os.environ["BATCHES"], "a") as log:
+            log.write("x")
         return super().batch(index)
 
 class Crash(Margin):
@@ -111,9 +112,9 @@ def test_what_every_cell_would_fail_with_fails_once_and_leaves_no_files(
     trials = tried(study, tmp_path / "run")
     assert trials.tried == 6
     groups = [(group.reason, len(group.cells)) for group in trials.groups()]
-    assert [number for _, number in groups] == [2, 1]
-    assert "The worker exited with status 3." in groups[0][0]
-    assert groups[1][0].startswith("`evaluate` of Spoilt must return an Evaluation: got 95.0.")
+    assert [number for _, number in groups] == [1, 2]
+    assert groups[0][0].startswith("`evaluate` of Spoilt must return an Evaluation: got 95.0.")
+    assert "The worker exited with status 3." in groups[1][0]
     assert not (tmp_path / "run/records").exists()
     good = tried(study.but(tasks=["blobs(steps=3)"], losses=["infonce"]), tmp_path / "good")
     assert (good.tried, good.lost) == (2, {})
@@ -137,7 +138,7 @@ def test_a_run_ends_after_some_failures_with_one_message(spoilt: None, tmp_path:
     assert not summary.complete
     reasons = set(summary.failed.values())
     assert len(reasons) == 1
-    assert "ValueError: tired (in `forward`, spoilt.py, line 23)." in reasons
+    assert "ValueError: tired (in `forward`, spoilt.py, line 25)." in reasons
     assert len(run(study, tmp_path / "any", engine="local(jobs=1)", max_failures=0).failed) == 5
 
 
