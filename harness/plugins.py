@@ -47,7 +47,7 @@ def load(group: str, name: str) -> Any:
     except (Exception, SystemExit) as error:
         raise InputError(
             f"The {kind_of(group)} {name!r} of {_distribution(entry)} could not be loaded from "
-            f"{entry.value!r}: {type(error).__name__}: {error}.{_shadow(entry)}"
+            f"{entry.value!r}: {told(error)}.{_shadow(entry) if _is_import(error) else ''}"
         ) from error
 
 
@@ -341,6 +341,11 @@ def _in_one_style(name: str) -> str:
 
 def _distribution(entry: EntryPoint) -> str:
     return entry.dist.name if entry.dist is not None else "an unknown distribution"
+
+
+def _is_import(error: BaseException) -> bool:
+    """Return whether a package that was not found, or was shadowed, may explain an error."""
+    return isinstance(error, ImportError | AttributeError)
 
 
 def _shadow(entry: EntryPoint) -> str:

@@ -223,6 +223,7 @@ class Configured:
                 for each in parameters
             }
         cls.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        _require_arguments(cls)
 
     def __init__(self, **given: Any) -> None:
         super().__init__()
@@ -390,6 +391,27 @@ def _require_annotated(cls: type) -> None:
             f"`{name}` is a setting of {cls.__name__}'s base: write `{name}: {kind} = ...` for "
             f'another default, or `class {cls.__name__}(Base, fixed={{"{name}": ...}})` to fix it.'
         )
+
+
+def _require_arguments(cls: type) -> None:
+    """Raise if a method of a class does not take the arguments that its base's method gets."""
+    for name, own in vars(cls).items():
+        bases = (base for base in cls.__mro__[1:] if issubclass(base, Configured))
+        base = next((vars(each)[name] for each in bases if name in vars(each)), None)
+        if name.startswith("_") or not (inspect.isfunction(own) and inspect.isfunction(base)):
+            continue
+        given = [p for p in inspect.signature(base).parameters.values() if p.default is p.empty]
+        by_name = {p.name: None for p in given if p.kind is p.KEYWORD_ONLY}
+        by_place = [None for p in given if p.kind is p.POSITIONAL_OR_KEYWORD]
+        try:
+            inspect.signature(own).bind(*by_place, **by_name)
+        except TypeError:
+            wanted = ", ".join(inspect.signature(base).parameters)
+            taken = ", ".join(inspect.signature(own).parameters)
+            raise TypeError(
+                f"`{name}` of {cls.__name__} must take ({wanted}): it takes ({taken}). Write "
+                f"`def {name}({wanted})`."
+            ) from None
 
 
 def _inherit(own: Setting, base: Setting | None) -> Setting:

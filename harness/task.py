@@ -82,7 +82,6 @@ class Task(Recipe, ABC):
     """Modules of other distributions that the task calls; when they change, cells run again."""
 
     def __init_subclass__(cls, **given: Any) -> None:
-        super().__init_subclass__(**given)
         if "locations" in vars(cls):
             raise TypeError(
                 f"`locations` of {cls.__name__} must be declared with its settings: "
@@ -103,6 +102,7 @@ class Task(Recipe, ABC):
                 "harness.metrics.Evaluation({split: {'accuracy': 0.95} for split in splits}) with "
                 "shares from 0 to 1, named by `metrics = (harness.metrics.Metric('accuracy'),)`."
             )
+        super().__init_subclass__(**given)
 
     def fetch(self) -> Fetched:
         """Download missing data; return {name: checksum} of all data used.

@@ -34,19 +34,19 @@ class _Enough(Exception):
 def try_cell(cell: Cell, *, device: str = "cpu") -> dict[str, str]:
     """Take the first steps of a cell, or evaluate it if it is not trained; keep nothing.
 
-    Plugins from outside Triptych must first keep those contracts that decide whether their cells
-    can be compared.
+    Plugins from outside Triptych must also keep the contracts that decide whether their cells can
+    be compared.
 
     Returns:
         The last event, as :func:`harness.run.attempt.attempt` does.
     """
     try:
+        with suppress(_Enough):
+            fit_cell(cell, device=device, report=_stop_after_first, diagnosis=no_diagnosis)
         for group, spec in _plugins_of(cell):
             if not plugins.is_shipped(group, spec):
                 for check in DECISIVE[group]:
                     _require_kept(check, group, spec)
-        with suppress(_Enough):
-            fit_cell(cell, device=device, report=_stop_after_first, diagnosis=no_diagnosis)
     except (Exception, SystemExit) as error:
         kind, reason = outcome_of(error)
         return {"kind": kind, "reason": reason, "details": traceback.format_exc()}
@@ -64,8 +64,9 @@ def _require_kept(check: Check, group: str, spec: str) -> None:
     try:
         check(spec)
     except AssertionError as error:
-        kind = plugins.kind_of(group)
-        raise InputError(f"The {kind} {spec!r} breaks the contract of a {kind}: {error}") from error
+        raise InputError(
+            f"The {plugins.kind_of(group)} {spec!r} must keep its contract: {error}."
+        ) from error
 
 
 def _plugins_of(cell: Cell) -> list[tuple[str, str]]:

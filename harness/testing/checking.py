@@ -190,14 +190,18 @@ def main() -> None:
     answer(ready=True)
     for line in requests:
         asked = json.loads(line)
-        answer(fault=_fault(asked["group"], asked["spec"], asked["check"], asked["file"]))
+        answer(fault=fault_of(asked["group"], asked["spec"], asked["check"], asked["file"]))
     os._exit(0)  # A plugin's threads may still run.
 
 
 _registered: set[str] = set()
 
 
-def _fault(group: str, spec: str, name: str, file: str) -> str:
+def fault_of(group: str, spec: str, name: str, file: str = "") -> str:
+    """Make the check called ``name`` in this process, and return the fault in a sentence.
+
+    The text is empty if the plugin keeps the contract.
+    """
     try:
         if file and file not in _registered:
             _defined_in(file)

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from harness.contrast import PAIRINGS, Contrast
-from harness.core.errors import is_number, require, require_choice
+from harness.core.errors import is_number, require, require_choice, require_number
 from harness.heads import input_width
 from harness.losses.base import Loss
 from harness.methods.base import Method
@@ -133,7 +133,10 @@ def batch_of(task: Task, index: Int[Tensor, " n"]) -> Batch:
     Raises:
         InputError: if the task returns no batch, or ids or labels that do not fit.
     """
-    name, batch = type(task).__name__, task.batch(index)
+    name = type(task).__name__
+    if not len(index):
+        require_number(f"train_size of {name}", task.train_size(), at_least=2, whole=True)
+    batch = task.batch(index)
     require(
         isinstance(batch, Batch),
         f"`batch` of {name} must return a Batch with the examples and their ids: got "
@@ -188,7 +191,17 @@ def objective_of(method: Method, loss: Loss, first: Any, second: Any, batch: Bat
     Raises:
         InputError: if the method returns no contrasts, or the loss no scalar.
     """
-    contrasts = method(first, second, batch)
+    contrasts = contrasts_of(method, first, second, batch)
+    return torch.stack([value_of(loss, contrast) for contrast in contrasts]).mean()
+
+
+def contrasts_of(method: Method, first: Any, second: Any, batch: Batch) -> Sequence[Contrast]:
+    """Return the contrasts that a method makes of the views of one batch.
+
+    Raises:
+        InputError: if it returns anything but a list of contrasts.
+    """
+    contrasts: Sequence[Contrast] = method(first, second, batch)
     good = isinstance(contrasts, list | tuple) and len(contrasts) > 0
     wrong = [one for one in contrasts if not isinstance(one, Contrast)] if good else [contrasts]
     require(
@@ -197,7 +210,7 @@ def objective_of(method: Method, loss: Loss, first: Any, second: Any, batch: Bat
         f"{_kind(wrong[0]) if wrong else ''}{' in the list' if good else ''}. Write return "
         "[Contrast(...)], a list even for one.",
     )
-    return torch.stack([value_of(loss, contrast) for contrast in contrasts]).mean()
+    return contrasts
 
 
 def value_of(loss: Loss, contrast: Contrast) -> Float[Tensor, ""]:
