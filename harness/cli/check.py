@@ -24,9 +24,9 @@ def check_command(
     with input_errors():
         with out.status("Loading plugins"):
             from harness.plugins import kind_of
-            from harness.testing import checking
+            from harness.testing import checking, find
 
-            found = checking.find(name)
+            found = find(name)
         file = name if Path(name).suffix == ".py" else ""
         failed = 0
         for group, spec in found:

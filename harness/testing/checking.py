@@ -15,14 +15,13 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
 from harness import plugins
 from harness.core.children import ending, take_pipes
-from harness.core.errors import InputError, unknown
+from harness.core.errors import InputError
 from harness.core.telling import told
-from harness.testing import CHECKS, Check
+from harness.testing import CHECKS, Check, find
 
 SECONDS = 120.0
 """How long a check may take."""
@@ -43,27 +42,6 @@ class Checked:
     rule: str
     fault: str = ""
     seconds: float = 0.0
-
-
-def find(name: str) -> list[tuple[str, str]]:
-    """Return (group, spec) of the plugins that ``name`` names: a file, or a spec.
-
-    Raises:
-        InputError: if there is none, or a file cannot be imported.
-    """
-    if Path(name).suffix == ".py":
-        return _defined_in(name)
-    plain, _ = plugins.read(name)
-    found = [(group, name) for group in CHECKS if plain in plugins.names(group)]
-    if not found:
-        known = [each for group in CHECKS for each in plugins.names(group)]
-        raise unknown("loss, method or task", plain, known)
-    return found
-
-
-def _defined_in(file: str) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = plugins.defined_in_file(file)  # type: ignore[attr-defined]
-    return found
 
 
 def check(group: str, spec: str, *, file: str = "", seconds: float = SECONDS) -> Iterator[Checked]:
@@ -204,7 +182,7 @@ def fault_of(group: str, spec: str, name: str, file: str = "") -> str:
     """
     try:
         if file and file not in _registered:
-            _defined_in(file)
+            find(file)
             _registered.add(file)
         if name == can_be_built.__name__:
             plugins.build(group, spec)
