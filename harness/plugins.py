@@ -17,13 +17,22 @@ from harness.core import guard, plugin_files, registry
 from harness.core.errors import InputError, require, unknown
 from harness.core.registry import defined_in_file, in_one_style, kind_of, load, names
 from harness.core.sources import LIBRARIES, OURS, defined_in, find_module
-from harness.settings import NetworkOf, Setting, is_in_file, location, plain, settings_of
+from harness.core.telling import told
+from harness.settings import (
+    Configured,
+    NetworkOf,
+    Setting,
+    is_in_file,
+    location,
+    plain,
+    require_initialised,
+    settings_of,
+)
 
 __all__ = [
-    "build", "canonical", "declared", "defined_in_file", "described", "kind_of", "load",
-    "location_settings", "modules", "names", "parse", "plugin_name", "read",
-    "require_survival", "resolved",
-    "settings", "spec_of", "split_specs", "with_settings",
+    "build", "canonical", "declared", "defined_in_file", "described", "is_shipped", "kind_of",
+    "load", "location_settings", "modules", "names", "parse", "plugin_name", "read",
+    "require_survival", "resolved", "settings", "spec_of", "split_specs", "with_settings",
 ]  # fmt: skip
 
 _SPEC = re.compile(r"\s*((?:[^():,]*/)?[\w.-]+(?::[\w.-]+)?)\s*(\(.*\))?\s*", re.DOTALL)
@@ -212,14 +221,29 @@ def build(group: str, spec: str) -> Any:
     factory = load(group, name)
     require_survival("build", group, spec)
     try:
-        return factory(**given)
+        built = factory(**given)
+        if isinstance(built, Configured):
+            require_initialised(built)
+        return built
     except ValueError as error:
         raise InputError(f"{kind_of(group).capitalize()} {spec!r}: {error}") from error
     except (Exception, SystemExit) as error:  # A bug in the plugin, not in the spec.
+        # A module's attributes cannot be set before its own constructor has run.
+        advice = "Write super().__init__() as the first line of `__init__`."
+        forgotten = isinstance(factory, type) and "Module.__init__() call" in str(error)
         raise InputError(
             f"The {kind_of(group)} {spec!r} of {registry.find(group, name).owner} could not "
-            f"be built: {type(error).__name__}: {error}."
+            f"be built: {told(error)}." + (f" {advice}" if forgotten else "")
         ) from error
+
+
+def is_shipped(group: str, spec: str) -> bool:
+    """Return whether the plugin comes with Triptych, rather than from somebody else.
+
+    >>> is_shipped("losses", "adnce(mu=0.5)")
+    True
+    """
+    return not registry.find(group, read(spec)[0]).is_foreign
 
 
 def require_survival(action: guard.Action, group: str, spec: str) -> None:
@@ -228,7 +252,7 @@ def require_survival(action: guard.Action, group: str, spec: str) -> None:
     Raises:
         InputError: if it ends that process, or takes too long.
     """
-    if registry.find(group, read(spec)[0]).is_foreign:
+    if not is_shipped(group, spec):
         guard.require_survival(action, group, spec, f"The {kind_of(group)} {spec!r}")
 
 

@@ -284,9 +284,11 @@ class Configured:
                 for each in parameters
             }
         cls.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        _require_arguments(cls)
 
     def __init__(self, **given: Any) -> None:
         super().__init__()
+        self._initialised = True
         for name in given.keys() - self._fields.keys():
             near = get_close_matches(name, self._fields, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -300,6 +302,17 @@ class Configured:
 
     def setup(self) -> None:
         """Check rules between several settings, and make parameters; called once."""
+
+
+def require_initialised(plugin: Configured) -> None:
+    """Raise :class:`InputError` if the plugin's own constructor left out that of its base."""
+    name = type(plugin).__name__
+    if not vars(plugin).get("_initialised", False):
+        raise InputError(
+            f"`__init__` of {name} must call the constructor of its base: it does not. Write "
+            "super().__init__() as its first line, or declare settings as fields, such as "
+            "`margin: float = 0.2`, and no `__init__`."
+        )
 
 
 def settings_of(plugin: Callable[..., Any]) -> Mapping[str, Setting]:
@@ -439,6 +452,27 @@ def _require_annotated(cls: type) -> None:
             f"`{name}` is a setting of {cls.__name__}'s base: write `{name}: {kind} = ...` for "
             f'another default, or `class {cls.__name__}(Base, fixed={{"{name}": ...}})` to fix it.'
         )
+
+
+def _require_arguments(cls: type) -> None:
+    """Raise if a method of a class does not take the arguments that its base's method gets."""
+    for name, own in vars(cls).items():
+        bases = (base for base in cls.__mro__[1:] if issubclass(base, Configured))
+        base = next((vars(each)[name] for each in bases if name in vars(each)), None)
+        if name.startswith("_") or not (inspect.isfunction(own) and inspect.isfunction(base)):
+            continue
+        given = [p for p in inspect.signature(base).parameters.values() if p.default is p.empty]
+        by_name = {p.name: None for p in given if p.kind is p.KEYWORD_ONLY}
+        by_place = [None for p in given if p.kind is p.POSITIONAL_OR_KEYWORD]
+        try:
+            inspect.signature(own).bind(*by_place, **by_name)
+        except TypeError:
+            wanted = ", ".join(inspect.signature(base).parameters)
+            taken = ", ".join(inspect.signature(own).parameters)
+            raise TypeError(
+                f"`{name}` of {cls.__name__} must take ({wanted}): it takes ({taken}). Write "
+                f"`def {name}({wanted})`."
+            ) from None
 
 
 def _inherit(own: Setting, base: Setting | None) -> Setting:

@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
@@ -52,8 +52,8 @@ class Task(Recipe, ABC):
     A class does not take it from its base.
     """
 
-    modality: ClassVar[str]
-    """``image``, ``sentence``, ``graph`` or a name of your own."""
+    modality: ClassVar[str] = ""
+    """``image``, ``sentence``, ``graph`` or a name of your own. Every task has one."""
 
     pairing: ClassVar[str] = "both_views"
     """The pairing that is usual for such data, used unless a loss or method sets one."""
@@ -82,7 +82,6 @@ class Task(Recipe, ABC):
     """Modules of other distributions that the task calls; when they change, cells run again."""
 
     def __init_subclass__(cls, **given: Any) -> None:
-        super().__init_subclass__(**given)
         if "locations" in vars(cls):
             raise TypeError(
                 f"`locations` of {cls.__name__} must be declared with its settings: "
@@ -103,6 +102,7 @@ class Task(Recipe, ABC):
                 "harness.metrics.Evaluation({split: {'accuracy': 0.95} for split in splits}) with "
                 "shares from 0 to 1, named by `metrics = (harness.metrics.Metric('accuracy'),)`."
             )
+        super().__init_subclass__(**given)
 
     def fetch(self) -> Fetched:
         """Download missing data; return {name: checksum} of all data used.
@@ -262,6 +262,20 @@ def device_of(encoder: nn.Module) -> torch.device:
     """
     held = next(chain(encoder.parameters(), encoder.buffers()), None)
     return torch.device("cpu") if held is None else held.device
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Yield every tensor in ``value``, an input of an encoder.
+
+    >>> [tuple(tensor.shape) for tensor in tensors_in({"x": [torch.zeros(1)], "n": 3})]
+    [(1,)]
+    """
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from chain.from_iterable(map(tensors_in, value.values()))
+    elif isinstance(value, tuple | list):
+        yield from chain.from_iterable(map(tensors_in, value))
 
 
 def to_device(value: Any, device: torch.device) -> Any:

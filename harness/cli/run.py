@@ -6,7 +6,7 @@ import sys
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,8 +24,11 @@ from harness.cli.shared import (
     register,
     study_of,
 )
-from harness.cli.terminal import err, escape, out, say
+from harness.cli.terminal import counted, err, escape, out, say
 from harness.core.errors import InputError
+
+if TYPE_CHECKING:
+    from harness.study.study import Study
 
 INTERRUPTED = 130
 """The exit status of a run that was stopped."""
@@ -76,6 +79,22 @@ def run_command(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write TensorBoard files to OUT/tensorboard.")
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Try each task, method and loss for a few steps, keep nothing, and exit.",
+        ),
+    ] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first cell that fails.")
+    ] = False,
+    max_failures: Annotated[
+        int,
+        typer.Option(
+            help="Stop once this many cells have failed with one message; 0: never.", min=0
+        ),
+    ] = 10,
     log: Annotated[
         Log, typer.Option(help="auto: progress bars or lines; json: one line per event.")
     ] = Log.auto,
@@ -85,6 +104,7 @@ def run_command(
     A study with tuning first runs its tuning trials, then the cells of the board.
     Ctrl-C keeps every finished cell on disk, and the same command resumes from there.
     With more seeds or losses, only their cells are run. Several runs on one folder share the work.
+    A plugin from outside Triptych is first tried for a few steps with each task and method.
     """
     command = shlex.join(["triptych", *sys.argv[1:]])
     sys.stdout = terminal.Unfailing(sys.stdout)
@@ -101,6 +121,9 @@ def run_command(
             folder = default_folder(chosen)
         given = {} if jobs is None else {"jobs": jobs}
         spec = plugins.with_settings("engines", engine, given)
+        if dry_run:
+            _try_out(chosen, folder, spec, device)
+            return
         started = time.monotonic()
         # Treat these signals like Ctrl-C, unless they are ignored, as nohup does.
         for name in (signal.SIGTERM, signal.SIGHUP):
@@ -112,7 +135,8 @@ def run_command(
                 summary = run(
                     chosen, folder, engine=spec, device=device, slots_per_gpu=slots, shard=shard,
                     checkpoint_minutes=checkpoint, tensorboard=tensorboard, command=command,
-                    listen=listen, progress=False,
+                    try_first=True, max_failures=1 if fail_fast else max_failures, listen=listen,
+                    progress=False,
                 )  # fmt: skip
         except Interrupted as stop:
             say(
@@ -130,6 +154,29 @@ def run_command(
             if any(cell.scored == "test" for cell in summary.recorded):
                 _conclude(folder)
     if not summary.complete:
+        raise typer.Exit(1)
+
+
+def _try_out(study: "Study", folder: Path, engine: str, device: str) -> None:
+    """Try each combination of the study, report those that fail, and exit with 1 if any did."""
+    from harness import plugins
+    from harness.run.engines import Resources
+    from harness.run.estimate import all_cells
+    from harness.run.runner import copied_plugins
+    from harness.run.trial import combinations, try_combinations
+    from harness.store import provenance
+    from harness.store.records import Store
+
+    cells = combinations(all_cells(study), outside=False)
+    built = plugins.build("engines", engine)
+    resources = Resources(provenance.choose_device(device, elsewhere=built.elsewhere))
+    with (
+        out.status(f"Trying {counted(len(cells), 'combination')}"),
+        copied_plugins(study.specs(), Store(folder)) as copied,
+    ):
+        trials = try_combinations(cells, folder, built, resources, copied=copied)
+    outcome.report_trials(trials)
+    if trials.lost:
         raise typer.Exit(1)
 
 

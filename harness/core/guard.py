@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.core import plugin_files
+from harness.core import children, plugin_files
 from harness.core.errors import InputError
 
 Action = Literal["load", "build", "fetch"]
@@ -87,10 +87,7 @@ def _answer(child: "subprocess.Popen[bytes]", limit: float) -> str:
         return f"it took more than {limit:g} seconds"
     if child.stdout.readline():
         return ""
-    status = child.wait()
-    if status >= 0:
-        return f"it exited with status {status}"
-    return f"it was killed by {signal.Signals(-status).name}"
+    return f"it {children.ending(child.wait())}"
 
 
 def _started() -> "subprocess.Popen[bytes]":

@@ -27,6 +27,7 @@ from harness.core.definitions import definitions_of
 from harness.core.errors import InputError, require, unknown
 from harness.core.files import write_atomically
 from harness.core.sources import find_module, read
+from harness.core.telling import told
 
 GROUPS = ("losses", "methods", "tasks", "engines", "studies", "data", "boards")
 BASES = {
@@ -152,8 +153,7 @@ def _import_file(file: plugin_files.PluginFile) -> Any:
         return plugin_files.load(file)
     except (Exception, SystemExit) as error:
         raise InputError(
-            f"The plugin's file {file.origin} could not be imported: {type(error).__name__}: "
-            f"{error}."
+            f"The plugin's file {file.origin} could not be imported: {told(error)}."
         ) from error
 
 
@@ -305,8 +305,8 @@ def load(group: str, name: str) -> Any:
     except (Exception, SystemExit) as error:
         raise InputError(
             f"The {kind_of(group)} {name!r} of {plugin.owner} could not be loaded from "
-            f"'{plugin.module}:{plugin.attribute}': {type(error).__name__}: {error}."
-            f"{_shadow(plugin)}"
+            f"'{plugin.module}:{plugin.attribute}': {told(error)}."
+            f"{_shadow(plugin) if isinstance(error, ImportError | AttributeError) else ''}"
         ) from error
 
 

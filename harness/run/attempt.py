@@ -14,6 +14,7 @@ from harness import plugins
 from harness.core import distributed, plugin_files
 from harness.core.cells import FIXED, Cell, is_trained, specs_of
 from harness.core.errors import InputError
+from harness.core.telling import told
 from harness.evaluation.diagnostics import Diagnosis
 from harness.methods.base import Method, NoMethod
 from harness.run import claims
@@ -23,7 +24,15 @@ from harness.store.checkpoints import Checkpoints, Stopped
 from harness.store.identity import Identity, forget_data, identify
 from harness.store.records import SCHEMA, Failure, Record, Store
 from harness.task import Task
-from harness.training.loop import SPLITS, Diverged, Outcome, Report, ReportProbe, fit
+from harness.training.loop import (
+    SPLITS,
+    Diverged,
+    MakeDiagnose,
+    Outcome,
+    Report,
+    ReportProbe,
+    fit,
+)
 
 PLUGINS = {"task": "tasks", "method": "methods", "loss": "losses"}
 LOGGED_STEPS = 20
@@ -79,14 +88,23 @@ def attempt(
         except (Exception, SystemExit) as error:  # A plugin may call sys.exit.
             details = traceback.format_exc()
             log.info("%s", details)
-            diverged = isinstance(error, Diverged)
-            reason = str(error) if diverged else f"{type(error).__name__}: {error}"
-            failure = Failure(key, "diverged" if diverged else "failed", reason, details)
+            failure = Failure(key, *outcome_of(error), details)
             with suppress(OSError):  # The returned event reports the failure too.
                 store.write_failure(cell, failure)
-                if diverged:  # Resuming it would only diverge again.
+                if failure.outcome == "diverged":  # Resuming it would only diverge again.
                     store.checkpoint_path(cell, key).unlink(missing_ok=True)
-            return {"kind": failure.outcome, "reason": reason, "details": details}
+            return {"kind": failure.outcome, "reason": failure.reason, "details": details}
+
+
+def outcome_of(error: BaseException) -> tuple[str, str]:
+    """Return the outcome of a cell that ended with ``error``, ``failed`` or ``diverged``, and why.
+
+    >>> outcome_of(KeyError("label"))
+    ('failed', "KeyError: 'label'.")
+    """
+    if isinstance(error, Diverged):
+        return "diverged", str(error)
+    return "failed", str(error) if isinstance(error, InputError) else f"{told(error)}."
 
 
 def run_cell(
@@ -207,6 +225,7 @@ def fit_cell(
     report: Report = lambda step, steps, loss: None,
     report_probe: ReportProbe = lambda step, scores: None,
     checkpoints: Checkpoints | None = None,
+    diagnosis: MakeDiagnose = Diagnosis,
 ) -> tuple[Task, Method, Outcome]:
     """Build a cell's task, method and loss, then train and evaluate; write no record.
 
@@ -230,7 +249,7 @@ def fit_cell(
         probes=cell.probes,
         checkpoints=checkpoints,
         reference=cell.loss.removeprefix(FIXED) if cell.loss.startswith(FIXED) else None,
-        diagnosis=Diagnosis,
+        diagnosis=diagnosis,
     )
     return task, method, outcome
 

@@ -5,30 +5,24 @@ It reads requests from standard input, and answers each with a line on standard 
 
 import contextlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from harness import plugins
-from harness.core import guard, plugin_files
+from harness.core import children, guard, plugin_files
 
 
 def main() -> None:
     """Answer requests until standard input ends."""
-    requests = os.fdopen(os.dup(0), "rb")
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    # Plugins may print and read: give them neither pipe.
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(null, 1)
+    requests, answers = children.take_pipes()
     guard.turn_off()
-    answers.write(b"started\n")
+    print("started", file=answers, flush=True)
     for line in requests:
         request = json.loads(line)
         # Whatever is raised here is raised again by the process that asked.
         with contextlib.suppress(Exception, SystemExit):
             _do(request)
-        answers.write(b"done\n")
+        print("done", file=answers, flush=True)
 
 
 def _do(request: dict[str, Any]) -> None:

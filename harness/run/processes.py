@@ -12,15 +12,13 @@ from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from harness.core.children import ending
 from harness.core.sources import LIBRARIES, module_of
 from harness.run.engines import Event, Job
 from harness.store.records import Store
 
 GRACE = 5.0
 """Seconds that a worker has for a last checkpoint after a stop was requested."""
-
-TERMINATED = 128 + signal.SIGTERM
-"""The exit status of a worker that stopped on request."""
 
 
 class WorkerProcess:
@@ -59,7 +57,7 @@ class WorkerProcess:
             # The worker has its own log until it opens the cell's.
             cell_log = store.log_path(job.cell, job.key)
             last_log = cell_log if cell_log.exists() else log
-            reason = f"The worker {_ending(process.wait())}. Its last output is in {last_log}."
+            reason = f"The worker {ending(process.wait())}. Its last output is in {last_log}."
         except Exception as error:  # The cell must be settled after any error.
             self.kill()  # Otherwise its late events would count for the next cell.
             self.finish()
@@ -196,14 +194,3 @@ def _kill_children_after_exit(process: "subprocess.Popen[str]") -> None:
     """Wait until a worker has exited, then kill its children, which would keep its pipes open."""
     process.wait()
     _kill_group(process)
-
-
-def _ending(status: int) -> str:
-    """Return the end of a sentence on how a worker with this exit status ended."""
-    if status == TERMINATED:
-        return "was stopped by SIGTERM"
-    if status >= 0:
-        return f"exited with status {status}"
-    name = signal.Signals(-status).name
-    hint = ", perhaps because memory ran out" if name == "SIGKILL" else ""
-    return f"was killed by {name}{hint}"

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,8 @@ from harness.run.estimate import all_cells
 from harness.run.folders import RUNS
 from harness.run.local import Local
 from harness.run.processes import hidden_library
+from harness.run.reasons import shared
+from harness.run.trial import combinations, try_combinations
 from harness.store import provenance
 from harness.store.checkpoints import Checkpoints
 from harness.store.identity import (
@@ -39,6 +42,9 @@ from harness.store.table import Place
 from harness.study.labels import plugin_names
 from harness.study.study import Study
 from harness.training.loop import Diverged
+
+MAX_FAILURES = 10
+"""Cells that may fail with one message before a run ends."""
 
 POLL = 1.0
 """Seconds between two checks of the cells that other runs have claimed."""
@@ -58,6 +64,7 @@ class Summary:
         diverged: diverged cells, with the reason; they are not tried again.
         waiting: rows of the board whose settings could not be chosen, with the reason.
         stale: cells that had a record made with other code, with what has changed since.
+        stopped: why the run ended before all cells were tried; empty if it did not.
     """
 
     expected: int = 0
@@ -69,6 +76,7 @@ class Summary:
     diverged: dict[Cell, str] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
     stale: dict[Cell, str] = field(default_factory=dict)
+    stopped: str = ""
 
     def __repr__(self) -> str:
         """Return counts for notebooks, because the cells themselves may be thousands.
@@ -113,6 +121,10 @@ class Interrupted(KeyboardInterrupt):
         self.summary = summary
 
 
+class _GaveUp(Exception):
+    """Raised to end a run whose cells fail."""
+
+
 Listener = Callable[[Event, Summary], None]
 
 
@@ -128,6 +140,8 @@ def run(
     checkpoint_minutes: float = 5.0,
     tensorboard: bool = False,
     command: str = "",
+    try_first: bool = False,
+    max_failures: int = MAX_FAILURES,
     listen: Listener = lambda event, summary: None,
     progress: bool = True,
 ) -> Summary:
@@ -149,6 +163,9 @@ def run(
         checkpoint_minutes: minutes between two checkpoints of a long cell; 0: only when stopped.
         tensorboard: whether to write TensorBoard event files.
         command: the command line that continues the run, for ``triptych status`` to show.
+        try_first: whether to try each combination with a plugin from outside Triptych before the
+            grid (:mod:`harness.run.trial`). The cells of one that fails are not run.
+        max_failures: how many cells may fail with one message before the run ends; 0: any number.
         listen: a function that is called with every event and the summary so far.
         progress: whether to show a bar over the cells, with the last finished cell's score.
 
@@ -164,13 +181,16 @@ def run(
         study = Study.load(study)
     require_number("slots_per_gpu", slots_per_gpu, at_least=1, whole=True)
     require_number("checkpoint_minutes", checkpoint_minutes, at_least=0)
+    require_number("max_failures", max_failures, at_least=0, whole=True)
     built = _engine(engine, jobs)
     current = _Run(
         study,
         Store(default_folder(study) if folder is None else folder),
         built,
         Resources(provenance.choose_device(device, elsewhere=built.elsewhere), slots_per_gpu),
-        _Options(_shard(shard), 60 * checkpoint_minutes, tensorboard, command),
+        _Options(
+            _shard(shard), 60 * checkpoint_minutes, tensorboard, command, try_first, max_failures
+        ),
         listen,
         progress=progress,
     )
@@ -178,6 +198,8 @@ def run(
         current.find_stale()
         with copied_plugins(study.specs(), current.store) as current.snapshot:
             _work(current)
+    except _GaveUp as reason:
+        current.summary.stopped = str(reason)
     except KeyboardInterrupt:
         raise Interrupted(current.summary) from None
     finally:
@@ -298,6 +320,8 @@ class _Options:
     checkpoint: float
     tensorboard: bool
     command: str
+    try_first: bool
+    max_failures: int
 
 
 def default_folder(study: Study) -> Path:
@@ -407,6 +431,7 @@ class _Run:
         self.keys: dict[Cell, str] = {}
         self.unplanned: dict[Cell, str] = {}
         self.withheld: dict[Row, str] = {}
+        self.failures: Counter[str] = Counter()
         self.snapshot: Path | None = None
 
     def find_stale(self) -> None:
@@ -434,9 +459,28 @@ class _Run:
         for row, reason in self.withheld.items():
             self.summary.waiting[" / ".join(row)] = reason
         todo = [c for c in cells if c in self.keys and not self._known(c, self.summary.skipped)]
+        if self.options.try_first:
+            todo = self._without_failed_trials(phase, todo)
         claims = Watch()
         while todo:
             todo = self._await_others(self._run_on_engine(todo), claims)
+
+    def _without_failed_trials(self, phase: Sequence[Planned], todo: Sequence[Cell]) -> list[Cell]:
+        """Return the cells of ``todo`` but for those that would fail as their trial did."""
+        chosen = set(todo)
+        tried = combinations((p for p in phase if p.cell in chosen), outside=True)
+        if not tried:
+            return list(todo)
+        trials = try_combinations(
+            tried, self.store.folder, self.engine, self.resources, copied=self.snapshot
+        )
+        failed = trials.failed()
+        for cell in todo:
+            if cell in failed:
+                self._account_lost(replace(failed[cell], cell=cell))
+        for reason in {event.reason for event in failed.values()}:
+            self._give_up_if_hopeless(reason)
+        return [cell for cell in todo if cell not in failed]
 
     def identify(self, plan: Sequence[Planned]) -> None:
         """Compute the identities of all cells of ``plan``, each once a run.
@@ -484,6 +528,8 @@ class _Run:
                         self._tell(event)
                     else:
                         self._settle(event)
+                        if event.cell in self.summary.failed:
+                            self._give_up_if_hopeless(self.summary.failed[event.cell])
         for cell in unsettled:
             reason = "The engine ended without reporting an outcome for this cell."
             self._settle(Event("failed", cell, reason=reason))
@@ -533,6 +579,17 @@ class _Run:
         reason = event.reason or f"It left no valid record in {path}. Check for a full disk."
         kind: Literal["diverged", "failed"] = "diverged" if event.kind == "diverged" else "failed"
         self._account_lost(replace(event, kind=kind, reason=reason))
+
+    def _give_up_if_hopeless(self, reason: str) -> None:
+        """Count one more failure for ``reason``, and end the run if these are too many."""
+        self.failures[shared(reason)] += 1
+        number = self.failures[shared(reason)]
+        if 0 < self.options.max_failures <= number:
+            left = self.summary.expected - self.summary.settled
+            raise _GaveUp(
+                f"{number} {'cell' if number == 1 else 'cells'} failed with one message, so the "
+                f"other {left} were not tried."
+            )
 
     def _account_lost(self, event: Event) -> None:
         """Account for a cell that left no record, and write its failure."""

@@ -13,6 +13,7 @@ from harness.core.cells import Cell, Spec, is_trained
 from harness.core.content import Content, contents_of, training_data
 from harness.core.errors import InputError, require
 from harness.core.randomness import Randomness
+from harness.core.telling import told
 from harness.store import staleness
 from harness.store.records import SCHEMA, key_of
 
@@ -159,7 +160,7 @@ def _fetch(task: Spec) -> tuple[Content, ...] | InputError:
     except InputError as error:
         return error
     except (Exception, SystemExit) as error:  # A plugin's error must not stop the other tasks.
-        return InputError(f"The data of {task} is not available: {type(error).__name__}: {error}")
+        return InputError(f"The data of {task} is not available: {told(error)}.")
     return found
 
 

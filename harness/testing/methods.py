@@ -20,6 +20,7 @@ from harness.testing.common import (
     suited_loss,
     value_of,
 )
+from harness.training import checks
 
 TOY_IDS = torch.arange(3, 11)
 TOY_LABELS = torch.tensor([0, 0, 1, 1, 1, 2, -1, -1])
@@ -40,10 +41,8 @@ def check_method_returns_contrasts(spec: str) -> None:
     """A step returns contrasts with finite projections, which hold all that ``gives`` names."""
     method = _attached_method(spec)
     contrasts = _contrasts(method)
-    assert contrasts, "no contrast was returned"
     assert method.gives <= GIFTS.keys(), f"`gives` must be among {sorted(GIFTS)}: {method.gives}"
     for contrast in contrasts:
-        assert isinstance(contrast, Contrast), f"not a Contrast: {type(contrast).__name__}"
         assert contrast.anchors.isfinite().all(), "a projection is not finite"
         assert (contrast.anchor_ids >= 0).all(), "an anchor's id is below 0"
         given = {
@@ -80,7 +79,7 @@ def check_method_is_repeatable(spec: str) -> None:
 
 
 def check_method_learns(spec: str) -> None:
-    """Training on the toy task beats the untrained encoder by ``LEARNED`` points."""
+    """Training on the toy task clearly beats the untrained encoder."""
     method = plugins.build("methods", spec)
     assert_learns(method, suited_loss(method))
 
@@ -108,5 +107,4 @@ def _contrasts(method: Method) -> Sequence[Contrast]:
     generator = torch.Generator().manual_seed(0)
     first, second = torch.randn(2, len(TOY_IDS), 5, generator=generator)
     with RANDOMNESS.seeded("dropout"):
-        contrasts: Sequence[Contrast] = method(first, second, Batch(None, TOY_IDS, TOY_LABELS))
-    return contrasts
+        return checks.contrasts_of(method, first, second, Batch(None, TOY_IDS, TOY_LABELS))

@@ -353,6 +353,7 @@ def test_the_frame_consists_of_the_listed_modules() -> None:
         "harness.settings",
         "harness.store.checkpoints",
         "harness.task",
+        "harness.training.checks",
         "harness.training.gradients",
         "harness.training.loop",
         "harness.training.proof",

@@ -9,7 +9,6 @@ from harness.contrast import PAIRINGS
 from harness.losses.fmicl import DIVERGENCES, SIMILARITIES
 from harness.testing import (
     LOSS_CHECKS,
-    Check,
     check_all,
     check_cell,
     contracts,
@@ -28,7 +27,7 @@ SHORTER = {
 @pytest.mark.parametrize(
     "check", [pytest.param(c, id=name) for name, c in contracts() if name not in SHORTER]
 )
-def test_contract(check: Check) -> None:
+def test_contract(check: Callable[[], None]) -> None:
     check()
 
 
