@@ -16,13 +16,13 @@ def main() -> None:
     """Answer requests until standard input ends."""
     requests, answers = children.take_pipes()
     guard.turn_off()
-    print("started", file=answers, flush=True)
+    print("{}", file=answers, flush=True)
     for line in requests:
         request = json.loads(line)
         # Whatever is raised here is raised again by the process that asked.
         with contextlib.suppress(Exception, SystemExit):
             _do(request)
-        print("done", file=answers, flush=True)
+        print("{}", file=answers, flush=True)
 
 
 def _do(request: dict[str, Any]) -> None:

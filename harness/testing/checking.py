@@ -6,27 +6,19 @@ next check gets a new process.
 
 import json
 import os
-import select
-import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 from harness import plugins
-from harness.core.children import ending, take_pipes
-from harness.core.errors import InputError
+from harness.core import guard
+from harness.core.children import Child, take_pipes
 from harness.core.telling import told
 from harness.testing import CHECKS, Check, find
 
 SECONDS = 120.0
 """How long a check may take."""
-START = 120.0
-"""How long a process may take to import torch and Triptych."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +47,28 @@ def check(group: str, spec: str, *, file: str = "", seconds: float = SECONDS) ->
         file: the Python file that defines it; empty if it is installed.
         seconds: how long each check may take.
     """
-    child = _Child(file)
+    child = Child("harness.testing.checking")
+    request = {"group": group, "spec": spec, "file": file}
     try:
         for one in (can_be_built, *CHECKS[group]):
             started = time.monotonic()
-            fault = child.fault(group, spec, one.__name__, seconds)
+            answer = child.ask({**request, "check": one.__name__}, seconds)
+            fault = _ended(answer) if isinstance(answer, str) else answer["fault"]
             yield Checked(rule_of(one), fault, time.monotonic() - started)
             if fault and one is can_be_built:
                 return
     finally:
         child.end()
+
+
+def _ended(how: str) -> str:
+    """Return the fault of a check that has ended its process, or was too slow."""
+    if how.startswith("took more"):
+        return (
+            f"The check must end in time: it {how}. Look for an endless loop, lower the task's "
+            "default `steps`, or give it longer with `--seconds`."
+        )
+    return f"The process that ran the check {how}."
 
 
 def rule_of(check: Check) -> str:
@@ -81,80 +85,6 @@ def can_be_built(spec: str) -> None:
     raise NotImplementedError(spec)  # The child knows the group.
 
 
-class _Child:
-    """A process that makes checks; a new one is started in the place of one that has ended."""
-
-    def __init__(self, file: str) -> None:
-        self.file = file
-        self.process: subprocess.Popen[str] | None = None
-        self.output: IO[str]
-
-    def fault(self, group: str, spec: str, check: str, seconds: float) -> str:
-        """Make one check and return the fault; empty if there is none."""
-        process = self._ready()
-        assert process.stdin is not None
-        request = {"group": group, "spec": spec, "check": check, "file": self.file}
-        with suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.flush()
-        answer = self._line(seconds)
-        if answer is None:
-            self.end()
-            return (
-                f"The check must end within {seconds:g} s: it did not. Look for an endless loop, "
-                "lower the task's default `steps`, or give it longer with `--seconds`."
-            )
-        if not answer:
-            status = process.wait()
-            said = self._last_output()
-            self.end()
-            return f"The process that ran the check {ending(status)}.{said}"
-        fault: str = json.loads(answer)["fault"]
-        return fault
-
-    def end(self) -> None:
-        """End the process, and all that the plugin started."""
-        if self.process is None:
-            return
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.communicate()
-        self.output.close()
-        self.process = None
-
-    def _ready(self) -> "subprocess.Popen[str]":
-        if self.process is None:
-            self.output = tempfile.TemporaryFile(  # noqa: SIM115 - it lives as long as the process
-                "w+", encoding="utf-8", errors="replace"
-            )
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "harness.testing.checking"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self.output,
-                text=True,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-                start_new_session=True,
-            )
-            if not self._line(START):
-                said = self._last_output()
-                self.end()
-                raise InputError(f"Could not start a process for the checks.{said}")
-        return self.process
-
-    def _line(self, seconds: float) -> str | None:
-        """Return the next line of the process; empty if it has ended, None if it is late."""
-        assert self.process is not None and self.process.stdout is not None
-        ready, _, _ = select.select([self.process.stdout], [], [], seconds)
-        return self.process.stdout.readline() if ready else None
-
-    def _last_output(self) -> str:
-        self.output.seek(0)
-        lines = self.output.read().split("\n")
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        return f" Its last output was: {last}" if last else ""
-
-
 def main() -> None:
     """Make the checks that standard input asks for, and answer each with a line."""
     requests, answers = take_pipes()
@@ -165,7 +95,8 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    answer(ready=True)
+    guard.turn_off()
+    answer()
     for line in requests:
         asked = json.loads(line)
         answer(fault=fault_of(asked["group"], asked["spec"], asked["check"], asked["file"]))

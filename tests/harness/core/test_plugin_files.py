@@ -277,7 +277,7 @@ def test_a_class_of_a_notebook_is_taken_from_its_cells(
 ENDINGS = {
     "import os; os._exit(0)": "exited with status 0 when it was imported",
     "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)": "killed by SIGSEGV when it was",
-    "import time; time.sleep(99)": "took more than 3 seconds when it was imported",
+    "import time; time.sleep(99)": "took more than 3 s when it was imported",
 }
 
 
