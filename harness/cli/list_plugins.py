@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.shared import app, input_errors
+from harness.cli.shared import app, examples, input_errors
 from harness.cli.terminal import say
 
 
@@ -20,7 +20,7 @@ class Kind(StrEnum):
     boards = "boards"
 
 
-@app.command("list")
+@app.command("list", epilog=examples("list losses", "list tasks --long", "list studies"))
 def list_command(
     kind: Annotated[Kind, typer.Argument(help="What to list.")],
     long: Annotated[

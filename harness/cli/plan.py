@@ -8,26 +8,35 @@ import typer
 from harness.cli import terminal
 from harness.cli.shared import (
     EveryCell,
-    Instead,
-    Only,
+    Losses,
+    Methods,
+    OnlyTasks,
     Seeds,
     StudyName,
     app,
+    examples,
     input_errors,
     study_of,
 )
 from harness.cli.terminal import clock, escape, out, say
 
 
-@app.command("plan")
+@app.command(
+    "plan",
+    epilog=examples(
+        "plan quickstart",
+        "plan losses --tasks nodes --seeds 2 --jobs 8",
+        "plan adnce-vs-infonce --no-time --cells",
+    ),
+)
 def plan_command(
     study: StudyName,
     folder: Annotated[
         Path | None, typer.Option("--out", help="A run's folder: take durations from its records.")
     ] = None,
-    tasks: Only = None,
-    methods: Instead = None,
-    losses: Instead = None,
+    tasks: OnlyTasks = None,
+    methods: Methods = None,
+    losses: Losses = None,
     seeds: Seeds = None,
     jobs: Annotated[int, typer.Option(help="The number of workers to assume.", min=1)] = 2,
     cells: EveryCell = False,

@@ -10,9 +10,20 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import outcome, terminal
+from harness.cli import completion, outcome, terminal
 from harness.cli.progress import progress
-from harness.cli.shared import Device, Instead, Only, Seeds, StudyName, app, input_errors, study_of
+from harness.cli.shared import (
+    Device,
+    Losses,
+    Methods,
+    OnlyTasks,
+    Seeds,
+    StudyName,
+    app,
+    examples,
+    input_errors,
+    study_of,
+)
 from harness.cli.terminal import err, escape, out, say
 from harness.core.errors import InputError
 
@@ -34,21 +45,33 @@ class Scored(StrEnum):
     validation = "validation"
 
 
-@app.command("run")
+@app.command(
+    "run",
+    epilog=examples(
+        "run quickstart",
+        "run quickstart --tasks nodes --losses infonce,dcl --seeds 5 --out runs/dcl",
+        "run adnce-vs-infonce --jobs 8 --device cuda",
+        'run my_study.toml --losses "infonce,adnce(mu=0.5, sigma=0.5)"',
+    ),
+)
 def run_command(
     study: StudyName,
     folder: Annotated[
         Path | None, typer.Option("--out", help="The folder for the records; default: runs/STUDY.")
     ] = None,
-    tasks: Only = None,
-    methods: Instead = None,
-    losses: Instead = None,
+    tasks: OnlyTasks = None,
+    methods: Methods = None,
+    losses: Losses = None,
     seeds: Seeds = None,
     jobs: Annotated[
         int | None, typer.Option(help="Worker processes; default or 0: one per core.", min=0)
     ] = None,
     engine: Annotated[
-        str, typer.Option(help="The engine that runs cells, such as local(jobs=2).")
+        str,
+        typer.Option(
+            help="The engine that runs cells, such as local(jobs=2).",
+            autocompletion=completion.plugins_of("engines"),
+        ),
     ] = "local",
     device: Device = "auto",
     slots: Annotated[
@@ -134,11 +157,29 @@ def _conclude(folder: Path) -> None:
         say(shlex.join(["triptych", "board", str(folder)]), indent=2, verbatim=True, to=err)
 
 
-@app.command("cell")
+@app.command(
+    "cell",
+    epilog=examples(
+        "cell nodes --loss infonce",
+        'cell "images(labels=20)" --loss "adnce(mu=0.5)" --seed 3 --save encoders/adnce',
+    ),
+)
 def cell_command(
-    task: Annotated[str, typer.Argument(help="The cell's task.")],
-    loss: Annotated[str, typer.Option(help="The cell's loss, or untrained, or fixed:REFERENCE.")],
-    method: Annotated[str, typer.Option(help="The cell's method.")] = "siamese",
+    task: Annotated[
+        str,
+        typer.Argument(help="The cell's task.", autocompletion=completion.plugins_of("tasks")),
+    ],
+    loss: Annotated[
+        str,
+        typer.Option(
+            help="The cell's loss, or untrained, or fixed:REFERENCE.",
+            autocompletion=completion.plugins_of("losses"),
+        ),
+    ],
+    method: Annotated[
+        str,
+        typer.Option(help="The cell's method.", autocompletion=completion.plugins_of("methods")),
+    ] = "siamese",
     seed: Annotated[int, typer.Option(help="The cell's seed.", min=0)] = 0,
     probes: Annotated[
         int, typer.Option(help="How often to score validation during training.", min=0)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli import completion
 from harness.cli.terminal import err, say
 from harness.core.errors import InputError
 from harness.run import folders
@@ -21,28 +22,107 @@ if TYPE_CHECKING:
 
 
 app = typer.Typer(
-    help="Compare contrastive losses across images, sentences and graphs.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
+
+def examples(*commands: str) -> str:
+    """Return the end of a command's ``--help``: examples, one a line.
+
+    ``tests/harness/cli/test_help.py`` reads every example as its command does.
+    """
+    return "\b\n" + "\n".join(["Examples:", *(f"  triptych {command}" for command in commands)])
+
+
+def _print_version(*, wanted: bool) -> bool:
+    """Print the version and exit, if it is wanted."""
+    if wanted:
+        from importlib.metadata import version
+
+        say(f"triptych {version('triptych')}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback(epilog=examples("run quickstart", "list losses", "board runs/quickstart"))
+def main(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Compare contrastive losses across images, sentences and graphs."""
+    del version  # Its callback prints it.
+
+
 # Options that several commands take.
 StudyName = Annotated[
-    str, typer.Argument(help="The name of a shipped study, or the path of a TOML file.")
+    str,
+    typer.Argument(
+        help="The name of a shipped study, or the path of a TOML file.",
+        autocompletion=completion.study,
+    ),
 ]
-Only = Annotated[str | None, typer.Option(help="Run only these, separated by commas.")]
-Instead = Annotated[str | None, typer.Option(help="Use these instead, separated by commas.")]
+RunFolder = Annotated[
+    Path | None,
+    typer.Argument(
+        help="The folder of a run; default: the latest under runs/.",
+        autocompletion=completion.run_folder,
+    ),
+]
+OnlyTasks = Annotated[
+    str | None,
+    typer.Option(
+        help="Run only these tasks, separated by commas.",
+        autocompletion=completion.plugins_of("tasks"),
+    ),
+]
+Methods = Annotated[
+    str | None,
+    typer.Option(
+        help="Use these methods instead, separated by commas.",
+        autocompletion=completion.plugins_of("methods"),
+    ),
+]
+Losses = Annotated[
+    str | None,
+    typer.Option(
+        help="Use these losses instead, separated by commas.",
+        autocompletion=completion.plugins_of("losses"),
+    ),
+]
 Seeds = Annotated[int | None, typer.Option(help="The number of seeds, counted from 0.", min=1)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or one GPU, such as cuda:1.")]
 EveryCell = Annotated[bool, typer.Option("--cells", help="Also list every cell.")]
 OfTasks = Annotated[
-    str | None, typer.Option("--task", help="Only cells of these tasks, separated by commas.")
+    str | None,
+    typer.Option(
+        "--task",
+        help="Only cells of these tasks, separated by commas.",
+        autocompletion=completion.plugins_of("tasks"),
+    ),
 ]
-OfMethods = Annotated[str | None, typer.Option("--method", help="Only cells of these methods.")]
+OfMethods = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        help="Only cells of these methods.",
+        autocompletion=completion.plugins_of("methods"),
+    ),
+]
 OfLosses = Annotated[
-    str | None, typer.Option("--loss", help="Only cells of these losses, or rows of the board.")
+    str | None,
+    typer.Option(
+        "--loss",
+        help="Only cells of these losses, or rows of the board.",
+        autocompletion=completion.plugins_of("losses"),
+    ),
 ]
 OfSeeds = Annotated[str | None, typer.Option("--seed", help="Only cells of these seeds: 0,2.")]
 InStates = Annotated[

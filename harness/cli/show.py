@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli import terminal
+from harness.cli import completion, terminal
 from harness.cli.shared import (
     InStates,
     OfLosses,
@@ -15,6 +15,7 @@ from harness.cli.shared import (
     OfSeeds,
     OfTasks,
     app,
+    examples,
     filters_of,
     input_errors,
     latest_run,
@@ -33,7 +34,14 @@ CHECKSUM = 12
 """Digits of a checksum or commit that tell it from any other."""
 
 
-@app.command("show")
+@app.command(
+    "show",
+    epilog=examples(
+        "show adnce seed 2 images",
+        "show runs/quickstart 4ac342 --json",
+        "show --loss adnce --seed 0,1",
+    ),
+)
 def show_command(
     words: Annotated[
         list[str] | None,
@@ -41,6 +49,7 @@ def show_command(
             metavar="[FOLDER] [CELL]",
             help="The folder of a run, by default the latest under runs/; and a cell, by the start "
             "of its key or by words such as: adnce seed 2.",
+            autocompletion=completion.run_folder,
         ),
     ] = None,
     task: OfTasks = None,

@@ -1,6 +1,5 @@
 """``triptych status``."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +12,9 @@ from harness.cli.shared import (
     OfMethods,
     OfSeeds,
     OfTasks,
+    RunFolder,
     app,
+    examples,
     filters_of,
     input_errors,
     latest_run,
@@ -21,11 +22,16 @@ from harness.cli.shared import (
 from harness.cli.terminal import clock, err, say
 
 
-@app.command("status")
+@app.command(
+    "status",
+    epilog=examples(
+        "status",
+        "status runs/quickstart --verify",
+        "status --state failed --cells",
+    ),
+)
 def status_command(
-    folder: Annotated[
-        Path | None, typer.Argument(help="The folder of a run; default: the latest under runs/.")
-    ] = None,
+    folder: RunFolder = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Check every file of the run; exit with 1 on a fault.")
     ] = False,
