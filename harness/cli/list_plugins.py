@@ -5,8 +5,12 @@ from typing import Annotated
 
 import typer
 
+from harness.cli import completion
 from harness.cli.shared import app, examples, input_errors
-from harness.cli.terminal import say
+from harness.cli.terminal import out, say
+
+PIPE = 80
+"""The columns of a page in a file or a pipe."""
 
 
 class Kind(StrEnum):
@@ -20,20 +24,42 @@ class Kind(StrEnum):
     boards = "boards"
 
 
-@app.command("list", epilog=examples("list losses", "list tasks --long", "list studies"))
+def _names(context: typer.Context, incomplete: str) -> list[str]:
+    """Complete the names of the kind that stands before them."""
+    kind = context.params.get("kind")
+    if kind is Kind.studies:
+        return completion.study(incomplete)
+    return completion.plugins_of(kind)(incomplete) if kind else []
+
+
+@app.command(
+    "list",
+    epilog=examples(
+        "list losses", "list losses adnce hcl", "list tasks --long", "list studies quickstart"
+    ),
+)
 def list_command(
     kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Show a page about each of these.", autocompletion=_names),
+    ] = None,
     long: Annotated[
         bool, typer.Option("--long", help="Add ranges, papers, and which methods take a loss.")
     ] = False,
 ) -> None:
     """List the installed tasks, losses, methods, studies or engines, with their settings.
 
-    boards: the files and figures of a board; a name with a suffix is a file.
+    With names, show a page about each: what it does, its equation, its settings with their ranges,
+    what it fits, and its references. boards: the files and figures of a board; a name with a
+    suffix is a file.
     """
     from harness.study.shipped import description, shipped
 
     with input_errors():
+        if names:
+            _show_pages(kind, names)
+            return
         if kind is Kind.studies:
             rows = [
                 (name, *_described(name, description(file), long=long))
@@ -53,6 +79,18 @@ def list_command(
         say(line, start=f"{name}  ", indent=4)
         for detail in filter(None, details):
             say(detail, indent=4, style="dim")
+
+
+def _show_pages(kind: Kind, names: list[str]) -> None:
+    """Print the page of each name, wrapped to the terminal's width."""
+    from harness.cli import pages
+
+    width = out.width if out.is_terminal else PIPE
+    for number, name in enumerate(names):
+        if number:
+            say("")
+        for line in pages.page(kind, name, width):
+            say(line, verbatim=True)
 
 
 def _described(study: str, text: str, *, long: bool) -> tuple[str, list[str]]:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from harness import plugins
+from harness.cli import docstrings
 from harness.core.errors import InputError, unknown
 from harness.data import Source
 from harness.methods.base import misfit
@@ -29,12 +30,11 @@ def plugin_row(
         details = [", ".join(f"{key}={each.default!r}" for key, each in settings.items())]
     else:
         details = [each.described() for each in settings.values()]
-        _, _, papers = text.partition("References:")
-        details.append(" ".join(papers.split()))
+        details.append(docstrings.read(plugin).references)
         if pairing := getattr(plugin, "pairing", None):
             details.append(f"pairing: {pairing}")
         details += fits.get(name, [])
-    return name, text.partition("\n")[0], details
+    return name, docstrings.plain(text.partition("\n")[0]), details
 
 
 def formats() -> list[tuple[str, str, list[str]]]:

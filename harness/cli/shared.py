@@ -47,7 +47,7 @@ def _print_version(*, wanted: bool) -> bool:
     return wanted
 
 
-@app.callback(epilog=examples("run quickstart", "list losses", "board runs/quickstart"))
+@app.callback(epilog=examples("run quickstart", "list losses adnce", "board runs/quickstart"))
 def main(
     *,
     version: Annotated[
