@@ -1,13 +1,16 @@
 """``triptych list``."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli import completion
 from harness.cli.shared import app, examples, input_errors
 from harness.cli.terminal import out, say
+
+if TYPE_CHECKING:
+    from harness.study.shipped import About
 
 PIPE = 80
 """The columns of a page in a file or a pipe."""
@@ -54,7 +57,7 @@ def list_command(
     what it fits, and its references. boards: the files and figures of a board; a name with a
     suffix is a file.
     """
-    from harness.study.shipped import description, shipped
+    from harness.study.shipped import About, shipped
 
     with input_errors():
         if names:
@@ -62,8 +65,7 @@ def list_command(
             return
         if kind is Kind.studies:
             rows = [
-                (name, *_described(name, description(file), long=long))
-                for name, file in shipped().items()
+                _study_row(name, About.of_file(file), long=long) for name, file in shipped().items()
             ]
         elif kind is Kind.boards:
             from harness.cli import listing
@@ -93,14 +95,16 @@ def _show_pages(kind: Kind, names: list[str]) -> None:
             say(line, verbatim=True)
 
 
-def _described(study: str, text: str, *, long: bool) -> tuple[str, list[str]]:
-    """Return a study's description: its first sentence, or if ``long`` all of it and its size.
+def _study_row(name: str, about: "About", *, long: bool) -> tuple[str, str, list[str]]:
+    """Return a study's name, its question, and its size and time.
 
-    The size needs every plugin that the study names, which takes seconds to import.
+    If ``long``, all of its description and its number of cells, which depends on its tasks'
+    references: importing the plugins takes seconds.
     """
     if not long:
-        return text.partition(". ")[0].removesuffix(".") + ".", []
+        return name, about.question, ["; ".join(filter(None, [str(about.grid or ""), about.takes]))]
     from harness.cli import listing
     from harness.study.study import Study
 
-    return text, [listing.study_line(Study.load(study))]
+    size = listing.study_line(Study.load(name))
+    return name, about.description, ["; ".join(filter(None, [size, about.takes]))]

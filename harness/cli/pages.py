@@ -14,7 +14,7 @@ from harness.core.errors import InputError, unknown
 from harness.methods.base import misfit
 from harness.settings import KINDS, Setting
 from harness.study.labels import plugin_label
-from harness.study.shipped import description, shipped
+from harness.study.shipped import About, shipped
 from harness.study.study import Study
 
 INDENT = "  "
@@ -59,19 +59,21 @@ def _of_study(name: str) -> Iterator[Line]:
     known = shipped()
     if name not in known:
         raise unknown("study", name, known)
-    study = Study.load(name)
+    study, about = Study.load(name), About.of_file(known[name])
     yield "", name
     yield "", ""
-    yield "", description(known[name])
+    yield "", about.description
     yield "", ""
     for key, text in {
         "size": listing.study_line(study),
+        "takes": about.takes,
         "tasks": ", ".join(study.tasks),
         "methods": ", ".join(study.all_methods),
         "losses": ", ".join(entry.label for entry in study.entries),
         "run": f"triptych run {name}",
     }.items():
-        yield f"{key + ':':9}", text
+        if text:
+            yield f"{key + ':':9}", text
 
 
 def _of_format(name: str) -> Iterator[Line]:

@@ -7,9 +7,11 @@ import typer
 
 from harness.cli import terminal
 from harness.cli.shared import (
+    Changes,
     EveryCell,
     Losses,
     Methods,
+    Modality,
     OnlyTasks,
     Seeds,
     StudyName,
@@ -25,12 +27,14 @@ from harness.cli.terminal import clock, escape, out, say
     "plan",
     epilog=examples(
         "plan quickstart",
-        "plan losses --tasks nodes --seeds 2 --jobs 8",
+        "plan losses --modality graph --seeds 2 --jobs 8",
+        "plan adnce-vs-infonce tuning.trials=4 tasks.Cora.steps=20",
         "plan adnce-vs-infonce --no-time --cells",
     ),
 )
 def plan_command(
     study: StudyName,
+    changes: Changes = None,
     folder: Annotated[
         Path | None, typer.Option("--out", help="A run's folder: take durations from its records.")
     ] = None,
@@ -38,6 +42,7 @@ def plan_command(
     methods: Methods = None,
     losses: Losses = None,
     seeds: Seeds = None,
+    modality: Modality = None,
     jobs: Annotated[int, typer.Option(help="The number of workers to assume.", min=1)] = 2,
     cells: EveryCell = False,
     timed: Annotated[
@@ -48,7 +53,7 @@ def plan_command(
     with input_errors():
         from harness.run import estimate
 
-        chosen = study_of(study, tasks, methods, losses, seeds)
+        chosen = study_of(study, tasks, methods, losses, seeds, changes, modality)
         terminal.warn(chosen.cautions())
         prices = None
         if timed:

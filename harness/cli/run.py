@@ -13,9 +13,11 @@ import typer
 from harness.cli import completion, outcome, terminal
 from harness.cli.progress import progress
 from harness.cli.shared import (
+    Changes,
     Device,
     Losses,
     Methods,
+    Modality,
     OnlyTasks,
     Seeds,
     StudyName,
@@ -49,13 +51,15 @@ class Scored(StrEnum):
     "run",
     epilog=examples(
         "run quickstart",
-        "run quickstart --tasks nodes --losses infonce,dcl --seeds 5 --out runs/dcl",
+        "run quickstart tasks.images.steps=20 losses.adnce.mu=0.5 seeds=2 --out runs/short",
+        "run quickstart --modality graph --losses infonce,dcl --seeds 5 --out runs/dcl",
         "run adnce-vs-infonce --jobs 8 --device cuda",
         'run my_study.toml --losses "infonce,adnce(mu=0.5, sigma=0.5)"',
     ),
 )
 def run_command(
     study: StudyName,
+    changes: Changes = None,
     folder: Annotated[
         Path | None, typer.Option("--out", help="The folder for the records; default: runs/STUDY.")
     ] = None,
@@ -63,6 +67,7 @@ def run_command(
     methods: Methods = None,
     losses: Losses = None,
     seeds: Seeds = None,
+    modality: Modality = None,
     jobs: Annotated[
         int | None, typer.Option(help="Worker processes; default or 0: one per core.", min=0)
     ] = None,
@@ -106,7 +111,7 @@ def run_command(
             from harness import plugins
             from harness.run.runner import Interrupted, default_folder, run
 
-            chosen = study_of(study, tasks, methods, losses, seeds)
+            chosen = study_of(study, tasks, methods, losses, seeds, changes, modality)
         terminal.warn(chosen.cautions())
         if folder is None:
             folder = default_folder(chosen)

@@ -13,7 +13,7 @@ import typer
 
 from harness.cli import completion
 from harness.cli.terminal import err, say
-from harness.core.errors import InputError
+from harness.core.errors import InputError, require
 from harness.run import folders
 
 if TYPE_CHECKING:
@@ -68,6 +68,18 @@ StudyName = Annotated[
         help="The name of a shipped study, or the path of a TOML file.",
         autocompletion=completion.study,
     ),
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE",
+        help="Change the study: seeds=2, tasks.images.steps=20, losses.adnce.mu=0.5, "
+        "tuning.trials=4.",
+    ),
+]
+Modality = Annotated[
+    str | None,
+    typer.Option(help="Only tasks of these modalities: image, sentence or graph."),
 ]
 RunFolder = Annotated[
     Path | None,
@@ -142,15 +154,30 @@ def input_errors() -> Iterator[None]:
 
 
 def study_of(
-    name: str, tasks: str | None, methods: str | None, losses: str | None, seeds: int | None
+    name: str,
+    tasks: str | None,
+    methods: str | None,
+    losses: str | None,
+    seeds: int | None,
+    overrides: list[str] | None = None,
+    modality: str | None = None,
 ) -> "Study":
-    """Return the study of that name, changed as the options say."""
+    """Return the study of that name, changed as the options and overrides say.
+
+    Raises:
+        InputError: if there is no such study, or if a change is wrong.
+    """
     from harness import plugins
+    from harness.study.overrides import read_overrides
     from harness.study.study import Study
 
     given = {"tasks": tasks, "methods": methods, "losses": losses}
     specs = {k: plugins.split_specs(v) for k, v in given.items() if v is not None}
-    return Study.load(name).but(seeds=seeds, **specs)
+    values = read_overrides(overrides or ())
+    for key in (*specs, *([] if seeds is None else ["seeds"])):
+        require(key not in values, f"`{key}` is given twice: as `--{key}` and as {key}=... .")
+    study = Study.load(name).but(seeds=seeds, **specs).override(values)
+    return study if modality is None else study.of_modality(plugins.split_specs(modality))
 
 
 def latest_run() -> Path:

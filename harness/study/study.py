@@ -24,18 +24,22 @@ from harness.core.cells import (
     Planned,
     Spec,
     baseline_row,
+    is_trained,
     name_of,
 )
-from harness.core.errors import InputError, require, require_number, unknown
+from harness.core.errors import InputError, require, require_choice, require_number, unknown
 from harness.methods.base import misfit
 from harness.plugins import build, canonical, names, parse, read, settings, with_settings
 from harness.study import search
 from harness.study.labels import USE, Aliases, labels_of, metric_labels
+from harness.study.overrides import GROUPS, Overrides, Parts
 from harness.study.parsing import Mistakes, Tuning, margins_of, seeds_of, table_of, tuning_of
 from harness.study.search import Space, settings_at
 from harness.study.shipped import shipped
 
 Table = Mapping[str, Any]
+ABOUT = ("takes",)
+"""Keys of a study's file that describe it: `triptych list studies` shows them."""
 MAX_CELLS = 100_000
 MAX_PROBES = 1000
 MAX_LINES = 20
@@ -316,8 +320,9 @@ class Study:
         Raises:
             InputError: if keys are unknown or missing, or values invalid; the message lists all.
         """
-        known = [*(part.name for part in fields(cls) if part.init), "steps"]
+        known = cls._keys()
         mistakes = Mistakes()
+        values = {key: value for key, value in values.items() if key not in ABOUT}
         mistakes.lines += [
             str(unknown("study key", str(key), known)) for key in values if key not in known
         ]
@@ -352,7 +357,7 @@ class Study:
         replaces the number of steps of every task.
         """
         chosen = {key: value for key, value in changes.items() if value is not None}
-        for group in {"tasks", "methods", "losses"} & chosen.keys():
+        for group in {*GROUPS} & chosen.keys():
             if not isinstance(chosen[group], Mapping):
                 chosen[group] = self._present_specs(group, chosen[group])
         moved: dict[Spec, Spec] = {}
@@ -360,8 +365,75 @@ class Study:
             tasks = chosen.get("tasks", self.tasks)
             chosen["tasks"] = [_without_steps(spec) for spec in tasks]
             moved = {spec: _with_steps(spec, chosen["steps"]) for spec in self.tasks}
+        return self._changed(chosen, moved)
+
+    def override(self, values: Table) -> "Study":
+        """Return a copy of the study with single values changed, as ``triptych run`` takes them.
+
+        ``{"seeds": 2, "tasks.images.steps": 20, "losses.adnce.mu": 0.5, "tuning.trials": 4}``
+        sets keys of the study, settings of its plugins, and entries of its tables. The name of a
+        plugin stands for all of its specs in the study, an alias or a spec for one. A range or a
+        list of choices as the value of a loss's setting means that it is searched. Labels,
+        aliases, margins and the baseline go with what is changed.
+
+        Raises:
+            InputError: if a key names nothing that can be set, or if the study would be wrong.
+        """
+        parts = Parts(self.name, {group: self._tables(group) for group in GROUPS}, self.aliases)
+        given = Overrides.sorted(values, self._keys(), parts)
+        for group in {*GROUPS} & given.keys.keys():
+            parts.tables[group] = self._tables(group, given.keys[group])
+        if "steps" in given.keys:
+            for task in list(parts.tables["tasks"]):
+                parts.change("tasks", task, {"steps": given.keys["steps"]})
+        for group, names_of in given.settings.items():
+            for name, settings_of in names_of.items():
+                parts.change(group, name, settings_of)
+        moved = parts.moved()
+        changes = {key: value for key, value in given.keys.items() if key != "steps"}
+        changes |= parts.tables
+        for key, entries in given.tables.items():
+            codes = {self.aliases.get(name, name): value for name, value in entries.items()}
+            changes[key] = {moved.get(n, n): v for n, v in (self._entries(key) | codes).items()}
+        return self._changed(changes, moved)
+
+    def _tables(self, group: str, given: Any = None) -> dict[Spec, Table]:
+        """Return {spec: table} of the study's specs of ``group``, or of those that are given."""
+        own = getattr(self, group) if given is None else given
+        tables = dict(own) if isinstance(own, Mapping) else self._present_specs(group, own)
+        return {canonical(group, s) if is_trained(s) else s: table for s, table in tables.items()}
+
+    def _entries(self, key: str) -> dict[str, Any]:
+        """Return the entries of a key that is a table; none if the study does not have it."""
+        value = getattr(self, key)
+        return asdict(value) if isinstance(value, Tuning) else dict(value or {})
+
+    @classmethod
+    def _keys(cls) -> list[str]:
+        """Return the keys of a study."""
+        return [*(part.name for part in fields(cls) if part.init), "steps"]
+
+    def of_modality(self, modalities: Collection[str]) -> "Study":
+        """Return a copy of the study with only the tasks of these modalities.
+
+        Raises:
+            InputError: if the study has no task of one of them.
+        """
+        modality_of = {task: build("tasks", task).modality for task in self.tasks}
+        for modality in modalities:
+            require_choice("modality", modality, dict.fromkeys(modality_of.values()))
+        return self.but(tasks=[task for task, each in modality_of.items() if each in modalities])
+
+    def _changed(self, chosen: dict[str, Any], moved: Mapping[Spec, Spec]) -> "Study":
+        """Return a copy of the study with the fields ``chosen``.
+
+        Args:
+            chosen: {field: value}; specs without aliases.
+            moved: {a spec or row of this study: what it has become}.
+        """
         if "baseline" in chosen:
-            chosen["baseline"] = self.aliases.get(chosen["baseline"], chosen["baseline"])
+            name = self.aliases.get(chosen["baseline"], chosen["baseline"])
+            chosen["baseline"] = moved.get(name, name)
         left = chosen.get("losses", self.losses)
         if not any(set(table) - {"methods", USE} for table in left.values()):
             chosen.setdefault("tuning", None)
@@ -379,7 +451,7 @@ class Study:
 
         Args:
             other: a study.
-            moved: {spec of one of its tasks: the spec in this study}.
+            moved: {one of its specs or rows: what it is in this study}.
         """
         specs, names = self._names()
         tasks = {*self.tasks, *map(name_of, self.tasks)}
@@ -390,9 +462,10 @@ class Study:
             return {name: value for name, value in found.items() if name in known}
 
         assert isinstance(other.margins, Mapping)
+        baseline = moved.get(other.baseline or "", other.baseline)
         aliases = {alias: moved.get(spec, spec) for alias, spec in other.aliases.items()}
         return {
-            "baseline": other.baseline if other.baseline in rows else None,
+            "baseline": baseline if baseline in rows else None,
             "margins": here(other.margins, tasks),
             "labels": here(other.labels, names),
             "aliases": {alias: spec for alias, spec in aliases.items() if spec in specs},

@@ -55,6 +55,14 @@ def test_list(kind: str, words: list[str]) -> None:
         assert word in done.stdout
 
 
+def test_plan_with_overrides_and_a_modality(here: Call) -> None:
+    arguments = ["tasks.images.steps=20", "seeds=2", "--no-time", "losses.adnce.mu=0.5"]
+    plan = here("plan", "quickstart", *arguments, "--modality", "image")
+    assert plan.returncode == 0, plan.stderr
+    assert re.search(r"images\(steps=20\) +siamese +adnce\(mu=0.5\) +2 +2", plan.stdout)
+    assert "6 cells, 0 of them tuning trials." in plan.stdout
+
+
 def test_run_and_board(triptych: Call, here: Call, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     done = triptych("run", "quickstart", "--out", str(folder), *SMALL, "--jobs", "1")
@@ -184,6 +192,18 @@ def test_a_missing_tensorboard_is_an_error_with_the_install_command(
         run_module._require_tensorboard()
 
 
+def test_run_takes_overrides_and_keeps_them_in_its_command(
+    here: Call, small: str, tmp_path: Path
+) -> None:
+    folder = str(tmp_path / "run")
+    done = here("run", small, "tasks.blobs.steps=2", "losses=infonce", "seeds=1", "--out", folder)
+    assert done.returncode == 0, done.stderr
+    study = json.loads((tmp_path / "run" / "study.json").read_text())
+    assert study["tasks"] == ["blobs(steps=2)"]
+    assert "2 cells run" in done.stdout
+    assert study["command"].endswith(f"tasks.blobs.steps=2 losses=infonce seeds=1 --out {folder}")
+
+
 def test_a_study_from_a_file_adds_seeds_and_losses(here: Call, tmp_path: Path) -> None:
     study = tmp_path / "mine.toml"
     study.write_text('tasks = ["blobs(steps=3)"]\nlosses = ["infonce"]\nseeds = 1\n')
@@ -204,6 +224,10 @@ def test_a_study_from_a_file_adds_seeds_and_losses(here: Call, tmp_path: Path) -
         (["run", "quickstart", "--out", "x", "--device", "tpu"], "`device` must be one of"),
         (["run", "quickstart", "--engine", "local(jobs=1)", "--jobs", "2"], "jobs twice"),
         (["run", "quickstart", "--shard", "9/8"], "`shard` must read PART/PARTS"),
+        (["plan", "quickstart", "tasks.images.stpes=2"], "Did you mean 'steps'"),
+        (["plan", "quickstart", "20"], "An override must read KEY=VALUE"),
+        (["run", "quickstart", "seeds=2", "--seeds", "3"], "`seeds` is given twice"),
+        (["plan", "quickstart", "--modality", "images"], "one of 'image', 'sentence', 'graph'"),
         (["status", "nowhere"], "must be the folder of a run: got a folder without a plan"),
         (["cell", "imagse", "--loss", "infonce"], "Did you mean 'images'"),
         (["board", "nowhere"], "There is no record under 'nowhere'. Run a study first"),
