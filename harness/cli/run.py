@@ -53,8 +53,7 @@ class Scored(StrEnum):
         "run quickstart",
         "run quickstart tasks.images.steps=20 losses.adnce.mu=0.5 seeds=2 --out runs/short",
         "run quickstart --modality graph --losses infonce,dcl --seeds 5 --out runs/dcl",
-        "run adnce-vs-infonce --jobs 8 --device cuda",
-        'run my_study.toml --losses "infonce,adnce(mu=0.5, sigma=0.5)"',
+        'run my_study.toml --jobs 8 --losses "infonce,adnce(mu=0.5, sigma=0.5)"',
     ),
 )
 def run_command(
