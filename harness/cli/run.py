@@ -4,13 +4,14 @@ import shlex
 import signal
 import sys
 import time
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harness.cli import completion, outcome, terminal
+from harness.cli import completion, one_cell, outcome, terminal
 from harness.cli.progress import progress
 from harness.cli.shared import (
     Changes,
@@ -28,9 +29,14 @@ from harness.cli.shared import (
 )
 from harness.cli.terminal import err, escape, out, say
 from harness.core.errors import InputError
+from harness.run.reasons import cut
 
 INTERRUPTED = 130
 """The exit status of a run that was stopped."""
+
+
+TRACEBACK_LINES = 6
+"""The last lines of a failed cell's traceback that ``triptych cell`` prints; the log has all."""
 
 
 class Log(StrEnum):
@@ -196,8 +202,11 @@ def cell_command(
     save: Annotated[
         Path | None, typer.Option(help="Write the trained encoder to this folder.")
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the whole record, as it stands in its file.")
+    ] = False,
 ) -> None:
-    """Run a single cell and show its record.
+    """Run a single cell and show its scores, and where its record and log are.
 
     `triptych show` prints this command for any cell of a run. It reproduces the scores.
     """
@@ -205,7 +214,10 @@ def cell_command(
         from harness import plugins
         from harness.core import distributed
         from harness.core.cells import Cell, is_trained
+        from harness.run import status
         from harness.run.runner import run_one
+        from harness.store.identity import identify
+        from harness.store.records import Store
 
         cell = Cell(
             task=plugins.canonical("tasks", task),
@@ -217,15 +229,21 @@ def cell_command(
         )
         with out.status(escape(str(cell))):
             event = run_one(cell, folder, device=device, save=save or "")
-        if event.kind != "done":
-            say(f"{event.kind}: {event.reason}", style="red", to=err)
-            raise typer.Exit(1)
         if distributed.rank() > 0:
             return  # Only the first process of a cell writes its record.
-        from harness.store.identity import identify
-        from harness.store.records import Store
-
-        terminal.show_text(Store(folder).record_path(cell, identify(cell).key).read_text("utf-8"))
+        done, store = event.kind == "done", Store(folder)
+        state = status.state_of(store, cell, identify(cell).key)
+        if not done:  # A worker that was killed has left no failure.
+            kind = event.kind if event.kind in status.STATES else "running"
+            state = replace(state, state=kind, note=event.reason)
+        if as_json:
+            one_cell.show_json(store, state)
+        else:
+            more = {"encoder": str(save or "")}
+            one_cell.show(store, state, details=event.details, most=TRACEBACK_LINES, more=more)
+    if not done:
+        say(f"{event.kind}: {cut(event.reason)}", style="red", to=err)
+        raise typer.Exit(1)
 
 
 def _require_tensorboard() -> None:
