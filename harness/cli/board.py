@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from harness.cli import completion
-from harness.cli.shared import app, examples, input_errors, latest_run
+from harness.cli.shared import app, examples, input_errors, latest_run, run_folder
 from harness.cli.terminal import Console, err, out, say
 from harness.core.errors import InputError, require
 
@@ -95,7 +95,7 @@ def board_command(
     --to to write all other files to a folder as well.
     """
     with input_errors():
-        given = folders or [latest_run()]
+        given = [*map(run_folder, folders)] if folders else [latest_run()]
         columns = [name.strip() for name in (diagnostics or "").split(",") if name.strip()]
         board = board_of(
             given, baseline, margin, screening=screening, published=published,

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli import completion
+from harness.cli import completion, hints
 from harness.cli.shared import app, examples, input_errors
 from harness.cli.terminal import out, say
+from harness.core.errors import InputError, require_choice
 
 if TYPE_CHECKING:
     from harness.study.shipped import About
@@ -29,10 +30,10 @@ class Kind(StrEnum):
 
 def _names(context: typer.Context, incomplete: str) -> list[str]:
     """Complete the names of the kind that stands before them."""
-    kind = context.params.get("kind")
-    if kind is Kind.studies:
+    kind = str(context.params.get("kind"))
+    if kind == Kind.studies:
         return completion.study(incomplete)
-    return completion.plugins_of(kind)(incomplete) if kind else []
+    return completion.plugins_of(kind)(incomplete) if kind in [*Kind] else []
 
 
 @app.command(
@@ -42,7 +43,13 @@ def _names(context: typer.Context, incomplete: str) -> list[str]:
     ),
 )
 def list_command(
-    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help=f"What to list: {', '.join(Kind)}.",
+            autocompletion=lambda incomplete: [k for k in Kind if k.startswith(incomplete)],
+        ),
+    ],
     names: Annotated[
         list[str] | None,
         typer.Argument(help="Show a page about each of these.", autocompletion=_names),
@@ -60,14 +67,15 @@ def list_command(
     from harness.study.shipped import About, shipped
 
     with input_errors():
+        require_kind(kind)
         if names:
             _show_pages(kind, names)
             return
-        if kind is Kind.studies:
+        if kind == Kind.studies:
             rows = [
                 _study_row(name, About.of_file(file), long=long) for name, file in shipped().items()
             ]
-        elif kind is Kind.boards:
+        elif kind == Kind.boards:
             from harness.cli import listing
 
             rows = listing.formats()
@@ -83,7 +91,15 @@ def list_command(
             say(detail, indent=4, style="dim")
 
 
-def _show_pages(kind: Kind, names: list[str]) -> None:
+def require_kind(kind: str) -> None:
+    """Raise an error, with a hint, unless ``kind`` is one that can be listed."""
+    try:
+        require_choice("KIND", kind, map(str, Kind))
+    except InputError as error:
+        raise InputError(f"{error}{hints.kind_hint(kind)}") from error
+
+
+def _show_pages(kind: str, names: list[str]) -> None:
     """Print the page of each name, wrapped to the terminal's width."""
     from harness.cli import pages
 

@@ -115,11 +115,13 @@ def run_command(
         with out.status("Loading the study and its plugins"):
             from harness import plugins
             from harness.run.runner import Interrupted, default_folder, run
+            from harness.study.hints import require_group
 
             chosen = study_of(study, tasks, methods, losses, seeds, changes, modality)
         terminal.warn(chosen.cautions())
         if folder is None:
             folder = default_folder(chosen)
+        require_group("engines", engine)
         given = {} if jobs is None else {"jobs": jobs}
         spec = plugins.with_settings("engines", engine, given)
         started = time.monotonic()
@@ -218,7 +220,10 @@ def cell_command(
         from harness.run.runner import run_one
         from harness.store.identity import identify
         from harness.store.records import Store
+        from harness.study.hints import require_group
 
+        for group, spec in (("tasks", task), ("methods", method), ("losses", loss)):
+            require_group(group, spec, of_cell=True)
         cell = Cell(
             task=plugins.canonical("tasks", task),
             method=plugins.canonical("methods", method),

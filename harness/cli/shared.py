@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli import completion
+from harness.cli import completion, hints
 from harness.cli.terminal import err, say
 from harness.core.errors import InputError, require
 from harness.run import folders
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 app = typer.Typer(
+    cls=hints.Commands,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
@@ -109,7 +110,9 @@ Losses = Annotated[
         autocompletion=completion.plugins_of("losses"),
     ),
 ]
-Seeds = Annotated[int | None, typer.Option(help="The number of seeds, counted from 0.", min=1)]
+Seeds = Annotated[
+    str | None, typer.Option(help="The number of seeds, counted from 0; or a list: 0,2,7.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or one GPU, such as cuda:1.")]
 EveryCell = Annotated[bool, typer.Option("--cells", help="Also list every cell.")]
 OfTasks = Annotated[
@@ -158,7 +161,7 @@ def study_of(
     tasks: str | None,
     methods: str | None,
     losses: str | None,
-    seeds: int | None,
+    seeds: str | None,
     overrides: list[str] | None = None,
     modality: str | None = None,
 ) -> "Study":
@@ -176,8 +179,35 @@ def study_of(
     values = read_overrides(overrides or ())
     for key in (*specs, *([] if seeds is None else ["seeds"])):
         require(key not in values, f"`{key}` is given twice: as `--{key}` and as {key}=... .")
-    study = Study.load(name).but(seeds=seeds, **specs).override(values)
+    study = Study.load(name).but(seeds=_seeds(seeds), **specs).override(values)
     return study if modality is None else study.of_modality(plugins.split_specs(modality))
+
+
+def _seeds(text: str | None) -> int | list[int] | None:
+    """Return a number of seeds, or the seeds of a list."""
+    parts = [part.strip() for part in (text or "").split(",")]
+    if text is None:
+        return None
+    require(
+        all(part.isdecimal() for part in parts),
+        f"`--seeds` must be a number of seeds, such as 5, or whole numbers separated by commas, "
+        f"such as 0,2,7: got {text!r}.",
+    )
+    return list(map(int, parts)) if "," in text else int(text)
+
+
+def run_folder(folder: Path) -> Path:
+    """Return ``folder``.
+
+    Raises:
+        InputError: if it holds no run, but the folder of that name under ``runs/`` does.
+    """
+    inside = folders.RUNS / folder
+    require(
+        folders.is_run(folder) or not folders.is_run(inside),
+        f"{str(folder)!r} must be the folder of a run. There is one of that name: write {inside}.",
+    )
+    return folder
 
 
 def latest_run() -> Path:

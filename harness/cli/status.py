@@ -18,6 +18,7 @@ from harness.cli.shared import (
     filters_of,
     input_errors,
     latest_run,
+    run_folder,
 )
 from harness.cli.terminal import clock, err, say
 
@@ -52,7 +53,7 @@ def status_command(
 
     with input_errors():
         filters = filters_of(task, method, loss, seed, state)
-        store = Store(folder or latest_run())
+        store = Store(run_folder(folder) if folder else latest_run())
         every = status.states(store)
         names = selection.Names.from_study(store.study())
         chosen = selection.choose(every, filters, names, store.given)

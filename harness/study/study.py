@@ -31,6 +31,7 @@ from harness.core.errors import InputError, require, require_choice, require_num
 from harness.methods.base import misfit
 from harness.plugins import build, canonical, names, parse, read, settings, with_settings
 from harness.study import search
+from harness.study.hints import require_group, study_hint
 from harness.study.labels import USE, Aliases, labels_of, metric_labels
 from harness.study.overrides import GROUPS, Overrides, Parts
 from harness.study.parsing import Mistakes, Tuning, margins_of, seeds_of, table_of, tuning_of
@@ -304,7 +305,7 @@ class Study:
         else:
             known = shipped()
             if str(source) not in known:
-                raise unknown("study", str(source), known)
+                raise InputError(f"{unknown('study', str(source), known)}{study_hint(str(source))}")
             file, name = known[str(source)], str(source)
         try:
             # The encoding drops the byte order mark that Notepad writes.
@@ -320,7 +321,7 @@ class Study:
         Raises:
             InputError: if keys are unknown or missing, or values invalid; the message lists all.
         """
-        known = cls._keys()
+        known = cls.known_keys()
         mistakes = Mistakes()
         values = {key: value for key, value in values.items() if key not in ABOUT}
         mistakes.lines += [
@@ -380,7 +381,7 @@ class Study:
             InputError: if a key names nothing that can be set, or if the study would be wrong.
         """
         parts = Parts(self.name, {group: self._tables(group) for group in GROUPS}, self.aliases)
-        given = Overrides.sorted(values, self._keys(), parts)
+        given = Overrides.sorted(values, self.known_keys(), parts)
         for group in {*GROUPS} & given.keys.keys():
             parts.tables[group] = self._tables(group, given.keys[group])
         if "steps" in given.keys:
@@ -409,7 +410,7 @@ class Study:
         return asdict(value) if isinstance(value, Tuning) else dict(value or {})
 
     @classmethod
-    def _keys(cls) -> list[str]:
+    def known_keys(cls) -> list[str]:
         """Return the keys of a study."""
         return [*(part.name for part in fields(cls) if part.init), "steps"]
 
@@ -480,6 +481,8 @@ class Study:
         specs: list[Spec] = []
         for name in given:
             own = [s for s in present if s == aliased.get(name) or name_of(s) == name]
+            if not own and name.casefold() not in map(str.casefold, aliased):
+                require_group(group, name)
             if not own and aliased and read(name)[0] not in names(group):
                 kind = {"losses": "loss"}.get(group, group.removesuffix("s"))
                 raise unknown(f"{kind} or alias", name, {*names(group), *aliased})
@@ -605,6 +608,7 @@ def _specs(
     for key, table in given.items():
         with mistakes.caught():
             spec, added = aliases.read(group, key, table)
+            require_group(group, spec)
             named = {**parse(group, spec)[1], **added}
             extra = {} if steps is None or "steps" in named else {"steps": steps}
             made = with_settings(group, spec, {**added, **extra})
@@ -627,6 +631,7 @@ def _entry(row: str, table: Table, methods: tuple[Spec, ...], aliases: Aliases) 
         InputError: if there are mistakes; the message lists all of them.
     """
     spec, added = aliases.read("losses", row, table)
+    require_group("losses", spec)
     name, given = parse("losses", spec)
     known = settings("losses", name)
     mistakes = Mistakes()

@@ -220,7 +220,22 @@ def test_a_study_from_a_file_adds_seeds_and_losses(here: Call, tmp_path: Path) -
     [
         (["run", "quickstart", "--out", "x", "--losses", "infonec"], "Did you mean 'infonce'"),
         (["run", "quickstart", "--out", "x", "--tasks", "nodes(drawz=1)"], "mean 'draws'"),
-        (["run", "quickstart", "--out", "x", "--engine", "slurm"], "There is no engine 'slurm'"),
+        (["run", "quickstart", "--out", "x", "--engine", "slurm"], "dask(cluster='slurm', jobs=8)"),
+        (["run", "quickstart", "--methods", "simclr"], "`--methods siamese --losses simclr`"),
+        (["cell", "images", "--loss", "moco"], "`--method moco --loss infonce`"),
+        (["run", "quickstart", "--mu", "1"], "write losses.adnce.mu=VALUE behind the study's name"),
+        (["plan", "quickstart", "--steps", "1"], "`steps` is a key of the study: write steps="),
+        (["run", "quickstart", "--patience", "1"], 'write --engine "dask(patience=VALUE)"'),
+        (["cell", "images", "--temperature", "1"], 'in the spec, as in "infonce(temperature=VALUE'),
+        (["run", "quickstart", "--nothing", "1"], "No such option: --nothing\n"),
+        (["status", "--mu", "1"], "No such option: --mu\n"),
+        (
+            ["plan", "quickstart", "--seeds", "one"],
+            "must be a number of seeds, such as 5, or whole",
+        ),
+        (["list", "adnce"], "write `triptych list losses adnce`"),
+        (["list", "quickstart"], "write `triptych list studies quickstart`"),
+        (["list", "loss"], "Did you mean 'losses'"),
         (["run", "quickstart", "--out", "x", "--device", "tpu"], "`device` must be one of"),
         (["run", "quickstart", "--engine", "local(jobs=1)", "--jobs", "2"], "jobs twice"),
         (["run", "quickstart", "--shard", "9/8"], "`shard` must read PART/PARTS"),
@@ -240,6 +255,20 @@ def test_wrong_input_exits_with_2_and_a_message(arguments: list[str], message: s
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 2, done.output
     assert message in done.stderr
+
+
+def test_the_name_of_a_run_is_no_folder(here: Call, tmp_path: Path) -> None:
+    (tmp_path / "here" / "runs" / "mine" / "records").mkdir(parents=True)
+    for command in ("status", "board"):
+        done = here(command, "mine")
+        assert done.returncode == 2
+        assert "There is one of that name: write runs/mine." in done.stderr
+
+
+def test_seeds_may_be_a_list(here: Call, small: str) -> None:
+    plan = here("plan", small, "--seeds", "0,7", "--no-time", "--cells")
+    assert plan.returncode == 0, plan.stderr
+    assert {line.split()[-2] for line in plan.stdout.splitlines() if "(test)" in line} == {"0", "7"}
 
 
 def test_wrong_input_prints_no_traceback(triptych: Call) -> None:

@@ -78,7 +78,7 @@ def test_every_command_of_the_documentation_can_be_parsed(line: str) -> None:
 
 
 def test_the_examples_are_read_by_their_commands() -> None:
-    assert parse("triptych run quickstart --seeds 5")["seeds"] == 5
+    assert parse("triptych run quickstart --seeds 5")["seeds"] == "5"
     with pytest.raises(Exception, match="No such option"):
         parse("triptych run quickstart --seedz 5")
 
