@@ -97,6 +97,9 @@ def run_command(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write TensorBoard files to OUT/tensorboard.")
     ] = False,
+    add: Annotated[
+        bool, typer.Option("--add", help="Put the cells beside another study's, in its folder.")
+    ] = False,
     log: Annotated[
         Log, typer.Option(help="auto: progress bars or lines; json: one line per event.")
     ] = Log.auto,
@@ -134,8 +137,8 @@ def run_command(
             with progress(as_json=log is Log.json, methods=several) as listen:
                 summary = run(
                     chosen, folder, engine=spec, device=device, slots_per_gpu=slots, shard=shard,
-                    checkpoint_minutes=checkpoint, tensorboard=tensorboard, command=command,
-                    listen=listen, progress=False,
+                    checkpoint_minutes=checkpoint, tensorboard=tensorboard, add=add,
+                    command=command, listen=listen, progress=False,
                 )  # fmt: skip
         except Interrupted as stop:
             say(

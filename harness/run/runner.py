@@ -114,6 +114,7 @@ def run(
     shard: str | None = None,
     checkpoint_minutes: float = 5.0,
     tensorboard: bool = False,
+    add: bool = False,
     command: str = "",
     listen: Listener = lambda event, summary: None,
     progress: bool = True,
@@ -134,22 +135,27 @@ def run(
         shard: ``"3/8"`` runs only the third of eight parts of the cells; None runs all.
         checkpoint_minutes: minutes between two checkpoints of a long cell; 0: only when stopped.
         tensorboard: whether to write TensorBoard event files.
+        add: whether ``folder`` may hold the records of another study, beside which these go.
         command: the command line that continues the run, for ``triptych status`` to show.
         listen: a function that is called with every event and the summary so far.
         progress: whether to show a bar over the cells, with the last finished cell's score.
 
     Raises:
-        InputError: if the study is invalid or ``folder`` cannot be written.
+        InputError: if the study is invalid, or if ``folder`` cannot be written or is another
+            study's.
         Interrupted: on Ctrl-C, after the workers were stopped.
     """
     if not isinstance(study, Study):
         study = Study.load(study)
     require_number("slots_per_gpu", slots_per_gpu, at_least=1, whole=True)
     require_number("checkpoint_minutes", checkpoint_minutes, at_least=0)
+    store = Store(default_folder(study) if folder is None else folder)
+    if not add:
+        _require_own_folder(study, store)
     built: Engine = plugins.build("engines", engine) if isinstance(engine, str) else engine
     current = _Run(
         study,
-        Store(default_folder(study) if folder is None else folder),
+        store,
         built,
         Resources(provenance.choose_device(device, elsewhere=built.elsewhere), slots_per_gpu),
         _Options(_shard(shard), 60 * checkpoint_minutes, tensorboard, command),
@@ -176,6 +182,17 @@ def run(
             current.bar.close(current.summary)
         files.sweep(current.store.folder)
     return current.summary
+
+
+def _require_own_folder(study: Study, store: Store) -> None:
+    """Raise an error if ``store`` holds a study of another name."""
+    other = store.study().get("name", study.name)
+    require(
+        other == study.name,
+        f"`folder` must not be another study's: {str(store.given)!r} holds the study {other!r}, "
+        f"and this is {study.name!r}. Name another folder with `--out`; or give `--add` (in "
+        "Python, `add=True`) to put these cells beside the others, on one board.",
+    )
 
 
 def _shard(text: str | None) -> tuple[int, int]:

@@ -265,6 +265,21 @@ def test_the_name_of_a_run_is_no_folder(here: Call, tmp_path: Path) -> None:
         assert "There is one of that name: write runs/mine." in done.stderr
 
 
+def test_another_studys_folder_needs_add(here: Call, small: str, tmp_path: Path) -> None:
+    folder, other = str(tmp_path / "run"), tmp_path / "other.toml"
+    other.write_text(Path(small).read_text())
+    arguments = ["losses=infonce", "seeds=1", "--out", folder]
+    assert here("run", small, *arguments).returncode == 0
+    refused = here("run", str(other), *arguments)
+    assert refused.returncode == 2
+    assert (
+        "holds the study 'small', and this is 'other'. Name another folder with" in refused.stderr
+    )
+    added = here("run", str(other), *arguments, "--add")
+    assert added.returncode == 0, added.stderr
+    assert "2 had a record already" in added.stdout
+
+
 def test_seeds_may_be_a_list(here: Call, small: str) -> None:
     plan = here("plan", small, "--seeds", "0,7", "--no-time", "--cells")
     assert plan.returncode == 0, plan.stderr
