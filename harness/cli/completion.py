@@ -29,10 +29,15 @@ def plugins_of(group: str) -> Complete:
 
 def study(incomplete: str) -> list[str]:
     """Complete the name of a shipped study, or the path of a TOML file."""
+    found = [path for path in _paths(incomplete) if path.is_dir() or path.suffix == ".toml"]
+    return shipped_study(incomplete) + [_shown(path) for path in found]
+
+
+def shipped_study(incomplete: str) -> list[str]:
+    """Complete the name of a shipped study."""
     from harness.study.shipped import shipped
 
-    found = [path for path in _paths(incomplete) if path.is_dir() or path.suffix == ".toml"]
-    return _starting(incomplete, shipped()) + [_shown(path) for path in found]
+    return _starting(incomplete, shipped())
 
 
 def run_folder(incomplete: str) -> list[str]:

@@ -5,8 +5,6 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-GROUPS = {"tasks": "task", "methods": "method", "losses": "loss", "engines": "engine"}
-
 
 class Commands(TyperGroup):
     """Run commands; tell someone with an unknown option how to write what it sets."""
@@ -35,6 +33,7 @@ def option_hint(command: str | None, option: str) -> str:
         return ""
     from harness import plugins
     from harness.core.errors import InputError
+    from harness.study.hints import ONE
     from harness.study.study import Study
 
     name = option.lstrip("-").replace("-", "_")
@@ -42,7 +41,7 @@ def option_hint(command: str | None, option: str) -> str:
         return f". `{name}` is a key of the study: write {name}=VALUE behind its name."
 
     owners: dict[str, list[str]] = {}
-    for group in GROUPS:
+    for group in ONE:
         for each in plugins.names(group):
             with suppress(InputError):
                 if name in plugins.declared(group, each):
@@ -51,7 +50,7 @@ def option_hint(command: str | None, option: str) -> str:
         return ""
     group, mine = max(owners.items(), key=lambda item: len(item[1]))
     example = next((each for each in ("images", "siamese", "infonce") if each in mine), mine[0])
-    many = f"{len(mine)} {group}" if len(mine) > 1 else f"the {GROUPS[group]} {mine[0]!r}"
+    many = f"{len(mine)} {group}" if len(mine) > 1 else f"the {ONE[group]} {mine[0]!r}"
     if command == "cell":
         form = f'it in the spec, as in "{example}({name}=VALUE)"'
     elif group == "engines":
@@ -65,14 +64,15 @@ def kind_hint(word: str) -> str:
     """Return a sentence on the kind of plugin that ``word`` names; or nothing.
 
     >>> kind_hint("adnce"), kind_hint("nothing")
-    (' There is a loss of that name: write `triptych list losses adnce`.', '')
+    (' It is one of the losses: write `triptych list losses adnce`.', '')
     """
     from harness import plugins
+    from harness.study.hints import ONE
     from harness.study.shipped import shipped
 
-    for group, one in GROUPS.items():
+    for group in ONE:
         if word.replace("-", "_") in plugins.names(group):
-            return f" There is a {one} of that name: write `triptych list {group} {word}`."
+            return f" It is one of the {group}: write `triptych list {group} {word}`."
     if word in shipped():
-        return f" There is a study of that name: write `triptych list studies {word}`."
+        return f" It is one of the studies: write `triptych list studies {word}`."
     return ""

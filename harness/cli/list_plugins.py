@@ -1,7 +1,6 @@
 """``triptych list``."""
 
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,23 +16,16 @@ PIPE = 80
 """The columns of a page in a file or a pipe."""
 
 
-class Kind(StrEnum):
-    """What ``triptych list`` can list."""
-
-    tasks = "tasks"
-    losses = "losses"
-    methods = "methods"
-    studies = "studies"
-    engines = "engines"
-    boards = "boards"
+KINDS = ("tasks", "losses", "methods", "studies", "engines", "boards")
+"""What ``triptych list`` can list."""
 
 
-def _names(context: typer.Context, incomplete: str) -> list[str]:
+def _names(ctx: Any, incomplete: str) -> list[str]:
     """Complete the names of the kind that stands before them."""
-    kind = str(context.params.get("kind"))
-    if kind == Kind.studies:
-        return completion.study(incomplete)
-    return completion.plugins_of(kind)(incomplete) if kind in [*Kind] else []
+    kind = str(ctx.params.get("kind"))
+    if kind == "studies":
+        return completion.shipped_study(incomplete)
+    return completion.plugins_of(kind)(incomplete) if kind in KINDS else []
 
 
 @app.command(
@@ -46,8 +38,8 @@ def list_command(
     kind: Annotated[
         str,
         typer.Argument(
-            help=f"What to list: {', '.join(Kind)}.",
-            autocompletion=lambda incomplete: [k for k in Kind if k.startswith(incomplete)],
+            help=f"What to list: {', '.join(KINDS)}.",
+            autocompletion=lambda incomplete: [k for k in KINDS if k.startswith(incomplete)],
         ),
     ],
     names: Annotated[
@@ -71,11 +63,11 @@ def list_command(
         if names:
             _show_pages(kind, names)
             return
-        if kind == Kind.studies:
+        if kind == "studies":
             rows = [
                 _study_row(name, About.of_file(file), long=long) for name, file in shipped().items()
             ]
-        elif kind == Kind.boards:
+        elif kind == "boards":
             from harness.cli import listing
 
             rows = listing.formats()
@@ -94,7 +86,7 @@ def list_command(
 def require_kind(kind: str) -> None:
     """Raise an error, with a hint, unless ``kind`` is one that can be listed."""
     try:
-        require_choice("KIND", kind, map(str, Kind))
+        require_choice("KIND", kind, KINDS)
     except InputError as error:
         raise InputError(f"{error}{hints.kind_hint(kind)}") from error
 

@@ -153,14 +153,10 @@ def _measures(task: Any) -> Iterator[Line]:
     yield "Modality: ", task.modality
     yield "", "Metrics, the main one first:"
     for metric in task.metrics:
-        margin = f"; a difference of {metric.margin:g} matters" if metric.margin else ""
-        unit = f"{metric.unit}, " if metric.unit else ""
-        yield (
-            INDENT,
-            f"{metric.name} ({unit}{metric.direction} is better{margin}): {metric.text}".rstrip(
-                ": "
-            ),
-        )
+        notes = [metric.unit, f"{metric.direction} is better"]
+        notes += [f"a difference of {metric.margin:g} matters"] if metric.margin else []
+        said = f": {metric.text}" if metric.text else ""
+        yield INDENT, f"{metric.name} ({', '.join(filter(None, notes))}){said}"
     if task.references:
         yield INDENT, f"Untrained references: {', '.join(task.references)}."
 

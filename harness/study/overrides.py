@@ -11,6 +11,8 @@ from typing import Any
 from harness.core.cells import TUNED, Spec, name_of
 from harness.core.errors import InputError, require, unknown
 from harness.plugins import canonical, declared, parse, read, split_specs, with_settings
+from harness.study.hints import ONE
+from harness.study.labels import USE
 
 GROUPS = ("tasks", "methods", "losses")
 TABLES = ("tuning", "margins", "labels")
@@ -78,7 +80,7 @@ class Overrides:
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
-    def sorted(cls, values: Table, keys: Iterable[str], parts: "Parts") -> "Overrides":
+    def of(cls, values: Table, keys: Iterable[str], parts: "Parts") -> "Overrides":
         """Sort ``values``.
 
         Args:
@@ -105,6 +107,10 @@ class Overrides:
                 found.tables.setdefault(first, {})[rest] = value
             else:
                 raise _no_key(key, known, parts)
+        for key in found.tables.keys() & found.keys.keys():
+            raise InputError(
+                f"`{key}` must be given as a whole or by its entries: got both. Leave one out."
+            )
         return found
 
 
@@ -188,18 +194,22 @@ class Parts:
         found = [spec for spec in specs if (spec == now if one else name_of(spec) == plugin)]
         if found:
             return found
-        kind = {"losses": "loss"}.get(group, group.removesuffix("s"))
         aliases = {a for a, spec in self.aliases.items() if spec.removesuffix(TUNED) in specs}
         known = {*map(name_of, specs), *specs, *aliases}
         raise InputError(
             f"`{group}.{name}` must be a part of the study {self.study!r}. "
-            f"{unknown(kind, name, known)}"
+            f"{unknown(ONE[group], name, known)}"
         )
 
 
 def _label(spec: Spec, table: Table) -> str:
-    """Return the label of a loss's row: tuning chooses what its table holds."""
-    return spec + (TUNED if any(key not in ("methods", "use") for key in table) else "")
+    """Return the label of a loss's row."""
+    return spec + (TUNED if is_searched(table) else "")
+
+
+def is_searched(table: Table) -> bool:
+    """Return whether a loss's table holds settings: tuning chooses their values."""
+    return bool(set(table) - {"methods", USE})
 
 
 def _with(group: str, spec: Spec, table: Table, values: Table) -> tuple[Spec, Table]:

@@ -31,9 +31,9 @@ from harness.core.errors import InputError, require, require_choice, require_num
 from harness.methods.base import misfit
 from harness.plugins import build, canonical, names, parse, read, settings, with_settings
 from harness.study import search
-from harness.study.hints import require_group, study_hint
-from harness.study.labels import USE, Aliases, labels_of, metric_labels
-from harness.study.overrides import GROUPS, Overrides, Parts
+from harness.study.hints import ONE, require_group, study_hint
+from harness.study.labels import Aliases, labels_of, metric_labels
+from harness.study.overrides import GROUPS, Overrides, Parts, is_searched
 from harness.study.parsing import Mistakes, Tuning, margins_of, seeds_of, table_of, tuning_of
 from harness.study.search import Space, settings_at
 from harness.study.shipped import shipped
@@ -381,7 +381,7 @@ class Study:
             InputError: if a key names nothing that can be set, or if the study would be wrong.
         """
         parts = Parts(self.name, {group: self._tables(group) for group in GROUPS}, self.aliases)
-        given = Overrides.sorted(values, self.known_keys(), parts)
+        given = Overrides.of(values, self.known_keys(), parts)
         for group in {*GROUPS} & given.keys.keys():
             parts.tables[group] = self._tables(group, given.keys[group])
         if "steps" in given.keys:
@@ -436,7 +436,7 @@ class Study:
             name = self.aliases.get(chosen["baseline"], chosen["baseline"])
             chosen["baseline"] = moved.get(name, name)
         left = chosen.get("losses", self.losses)
-        if not any(set(table) - {"methods", USE} for table in left.values()):
+        if not any(map(is_searched, left.values())):
             chosen.setdefault("tuning", None)
         # Take these back only below: naming what is gone would be a mistake.
         dropped: Table = {"baseline": None, "margins": None, "labels": {}, "aliases": {}}
@@ -484,8 +484,7 @@ class Study:
             if not own and name.casefold() not in map(str.casefold, aliased):
                 require_group(group, name)
             if not own and aliased and read(name)[0] not in names(group):
-                kind = {"losses": "loss"}.get(group, group.removesuffix("s"))
-                raise unknown(f"{kind} or alias", name, {*names(group), *aliased})
+                raise unknown(f"{ONE[group]} or alias", name, {*names(group), *aliased})
             specs += own or [name]
         tables = present if isinstance(present, Mapping) else {}
         return {spec: tables.get(spec, {}) for spec in specs}

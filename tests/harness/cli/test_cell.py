@@ -54,14 +54,14 @@ class Crash(ScoreLoss):
 
 @pytest.fixture
 def crash(plugin: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    plugin("crashes", "losses:crash = crashes:Crash", CRASHES)
+    plugin("lossfalls", "losses:lossfalls = lossfalls:Crash", CRASHES)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
 
 
 def test_a_failed_cell_shows_the_end_of_its_traceback(
     here: Call, crash: None, tmp_path: Path
 ) -> None:
-    done = here("cell", "blobs(steps=3)", "--loss", "crash", "--out", str(tmp_path / "run"))
+    done = here("cell", "blobs(steps=3)", "--loss", "lossfalls", "--out", str(tmp_path / "run"))
     assert done.returncode == 1
     assert len(done.stdout.splitlines()) <= 15
     found = fields(done.stdout)
@@ -75,7 +75,7 @@ def test_a_failed_cell_shows_the_end_of_its_traceback(
     assert "\nValueError: bad luck" in traceback
     assert done.stderr.startswith("failed: ValueError: bad luck")
     failure = here(
-        "cell", "blobs(steps=3)", "--loss", "crash", "--out", str(tmp_path / "run"), "--json"
+        "cell", "blobs(steps=3)", "--loss", "lossfalls", "--out", str(tmp_path / "run"), "--json"
     )
     assert failure.returncode == 1
     assert json.loads(failure.stdout)["outcome"] == "failed"
@@ -83,7 +83,7 @@ def test_a_failed_cell_shows_the_end_of_its_traceback(
 
 def test_a_killed_cell_says_so(here: Call, crash: None, tmp_path: Path) -> None:
     done = here(
-        "cell", "blobs(steps=3)", "--loss", "crash(kill=True)", "--out", str(tmp_path / "r")
+        "cell", "blobs(steps=3)", "--loss", "lossfalls(kill=True)", "--out", str(tmp_path / "r")
     )
     assert done.returncode == 1
     assert re.search(r"SIGKILL|signal 9|killed", fields(done.stdout)["state"])

@@ -38,7 +38,9 @@ def documented() -> list[str]:
         for block in path.read_text(encoding="utf-8").split("```")[1::2]:
             lines = block.replace("\\\n", " ").splitlines()
             found += [line.partition("  #")[0] for line in lines if line.startswith("triptych ")]
-    return list(dict.fromkeys(found))
+    # Parsing these acts: it prints the help, or changes the shell's own files.
+    acting = ("-h", "--help", "--version", "--install-completion", "--show-completion")
+    return [line for line in dict.fromkeys(found) if not set(line.split()) & {*acting}]
 
 
 def parse(line: str) -> dict[str, Any]:
@@ -111,6 +113,10 @@ def completed(text: str) -> list[str]:
         ("triptych cell imag", ["images"]),
         ("triptych show --loss adnce_s", ["adnce_sentence_paper"]),
         ("triptych run --engine da", ["dask"]),
+        ("triptych list los", ["losses"]),
+        ("triptych list losses adnce_g", ["adnce_graph_paper"]),
+        ("triptych list studies theory-m", ["theory-mi"]),
+        ("triptych list nothing a", []),
     ],
 )
 def test_a_shell_completes_names(text: str, names: list[str]) -> None:

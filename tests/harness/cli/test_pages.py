@@ -59,7 +59,7 @@ def test_a_caution_and_what_does_not_fit_are_named() -> None:
 def test_the_page_of_a_task_holds_modality_metrics_and_inherited_settings() -> None:
     text = listed("tasks", "clusters")
     assert "Modality: synthetic" in text
-    assert "  worst_task (%, higher is better; a difference of 1 matters): The accuracy" in text
+    assert "  worst_task (%, higher is better, a difference of 1 matters): The accuracy" in text
     assert "Untrained references: oracle." in text
     assert "  steps=150 (a whole number; 1 or more): how many steps a cell trains." in text
 

@@ -177,6 +177,10 @@ def test_the_changed_study_has_the_cells_of_one_that_is_written_so() -> None:
         ({"losses.ours.sigma": -1}, r"`sigma` must be a number at least .*got -1"),
         ({"tuning.trails": 2}, r"no key of tuning 'trails'\. Did you mean 'trials'"),
         ({"margins.fwe": 2}, r"no task of `margins` 'fwe'\. Known: blobs"),
+        (
+            {"tuning": {"trials": 2, "seeds": 1}, "tuning.trials": 2},
+            r"`tuning` must be given as a whole or by its entries: got both",
+        ),
         ({"seeds": 0}, r"`seeds` must be a number of seeds"),
         ({"losses.ours(mu=1).sigma": 1}, r"no loss 'ours'"),
     ],
