@@ -30,7 +30,8 @@ from harness.settings import (
 )
 
 __all__ = [
-    "build", "canonical", "declared", "defined_in_file", "described", "is_shipped", "kind_of",
+    "build", "canonical", "declared", "defined_in_file", "described", "is_known", "is_shipped",
+    "kind_of",
     "load", "location_settings", "modules", "names", "parse", "plugin_name", "read",
     "require_survival", "resolved", "settings", "spec_of", "split_specs", "with_settings",
 ]  # fmt: skip
@@ -143,6 +144,11 @@ def read(spec: str) -> tuple[str, Settings]:
     return plugin_files.named(in_one_style(match[1])), {
         str(key): value for key, value in given.items()
     }
+
+
+def is_known(group: str, name: str) -> bool:
+    """Return whether ``name``, without settings, is that of a plugin, or of several."""
+    return bool(registry.rivals(group, name))
 
 
 def plugin_name(group: str, spec: str) -> str | None:

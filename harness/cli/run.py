@@ -4,34 +4,44 @@ import shlex
 import signal
 import sys
 import time
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli import outcome, terminal
+from harness.cli import completion, one_cell, outcome, terminal
 from harness.cli.progress import progress
 from harness.cli.shared import (
+    Changes,
     Device,
     Files,
-    Instead,
-    Only,
+    Losses,
+    Methods,
+    Modality,
+    OnlyTasks,
     Seeds,
     StudyName,
     app,
+    examples,
     input_errors,
     register,
     study_of,
 )
 from harness.cli.terminal import counted, err, escape, out, say
 from harness.core.errors import InputError
+from harness.run.reasons import cut
 
 if TYPE_CHECKING:
     from harness.study.study import Study
 
 INTERRUPTED = 130
 """The exit status of a run that was stopped."""
+
+
+TRACEBACK_LINES = 6
+"""The last lines of a failed cell's traceback that ``triptych cell`` prints; the log has all."""
 
 
 class Log(StrEnum):
@@ -48,22 +58,36 @@ class Scored(StrEnum):
     validation = "validation"
 
 
-@app.command("run")
+@app.command(
+    "run",
+    epilog=examples(
+        "run quickstart",
+        "run quickstart tasks.images.steps=20 losses.adnce.mu=0.5 seeds=2 --out runs/short",
+        "run quickstart --modality graph --losses infonce,dcl --seeds 5 --out runs/dcl",
+        'run my_study.toml --jobs 8 --losses "infonce,adnce(mu=0.5, sigma=0.5)"',
+    ),
+)
 def run_command(
     study: StudyName,
+    changes: Changes = None,
     folder: Annotated[
         Path | None, typer.Option("--out", help="The folder for the records; default: runs/STUDY.")
     ] = None,
-    tasks: Only = None,
-    methods: Instead = None,
-    losses: Instead = None,
+    tasks: OnlyTasks = None,
+    methods: Methods = None,
+    losses: Losses = None,
     seeds: Seeds = None,
     plugin: Files = None,
+    modality: Modality = None,
     jobs: Annotated[
         int | None, typer.Option(help="Worker processes; default or 0: one per core.", min=0)
     ] = None,
     engine: Annotated[
-        str, typer.Option(help="The engine that runs cells, such as local(jobs=2).")
+        str,
+        typer.Option(
+            help="The engine that runs cells, such as local(jobs=2).",
+            autocompletion=completion.plugins_of("engines"),
+        ),
     ] = "local",
     device: Device = "auto",
     slots: Annotated[
@@ -95,6 +119,9 @@ def run_command(
             help="Stop once this many cells have failed with one message; 0: never.", min=0
         ),
     ] = 10,
+    add: Annotated[
+        bool, typer.Option("--add", help="Put the cells beside another study's, in its folder.")
+    ] = False,
     log: Annotated[
         Log, typer.Option(help="auto: progress bars or lines; json: one line per event.")
     ] = Log.auto,
@@ -114,11 +141,13 @@ def run_command(
         with out.status("Loading the study and its plugins"):
             from harness import plugins
             from harness.run.runner import Interrupted, default_folder, run
+            from harness.study.hints import require_group
 
-            chosen = study_of(study, tasks, methods, losses, seeds, plugin)
+            chosen = study_of(study, tasks, methods, losses, seeds, changes, modality, plugin)
         terminal.warn(chosen.cautions())
         if folder is None:
             folder = default_folder(chosen)
+        require_group("engines", engine)
         given = {} if jobs is None else {"jobs": jobs}
         spec = plugins.with_settings("engines", engine, given)
         if dry_run:
@@ -134,9 +163,9 @@ def run_command(
             with progress(as_json=log is Log.json, methods=several) as listen:
                 summary = run(
                     chosen, folder, engine=spec, device=device, slots_per_gpu=slots, shard=shard,
-                    checkpoint_minutes=checkpoint, tensorboard=tensorboard, command=command,
-                    try_first=True, max_failures=1 if fail_fast else max_failures, listen=listen,
-                    progress=False,
+                    checkpoint_minutes=checkpoint, tensorboard=tensorboard, add=add,
+                    command=command, try_first=True,
+                    max_failures=1 if fail_fast else max_failures, listen=listen, progress=False,
                 )  # fmt: skip
         except Interrupted as stop:
             say(
@@ -193,11 +222,29 @@ def _conclude(folder: Path) -> None:
         say(shlex.join(["triptych", "board", str(folder)]), indent=2, verbatim=True, to=err)
 
 
-@app.command("cell")
+@app.command(
+    "cell",
+    epilog=examples(
+        "cell nodes --loss infonce",
+        'cell "images(labels=20)" --loss "adnce(mu=0.5)" --seed 3 --save encoders/adnce',
+    ),
+)
 def cell_command(
-    task: Annotated[str, typer.Argument(help="The cell's task.")],
-    loss: Annotated[str, typer.Option(help="The cell's loss, or untrained, or fixed:REFERENCE.")],
-    method: Annotated[str, typer.Option(help="The cell's method.")] = "siamese",
+    task: Annotated[
+        str,
+        typer.Argument(help="The cell's task.", autocompletion=completion.plugins_of("tasks")),
+    ],
+    loss: Annotated[
+        str,
+        typer.Option(
+            help="The cell's loss, or untrained, or fixed:REFERENCE.",
+            autocompletion=completion.plugins_of("losses"),
+        ),
+    ],
+    method: Annotated[
+        str,
+        typer.Option(help="The cell's method.", autocompletion=completion.plugins_of("methods")),
+    ] = "siamese",
     seed: Annotated[int, typer.Option(help="The cell's seed.", min=0)] = 0,
     probes: Annotated[
         int, typer.Option(help="How often to score validation during training.", min=0)
@@ -211,8 +258,11 @@ def cell_command(
     save: Annotated[
         Path | None, typer.Option(help="Write the trained encoder to this folder.")
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the whole record, as it stands in its file.")
+    ] = False,
 ) -> None:
-    """Run a single cell and show its record.
+    """Run a single cell and show its scores, and where its record and log are.
 
     `triptych show` prints this command for any cell of a run. It reproduces the scores.
     """
@@ -220,9 +270,15 @@ def cell_command(
         from harness import plugins
         from harness.core import distributed
         from harness.core.cells import Cell, is_trained
+        from harness.run import status
         from harness.run.runner import run_one
+        from harness.store.identity import identify
+        from harness.store.records import Store
+        from harness.study.hints import require_group
 
         register(plugin)
+        for group, spec in (("tasks", task), ("methods", method), ("losses", loss)):
+            require_group(group, spec, of_cell=True)
         cell = Cell(
             task=plugins.canonical("tasks", task),
             method=plugins.canonical("methods", method),
@@ -233,15 +289,21 @@ def cell_command(
         )
         with out.status(escape(str(cell))):
             event = run_one(cell, folder, device=device, save=save or "")
-        if event.kind != "done":
-            say(f"{event.kind}: {event.reason}", style="red", to=err)
-            raise typer.Exit(1)
         if distributed.rank() > 0:
             return  # Only the first process of a cell writes its record.
-        from harness.store.identity import identify
-        from harness.store.records import Store
-
-        terminal.show_text(Store(folder).record_path(cell, identify(cell).key).read_text("utf-8"))
+        done, store = event.kind == "done", Store(folder)
+        state = status.state_of(store, cell, identify(cell).key)
+        if not done:  # A worker that was killed has left no failure.
+            kind = event.kind if event.kind in status.STATES else "running"
+            state = replace(state, state=kind, note=event.reason)
+        if as_json:
+            one_cell.show_json(store, state)
+        else:
+            more = {"encoder": str(save or "")}
+            one_cell.show(store, state, details=event.details, most=TRACEBACK_LINES, more=more)
+    if not done:
+        say(f"{event.kind}: {cut(event.reason)}", style="red", to=err)
+        raise typer.Exit(1)
 
 
 def _require_tensorboard() -> None:

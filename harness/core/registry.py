@@ -71,9 +71,9 @@ class Plugin:
 def names(group: str) -> list[str]:
     """Return the names of all plugins of ``group``, installed or in registered files, sorted."""
     found = [
-        plugin.name if len(rivals) == 1 else f"{plugin.owner}:{name}"
-        for name, rivals in _entries(group).items()
-        for plugin in rivals
+        plugin.name if len(alike) == 1 else f"{plugin.owner}:{name}"
+        for name, alike in _entries(group).items()
+        for plugin in alike
     ]
     return sorted([*found, *(name for kind, name in in_files() if kind == group)])
 
@@ -86,19 +86,19 @@ def find(group: str, name: str) -> Plugin:
     """
     if ":" in name:
         return _find_in(group, name)
-    rivals = _rivals(group, name)
-    if not rivals:
+    found = rivals(group, name)
+    if not found:
         raise unknown(kind_of(group), name, names(group))
-    if len(rivals) > 1:
-        own = [each.name if ":" in each.name else f"{each.owner}:{each.name}" for each in rivals]
+    if len(found) > 1:
+        own = [each.name if ":" in each.name else f"{each.owner}:{each.name}" for each in found]
         raise InputError(
             f"The {kind_of(group)} {name!r} is ambiguous: {' and '.join(sorted(own))} have that "
             "name. Write one of these."
         )
-    return rivals[0]
+    return found[0]
 
 
-def _rivals(group: str, name: str) -> list[Plugin]:
+def rivals(group: str, name: str) -> list[Plugin]:
     """Return the plugins that a name without a colon may mean."""
     alike = [
         _in_file(group, each)
@@ -114,11 +114,11 @@ def _find_in(group: str, name: str) -> Plugin:
     owner, _, attribute = name.rpartition(":")
     if owner.endswith(plugin_files.SUFFIX):
         return _in_file(group, name)
-    rivals = _rivals(group, attribute)
-    for plugin in rivals:
+    found = rivals(group, attribute)
+    for plugin in found:
         if plugin.owner == owner:
             # Alone, it has the shorter name, and is the same plugin under both.
-            return plugin if len(rivals) == 1 else replace(plugin, name=name)
+            return plugin if len(found) == 1 else replace(plugin, name=name)
     if find_module(owner) is not None:
         installed = _installed(group, owner, attribute)
         return installed or Plugin(name, owner, attribute, owner)
@@ -248,11 +248,11 @@ def name_of_class(group: str, cls: type) -> str:
 
 def _installed(group: str, module: str, attribute: str) -> Plugin | None:
     """Return the plugin whose entry point leads to an attribute of a module; None if none does."""
-    for rivals in _entries(group).values():
-        for plugin in rivals:
+    for alike in _entries(group).values():
+        for plugin in alike:
             if (plugin.module, plugin.attribute) == (module, attribute):
                 full = f"{plugin.owner}:{plugin.name}"
-                return plugin if len(rivals) == 1 else replace(plugin, name=full)
+                return plugin if len(alike) == 1 else replace(plugin, name=full)
     return None
 
 
@@ -323,11 +323,11 @@ def _entries(group: str) -> dict[str, tuple[Plugin, ...]]:
     found: dict[str, tuple[Plugin, ...]] = {}
     for entry in entry_points(group=f"harness.{group}"):
         name = in_one_style(entry.name)
-        rivals = found.get(name, ())
+        alike = found.get(name, ())
         # An editable install in the current folder is listed twice; that is no conflict.
-        if entry.value not in [each.entry.value for each in rivals]:
+        if entry.value not in [each.entry.value for each in alike]:
             plugin = Plugin(name, entry.module, entry.attr or "", _distribution(entry), entry)
-            found[name] = (*rivals, plugin)
+            found[name] = (*alike, plugin)
     if not found:
         raise InputError(
             f"No {group} are installed. Install Triptych: `make install`, or `pip install -e .`."
@@ -354,10 +354,10 @@ def _shadow(plugin: Plugin) -> str:
         return ""
     top = plugin.module.split(".")[0]
     owners = sorted(set(packages_distributions().get(top, [])))
-    rivals = [owner for owner in owners if owner != plugin.owner]
-    if rivals:
+    others = [owner for owner in owners if owner != plugin.owner]
+    if others:
         return (
-            f" The package {top!r} is shadowed by the distribution {', '.join(rivals)}: "
+            f" The package {top!r} is shadowed by the distribution {', '.join(others)}: "
             "uninstall it, or use a fresh environment."
         )
     found = find_spec(top)  # Finding a top package does not import it; its import has failed.

@@ -139,6 +139,7 @@ def run(
     shard: str | None = None,
     checkpoint_minutes: float = 5.0,
     tensorboard: bool = False,
+    add: bool = False,
     command: str = "",
     try_first: bool = False,
     max_failures: int = MAX_FAILURES,
@@ -162,6 +163,7 @@ def run(
         shard: ``"3/8"`` runs only the third of eight parts of the cells; None runs all.
         checkpoint_minutes: minutes between two checkpoints of a long cell; 0: only when stopped.
         tensorboard: whether to write TensorBoard event files.
+        add: whether ``folder`` may hold the records of another study, beside which these go.
         command: the command line that continues the run, for ``triptych status`` to show.
         try_first: whether to try each combination with a plugin from outside Triptych before the
             grid (:mod:`harness.run.trial`). The cells of one that fails are not run.
@@ -170,7 +172,8 @@ def run(
         progress: whether to show a bar over the cells, with the last finished cell's score.
 
     Raises:
-        InputError: if the study is invalid or ``folder`` cannot be written.
+        InputError: if the study is invalid, or if ``folder`` cannot be written or is another
+            study's.
         Interrupted: on Ctrl-C, after the workers were stopped.
     """
     _require_no_import()
@@ -182,10 +185,13 @@ def run(
     require_number("slots_per_gpu", slots_per_gpu, at_least=1, whole=True)
     require_number("checkpoint_minutes", checkpoint_minutes, at_least=0)
     require_number("max_failures", max_failures, at_least=0, whole=True)
+    store = Store(default_folder(study) if folder is None else folder)
+    if not add:
+        _require_own_folder(study, store)
     built = _engine(engine, jobs)
     current = _Run(
         study,
-        Store(default_folder(study) if folder is None else folder),
+        store,
         built,
         Resources(provenance.choose_device(device, elsewhere=built.elsewhere), slots_per_gpu),
         _Options(
@@ -298,6 +304,17 @@ def not_writable(store: Store, error: OSError) -> InputError:
     """Return the error for a run's folder that cannot be written."""
     return InputError(
         f"Could not write to {str(store.folder)!r}: {error}. Name another folder with `--out`."
+    )
+
+
+def _require_own_folder(study: Study, store: Store) -> None:
+    """Raise an error if ``store`` holds a study of another name."""
+    other = store.study().get("name", study.name)
+    require(
+        other == study.name,
+        f"`folder` must not be another study's: {str(store.given)!r} holds the study {other!r}, "
+        f"and this is {study.name!r}. Name another folder with `--out`; or give `--add` (in "
+        "Python, `add=True`) to put these cells beside the others, on one board.",
     )
 
 

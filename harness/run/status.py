@@ -139,6 +139,11 @@ def recorded(store: Store, besides: Collection[str] = ()) -> list[CellState]:
     return [_settled(r) for r in records if r is not None and r.key not in besides]
 
 
+def state_of(store: Store, cell: Cell, key: str) -> CellState:
+    """Return the state of one cell with this key, which need not be in a plan of ``store``."""
+    return _state(store, [{"cell": cell.to_dict(), "key": key, "label": cell.loss}], current=True)
+
+
 def _settled(record: Record) -> CellState:
     """Return the state of a cell that has a record."""
     how = collapse(record.diagnostics)

@@ -25,9 +25,10 @@ from harness.core.cells import (
     Planned,
     Spec,
     baseline_row,
+    is_trained,
     name_of,
 )
-from harness.core.errors import InputError, require, require_number, unknown
+from harness.core.errors import InputError, require, require_choice, require_number, unknown
 from harness.methods.base import misfit
 from harness.plugins import (
     build,
@@ -42,7 +43,9 @@ from harness.plugins import (
     with_settings,
 )
 from harness.study import search
-from harness.study.labels import USE, Aliases, labels_of, metric_labels
+from harness.study.hints import require_group, study_hint
+from harness.study.labels import Aliases, labels_of, metric_labels
+from harness.study.overrides import GROUPS, Overrides, Parts, is_searched
 from harness.study.parsing import Mistakes, Tuning, margins_of, seeds_of, table_of, tuning_of
 from harness.study.search import Space, settings_at
 from harness.study.shipped import shipped
@@ -51,6 +54,8 @@ Table = Mapping[str, Any]
 Plugins = Sequence[Any] | Mapping[Any, Table]
 """Plugins as a user gives them: specs, classes and instances, in a list or as keys of a table."""
 
+ABOUT = ("takes",)
+"""Keys of a study's file that describe it: `triptych list studies` shows them."""
 MAX_CELLS = 100_000
 MAX_PROBES = 1000
 MAX_LINES = 20
@@ -333,7 +338,7 @@ class Study:
         else:
             known = shipped()
             if str(source) not in known:
-                raise unknown("study", str(source), known)
+                raise InputError(f"{unknown('study', str(source), known)}{study_hint(str(source))}")
             file, name = known[str(source)], str(source)
         try:
             # The encoding drops the byte order mark that Notepad writes.
@@ -351,8 +356,9 @@ class Study:
         Raises:
             InputError: if keys are unknown or missing, or values invalid; the message lists all.
         """
-        known = [*(part.name for part in fields(cls) if part.init), "steps", "plugins"]
+        known = cls.known_keys()
         mistakes = Mistakes()
+        values = {key: value for key, value in values.items() if key not in ABOUT}
         mistakes.lines += [
             str(unknown("study key", str(key), known)) for key in values if key not in known
         ]
@@ -387,7 +393,7 @@ class Study:
         replaces the number of steps of every task.
         """
         chosen = {key: value for key, value in changes.items() if value is not None}
-        for group in {"tasks", "methods", "losses"} & chosen.keys():
+        for group in {*GROUPS} & chosen.keys():
             if not isinstance(chosen[group], Mapping):
                 chosen[group] = self._present_specs(group, chosen[group])
         moved: dict[Spec, Spec] = {}
@@ -395,10 +401,77 @@ class Study:
             tasks = chosen.get("tasks", self.tasks)
             chosen["tasks"] = [_without_steps(spec) for spec in tasks]
             moved = {spec: _with_steps(spec, chosen["steps"]) for spec in self.tasks}
+        return self._changed(chosen, moved)
+
+    def override(self, values: Table) -> "Study":
+        """Return a copy of the study with single values changed, as ``triptych run`` takes them.
+
+        ``{"seeds": 2, "tasks.images.steps": 20, "losses.adnce.mu": 0.5, "tuning.trials": 4}``
+        sets keys of the study, settings of its plugins, and entries of its tables. The name of a
+        plugin stands for all of its specs in the study, an alias or a spec for one. A range or a
+        list of choices as the value of a loss's setting means that it is searched. Labels,
+        aliases, margins and the baseline go with what is changed.
+
+        Raises:
+            InputError: if a key names nothing that can be set, or if the study would be wrong.
+        """
+        parts = Parts(self.name, {group: self._tables(group) for group in GROUPS}, self.aliases)
+        given = Overrides.of(values, self.known_keys(), parts)
+        for group in {*GROUPS} & given.keys.keys():
+            parts.tables[group] = self._tables(group, given.keys[group])
+        if "steps" in given.keys:
+            for task in list(parts.tables["tasks"]):
+                parts.change("tasks", task, {"steps": given.keys["steps"]})
+        for group, names_of in given.settings.items():
+            for name, settings_of in names_of.items():
+                parts.change(group, name, settings_of)
+        moved = parts.moved()
+        changes = {key: value for key, value in given.keys.items() if key != "steps"}
+        changes |= parts.tables
+        for key, entries in given.tables.items():
+            codes = {self.aliases.get(name, name): value for name, value in entries.items()}
+            changes[key] = {moved.get(n, n): v for n, v in (self._entries(key) | codes).items()}
+        return self._changed(changes, moved)
+
+    def _tables(self, group: str, given: Any = None) -> dict[Spec, Table]:
+        """Return {spec: table} of the study's specs of ``group``, or of those that are given."""
+        own = getattr(self, group) if given is None else given
+        tables = dict(own) if isinstance(own, Mapping) else self._present_specs(group, own)
+        return {canonical(group, s) if is_trained(s) else s: table for s, table in tables.items()}
+
+    def _entries(self, key: str) -> dict[str, Any]:
+        """Return the entries of a key that is a table; none if the study does not have it."""
+        value = getattr(self, key)
+        return asdict(value) if isinstance(value, Tuning) else dict(value or {})
+
+    @classmethod
+    def known_keys(cls) -> list[str]:
+        """Return the keys of a study."""
+        return [*(part.name for part in fields(cls) if part.init), "steps", "plugins"]
+
+    def of_modality(self, modalities: Collection[str]) -> "Study":
+        """Return a copy of the study with only the tasks of these modalities.
+
+        Raises:
+            InputError: if the study has no task of one of them.
+        """
+        modality_of = {task: build("tasks", task).modality for task in self.tasks}
+        for modality in modalities:
+            require_choice("modality", modality, dict.fromkeys(modality_of.values()))
+        return self.but(tasks=[task for task, each in modality_of.items() if each in modalities])
+
+    def _changed(self, chosen: dict[str, Any], moved: Mapping[Spec, Spec]) -> "Study":
+        """Return a copy of the study with the fields ``chosen``.
+
+        Args:
+            chosen: {field: value}; specs without aliases.
+            moved: {a spec or row of this study: what it has become}.
+        """
         if "baseline" in chosen:
-            chosen["baseline"] = self.aliases.get(chosen["baseline"], chosen["baseline"])
+            name = self.aliases.get(chosen["baseline"], chosen["baseline"])
+            chosen["baseline"] = moved.get(name, name)
         left = chosen.get("losses", self.losses)
-        if not any(set(table) - {"methods", USE} for table in left.values()):
+        if not any(map(is_searched, left.values())):
             chosen.setdefault("tuning", None)
         # Take these back only below: naming what is gone would be a mistake.
         dropped: Table = {"baseline": None, "margins": None, "labels": {}, "aliases": {}}
@@ -414,7 +487,7 @@ class Study:
 
         Args:
             other: a study.
-            moved: {spec of one of its tasks: the spec in this study}.
+            moved: {one of its specs or rows: what it is in this study}.
         """
         specs, names = self._names()
         tasks = {*self.tasks, *map(name_of, self.tasks)}
@@ -425,9 +498,10 @@ class Study:
             return {name: value for name, value in found.items() if name in known}
 
         assert isinstance(other.margins, Mapping)
+        baseline = moved.get(other.baseline or "", other.baseline)
         aliases = {alias: moved.get(spec, spec) for alias, spec in other.aliases.items()}
         return {
-            "baseline": other.baseline if other.baseline in rows else None,
+            "baseline": baseline if baseline in rows else None,
             "margins": here(other.margins, tasks),
             "labels": here(other.labels, names),
             "aliases": {alias: spec for alias, spec in aliases.items() if spec in specs},
@@ -442,11 +516,14 @@ class Study:
         specs: list[Spec] = []
         for item in given:
             spec = spec_of(group, item)
+            own = [s for s in present if s == aliased.get(spec) or name_of(s) == spec]
+            if not own and str(spec).casefold() not in map(str.casefold, aliased):
+                require_group(group, spec)
             name = plugin_name(group, spec)
-            if name is None and spec not in aliased and aliased:
+            if not own and aliased and name is None:
                 raise unknown(f"{kind_of(group)} or alias", spec, {*names(group), *aliased})
-            bare = spec if name is None or "(" in spec else name
-            own = [s for s in present if s == aliased.get(spec) or name_of(s) == bare]
+            if not own and "(" not in spec:  # Another way to write the name.
+                own = [s for s in present if name_of(s) == name]
             specs += own or [spec]
         tables = present if isinstance(present, Mapping) else {}
         return {spec: tables.get(spec, {}) for spec in specs}
@@ -569,6 +646,7 @@ def _specs(
     for key, table in given.items():
         with mistakes.caught():
             spec, added = aliases.read(group, key, table)
+            require_group(group, spec)
             named = {**parse(group, spec)[1], **added}
             extra = {} if steps is None or "steps" in named else {"steps": steps}
             made = with_settings(group, spec, {**added, **extra})
@@ -591,6 +669,7 @@ def _entry(row: str, table: Table, methods: tuple[Spec, ...], aliases: Aliases) 
         InputError: if there are mistakes; the message lists all of them.
     """
     spec, added = aliases.read("losses", row, table)
+    require_group("losses", spec)
     name, given = parse("losses", spec)
     known = settings("losses", name)
     mistakes = Mistakes()

@@ -80,7 +80,9 @@ def test_a_plugin_that_ends_its_process_fails_its_check_alone(
 def test_a_check_has_a_time_limit(slip: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLIP", "sleep")
     found = first(check("losses", "slip", seconds=8))
-    assert found[FIRST].fault.startswith("The check must end in time: it took more than 8 s. Look for")
+    assert found[FIRST].fault.startswith(
+        "The check must end in time: it took more than 8 s. Look for"
+    )
 
 
 def test_a_plugin_that_cannot_be_built_is_checked_no_further(
