@@ -5,11 +5,13 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.shared import app, input_errors
+from harness.cli.shared import app, examples, input_errors
 from harness.cli.terminal import counted, duration, err, out, say
 
 
-@app.command("check")
+@app.command(
+    "check", epilog=examples("check my_losses.py", "check my_losses.py:Margin", "check adnce")
+)
 def check_command(
     name: Annotated[
         str,

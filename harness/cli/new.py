@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.shared import app, input_errors
+from harness.cli.shared import app, examples, input_errors
 from harness.cli.terminal import say
 from harness.core.errors import InputError, require
 
@@ -23,7 +23,10 @@ class Kind(StrEnum):
     package = "package"
 
 
-@app.command("new")
+@app.command(
+    "new",
+    epilog=examples("new loss margin", "new task prices --to mine", "new package my_losses"),
+)
 def new_command(
     kind: Annotated[Kind, typer.Argument(help="What to write.")],
     name: Annotated[str, typer.Argument(help="Its name, such as soft_margin.")],
