@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from harness import plugins
 from harness.core import distributed, files
-from harness.core.cells import Cell, Planned
+from harness.core.cells import Cell, Planned, is_trained
 from harness.core.errors import InputError, require, require_number
 from harness.run.attempt import attempt, fit_cell
 from harness.run.bar import Bar
@@ -238,7 +238,8 @@ def run_one(
 ) -> Event:
     """Run one cell into ``folder``, in a worker process like any other; return its last event.
 
-    A cell that is done or has diverged there, with the same code and data, is not run again.
+    A cell that is done or has diverged there, with the same code and data, is not run again. A
+    cell with a plugin from outside Triptych is first tried: see :mod:`harness.run.trial`.
     If a launcher has started several processes, each calls this, and they share the
     cell: see :mod:`harness.core.distributed`.
 
@@ -269,6 +270,11 @@ def run_one(
     job = Job(cell, key, str(store.folder), save=str(save))
     if distributed.count() > 1:
         return _shared(job, resources.device)
+    tried = combinations([Planned(cell, cell.loss)], outside=True)
+    if tried and is_trained(cell.loss):
+        lost = try_combinations(tried, store.folder, Local(jobs=1), resources).failed()
+        if cell in lost:
+            return replace(lost[cell], cell=cell)
     with Local(jobs=1).open(store.folder) as engine:
         engine.submit(job, resources)
         for event in engine.events():
@@ -318,6 +324,7 @@ class _Run:
         self.unplanned: dict[Cell, str] = {}
         self.withheld: dict[Row, str] = {}
         self.failures: Counter[str] = Counter()
+        self.tried: set[Row] = set()
 
     def work(self, phase: Sequence[Planned], plan: Sequence[Planned]) -> None:
         """Run the cells of ``phase``; ``plan`` holds all cells of the study known so far."""
@@ -344,7 +351,11 @@ class _Run:
     def _without_failed_trials(self, phase: Sequence[Planned], todo: Sequence[Cell]) -> list[Cell]:
         """Return the cells of ``todo`` but for those that would fail as their trial did."""
         chosen = set(todo)
-        tried = combinations((p for p in phase if p.cell in chosen), outside=True)
+        rows = {p: (p.cell.task, p.cell.method, p.label) for p in phase if p.cell in chosen}
+        # The final cells of a tuned row differ from its trials in settings alone.
+        new = [planned for planned, row in rows.items() if row not in self.tried]
+        self.tried.update(rows.values())
+        tried = combinations(new, outside=True)
         if not tried:
             return list(todo)
         trials = try_combinations(tried, self.store.folder, self.engine, self.resources)
