@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from harness import plugins
 from harness.core import distributed, files, guard, plugin_files, sources
-from harness.core.cells import Cell, Planned, specs_of
+from harness.core.cells import Cell, Planned, is_trained, specs_of
 from harness.core.errors import InputError, require, require_number
 from harness.run.attempt import attempt, fit_cell
 from harness.run.bar import Bar
@@ -356,7 +356,8 @@ def run_one(
 ) -> Event:
     """Run one cell into ``folder``, in a worker process like any other; return its last event.
 
-    A cell that is done or has diverged there, with the same code and data, is not run again.
+    A cell that is done or has diverged there, with the same code and data, is not run again. A
+    cell with a plugin from outside Triptych is first tried: see :mod:`harness.run.trial`.
     If a launcher has started several processes, each calls this, and they share the
     cell: see :mod:`harness.core.distributed`.
 
@@ -400,6 +401,13 @@ def _run_job(
         return Event("diverged", cell, reason=settled.reason)
     if distributed.count() > 1:
         return _shared(job, resources.device)
+    tried = combinations([Planned(cell, cell.loss)], outside=True)
+    if tried and is_trained(cell.loss):
+        copied = Path(job.plugins) if job.plugins else None
+        trials = try_combinations(tried, store.folder, Local(jobs=1), resources, copied=copied)
+        lost = trials.failed()
+        if cell in lost:
+            return replace(lost[cell], cell=cell)
     with Local(jobs=1).open(store.folder) as engine:
         engine.submit(job, resources)
         for event in engine.events():
@@ -449,6 +457,7 @@ class _Run:
         self.unplanned: dict[Cell, str] = {}
         self.withheld: dict[Row, str] = {}
         self.failures: Counter[str] = Counter()
+        self.tried: set[Row] = set()
         self.snapshot: Path | None = None
 
     def find_stale(self) -> None:
@@ -485,7 +494,11 @@ class _Run:
     def _without_failed_trials(self, phase: Sequence[Planned], todo: Sequence[Cell]) -> list[Cell]:
         """Return the cells of ``todo`` but for those that would fail as their trial did."""
         chosen = set(todo)
-        tried = combinations((p for p in phase if p.cell in chosen), outside=True)
+        rows = {p: (p.cell.task, p.cell.method, p.label) for p in phase if p.cell in chosen}
+        # The final cells of a tuned row differ from its trials in settings alone.
+        new = [planned for planned, row in rows.items() if row not in self.tried]
+        self.tried.update(rows.values())
+        tried = combinations(new, outside=True)
         if not tried:
             return list(todo)
         trials = try_combinations(

@@ -160,4 +160,6 @@ def try_combinations(
                 trials.lost[event.cell] = event
     if not trials.lost:
         rmtree(logs, ignore_errors=True)
+        with suppress(OSError):  # A dry run leaves no folder either.
+            folder.rmdir()
     return trials

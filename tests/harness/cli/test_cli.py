@@ -295,24 +295,25 @@ def test_wrong_input_prints_no_traceback(triptych: Call) -> None:
 
 def test_failed_cells_exit_with_1_and_keep_the_others(here: Call, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    tasks = "blobs(steps=3),blobs(steps=3, noise=1e38)"
+    # Of the last one no encoder can be evaluated, so that its trial fails.
+    tasks = "blobs(steps=3),blobs(steps=3, noise=1e17),blobs(steps=3, noise=1e38)"
     done = here(
-        "run", "quickstart", "--out", str(folder), "--tasks", tasks, "--losses", "infonce",
+        "run", "quickstart", "--out", str(folder), "--tasks", tasks, "--losses", "vicreg",
         "--seeds", "1",
     )  # fmt: skip
     assert done.returncode == 1
-    assert "1 cell failed:" in done.stderr
+    assert "2 cells failed:" in done.stderr
     assert "1 cell diverged; the next run skips them:" in done.stderr
-    diverged = "blobs(noise=1e+38, steps=3) / siamese / infonce / seed 0: diverged at step 1 of 3"
+    diverged = "blobs(noise=1e+17, steps=3) / siamese / vicreg / seed 0: diverged at step 1 of 3"
     assert diverged in done.stderr
-    command = f"triptych run quickstart --out {folder} --tasks '{tasks}' --losses infonce --seeds 1"
+    command = f"triptych run quickstart --out {folder} --tasks '{tasks}' --losses vicreg --seeds 1"
     assert f"To try them again:\n  {command}\n" in done.stderr
     assert len(list((folder / "records").iterdir())) >= 2
 
     status = here("status", str(folder))
     assert status.returncode == 0, status.stderr
-    assert status.stdout.startswith("4 cells: 2 done, 1 failed, 1 diverged, 0 to do")
-    assert re.search(r"diverged +[0-9a-f]{16}  blobs\(noise=1e\+38.* at step 1 of 3", status.stdout)
+    assert status.stdout.startswith("6 cells: 3 done, 2 failed, 1 diverged, 0 to do")
+    assert re.search(r"diverged +[0-9a-f]{16}  blobs\(noise=1e\+17.* at step 1 of 3", status.stdout)
     assert f"To run the remaining cells:\n  {command}\n" in status.stdout
     assert "Every file of the run is intact." in here("status", str(folder), "--verify").stdout
     record = min((folder / "records").iterdir())

@@ -8,10 +8,10 @@ import pytest
 from runs import STUDY, TUNED
 
 from harness.core.cells import Cell
-from harness.run.engines import Resources
+from harness.run.engines import Engine, Job, Resources
 from harness.run.estimate import all_cells
 from harness.run.local import Local
-from harness.run.runner import run
+from harness.run.runner import run, run_one
 from harness.run.trial import Trials, combinations, try_cell, try_combinations
 from harness.study.study import Study
 
@@ -98,9 +98,7 @@ def test_a_trial_takes_the_first_steps_alone(
 def test_a_plugin_from_outside_must_keep_its_decisive_contracts(spoilt: None) -> None:
     event = try_cell(Cell("blobs(steps=3)", "siamese", "repels", 0))
     assert event["kind"] == "failed"
-    assert event["reason"].startswith(
-        "The loss 'repels' breaks the contract of a loss: a candidate"
-    )
+    assert event["reason"].startswith("The loss 'repels' must keep its contract: a candidate")
 
 
 def test_what_every_cell_would_fail_with_fails_once_and_leaves_no_files(
@@ -130,6 +128,42 @@ def test_the_cells_of_a_failed_trial_are_not_run(spoilt: None, tmp_path: Path) -
     assert not summary.stopped, "the others are worth running"
 
 
+class Counting(Local):
+    """An engine that notes what is tried."""
+
+    def open(self, folder: Path) -> Engine:
+        self.tried: list[tuple[str, str]] = getattr(self, "tried", [])
+        return super().open(folder)
+
+    def submit(self, job: Job, resources: Resources) -> None:
+        if job.trial:
+            self.tried.append((job.cell.loss, job.cell.scored))
+        super().submit(job, resources)
+
+
+def test_a_tuned_row_is_tried_once_and_its_task_is_not_scored_on_test_before(
+    tmp_path: Path,
+) -> None:
+    study = Study(
+        "tuned",
+        tasks=["blobs(steps=3)"],
+        losses={"margin": {"margin": {"low": 0.1, "high": 0.3}}},
+        seeds=1,
+        tuning={"trials": 1, "seeds": 1},
+    )
+    engine = Counting(jobs=1)
+    assert run(study, tmp_path, engine=engine, try_first=True).complete
+    losses = [(loss.partition("(")[0], scored) for loss, scored in engine.tried]
+    assert losses == [("untrained", "validation"), ("margin", "validation"), ("untrained", "test")]
+
+
+def test_a_single_cell_is_tried_before_it_is_trained(spoilt: None, tmp_path: Path) -> None:
+    event = run_one(Cell("spoilt(steps=3)", "siamese", "infonce", 0), tmp_path)
+    assert event.kind == "failed"
+    assert "`evaluate` of Spoilt must return an Evaluation: got 95.0." in event.reason
+    assert not (tmp_path / "logs").exists(), "it was not trained"
+
+
 def test_a_run_ends_after_some_failures_with_one_message(spoilt: None, tmp_path: Path) -> None:
     study = Study("s", tasks=["blobs(steps=9)"], losses=["slow"], seeds=5)
     summary = run(study, tmp_path / "two", engine="local(jobs=1)", max_failures=2)
@@ -146,7 +180,11 @@ def test_a_run_ends_after_some_failures_with_one_message(spoilt: None, tmp_path:
     ("options", "status", "said"),
     [
         (("--losses", "infonce", "--dry-run"), 0, "were tried: none failed"),
-        (("--losses", "infonce,repels", "--dry-run"), 1, "The loss 'repels' breaks the contract"),
+        (
+            ("--losses", "infonce,repels", "--dry-run"),
+            1,
+            "The loss 'repels' must keep its contract",
+        ),
         (("--losses", "repels", "--fail-fast"), 1, "Stopped: 1 cell failed with one message"),
     ],
 )
