@@ -91,7 +91,13 @@ class Method(Configured, nn.Module, ABC):
         """
 
     def after_step(self, step: int, steps: int) -> None:
-        """Update state that is not trained by gradient, after each step."""
+        """Update state that is not trained by gradient, after each optimizer step.
+
+        Args:
+            step: how many steps were taken before this one: from 0 to ``steps`` - 1, as in
+                :meth:`harness.losses.base.Loss.before_step`.
+            steps: how many steps the cell takes in all.
+        """
         del step, steps
 
 

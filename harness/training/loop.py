@@ -208,6 +208,7 @@ def train(
     for step in range(outcome.steps, steps):
         started = time.perf_counter()
         optimizer.zero_grad()
+        loss.before_step(step, steps)
         value = 0.0
         seen = SeenViews(is_mark(step + 1, steps))
         numbers = range(step * task.accumulate, (step + 1) * task.accumulate)

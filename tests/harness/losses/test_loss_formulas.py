@@ -34,7 +34,7 @@ from harness.losses.dhel import DHEL, KCL
 from harness.losses.dro import KLDRO, Chi2DRO, CressieReadDRO, DrRL
 from harness.losses.fmicl import DIVERGENCES, EDGE_DISTANCE, FMICL
 from harness.losses.hcl import HCL, Debiased
-from harness.losses.infonce import InfoNCE
+from harness.losses.infonce import InfoNCE, InfoNCELearned
 from harness.losses.information import DV
 from harness.losses.llave import LLaVE
 from harness.losses.presets import (
@@ -46,6 +46,7 @@ from harness.losses.presets import (
 from harness.losses.prototypes import Prototypes
 from harness.losses.regression import Regression
 from harness.losses.rince import RINCE
+from harness.losses.schedules import HCLCurriculum, InfoNCECosine
 from harness.losses.siglip import SigLIP
 from harness.losses.sogclr import ISogCLR, SogCLR
 from harness.losses.spectral import Spectral
@@ -207,6 +208,9 @@ def fmicl(p: float, n: Scores, fixed: Scores, name: str, similarity: str, alpha:
 
 FORMULAS: list[tuple[ScoreLoss, Callable[..., float], tuple[Any, ...]]] = [
     (InfoNCE(temperature=0.2), infonce, (0.2,)),
+    (InfoNCECosine(low=0.1, high=0.2), infonce, (0.2,)),
+    (InfoNCELearned(temperature=0.2), infonce, (0.2,)),
+    (HCLCurriculum(temperature=0.2, start=0.5, beta=1.0), hcl, (0.2, 0.1, 0.5)),
     (ADNCE(temperature=0.2, mu=0.4, sigma=0.3), adnce, (0.2, 0.4, 0.3, "image")),
     (ADNCE(temperature=0.2, mu=0.4, sigma=0.3, form="graph"), adnce, (0.2, 0.4, 0.3, "graph")),
     (HCL(temperature=0.5, tau_plus=0.1, beta=1.0), hcl, (0.5, 0.1, 1.0)),
@@ -931,3 +935,61 @@ def test_a_row_of_zeros_gets_no_gradient(dtype: torch.dtype) -> None:
     value_of(InfoNCE(), cross_view(a, b)).backward()
     assert a.grad is not None and a.grad.isfinite().all()
     assert not a.grad[2].any()
+
+
+@pytest.mark.parametrize(
+    ("loss", "plain"),
+    [
+        # In 17 steps progress moves by 1/16; two periods of 8 steps, from high to low and back.
+        (
+            InfoNCECosine(low=0.2, high=0.6, periods=2.0),
+            {
+                0: InfoNCE(temperature=0.6),
+                2: InfoNCE(temperature=0.4),
+                4: InfoNCE(temperature=0.2),
+                8: InfoNCE(temperature=0.6),
+                16: InfoNCE(temperature=0.6),
+            },
+        ),
+        (
+            HCLCurriculum(start=0.5, beta=2.5),
+            {0: HCL(beta=0.5), 8: HCL(beta=1.5), 16: HCL(beta=2.5)},
+        ),
+        (HCLCurriculum(start=0.0), {0: Debiased(temperature=0.5), 16: HCL()}),
+    ],
+)
+def test_a_schedule_gives_each_step_its_setting(loss: Loss, plain: dict[int, Loss]) -> None:
+    contrast = both_views(*views())[0]
+    for step, fixed in plain.items():
+        loss.before_step(step, 17)
+        assert loss(contrast).item() == pytest.approx(fixed(contrast).item(), rel=1e-6)
+
+
+def test_a_schedule_of_one_step_stays_at_its_start() -> None:
+    loss = HCLCurriculum(start=0.5)
+    loss.before_step(0, 1)
+    assert loss.hardness() == 0.5
+
+
+def test_a_learned_temperature_is_clamped_before_a_step_and_can_return() -> None:
+    loss = InfoNCELearned(temperature=0.02, low=0.01).double()
+    with torch.no_grad():
+        loss.log_scale.fill_(9.0)
+    loss.before_step(3, 10)
+    assert loss.score_scale() == pytest.approx(100)
+    a, b = views()
+    loss(cross_view(a, b.flip(0))[0]).backward()
+    assert loss.log_scale.grad is not None
+    assert loss.log_scale.grad > 0  # Wrong positives: the scale falls, though it is at its limit.
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("infonce_cosine(low=0.5, high=0.1)", r"`high` must be .*0\.5.*: got 0\.1"),
+        ("infonce_learned(temperature=0.001)", r"`temperature` must be .*0\.01.*: got 0\.001"),
+    ],
+)
+def test_temperatures_in_the_wrong_order_are_refused(spec: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        plugins.build("losses", spec)

@@ -425,3 +425,41 @@ def test_an_encoder_that_does_not_say_how_wide_it_is_is_refused() -> None:
     task.encoder = lambda: torch.nn.Flatten()
     with pytest.raises(InputError, match=r"must declare the width .* Flatten has neither"):
         run("infonce", task=task)
+
+
+class CountsSteps(InfoNCE):
+    """Notes the steps that it is told, and which of them each value belongs to."""
+
+    def setup(self) -> None:
+        self.told: list[tuple[int, int]] = []
+        self.valued: list[int] = []
+
+    def before_step(self, step: int, steps: int) -> None:
+        self.told.append((step, steps))
+
+    def forward(self, contrast: Contrast) -> Tensor:
+        self.valued.append(self.told[-1][0])
+        return super().forward(contrast)
+
+
+@pytest.mark.parametrize(
+    ("method", "accumulate", "values_a_step"),
+    [("siamese", 1, 1), ("siamese", 3, 3), ("moco_v3", 1, 2), ("moco_v3", 2, 4)],
+)
+def test_a_loss_is_told_each_step_once_before_its_values(
+    method: str, accumulate: int, values_a_step: int
+) -> None:
+    task = plugins.build("tasks", "blobs(steps=4)")
+    task.accumulate = accumulate
+    loss, made = CountsSteps(), plugins.build("methods", method)
+    after: list[tuple[int, int]] = []
+    own = made.after_step
+
+    def noted(step: int, steps: int) -> None:
+        after.append((step, steps))
+        own(step, steps)
+
+    made.after_step = noted
+    fit(task, made, loss, RANDOMNESS, probes=1)
+    assert loss.told == after == [(step, 4) for step in range(4)]
+    assert loss.valued == [step for step in range(4) for _ in range(values_a_step)]
