@@ -140,7 +140,14 @@ def projector_for(head: nn.Module, *, layers: int, last_norm: bool = False) -> n
 
 
 def project(encoder: nn.Module, head: nn.Module, view: Any) -> Float[Tensor, "n d"]:
-    """Encode a view, and return the head's projections of the representations.
+    """Encode a view, and return the head's projections of the representations."""
+    return represent_and_project(encoder, head, view)[1]
+
+
+def represent_and_project(
+    encoder: nn.Module, head: nn.Module, view: Any
+) -> tuple[Tensor, Float[Tensor, "n d"]]:
+    """Encode a view, and return the representations and the head's projections of them.
 
     Raises:
         InputError: if the head does not take as many features as the encoder gives.
@@ -153,4 +160,4 @@ def project(encoder: nn.Module, head: nn.Module, view: Any) -> Float[Tensor, "n 
         "Change the input width of the task's `head`, or the output width of its `encoder`.",
     )
     projections: Tensor = head(representations)
-    return projections
+    return representations, projections

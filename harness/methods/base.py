@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from harness.contrast import Contrast
-from harness.heads import project
+from harness.heads import represent_and_project
 from harness.losses.base import Loss
 from harness.settings import Configured
 from harness.task import Batch, Task
@@ -19,6 +19,9 @@ GIFTS = {
     "trained positives": "positives through which gradient flows",
     "stopped positives": "positives without gradient, which anchors predict without collapsing",
     "targets": "soft assignments of anchors to prototypes",
+    "several positives": "candidates that are further positives, because they have the anchor's id",
+    "labels": "the anchors' classes",
+    "representations": "the encoder's representations beside the projections",
 }
 """What contrasts may hold. A method lists what it ``gives``, a loss what it ``needs``."""
 
@@ -78,7 +81,14 @@ class Method(Configured, nn.Module, ABC):
 
     def project(self, view: Any) -> Float[Tensor, "n d"]:
         """Return the projections of ``view``: head(encoder(view))."""
-        return project(self.encoder, self.head, view)
+        return self.represent_and_project(view)[1]
+
+    def represent_and_project(self, view: Any) -> tuple[Tensor, Float[Tensor, "n d"]]:
+        """Return the representations of ``view``, and their projections.
+
+        Override it rather than :meth:`project`, which calls it.
+        """
+        return represent_and_project(self.encoder, self.head, view)
 
     @abstractmethod
     def forward(self, first: Any, second: Any, batch: Batch) -> Sequence[Contrast]:
@@ -137,6 +147,8 @@ def misfit(method: Method, loss: Loss, task: Task | None = None) -> str | None:
         return None
     if method.needs_labels and not task.labelled:
         return f"{name} needs labels, but the task gives none"
+    if "labels" in loss.needs and not task.labelled:
+        return f"{type(loss).__name__} needs labels, but the task gives none"
     if task.hard_negatives and not method.takes_negatives:
         return f"the task gives hard negatives, but {name} cannot use them"
     if task.dropout_views and (method.needs_distinct_views or loss.needs_distinct_views):

@@ -97,6 +97,8 @@ def check_loss_ignores_excluded_candidates(spec: str) -> None:
         rows[3] = replacement[3]
         values.append(value_of(_loss(spec), Contrast(a, b, rows, ids, candidate_ids, exclude)))
     assert torch.equal(*values), "a candidate that `exclude` leaves out changed the value"
+    if "several positives" in _loss(spec).needs:
+        return  # Candidates of the anchor's own id are its positives.
     for replacement in (candidates, other):
         rows = candidates.clone()
         rows[[0, 8]] = replacement[[0, 8]]

@@ -50,6 +50,7 @@ from harness.losses.schedules import HCLCurriculum, InfoNCECosine
 from harness.losses.siglip import SigLIP
 from harness.losses.sogclr import ISogCLR, SogCLR
 from harness.losses.spectral import Spectral
+from harness.losses.supcon import SupCon
 from harness.losses.vicreg import VICReg
 
 Scores = Sequence[float]
@@ -993,3 +994,88 @@ def test_a_learned_temperature_is_clamped_before_a_step_and_can_return() -> None
 def test_temperatures_in_the_wrong_order_are_refused(spec: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         plugins.build("losses", spec)
+
+
+def supcon(contrast: Contrast, tau: float) -> float:
+    """The published L_out, an anchor and a positive at a time; 0 for anchors without a positive."""
+    anchors, rows = (normalize(t, dim=1).tolist() for t in (contrast.anchors, contrast.candidates))
+    assert contrast.places is not None
+    values = []
+    for i, anchor in enumerate(anchors):
+        others = [
+            j
+            for j in range(len(rows))
+            if j != contrast.places[i]
+            and not (contrast.exclude is not None and contrast.exclude[i, j])
+        ]
+        score = {j: fsum(x * y for x, y in zip(anchor, rows[j], strict=True)) / tau for j in others}
+        positives = [j for j in others if contrast.candidate_ids[j] == contrast.anchor_ids[i]]
+        total = fsum(exp(score[j]) for j in others)
+        terms = [-log(exp(score[p]) / total) for p in positives]
+        values.append(mean(terms) if terms else 0.0)
+    return mean(values)
+
+
+def contrasts_with_several_positives() -> dict[str, Contrast]:
+    a, b = views()
+    ids = torch.tensor([0, 1, 1, 2, 0, 1, 3])
+    rows, row_ids, places = torch.cat([a, b]), torch.cat([ids, ids]), torch.arange(14)
+    both = Contrast(rows, rows, rows, row_ids, row_ids, places=places)
+    exclude = torch.rand(14, 14, generator=torch.Generator().manual_seed(2)) < 0.3
+    order = torch.randperm(14, generator=torch.Generator().manual_seed(3))
+    queue = torch.cat([b, a[:3]])
+    queue_ids = torch.cat([ids, torch.full((3,), -1)])
+    return {
+        "both views": both,
+        "one without a positive": Contrast(a, a, a, ids, ids, places=torch.arange(7)),
+        "excluded": replace(both, exclude=exclude),
+        "candidates in another order": replace(
+            both, candidates=rows[order], candidate_ids=row_ids[order], places=order.argsort()
+        ),
+        "a queue": Contrast(a, b, queue, ids, queue_ids, places=torch.full((7,), -1)),
+    }
+
+
+@pytest.mark.parametrize("block_rows", [None, 3])
+@pytest.mark.parametrize("name", contrasts_with_several_positives())
+def test_supcon_matches_its_formula(name: str, block_rows: int | None) -> None:
+    contrast = contrasts_with_several_positives()[name]
+    loss = SupCon(temperature=0.3)
+    loss.block_rows = block_rows
+    assert loss(contrast).item() == pytest.approx(supcon(contrast, 0.3), rel=1e-9)
+    rows = contrast.candidates.clone().requires_grad_()
+    moved = replace(contrast, candidates=rows)  # Other anchors: they do not move here.
+
+    def value(candidates: Tensor) -> Tensor:
+        return loss(replace(moved, candidates=candidates))
+
+    torch.autograd.gradcheck(value, rows)
+
+
+def test_supcon_gradients_of_shared_rows_are_exact() -> None:
+    contrast = contrasts_with_several_positives()["both views"]
+
+    def value(rows: Tensor) -> Tensor:
+        return SupCon(temperature=0.3)(replace(contrast, anchors=rows, candidates=rows))
+
+    torch.autograd.gradcheck(value, contrast.anchors.clone().requires_grad_())
+
+
+def test_supcon_with_one_positive_is_infonce() -> None:
+    a, b = views()
+    contrast = replace(both_views(a, b)[0], places=torch.arange(14))
+    expected = InfoNCE(temperature=0.2)(contrast)
+    torch.testing.assert_close(SupCon(temperature=0.2)(contrast), expected)
+
+
+def test_supcon_without_any_positive_is_zero() -> None:
+    rows, ids = views()[0].requires_grad_(), torch.arange(7)
+    value = SupCon()(Contrast(rows, rows, rows, ids, ids, places=torch.arange(7)))
+    value.backward()
+    assert value.item() == 0
+    assert rows.grad is not None and not rows.grad.any()
+
+
+def test_supcon_needs_the_anchors_places() -> None:
+    with pytest.raises(InputError, match=r"`places` must hold .*: got None. Use a method with sev"):
+        SupCon()(both_views(*views())[0])
