@@ -67,7 +67,7 @@ class SupCon(SumLoss):
             rows = anchors if same else self.embed(at_least_float32(contrast.candidates))
             # The mean of an anchor's scores with its positives is its score with their mean.
             means, counts = mean_positives(contrast, contrast.places, rows)
-            pos = torch.linalg.vecdot(anchors, means)
+            pos: Tensor = torch.linalg.vecdot(anchors, means)
             # As ids, places leave out the anchor alone. Sharing them keeps scores symmetric.
             own = contrast.places if same else torch.arange(len(rows), device=rows.device)
             others = replace(contrast, anchor_ids=contrast.places, candidate_ids=own)

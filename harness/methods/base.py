@@ -64,6 +64,11 @@ class Method(Configured, nn.Module, ABC):
     depends_on: ClassVar[tuple[str, ...]] = ()
     """Modules of other distributions that it calls. A cell is rerun when one of them changes."""
 
+    @property
+    def extra_views(self) -> int:
+        """Return how many views it takes beyond the first two; they come in ``batch.further``."""
+        return 0
+
     pairing = cast("str | None", None)
     """The chosen pairing: a setting of methods with ``pairs``. None leaves the choice to the loss
     or the task."""
@@ -97,7 +102,7 @@ class Method(Configured, nn.Module, ABC):
         Args:
             first: the first view of the batch's data.
             second: the second view.
-            batch: the batch itself, for its ids and labels.
+            batch: the batch itself, for its ids and labels, and for further views.
         """
 
     def after_step(self, step: int, steps: int) -> None:
@@ -149,6 +154,8 @@ def misfit(method: Method, loss: Loss, task: Task | None = None) -> str | None:
         return f"{name} needs labels, but the task gives none"
     if "labels" in loss.needs and not task.labelled:
         return f"{type(loss).__name__} needs labels, but the task gives none"
+    if method.extra_views and not task.more_views:
+        return f"{name} takes {method.extra_views} further views, but the task gives two"
     if task.hard_negatives and not method.takes_negatives:
         return f"the task gives hard negatives, but {name} cannot use them"
     if task.dropout_views and (method.needs_distinct_views or loss.needs_distinct_views):

@@ -221,6 +221,11 @@ def train(
             batch = to_device(batch, device)
             with randomness.seeded("views", number):
                 first, second = task.views(batch.data)
+            if method.extra_views:
+                # A stream of its own keeps the first two views the same for every method.
+                with randomness.seeded("further", number):
+                    further = task.further_views(batch.data, method.extra_views)
+                batch = batch._replace(further=further)
             seen.add(first, second)
             # This stream serves dropout and everything else that the rest of a step draws.
             with randomness.seeded("dropout", number):

@@ -441,3 +441,55 @@ def test_what_a_method_or_task_lacks_is_a_misfit() -> None:
     reason = misfit(siamese, plugins.build("losses", "supcon"))
     assert reason is not None
     assert reason.startswith("SupCon needs several positives (candidates that are further")
+
+
+# Further views
+
+
+def with_crops(method: Method, count: int) -> Sequence[Contrast]:
+    crops = torch.randn(count, 8, 5, generator=torch.Generator().manual_seed(1)).unbind()
+    with Randomness("t", "", 0).seeded("dropout"):
+        return method(*views(), Batch(None, IDS, LABELS, further=crops))
+
+
+@pytest.mark.parametrize("name", ["swav", "dino"])
+def test_crops_predict_both_views_and_leave_the_first_two_contrasts(name: str) -> None:
+    plain = contrasts(attached(f"{name}(prototypes=6)"))
+    method = attached(f"{name}(prototypes=6, crops=3)")
+    found = with_crops(method, 3)
+    assert method.extra_views == 3
+    assert len(plain) == 2 and len(found) == 2 + 3 * 2
+    for one, other in zip(plain, found[:2], strict=True):
+        assert torch.equal(one.anchors, other.anchors)
+        assert torch.equal(one.targets, other.targets)
+    # Each crop predicts the codes of the second view and of the first, and gives none itself.
+    for crop in range(3):
+        pair = found[2 + 2 * crop : 4 + 2 * crop]
+        assert torch.equal(pair[0].anchors, pair[1].anchors)
+        assert not torch.equal(pair[0].anchors, plain[0].anchors)
+        for contrast, one in zip(pair, plain, strict=True):
+            assert torch.equal(contrast.targets, one.targets)
+            assert not contrast.positives.requires_grad
+
+
+def test_dinos_centre_is_that_of_the_first_two_views() -> None:
+    plain, cropped = attached("dino(prototypes=6)"), attached("dino(prototypes=6, crops=3)")
+    contrasts(plain)
+    with_crops(cropped, 3)
+    for method in (plain, cropped):
+        method.after_step(0, 1)
+    assert torch.equal(plain.centre, cropped.centre)
+
+
+def test_a_task_that_gives_two_views_is_a_misfit_of_crops() -> None:
+    task, loss = plugins.build("tasks", "blobs"), plugins.build("losses", "prototypes")
+    method = plugins.build("methods", "dino(crops=4)")
+    assert misfit(method, loss, task) is None
+    task.more_views = False
+    assert misfit(method, loss, task) == "DINO takes 4 further views, but the task gives two"
+    assert misfit(plugins.build("methods", "dino"), loss, task) is None
+
+
+@pytest.mark.parametrize("spec", ["sentences", "clusters", "gaussian_mi"])
+def test_tasks_whose_views_are_not_drawn_give_no_further_ones(spec: str) -> None:
+    assert not plugins.build("tasks", spec).more_views

@@ -463,3 +463,29 @@ def test_a_loss_is_told_each_step_once_before_its_values(
     fit(task, made, loss, RANDOMNESS, probes=1)
     assert loss.told == after == [(step, 4) for step in range(4)]
     assert loss.valued == [step for step in range(4) for _ in range(values_a_step)]
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("name", ["swav", "dino"])
+def test_crops_leave_the_first_two_views_and_the_ids(name: str, accumulate: int) -> None:
+    outcomes, given = [], []
+    for spec in ("siamese", name, f"{name}(crops=3)"):
+        task, method = plugins.build("tasks", "blobs(steps=3)"), plugins.build("methods", spec)
+        task.accumulate = accumulate
+
+        def noted(data: Tensor, count: int, task: Task = task) -> Any:
+            given.append((data, found := type(task).further_views(task, data, count)))
+            return found
+
+        task.further_views = noted
+        loss = plugins.build("losses", "infonce" if spec == "siamese" else "prototypes")
+        outcomes.append(fit(task, method, loss, RANDOMNESS))
+    plain, without, cropped = outcomes
+    assert (plain.ids, plain.views, plain.start) == (cropped.ids, cropped.views, cropped.start)
+    assert (without.ids, without.views) == (cropped.ids, cropped.views)
+    assert without.curve != cropped.curve
+    # Called for every batch of the last cell alone; all views of all batches differ.
+    assert len(given) == 3 * accumulate
+    assert all(len(found) == 3 for _, found in given)
+    noise = [view - data for data, found in given for view in found]
+    assert all(not torch.equal(a, b) for i, a in enumerate(noise) for b in noise[:i])
