@@ -28,7 +28,7 @@ class SupervisedContrastive(Method):
         arXiv 2309.14277.
     """
 
-    label = "SupCon"
+    label = "Supervised"
     gives = frozenset(
         {"negatives", "trained positives", "several positives", "labels", "representations"}
     )

@@ -42,6 +42,7 @@ from harness.losses.presets import (
     ADNCE_IMAGES,
     ADNCE_SENTENCES,
     FMICL_DIVERGENCES,
+    preset,
 )
 from harness.losses.prototypes import Prototypes
 from harness.losses.regression import Regression
@@ -874,11 +875,11 @@ def test_all_thirteen_published_settings_of_adnce_are_presets() -> None:
 def test_a_preset_refuses_what_was_not_published() -> None:
     with pytest.raises(InputError, match=r"`data` must be one of 'cifar10', .*: got 'svhn'"):
         plugins.build("losses", "adnce_image_paper(data='svhn')")
-    for preset in ("fmicl_image_paper", "fmicl_text_paper"):
+    for name in ("fmicl_image_paper", "fmicl_text_paper"):
         for divergence in FMICL_DIVERGENCES:
-            plugins.build("losses", f"{preset}(divergence='{divergence}')")
+            plugins.build("losses", f"{name}(divergence='{divergence}')")
         with pytest.raises(InputError, match=r"`divergence` must be one of .*: got 'neyman'"):
-            plugins.build("losses", f"{preset}(divergence='neyman')")
+            plugins.build("losses", f"{name}(divergence='neyman')")
 
 
 def test_a_critic_is_the_cosine_over_the_temperature_or_the_dot_product() -> None:
@@ -1079,3 +1080,14 @@ def test_supcon_without_any_positive_is_zero() -> None:
 def test_supcon_needs_the_anchors_places() -> None:
     with pytest.raises(InputError, match=r"`places` must hold .*: got None. Use a method with sev"):
         SupCon()(both_views(*views())[0])
+
+
+def test_a_preset_of_a_schedule_keeps_it() -> None:
+    made = preset(
+        "Cooled", InfoNCECosine, "Cool down.", "None.",
+        label="Cooled", pairing="both_views", fixed={"periods": 0.5}, low=0.2, high=0.4,
+    )  # fmt: skip
+    loss = made()
+    for step, temperature in ((0, 0.4), (9, 0.2)):
+        loss.before_step(step, 10)
+        assert loss.score_scale() == pytest.approx(1 / temperature)
