@@ -489,3 +489,11 @@ def test_crops_leave_the_first_two_views_and_the_ids(name: str, accumulate: int)
     assert all(len(found) == 3 for _, found in given)
     noise = [view - data for data, found in given for view in found]
     assert all(not torch.equal(a, b) for i, a in enumerate(noise) for b in noise[:i])
+
+
+def test_a_task_must_give_as_many_further_views_as_asked_for() -> None:
+    task = plugins.build("tasks", "blobs(steps=3)")
+    task.further_views = lambda data, count: [data]
+    method, loss = plugins.build("methods", "swav(crops=3)"), plugins.build("losses", "prototypes")
+    with pytest.raises(InputError, match=r"`further_views` of Blobs must return 3 .*: got 1\."):
+        fit(task, method, loss, RANDOMNESS)
