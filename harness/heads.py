@@ -161,7 +161,14 @@ def _matrix(network: str, row: str, made: Any) -> Tensor:
 
 
 def project(encoder: nn.Module, head: nn.Module, view: Any) -> Float[Tensor, "n d"]:
-    """Encode a view, and return the head's projections of the representations.
+    """Encode a view, and return the head's projections of the representations."""
+    return represent_and_project(encoder, head, view)[1]
+
+
+def represent_and_project(
+    encoder: nn.Module, head: nn.Module, view: Any
+) -> tuple[Tensor, Float[Tensor, "n d"]]:
+    """Encode a view, and return the representations and the head's projections of them.
 
     Raises:
         InputError: if the head does not take as many features as the encoder gives.
@@ -173,4 +180,4 @@ def project(encoder: nn.Module, head: nn.Module, view: Any) -> Float[Tensor, "n 
         f"The head must take as many features as the encoder gives, {given}: it takes {taken}. "
         "Change the input width of the task's `head`, or the output width of its `encoder`.",
     )
-    return _matrix("The head", "projection", head(representations))
+    return representations, _matrix("The head", "projection", head(representations))

@@ -4,7 +4,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain, islice, pairwise
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -24,13 +24,16 @@ class Batch(NamedTuple):
 
     Labels are for supervised methods. Only training examples may have them: an example that
     is scored in any division must have none. ``negatives`` are hard negatives: another input of
-    the encoder, with any number of rows, that repel every anchor.
+    the encoder, with any number of rows, that repel every anchor. ``further`` are the views
+    beyond the first two that the method takes (:attr:`harness.methods.base.Method.extra_views`);
+    the training loop adds them.
     """
 
     data: Any
     ids: Int[Tensor, " n"]
     labels: Int[Tensor, " n"] | None = None
     negatives: Any = None
+    further: Sequence[Any] = ()
 
 
 class Task(Recipe, ABC):
@@ -74,6 +77,9 @@ class Task(Recipe, ABC):
 
     dropout_views = False
     """Whether the two views differ by the encoder's dropout alone, as in unsupervised SimCSE."""
+
+    more_views = True
+    """Whether :meth:`further_views` gives views that differ from the first two."""
 
     references: ClassVar[tuple[str, ...]] = ()
     """Names of encoders that are not trained, such as ``oracle``; rows next to ``untrained``."""
@@ -144,6 +150,15 @@ class Task(Recipe, ABC):
         They depend only on the batch and the seeded global generators, not on earlier calls.
         If the views differ by dropout alone, return the data twice.
         """
+
+    def further_views(self, data: Any, count: int) -> Sequence[Any]:
+        """Return ``count`` further views of a batch's data, such as small crops.
+
+        The default draws :meth:`views` again. If that gives the same views, set ``more_views``
+        to False: methods that take further views are then refused.
+        """
+        drawn = chain.from_iterable(self.views(data) for _ in range(0, count, 2))
+        return list(islice(drawn, count))
 
     @abstractmethod
     def encoder(self) -> nn.Module:

@@ -113,19 +113,30 @@ def check_label(group: str, spec: str) -> None:
 
 
 def value_of(loss: Loss, *contrasts: Contrast) -> Tensor:
-    """Return the mean of ``loss`` over ``contrasts``; make targets if the loss needs them."""
-    if "targets" in loss.needs:
-        contrasts = tuple(_with_targets(contrast) for contrast in contrasts)
+    """Return the mean of ``loss`` over ``contrasts``, with made-up gifts that the loss needs."""
+    contrasts = tuple(with_gifts(loss, contrast) for contrast in contrasts)
     return torch.stack([checks.value_of(loss, contrast) for contrast in contrasts]).mean()
 
 
-def _with_targets(contrast: Contrast) -> Contrast:
-    if contrast.targets is not None:
-        return contrast
-    # Derived from ids only, so that permuting rows or gradcheck's perturbation leaves them
-    # unchanged.
-    affinity = (7 * contrast.anchor_ids[:, None] + 3 * contrast.candidate_ids) % 5
-    return replace(contrast, targets=affinity.to(contrast.anchors.dtype).softmax(dim=1))
+def with_gifts(loss: Loss, contrast: Contrast) -> Contrast:
+    """Return the contrast with those of its optional parts that the loss needs.
+
+    They are made of ids, so that neither permuting rows nor gradcheck's small changes move them.
+    """
+    n = len(contrast.anchors)
+    if "targets" in loss.needs and contrast.targets is None:
+        affinity = (7 * contrast.anchor_ids[:, None] + 3 * contrast.candidate_ids) % 5
+        targets = affinity.to(contrast.anchors.dtype).softmax(dim=1)
+        contrast = replace(contrast, targets=targets)
+    if "several positives" in loss.needs and contrast.places is None:
+        own = contrast.candidates is contrast.anchors
+        places = torch.arange(n) if own else torch.full((n,), -1)
+        contrast = replace(contrast, places=places.to(contrast.anchor_ids))
+    if "labels" in loss.needs and contrast.labels is None:
+        contrast = replace(contrast, labels=contrast.anchor_ids % 3 - 1)
+    if "representations" in loss.needs and contrast.representations is None:
+        contrast = replace(contrast, representations=contrast)
+    return contrast
 
 
 def assert_gradient_reaches(module: nn.Module) -> None:

@@ -23,6 +23,9 @@ from harness.testing.common import (
 )
 from harness.testing.toy import Toy
 
+STEPS = 8
+"""How many steps a loss with a schedule is told that there are."""
+
 
 def check_loss_spec_round_trips(spec: str) -> None:
     """A loss keeps each setting as an attribute, and its spec builds it again."""
@@ -115,6 +118,8 @@ def check_loss_ignores_excluded_candidates(spec: str) -> None:
         "a candidate that `exclude` leaves out must not change the value: it did. Mask scores by "
         "`keep` before exponentiating, as masked_logsumexp(neg / temperature, keep) does"
     )
+    if "several positives" in _loss(spec).needs:
+        return  # Candidates of the anchor's own id are its positives.
     for replacement in (candidates, other):
         rows = candidates.clone()
         rows[[0, 8]] = replacement[[0, 8]]
@@ -212,9 +217,16 @@ def check_sum_loss_is_its_per_anchor(spec: str) -> None:
 
 
 def check_loss_gradient_is_exact(spec: str) -> None:
-    """The gradient agrees with finite differences of the value (unless ``detached``)."""
+    """The gradient agrees with finite differences of the value (unless ``detached``).
+
+    A loss with a schedule is checked at its start, on its way and at its last step.
+    """
     loss, (a, b) = _loss(spec), _projections(5, width=3)
-    if not loss.detached:
+    if loss.detached:
+        return
+    scheduled = type(loss).before_step is not Loss.before_step
+    for step in (0, 3, STEPS - 1) if scheduled else (0,):
+        loss.before_step(step, STEPS)
         inputs = (a, b, *(p for p in loss.parameters() if p.requires_grad))
         agrees = torch.autograd.gradcheck(
             lambda x, y, *_: value_of(loss, *both_views(x, y)), inputs, raise_exception=False
@@ -230,7 +242,8 @@ def check_loss_state_is_restored(spec: str) -> None:
     """A loss loaded from another one's state dict returns the same value as that one."""
     first, second = _loss(spec), _loss(spec)
     a, b = (t.detach() for t in _projections(8))
-    for _ in range(2):
+    for step in range(2):
+        first.before_step(step, STEPS)
         value_of(first, *both_views(a, b, torch.arange(8) + 40))
     second.load_state_dict(first.state_dict())
     c, d = _projections(8, seed=1)

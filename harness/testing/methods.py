@@ -23,6 +23,8 @@ from harness.testing.common import (
 from harness.training import checks
 
 TOY_IDS = torch.arange(3, 11)
+TOY_WIDTH = 16
+"""The width of the representations, which is not that of the projections."""
 TOY_LABELS = torch.tensor([0, 0, 1, 1, 1, 2, -1, -1])
 
 
@@ -51,9 +53,30 @@ def check_method_returns_contrasts(spec: str) -> None:
             "stopped positives": not contrast.positives.requires_grad,
             "targets": contrast.targets is not None,
             "example ids": torch.isin(contrast.anchor_ids, TOY_IDS).all(),
+            "several positives": contrast.places is not None,
+            "labels": contrast.labels is not None,
+            "representations": contrast.representations is not None,
         }
         for gift in method.gives:
             assert given[gift], f"the contrasts do not hold {gift!r}, which `gives` names"
+        _check_parts(contrast, method.gives)
+
+
+def _check_parts(contrast: Contrast, gives: frozenset[str]) -> None:
+    """Fail unless the optional parts of a contrast of the toy batch belong to its rows."""
+    if contrast.places is not None:
+        has_place = contrast.places >= 0
+        own = contrast.candidates[contrast.places[has_place]]
+        assert torch.equal(own, contrast.anchors[has_place]), "`places` are not the anchors' rows"
+    if contrast.labels is not None and "example ids" in gives:
+        right = TOY_LABELS[contrast.anchor_ids - TOY_IDS[0]]
+        assert torch.equal(contrast.labels, right), "`labels` are not those of the anchors' ids"
+    if contrast.representations is not None:
+        encoded = contrast.representations
+        for role in ("anchors", "positives", "candidates"):
+            count = len(getattr(contrast, role))
+            rows = getattr(encoded, role)
+            assert tuple(rows.shape) == (count, TOY_WIDTH), f"`representations` lack {role}"
 
 
 def check_method_gradient_reaches_parameters(spec: str) -> None:
@@ -97,8 +120,8 @@ METHOD_CHECKS = (
 def _attached_method(spec: str, seed: int = 0) -> Method:
     method: Method = plugins.build("methods", spec)
     with Randomness("contract", "", seed).seeded("init"):
-        encoder = nn.Sequential(nn.Linear(5, 16), nn.Tanh())
-        head = nn.Sequential(nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 4))
+        encoder = nn.Sequential(nn.Linear(5, TOY_WIDTH), nn.Tanh())
+        head = nn.Sequential(nn.Linear(TOY_WIDTH, 16), nn.Tanh(), nn.Linear(16, 4))
         method.attach(encoder, head, pairing="both_views")
     return method.train()
 

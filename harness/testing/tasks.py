@@ -113,6 +113,25 @@ def check_task_views_differ(spec: str) -> None:
     )
 
 
+def check_task_further_views(spec: str) -> None:
+    """Further views are as many as asked for, differ, and fit the encoder (with ``more_views``)."""
+    task = _loaded_task(spec)
+    if not task.more_views:
+        return
+    method = _task_method(task)
+    batch, (first, _) = _first_step(task)
+    with RANDOMNESS.seeded("further"):
+        further = task.further_views(batch.data, 3)
+    assert len(further) == 3, f"`further_views` must return 3 views: got {len(further)}"
+    assert len({digest_of(view) for view in (first, *further)}) == 4, (
+        "further views must differ: if views are not drawn at random, set `more_views = False`"
+    )
+    with RANDOMNESS.seeded("dropout"):
+        rows = [method.train().project(view) for view in (first, *further)]
+    shapes = {tuple(row.shape) for row in rows}
+    assert len(shapes) == 1, f"further views must have a row for each example: got {shapes}"
+
+
 def check_task_gradient_reaches_parameters(spec: str) -> None:
     """Every trainable parameter of encoder and head gets a gradient."""
     task, loss = _loaded_task(spec), plugins.build("losses", "infonce")
@@ -210,6 +229,7 @@ TASK_CHECKS = (
     check_task_batches,
     check_task_views_depend_on_the_stream_alone,
     check_task_views_differ,
+    check_task_further_views,
     check_task_gradient_reaches_parameters,
     check_task_evaluation_changes_nothing,
     check_task_diagnosis_changes_nothing,

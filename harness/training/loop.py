@@ -209,6 +209,7 @@ def train(
     for step in range(outcome.steps, steps):
         started = time.perf_counter()
         optimizer.zero_grad()
+        loss.before_step(step, steps)
         value = 0.0
         seen = SeenViews(is_mark(step + 1, steps))
         numbers = range(step * task.accumulate, (step + 1) * task.accumulate)
@@ -221,6 +222,10 @@ def train(
             batch = to_device(batch, device)
             with randomness.seeded("views", number):
                 first, second = checks.views_of(task, batch.data)
+            if method.extra_views:
+                # A stream of its own keeps the first two views the same for every method.
+                with randomness.seeded("further", number):
+                    batch = batch._replace(further=_further_views(task, method, batch))
             seen.add(first, second)
             # This stream serves dropout and everything else that the rest of a step draws.
             with randomness.seeded("dropout", number):
@@ -266,6 +271,18 @@ def train(
 def _clean_batches(task: Task, device: torch.device) -> Iterator[Any]:
     """Yield the task's training data without augmentation, moved to the device."""
     return (to_device(batch, device) for batch in task.calibration())
+
+
+def _further_views(task: Task, method: Method, batch: Batch) -> Sequence[Any]:
+    """Return the views beyond the first two that the method takes."""
+    count = method.extra_views
+    further = task.further_views(batch.data, count)
+    require(
+        len(further) == count,
+        f"`further_views` of {type(task).__name__} must return {count} views, as many as "
+        f"{type(method).__name__} takes: got {len(further)}. Return `count` views.",
+    )
+    return further
 
 
 def _objective(

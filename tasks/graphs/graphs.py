@@ -118,6 +118,7 @@ class Graphs(Task):
         """Check settings that depend on one another."""
         super().setup()
         require_known(graph_data.KIND, self.data, graph_data.SOURCES, self.root)
+        self.more_views = self.view_2 != "identity"
 
     def fetch(self) -> list[Content]:
         """Download what is missing; return the graphs' checksum."""
@@ -150,11 +151,14 @@ class Graphs(Task):
 
     def views(self, data: GraphBatch) -> tuple[GraphBatch, GraphBatch]:
         """Return two copies, augmented as ``view_1`` and ``view_2`` say."""
-        first, second = (
-            graph_networks.view(data, name, share=self.share, subgraph=self.subgraph)
-            for name in (self.view_1, self.view_2)
-        )
-        return first, second
+        return self._view(data, self.view_1), self._view(data, self.view_2)
+
+    def further_views(self, data: GraphBatch, count: int) -> Sequence[GraphBatch]:
+        """Return ``count`` copies, augmented as ``view_2`` says: ``view_1`` may be the identity."""
+        return [self._view(data, self.view_2) for _ in range(count)]
+
+    def _view(self, data: GraphBatch, name: str) -> GraphBatch:
+        return graph_networks.view(data, name, share=self.share, subgraph=self.subgraph)
 
     def held_out(self) -> Batch:
         """Return the first division's validation graphs, with their classes."""

@@ -90,6 +90,8 @@ class Images(Task):
             which ADNCE's code comes. ``simclr``: the hidden layer is as wide as the
             representation; ``adnce``: it is 512 wide; ``simclr-tf``: as ``simclr``, with
             BatchNorm after the last layer too, as in SimCLR's own TensorFlow code.
+        crop_size: height and width of small crops, which `swav` and `dino` take with their
+            setting `crops`; 0: those of the images. Other sizes need a ResNet.
         projection: width of the projections.
         labels: labelled training images per class; 0: all of them, in one draw.
         draws: random draws of the labelled images.
@@ -132,6 +134,7 @@ class Images(Task):
     network: Annotated[str, NetworkOf(NETWORKS, ("timm:",))] = "conv"
     augmentation: Annotated[str, OneOf(AUGMENTATIONS)] = "auto"
     head_form: Annotated[str, OneOf(HEADS)] = "simclr"
+    crop_size: Annotated[int, Between(0)] = 0
     projection: Annotated[int, Between(1)] = 256
     labels: Annotated[int, Between(0), evaluation] = 10
     draws: Annotated[int, Between(1), evaluation] = 5
@@ -152,6 +155,13 @@ class Images(Task):
                 f"`false_negatives` must be below 1: got {self.false_negatives!r}. Lower it: an "
                 "anchor needs negatives of other classes.",
             )
+        require(
+            not self.crop_size or self.network.startswith("resnet"),
+            f"`crop_size` must be 0 for network={self.network!r}, which takes images of one size: "
+            f"got {self.crop_size}. Leave it out, or use a ResNet.",
+        )
+        # Crops have a random stream of their own, which cannot tell which views have noise.
+        self.more_views = not (self.outliers or self.noisy_views)
 
     def fetch(self) -> list[Content]:
         """Download and decode what is missing; return the images' checksum."""
@@ -171,7 +181,8 @@ class Images(Task):
         self._mean, self._std = (
             torch.tensor(values).view(shape) for values in (self._pictures.mean, self._pictures.std)
         )
-        self._views = self._augmenter()
+        self._views = self._augmenter(self._pixels)
+        self._crops = self._augmenter(self.crop_size or self._pixels, small=True)
         by_class, validation = self._divide(randomness.numpy("split"))
         unlabelled = self._pictures.unlabelled
         self._division = {
@@ -235,6 +246,11 @@ class Images(Task):
             # Indexing copies the right side before it is written, so no view is lost.
             second[rows] = second[rows.roll(1)]
         return first, second
+
+    def further_views(self, data: Tensor, count: int) -> Sequence[Tensor]:
+        """Return ``count`` small crops of each image, standardised."""
+        images = _as_float(data)
+        return [self._standardised(self._crops(images)) for _ in range(count)]
 
     def held_out(self) -> Batch:
         """Return at most 256 validation images, evenly over the classes, with clean views."""
@@ -302,12 +318,13 @@ class Images(Task):
                 resolution[split]["knn_accuracy"] = 1 / len(self._division[split])
         return Evaluation(scores, resolution)
 
-    def _augmenter(self) -> DigitViews | SimCLRViews:
+    def _augmenter(self, size: int, *, small: bool = False) -> DigitViews | SimCLRViews:
         name = self.augmentation
         if name == "digits" or (name == "auto" and self.data in DIGITS):
-            return DigitViews(self._pixels)
+            return DigitViews(size, small=small)
         strength = 0.8 if name == "simclr-strong" else 0.4
-        return SimCLRViews(self._pixels, colour=self._channels == 3, strength=strength)
+        colour = self._channels == 3
+        return SimCLRViews(size, colour=colour, strength=strength, small=small)
 
     def _divide(self, generator: np.random.Generator) -> tuple[list[Numbers], list[Numbers]]:
         """Draw the validation images; return training and validation images by class."""

@@ -58,7 +58,8 @@ def test_specs_round_trip(temperature: float, mu: float, form: str) -> None:
     [
         (
             "infonec",
-            r"There is no loss 'infonec'. Did you mean 'infonce' or 'rince'\? Known: ",
+            r"There is no loss 'infonec'. Did you mean 'infonce' or 'infonce_cosine' or "
+            r"'infonce_learned'\? Known: ",
         ),
         ("adnce(temprature=1)", r"no setting 'temprature'. Did you mean 'temperature'\? Settings"),
         ("adnce(tau=1)", r"Settings of the loss 'adnce': temperature=0.1, mu=0.7, sigma=1.0, form"),
