@@ -18,7 +18,7 @@ ROOMS = {
     "adapters": ("data", "networks", "views", "metrics", "engines", "export", ""),
     "harness": (
         "core", "", "losses/engine", "losses", "methods", "evaluation", "store", "training",
-        "study", "run", "cli", "testing",
+        "study", "testing", "run", "cli",
     ),
     "leaderboards": ("statistics", "analysis", "report", "figures", "render", ""),
 }  # fmt: skip

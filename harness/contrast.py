@@ -37,6 +37,11 @@ class Contrast:
         exclude: extra pairs that never repel, such as graph neighbours.
         targets: how far each anchor belongs to each candidate, for methods whose
             candidates are prototypes.
+        places: each anchor's own row among the candidates, -1 if it has none. Where they are
+            given, the other candidates with an anchor's id are all its positives, and
+            ``positives`` holds one of them.
+        labels: the anchors' classes, -1 for those without one.
+        representations: the encoder's representations in the same rows as the projections.
 
     Raises:
         InputError: if shapes or types do not fit together.
@@ -49,6 +54,9 @@ class Contrast:
     candidate_ids: Int[Tensor, " m"]
     exclude: Bool[Tensor, "n m"] | None = None
     targets: Float[Tensor, "n m"] | None = None
+    places: Int[Tensor, " n"] | None = None
+    labels: Int[Tensor, " n"] | None = None
+    representations: "Contrast | None" = None
 
     def __post_init__(self) -> None:
         for name in ("anchors", "positives", "candidates"):
@@ -73,8 +81,11 @@ class Contrast:
                 f"`{name}` must have as many columns as `anchors`, {d}: got {width}. "
                 "Send both views through the same head.",
             )
-        for name, count in (("anchor_ids", n), ("candidate_ids", m)):
-            ids: Tensor = getattr(self, name)
+        counts = {"anchor_ids": n, "candidate_ids": m, "places": n, "labels": n}
+        for name, count in counts.items():
+            ids: Tensor | None = getattr(self, name)
+            if ids is None:
+                continue
             require(
                 tuple(ids.shape) == (count,) and not ids.is_floating_point(),
                 f"`{name}` must be {count} integers, one per row: "
@@ -91,6 +102,14 @@ class Contrast:
                 tuple(self.exclude.shape) == (n, m) and self.exclude.dtype == torch.bool,
                 f"`exclude` must be a boolean matrix of {n} anchors x {m} candidates: "
                 f"got shape {tuple(self.exclude.shape)} of {self.exclude.dtype}.",
+            )
+        if self.representations is not None:
+            rows_of = self.representations
+            require(
+                (len(rows_of.anchors), len(rows_of.candidates)) == (n, m),
+                f"`representations` must have the rows of the projections, {n} anchors and {m} "
+                f"candidates: got {len(rows_of.anchors)} and {len(rows_of.candidates)}. Pair both "
+                "alike.",
             )
 
 
@@ -205,6 +224,23 @@ def with_candidates(contrast: Contrast, rows: Tensor) -> Contrast:
         candidate_ids=torch.cat([contrast.candidate_ids, extra]),
         exclude=exclude,
     )
+
+
+def labelled(contrast: Contrast, labels: Tensor | None) -> Contrast:
+    """Return the contrast with the labels of a batch.
+
+    Args:
+        contrast: its anchors are the batch's rows in order, or those of one view after another.
+        labels: one integer per example, -1 for those without a label; None changes nothing.
+
+    >>> contrast, = both_views(torch.eye(2), torch.eye(2))
+    >>> labelled(contrast, torch.tensor([7, -1])).labels.tolist()
+    [7, -1, 7, -1]
+    """
+    if labels is None:
+        return contrast
+    views = len(contrast.anchors) // len(labels)
+    return replace(contrast, labels=labels.to(contrast.anchor_ids.device).repeat(views))
 
 
 Pairing = Callable[[Tensor, Tensor, Tensor | None], tuple[Contrast, ...]]

@@ -365,6 +365,31 @@ def download(url: str, to: Path, sha256: str) -> None:
         raise InputError(f"{url} must have the pinned sha256 {sha256}: got {actual}")
 
 
+def checksums(*paths: str | Path, setting: str = "data", trained_on: bool = True) -> list[Content]:
+    """Return the contents of files and folders, for :meth:`harness.task.Task.fetch` to return.
+
+    No key depends on where they lie: only on what is in them.
+
+    Args:
+        paths: files, and folders with all that is not hidden in them.
+        setting: the task's setting that names them.
+        trained_on: whether training examples come from them.
+
+    Raises:
+        InputError: if there is no such file or folder, or if a folder is empty.
+    """
+    found = []
+    for path in map(Path, paths):
+        require(
+            path.exists(),
+            f"`{setting}` must be a file or folder that exists: got {str(path)!r} in {Path.cwd()}. "
+            "Check the path.",
+        )
+        checksum = fingerprint(path if path.is_dir() else {path.name: path})
+        found.append(Content(setting, label_of(path), checksum, trained_on=trained_on))
+    return found
+
+
 def fingerprint(place: Path | Files, *, remembered: bool = True) -> str:
     """Return the sha256 of one file's content, or one over the names and contents of several.
 

@@ -139,18 +139,45 @@ def projector_for(head: nn.Module, *, layers: int, last_norm: bool = False) -> n
     return mlp([inputs, *hidden, output_width(head)], last_norm=last_norm)
 
 
+def representations_of(encoder: nn.Module, view: Any) -> Float[Tensor, "n d"]:
+    """Return an encoder's representations of a view, one a row.
+
+    Raises:
+        InputError: if the encoder does not return a matrix.
+    """
+    return _matrix("The encoder", "representation", encoder(view))
+
+
+def _matrix(network: str, row: str, made: Any) -> Tensor:
+    good = isinstance(made, Tensor) and made.ndim == 2 and made.is_floating_point()
+    found = f"shape {tuple(made.shape)} of {made.dtype}" if isinstance(made, Tensor) else type(made)
+    require(
+        good,
+        f"{network} must return a floating-point matrix, one {row} a row: got {found}. Flatten or "
+        "average further dimensions, and keep the rows of the view.",
+    )
+    matrix: Tensor = made
+    return matrix
+
+
 def project(encoder: nn.Module, head: nn.Module, view: Any) -> Float[Tensor, "n d"]:
-    """Encode a view, and return the head's projections of the representations.
+    """Encode a view, and return the head's projections of the representations."""
+    return represent_and_project(encoder, head, view)[1]
+
+
+def represent_and_project(
+    encoder: nn.Module, head: nn.Module, view: Any
+) -> tuple[Tensor, Float[Tensor, "n d"]]:
+    """Encode a view, and return the representations and the head's projections of them.
 
     Raises:
         InputError: if the head does not take as many features as the encoder gives.
     """
-    representations: Tensor = encoder(view)
+    representations = representations_of(encoder, view)
     taken, given = input_width(head), representations.shape[-1]
     require(
         taken in (None, given),
         f"The head must take as many features as the encoder gives, {given}: it takes {taken}. "
         "Change the input width of the task's `head`, or the output width of its `encoder`.",
     )
-    projections: Tensor = head(representations)
-    return projections
+    return representations, _matrix("The head", "projection", head(representations))

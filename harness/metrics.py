@@ -126,6 +126,25 @@ class Evaluation:
     scores: Mapping[str, Mapping[str, float]]
     resolution: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for name in ("scores", "resolution"):
+            values = getattr(self, name)
+            nested = isinstance(values, Mapping) and all(
+                isinstance(each, Mapping) for each in values.values()
+            )
+            require(
+                nested,
+                f"`{name}` of an Evaluation must map each split to {{metric: value}}: got "
+                f"{values!r}. Write return Evaluation({{split: {{'accuracy': 0.95}} for split in "
+                "splits}).",
+            )
+            wrong = [v for each in values.values() for v in each.values() if not is_number(v)]
+            require(
+                not wrong,
+                f"`{name}` of an Evaluation must have numbers: got {wrong[:1]}. Convert a tensor "
+                "or an array with .item().",
+            )
+
 
 def mean_scores(draws: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
     """Average {split: {metric: value}} over random draws.

@@ -1,8 +1,8 @@
-"""Find plugins by entry point; name and configure them by a spec string.
+"""Find plugins by entry point or in a file; name and configure them by a spec string.
 
 A spec such as ``adnce(mu=0.7, sigma=0.5)`` is what a user types, a part of a record's key, and
 the label in logs and tests. Triptych's own plugins use the same entry points as third-party
-ones.
+ones. :mod:`harness.core.registry` says where plugins are found, and what names they have.
 """
 
 import ast
@@ -10,44 +10,34 @@ import math
 import re
 import sys
 from collections.abc import Collection, Mapping
-from functools import cache
-from importlib.metadata import entry_points, packages_distributions
-from importlib.util import find_spec
+from importlib.metadata import packages_distributions
 from typing import Any
 
+from harness.core import guard, plugin_files, registry
 from harness.core.errors import InputError, require, unknown
+from harness.core.registry import defined_in_file, in_one_style, kind_of, load, names
 from harness.core.sources import LIBRARIES, OURS, defined_in, find_module
-from harness.settings import Setting, location, settings_of
+from harness.core.telling import told
+from harness.settings import (
+    Configured,
+    NetworkOf,
+    Setting,
+    is_in_file,
+    location,
+    plain,
+    require_initialised,
+    settings_of,
+)
 
-GROUPS = ("losses", "methods", "tasks", "engines", "studies", "data", "boards")
-_SPEC = re.compile(r"\s*([\w.-]+)\s*(\(.*\))?\s*", re.DOTALL)
+__all__ = [
+    "build", "canonical", "declared", "defined_in_file", "described", "is_known", "is_shipped",
+    "kind_of",
+    "load", "location_settings", "modules", "names", "parse", "plugin_name", "read",
+    "require_survival", "resolved", "settings", "spec_of", "split_specs", "with_settings",
+]  # fmt: skip
+
+_SPEC = re.compile(r"\s*((?:[^():,]*/)?[\w.-]+(?::[\w.-]+)?)\s*(\(.*\))?\s*", re.DOTALL)
 Settings = dict[str, Any]
-# Any, because dask imports importlib_metadata, whose class then replaces the standard library's.
-EntryPoint = Any
-
-
-def names(group: str) -> list[str]:
-    """Return the names of all installed plugins of ``group``, sorted."""
-    return sorted(_entries(group))
-
-
-def load(group: str, name: str) -> Any:
-    """Import a plugin: a class or function, or a package of studies.
-
-    Raises:
-        InputError: if there is no such plugin, or if it cannot be imported.
-    """
-    entries = _entries(group)
-    if name not in entries:
-        raise unknown(_singular(group), name, entries)
-    entry = entries[name]
-    try:
-        return entry.load()
-    except (Exception, SystemExit) as error:
-        raise InputError(
-            f"The {_singular(group)} {name!r} of {_distribution(entry)} could not be loaded from "
-            f"{entry.value!r}: {type(error).__name__}: {error}.{_shadow(entry)}"
-        ) from error
 
 
 def modules(group: str, spec: str) -> set[str]:
@@ -60,7 +50,7 @@ def modules(group: str, spec: str) -> set[str]:
         InputError: as :func:`parse`, or if ``depends_on`` names something that is not a module.
     """
     name, _ = parse(group, spec)
-    entry, plugin = _entries(group)[name], load(group, name)
+    found, plugin = registry.find(group, name), load(group, name)
     classes = getattr(plugin, "__mro__", (plugin,))  # A plugin that is a function has no bases.
     helpers: set[str] = set()
     for listed in (vars(each).get("depends_on", ()) for each in classes):
@@ -68,15 +58,21 @@ def modules(group: str, spec: str) -> set[str]:
         wrong = [helper for helper in listed if find_module(helper) is None] if texts else [listed]
         require(
             not wrong,
-            f"`depends_on` of the {_singular(group)} {name!r} must be a tuple of names of Python "
+            f"`depends_on` of the {kind_of(group)} {name!r} must be a tuple of names of Python "
             f"modules: got {wrong[0] if wrong else ''!r}, which has no source file. Correct the "
             "name, or install the module.",
         )
         helpers |= set(listed)
-    packages = {entry.module.partition(".")[0], plugin.__module__.partition(".")[0], *OURS}
+    networks = [
+        registry.find("networks", read(value)[0]).module
+        for value in parse(group, spec)[1].values()
+        if is_in_file(value)
+    ]
+    packages = {found.module.partition(".")[0], plugin.__module__.partition(".")[0], *OURS}
     return {
-        *defined_in(entry.module, entry.attr.partition(".")[0]),
+        *defined_in(found.module, found.attribute.partition(".")[0]),
         *helpers,
+        *networks,
         *(each.__module__ for each in classes if _counts(each.__module__, packages)),
     }
 
@@ -114,7 +110,7 @@ def declared(group: str, name: str) -> Mapping[str, Setting]:
     try:
         return settings_of(load(group, name))
     except InputError as error:
-        raise InputError(f"The {_singular(group)} {name!r} cannot be used: {error}") from error
+        raise InputError(f"The {kind_of(group)} {name!r} cannot be used: {error}") from error
 
 
 def location_settings(group: str, name: str) -> tuple[str, ...]:
@@ -145,7 +141,22 @@ def read(spec: str) -> tuple[str, Settings]:
         raise InputError(
             f"A spec must read `name` or `name(setting=value, ...)`: got {spec!r}."
         ) from error
-    return _in_one_style(match[1]), {str(key): value for key, value in given.items()}
+    return plugin_files.named(in_one_style(match[1])), {
+        str(key): value for key, value in given.items()
+    }
+
+
+def is_known(group: str, name: str) -> bool:
+    """Return whether ``name``, without settings, is that of a plugin, or of several."""
+    return bool(registry.rivals(group, name))
+
+
+def plugin_name(group: str, spec: str) -> str | None:
+    """Return the canonical name of the plugin that ``spec`` names; None if there is none."""
+    try:
+        return registry.find(group, read(spec)[0]).name
+    except InputError:
+        return None
 
 
 def parse(group: str, spec: str) -> tuple[str, Settings]:
@@ -159,6 +170,7 @@ def parse(group: str, spec: str) -> tuple[str, Settings]:
     ('adnce', {'mu': 1.0, 'form': 'graph'})
     """
     name, given = read(spec)
+    name = registry.find(group, name).name
     known = declared(group, name)
     return name, {key: _typed(group, name, known, key, value) for key, value in given.items()}
 
@@ -196,9 +208,9 @@ def with_settings(group: str, spec: str, given: Mapping[str, Any]) -> str:
     twice = sorted(stated.keys() & given.keys())
     if twice:
         raise InputError(
-            f"The {_singular(group)} {spec!r} is given {', '.join(twice)} twice. Give it once."
+            f"The {kind_of(group)} {spec!r} is given {', '.join(twice)} twice. Give it once."
         )
-    listed = ", ".join(f"{key}={value!r}" for key, value in {**stated, **given}.items())
+    listed = ", ".join(f"{key}={plain(value)!r}" for key, value in {**stated, **given}.items())
     return canonical(group, f"{name}({listed})")
 
 
@@ -213,15 +225,41 @@ def build(group: str, spec: str) -> Any:
     """
     name, given = parse(group, spec)
     factory = load(group, name)
+    require_survival("build", group, spec)
     try:
-        return factory(**given)
+        built = factory(**given)
+        if isinstance(built, Configured):
+            require_initialised(built)
+        return built
     except ValueError as error:
-        raise InputError(f"{_singular(group).capitalize()} {spec!r}: {error}") from error
+        raise InputError(f"{kind_of(group).capitalize()} {spec!r}: {error}") from error
     except (Exception, SystemExit) as error:  # A bug in the plugin, not in the spec.
+        # A module's attributes cannot be set before its own constructor has run.
+        advice = "Write super().__init__() as the first line of `__init__`."
+        forgotten = isinstance(factory, type) and "Module.__init__() call" in str(error)
         raise InputError(
-            f"The {_singular(group)} {spec!r} of {_distribution(_entries(group)[name])} could not "
-            f"be built: {type(error).__name__}: {error}."
+            f"The {kind_of(group)} {spec!r} of {registry.find(group, name).owner} could not "
+            f"be built: {told(error)}." + (f" {advice}" if forgotten else "")
         ) from error
+
+
+def is_shipped(group: str, spec: str) -> bool:
+    """Return whether the plugin comes with Triptych, rather than from somebody else.
+
+    >>> is_shipped("losses", "adnce(mu=0.5)")
+    True
+    """
+    return not registry.find(group, read(spec)[0]).is_foreign
+
+
+def require_survival(action: guard.Action, group: str, spec: str) -> None:
+    """Try ``action`` of a plugin from outside in a child process.
+
+    Raises:
+        InputError: if it ends that process, or takes too long.
+    """
+    if not is_shipped(group, spec):
+        guard.require_survival(action, group, spec, f"The {kind_of(group)} {spec!r}")
 
 
 def resolved(group: str, spec: str) -> Settings:
@@ -236,6 +274,24 @@ def described(group: str, spec: str) -> Settings:
         name: value if not isinstance(value, float) or math.isfinite(value) else repr(value)
         for name, value in resolved(group, spec).items()
     }
+
+
+def spec_of(group: str, plugin: Any) -> Any:
+    """Return the spec of a plugin that is given as a class, or as an instance with its settings.
+
+    A class that is no installed plugin is named by the file that defines it, which is registered.
+    Every other value is returned unchanged.
+
+    Raises:
+        InputError: if the source of the class cannot be read.
+    """
+    base = registry.base_of(group)
+    if isinstance(plugin, type) and issubclass(plugin, base):
+        return registry.name_of_class(group, plugin)
+    if not isinstance(plugin, base):
+        return plugin
+    name = registry.name_of_class(group, type(plugin))
+    return with_settings(group, name, {key: getattr(plugin, key) for key in settings(group, name)})
 
 
 def split_specs(text: str) -> list[str]:
@@ -275,61 +331,24 @@ def _typed(group: str, name: str, known: Mapping[str, Setting], key: str, value:
         # Drop the list of names: the settings with their defaults follow instead.
         listed = ", ".join(f"{k}={v.default!r}" for k, v in known.items()) or "none"
         nearest = str(unknown("setting", key, known)).split(" Known:")[0]
-        raise InputError(f"{nearest} Settings of the {_singular(group)} {name!r}: {listed}.")
-    return known[key].typed(value, f" of the {_singular(group)} {name!r}")
+        raise InputError(f"{nearest} Settings of the {kind_of(group)} {name!r}: {listed}.")
+    if isinstance(known[key].rule, NetworkOf) and is_in_file(value):
+        value = _with_file(value)
+    return known[key].typed(value, f" of the {kind_of(group)} {name!r}")
+
+
+def _with_file(network: str) -> str:
+    """Return the spec of a network in a file, with the file's name in the place of its path.
+
+    Raises:
+        InputError: if there is no such file or network.
+    """
+    name, given = read(network)
+    name = registry.find("networks", name).name
+    listed = ", ".join(f"{key}={plain(value)!r}" for key, value in given.items())
+    return f"{name}({listed})" if listed else name
 
 
 def _same(value: Any, default: Any) -> bool:
     """Return whether both are equal and of one type: in Python, True == 1 == 1.0."""
     return type(value) is type(default) and bool(value == default)
-
-
-def _singular(group: str) -> str:
-    return {"losses": "loss", "studies": "study"}.get(group, group.removesuffix("s"))
-
-
-@cache
-def _entries(group: str) -> dict[str, EntryPoint]:
-    if group not in GROUPS:
-        raise unknown("kind of plugin", group, GROUPS)
-    found: dict[str, EntryPoint] = {}
-    for entry in entry_points(group=f"harness.{group}"):
-        name = _in_one_style(entry.name)
-        rival = found.setdefault(name, entry)
-        # An editable install in the current folder is listed twice; that is no conflict.
-        if rival.value != entry.value:
-            raise InputError(
-                f"Two distributions provide a {_singular(group)} named {name!r}: "
-                f"{_distribution(rival)} and {_distribution(entry)}. Uninstall one of them."
-            )
-    if not found:
-        raise InputError(
-            f"No {group} are installed. Install Triptych: `make install`, or `pip install -e .`."
-        )
-    return found
-
-
-def _in_one_style(name: str) -> str:
-    """Return a plugin's name with underscores: a dash is another way to write one.
-
-    Presets had dashes in version 0.1.0; these names go on as aliases.
-    """
-    return name.replace("-", "_")
-
-
-def _distribution(entry: EntryPoint) -> str:
-    return entry.dist.name if entry.dist is not None else "an unknown distribution"
-
-
-def _shadow(entry: EntryPoint) -> str:
-    """Return a sentence on where the package lies, or which other distribution shadows it."""
-    top = entry.module.split(".")[0]
-    owners = sorted(set(packages_distributions().get(top, [])))
-    rivals = [owner for owner in owners if owner != _distribution(entry)]
-    if rivals:
-        return (
-            f" The package {top!r} is shadowed by the distribution {', '.join(rivals)}: "
-            "uninstall it, or use a fresh environment."
-        )
-    found = find_spec(top)  # Finding a top package does not import it; its import has failed.
-    return f" The package {top!r} was found at {found.origin}." if found else ""

@@ -13,15 +13,21 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import PurePath
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Union, dataclass_transform, get_args, get_origin
+
+import numpy as np
 
 from harness.core.errors import InputError, require_choice, require_number
 
 MAX_FLOAT = 2**1023
 """Whole numbers below this limit can be converted to a float."""
 
-KINDS = {float: "a number", int: "a whole number", str: "a text", bool: "True or False"}
+KINDS = {
+    float: "a number", int: "a whole number", str: "a text", bool: "True or False",
+    tuple: "a list of values",
+}  # fmt: skip
 """The types of settings, as error messages name them."""
 
 
@@ -92,6 +98,57 @@ class OneOf:
 
 
 @dataclass(frozen=True)
+class NetworkOf(OneOf):
+    """Allow one of some networks, or one in a Python file: ``my_nets.py:Net(depth=3)``.
+
+    Attributes:
+        prefixes: those of further names, such as ``timm:``, which a library knows.
+    """
+
+    prefixes: tuple[str, ...] = ()
+
+    def check(self, name: str, value: Any, *, whole: bool = False) -> None:
+        """Raise :class:`InputError` unless ``value`` is a choice, or names a network elsewhere."""
+        elsewhere = isinstance(value, str) and value.startswith(self.prefixes)
+        if not (elsewhere and self.prefixes) and not is_in_file(value):
+            super().check(name, value, whole=whole)
+
+    def __str__(self) -> str:
+        """Return the choices, and how to name others."""
+        others = [f"{prefix}NAME" for prefix in self.prefixes]
+        return ", ".join([*self.known, *others, "my_nets.py:Net"])
+
+
+def is_in_file(value: object) -> bool:
+    """Return whether a setting's value names a class in a Python file.
+
+    >>> is_in_file("nets/mine.py:Net(depth=3)"), is_in_file("resnet18")
+    (True, False)
+    """
+    return isinstance(value, str) and ".py:" in value
+
+
+def plain(value: Any) -> Any:
+    """Return numbers of NumPy as Python's, arrays as lists, and paths as texts.
+
+    Values inside lists, tuples and mappings are converted too; all others are returned unchanged.
+
+    >>> import numpy as np
+    >>> plain({"temperature": np.float64(0.5), "steps": np.arange(2), "root": PurePath("data")})
+    {'temperature': 0.5, 'steps': [0, 1], 'root': 'data'}
+    """
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: plain(each) for key, each in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    return value
+
+
+@dataclass(frozen=True)
 class Role:
     """Name the purpose of a setting that does not change the training."""
 
@@ -139,8 +196,11 @@ class Setting:
         Raises:
             InputError: if the setting does not take values of this type.
         """
+        value = plain(value)
         if float in self.kinds and type(value) is int and abs(value) < MAX_FLOAT:
             return float(value)  # 1 and 1.0 must give the same spec and record.
+        if tuple in self.kinds and isinstance(value, list):  # As TOML writes them.
+            return tuple(value)
         if not self.kinds or any(_is(value, kind) for kind in self.kinds):
             return value
         words = [KINDS.get(kind, f"a {kind.__name__}") for kind in self.kinds if kind != NoneType]
@@ -153,6 +213,7 @@ class Setting:
         Raises:
             InputError: if its type or its rule does not allow it.
         """
+        value = plain(value)
         if value is None and NoneType in self.kinds:
             return None
         if self.rule is not None:  # Check it before the type: its message names type and range.
@@ -223,9 +284,11 @@ class Configured:
                 for each in parameters
             }
         cls.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        _require_arguments(cls)
 
     def __init__(self, **given: Any) -> None:
         super().__init__()
+        self._initialised = True
         for name in given.keys() - self._fields.keys():
             near = get_close_matches(name, self._fields, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -239,6 +302,17 @@ class Configured:
 
     def setup(self) -> None:
         """Check rules between several settings, and make parameters; called once."""
+
+
+def require_initialised(plugin: Configured) -> None:
+    """Raise :class:`InputError` if the plugin's own constructor left out that of its base."""
+    name = type(plugin).__name__
+    if not vars(plugin).get("_initialised", False):
+        raise InputError(
+            f"`__init__` of {name} must call the constructor of its base: it does not. Write "
+            "super().__init__() as its first line, or declare settings as fields, such as "
+            "`margin: float = 0.2`, and no `__init__`."
+        )
 
 
 def settings_of(plugin: Callable[..., Any]) -> Mapping[str, Setting]:
@@ -378,6 +452,27 @@ def _require_annotated(cls: type) -> None:
             f"`{name}` is a setting of {cls.__name__}'s base: write `{name}: {kind} = ...` for "
             f'another default, or `class {cls.__name__}(Base, fixed={{"{name}": ...}})` to fix it.'
         )
+
+
+def _require_arguments(cls: type) -> None:
+    """Raise if a method of a class does not take the arguments that its base's method gets."""
+    for name, own in vars(cls).items():
+        bases = (base for base in cls.__mro__[1:] if issubclass(base, Configured))
+        base = next((vars(each)[name] for each in bases if name in vars(each)), None)
+        if name.startswith("_") or not (inspect.isfunction(own) and inspect.isfunction(base)):
+            continue
+        given = [p for p in inspect.signature(base).parameters.values() if p.default is p.empty]
+        by_name = {p.name: None for p in given if p.kind is p.KEYWORD_ONLY}
+        by_place = [None for p in given if p.kind is p.POSITIONAL_OR_KEYWORD]
+        try:
+            inspect.signature(own).bind(*by_place, **by_name)
+        except TypeError:
+            wanted = ", ".join(inspect.signature(base).parameters)
+            taken = ", ".join(inspect.signature(own).parameters)
+            raise TypeError(
+                f"`{name}` of {cls.__name__} must take ({wanted}): it takes ({taken}). Write "
+                f"`def {name}({wanted})`."
+            ) from None
 
 
 def _inherit(own: Setting, base: Setting | None) -> Setting:

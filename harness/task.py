@@ -2,9 +2,9 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain, islice, pairwise
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -24,13 +24,16 @@ class Batch(NamedTuple):
 
     Labels are for supervised methods. Only training examples may have them: an example that
     is scored in any division must have none. ``negatives`` are hard negatives: another input of
-    the encoder, with any number of rows, that repel every anchor.
+    the encoder, with any number of rows, that repel every anchor. ``further`` are the views
+    beyond the first two that the method takes (:attr:`harness.methods.base.Method.extra_views`);
+    the training loop adds them.
     """
 
     data: Any
     ids: Int[Tensor, " n"]
     labels: Int[Tensor, " n"] | None = None
     negatives: Any = None
+    further: Sequence[Any] = ()
 
 
 class Task(Recipe, ABC):
@@ -52,8 +55,8 @@ class Task(Recipe, ABC):
     A class does not take it from its base.
     """
 
-    modality: ClassVar[str]
-    """``image``, ``sentence``, ``graph`` or a name of your own."""
+    modality: ClassVar[str] = ""
+    """``image``, ``sentence``, ``graph`` or a name of your own. Every task has one."""
 
     pairing: ClassVar[str] = "both_views"
     """The pairing that is usual for such data, used unless a loss or method sets one."""
@@ -75,6 +78,9 @@ class Task(Recipe, ABC):
     dropout_views = False
     """Whether the two views differ by the encoder's dropout alone, as in unsupervised SimCSE."""
 
+    more_views = True
+    """Whether :meth:`further_views` gives views that differ from the first two."""
+
     references: ClassVar[tuple[str, ...]] = ()
     """Names of encoders that are not trained, such as ``oracle``; rows next to ``untrained``."""
 
@@ -82,7 +88,6 @@ class Task(Recipe, ABC):
     """Modules of other distributions that the task calls; when they change, cells run again."""
 
     def __init_subclass__(cls, **given: Any) -> None:
-        super().__init_subclass__(**given)
         if "locations" in vars(cls):
             raise TypeError(
                 f"`locations` of {cls.__name__} must be declared with its settings: "
@@ -103,6 +108,7 @@ class Task(Recipe, ABC):
                 "harness.metrics.Evaluation({split: {'accuracy': 0.95} for split in splits}) with "
                 "shares from 0 to 1, named by `metrics = (harness.metrics.Metric('accuracy'),)`."
             )
+        super().__init_subclass__(**given)
 
     def fetch(self) -> Fetched:
         """Download missing data; return {name: checksum} of all data used.
@@ -144,6 +150,15 @@ class Task(Recipe, ABC):
         They depend only on the batch and the seeded global generators, not on earlier calls.
         If the views differ by dropout alone, return the data twice.
         """
+
+    def further_views(self, data: Any, count: int) -> Sequence[Any]:
+        """Return ``count`` further views of a batch's data, such as small crops.
+
+        The default draws :meth:`views` again. If that gives the same views, set ``more_views``
+        to False: methods that take further views are then refused.
+        """
+        drawn = chain.from_iterable(self.views(data) for _ in range(0, count, 2))
+        return list(islice(drawn, count))
 
     @abstractmethod
     def encoder(self) -> nn.Module:
@@ -262,6 +277,20 @@ def device_of(encoder: nn.Module) -> torch.device:
     """
     held = next(chain(encoder.parameters(), encoder.buffers()), None)
     return torch.device("cpu") if held is None else held.device
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Yield every tensor in ``value``, an input of an encoder.
+
+    >>> [tuple(tensor.shape) for tensor in tensors_in({"x": [torch.zeros(1)], "n": 3})]
+    [(1,)]
+    """
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from chain.from_iterable(map(tensors_in, value.values()))
+    elif isinstance(value, tuple | list):
+        yield from chain.from_iterable(map(tensors_in, value))
 
 
 def to_device(value: Any, device: torch.device) -> Any:

@@ -72,7 +72,7 @@ def as_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Install a module as a distribution with one entry point, for one test."""
-    from harness import plugins
+    from harness.core import registry
 
     def write(module: str, entry: str, text: str) -> None:
         group, _, value = entry.partition(":")
@@ -83,10 +83,10 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
         (info / "entry_points.txt").write_text(f"[harness.{group}]\n{value}\n")
         monkeypatch.syspath_prepend(site)
-        plugins._entries.cache_clear()
+        registry._entries.cache_clear()
 
     yield write
-    plugins._entries.cache_clear()
+    registry._entries.cache_clear()
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from harness.contrast import Contrast
 from harness.core.content import Content
 from harness.core.errors import InputError
 from harness.core.randomness import Randomness
+from harness.data import checksums
 from harness.evaluation.probes import knn_probe, logistic_probe
 from harness.evaluation.represent import represent
 from harness.heads import mlp
@@ -63,6 +64,7 @@ __all__ = [
     "Study",
     "SumLoss",
     "Task",
+    "checksums",
     "contracts",
     "evaluation",
     "knn_probe",

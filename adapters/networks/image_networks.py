@@ -1,11 +1,11 @@
-"""The ``transformers`` library's image encoders, by name, with freshly drawn weights."""
+"""The image encoders of ``transformers`` and timm, by name, with freshly drawn weights."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from harness.core.errors import require, unknown
+from harness.core.errors import InputError, require, unknown
 
 MAX_SMALL_SIZE = 64
 """The largest images, in pixels, for which a ResNet has the small-image stem."""
@@ -31,6 +31,8 @@ _NETWORKS: dict[str, _ResNet | _ViT] = {
     "vit-small": _ViT(384, 6),
 }
 NAMES = tuple(_NETWORKS)
+TIMM = "timm:"
+"""The prefix of timm's models."""
 
 
 def encoder(name: str, *, channels: int, size: int) -> nn.Module:
@@ -43,9 +45,13 @@ def encoder(name: str, *, channels: int, size: int) -> nn.Module:
     :func:`patch_size`, and give their class token after the last norm. Weights are drawn
     from torch's global generator.
 
+    ``timm:NAME`` is timm's model of that name without its classifier.
+
     Raises:
         InputError: if there is no such encoder, or a ViT's patches do not tile the image.
     """
+    if name.startswith(TIMM):
+        return _timm(name.removeprefix(TIMM), channels, size)
     network = _network(name)
     if isinstance(network, _ResNet):
         return _resnet(network, channels, size)
@@ -103,6 +109,30 @@ def _resnet(network: _ResNet, channels: int, size: int) -> nn.Module:
     # Channels-last gives the same values, faster: convolutions and BatchNorm read a pixel's
     # channels from one place in memory.
     return _Features(model, network.widths[-1], pooled=True).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _timm(name: str, channels: int, size: int) -> nn.Module:
+    try:
+        import timm
+    except ImportError as error:
+        raise InputError(
+            f"`network` 'timm:{name}' needs the package timm, which is not installed: `pip install "
+            "timm`."
+        ) from error
+    given = {"pretrained": False, "in_chans": channels, "num_classes": 0}
+    try:
+        try:
+            model = timm.create_model(name, **given, img_size=size)
+        except TypeError:  # Convolutional networks take images of any size.
+            model = timm.create_model(name, **given)
+    except Exception as error:
+        raise InputError(
+            f"`network` must be one of timm's models for images of {size} pixels: got 'timm:{name}'"
+            f" ({type(error).__name__}: {error}). `timm.list_models()` lists them."
+        ) from error
+    model.out_features = model.num_features
+    encoder: nn.Module = model
+    return encoder
 
 
 def _vit(network: _ViT, channels: int, size: int) -> nn.Module:

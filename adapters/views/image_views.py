@@ -11,10 +11,12 @@ class DigitViews:
     flip: a mirrored 2 is no 2. Draws from torch's global generator.
 
     Args:
-        size: height and width of the images.
+        size: height and width of the views.
+        small: whether a view shows a smaller part: .4 to .7 of the area, instead of .4 to 1. A
+            part much smaller than that does not show which digit it is of.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, small: bool = False) -> None:
         from kornia.augmentation import (
             AugmentationSequential,
             RandomAffine,
@@ -24,14 +26,17 @@ class DigitViews:
 
         self.transform = AugmentationSequential(
             RandomResizedCrop(
-                (size, size), scale=(0.4, 1.0), ratio=(0.8, 1.25), cropping_mode="resample"
+                (size, size),
+                scale=(0.4, 0.7) if small else (0.4, 1.0),
+                ratio=(0.8, 1.25),
+                cropping_mode="resample",
             ),
             RandomAffine(degrees=15.0, shear=10.0, p=0.8),
             RandomErasing(scale=(0.02, 0.15), p=0.5),
             data_keys=["input"],
         )
 
-    def __call__(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def __call__(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c s s"]:
         """Return one random view of each image, drawn independently."""
         view: Tensor = self.transform(images)
         return view
@@ -53,9 +58,13 @@ class SimCLRViews:
         size: height and width of the views.
         colour: whether the images have colours.
         strength: how much the colours change.
+        small: whether a view shows a small part: .05 to .4 of the area, as DINO's local crops
+            (arXiv 2104.14294).
     """
 
-    def __init__(self, size: int, *, colour: bool, strength: float = 0.4) -> None:
+    def __init__(
+        self, size: int, *, colour: bool, strength: float = 0.4, small: bool = False
+    ) -> None:
         from kornia.augmentation import (
             AugmentationSequential,
             ColorJitter,
@@ -66,7 +75,8 @@ class SimCLRViews:
         )
 
         width = max(3, size // 10 // 2 * 2 + 1)
-        crop = RandomResizedCrop((size, size), scale=(0.08, 1.0), cropping_mode="resample")
+        scale = (0.05, 0.4) if small else (0.08, 1.0)
+        crop = RandomResizedCrop((size, size), scale=scale, cropping_mode="resample")
         jitter = ColorJitter(strength, strength, strength, strength / 4, p=0.8)
         blur = RandomGaussianBlur((width, width), (0.1, 2.0), p=0.5)
         self.transform = AugmentationSequential(
@@ -77,7 +87,7 @@ class SimCLRViews:
             data_keys=["input"],
         )
 
-    def __call__(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def __call__(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c s s"]:
         """Return one random view of each image in [0, 1], drawn independently."""
         view: Tensor = self.transform(images)
         return view

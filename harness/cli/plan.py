@@ -7,28 +7,44 @@ import typer
 
 from harness.cli import terminal
 from harness.cli.shared import (
+    Changes,
     EveryCell,
-    Instead,
-    Only,
+    Files,
+    Losses,
+    Methods,
+    Modality,
+    OnlyTasks,
     Seeds,
     StudyName,
     app,
+    examples,
     input_errors,
     study_of,
 )
 from harness.cli.terminal import clock, escape, out, say
 
 
-@app.command("plan")
+@app.command(
+    "plan",
+    epilog=examples(
+        "plan quickstart",
+        "plan losses --modality graph --seeds 2 --jobs 8",
+        "plan adnce-vs-infonce tuning.trials=4 tasks.Cora.steps=20",
+        "plan adnce-vs-infonce --no-time --cells",
+    ),
+)
 def plan_command(
     study: StudyName,
+    changes: Changes = None,
     folder: Annotated[
         Path | None, typer.Option("--out", help="A run's folder: take durations from its records.")
     ] = None,
-    tasks: Only = None,
-    methods: Instead = None,
-    losses: Instead = None,
+    tasks: OnlyTasks = None,
+    methods: Methods = None,
+    losses: Losses = None,
     seeds: Seeds = None,
+    plugin: Files = None,
+    modality: Modality = None,
     jobs: Annotated[int, typer.Option(help="The number of workers to assume.", min=1)] = 2,
     cells: EveryCell = False,
     timed: Annotated[
@@ -38,8 +54,10 @@ def plan_command(
     """Show a study's cells and how long they will take; run none of them."""
     with input_errors():
         from harness.run import estimate
+        from harness.store import staleness
+        from harness.store.records import Store
 
-        chosen = study_of(study, tasks, methods, losses, seeds)
+        chosen = study_of(study, tasks, methods, losses, seeds, changes, modality, plugin)
         terminal.warn(chosen.cautions())
         prices = None
         if timed:
@@ -67,6 +85,9 @@ def plan_command(
             return
         if tuning:
             say("Tuned rows, whose settings are not chosen yet, show the first trial's.")
+        if folder is not None:
+            store = Store(folder)
+            say(staleness.sentence(staleness.stale(store.study(), store.folder).values()))
         left = estimate.unrecorded(chosen, folder)
         seconds = estimate.total(left, prices)
         known = sum(cost.records for cost in prices.values())

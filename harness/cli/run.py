@@ -4,20 +4,44 @@ import shlex
 import signal
 import sys
 import time
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli import outcome, terminal
+from harness.cli import completion, one_cell, outcome, terminal
 from harness.cli.progress import progress
-from harness.cli.shared import Device, Instead, Only, Seeds, StudyName, app, input_errors, study_of
-from harness.cli.terminal import err, escape, out, say
+from harness.cli.shared import (
+    Changes,
+    Device,
+    Files,
+    Losses,
+    Methods,
+    Modality,
+    OnlyTasks,
+    Seeds,
+    StudyName,
+    app,
+    examples,
+    input_errors,
+    register,
+    study_of,
+)
+from harness.cli.terminal import counted, err, escape, out, say
 from harness.core.errors import InputError
+from harness.run.reasons import cut
+
+if TYPE_CHECKING:
+    from harness.study.study import Study
 
 INTERRUPTED = 130
 """The exit status of a run that was stopped."""
+
+
+TRACEBACK_LINES = 6
+"""The last lines of a failed cell's traceback that ``triptych cell`` prints; the log has all."""
 
 
 class Log(StrEnum):
@@ -34,21 +58,36 @@ class Scored(StrEnum):
     validation = "validation"
 
 
-@app.command("run")
+@app.command(
+    "run",
+    epilog=examples(
+        "run quickstart",
+        "run quickstart tasks.images.steps=20 losses.adnce.mu=0.5 seeds=2 --out runs/short",
+        "run quickstart --modality graph --losses infonce,dcl --seeds 5 --out runs/dcl",
+        'run my_study.toml --jobs 8 --losses "infonce,adnce(mu=0.5, sigma=0.5)"',
+    ),
+)
 def run_command(
     study: StudyName,
+    changes: Changes = None,
     folder: Annotated[
         Path | None, typer.Option("--out", help="The folder for the records; default: runs/STUDY.")
     ] = None,
-    tasks: Only = None,
-    methods: Instead = None,
-    losses: Instead = None,
+    tasks: OnlyTasks = None,
+    methods: Methods = None,
+    losses: Losses = None,
     seeds: Seeds = None,
+    plugin: Files = None,
+    modality: Modality = None,
     jobs: Annotated[
         int | None, typer.Option(help="Worker processes; default or 0: one per core.", min=0)
     ] = None,
     engine: Annotated[
-        str, typer.Option(help="The engine that runs cells, such as local(jobs=2).")
+        str,
+        typer.Option(
+            help="The engine that runs cells, such as local(jobs=2).",
+            autocompletion=completion.plugins_of("engines"),
+        ),
     ] = "local",
     device: Device = "auto",
     slots: Annotated[
@@ -64,6 +103,25 @@ def run_command(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write TensorBoard files to OUT/tensorboard.")
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Try each task, method and loss for a few steps, keep nothing, and exit.",
+        ),
+    ] = False,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first cell that fails.")
+    ] = False,
+    max_failures: Annotated[
+        int,
+        typer.Option(
+            help="Stop once this many cells have failed with one message; 0: never.", min=0
+        ),
+    ] = 10,
+    add: Annotated[
+        bool, typer.Option("--add", help="Put the cells beside another study's, in its folder.")
+    ] = False,
     log: Annotated[
         Log, typer.Option(help="auto: progress bars or lines; json: one line per event.")
     ] = Log.auto,
@@ -73,6 +131,7 @@ def run_command(
     A study with tuning first runs its tuning trials, then the cells of the board.
     Ctrl-C keeps every finished cell on disk, and the same command resumes from there.
     With more seeds or losses, only their cells are run. Several runs on one folder share the work.
+    A plugin from outside Triptych is first tried for a few steps with each task and method.
     """
     command = shlex.join(["triptych", *sys.argv[1:]])
     sys.stdout = terminal.Unfailing(sys.stdout)
@@ -82,13 +141,18 @@ def run_command(
         with out.status("Loading the study and its plugins"):
             from harness import plugins
             from harness.run.runner import Interrupted, default_folder, run
+            from harness.study.hints import require_group
 
-            chosen = study_of(study, tasks, methods, losses, seeds)
+            chosen = study_of(study, tasks, methods, losses, seeds, changes, modality, plugin)
         terminal.warn(chosen.cautions())
         if folder is None:
             folder = default_folder(chosen)
+        require_group("engines", engine)
         given = {} if jobs is None else {"jobs": jobs}
         spec = plugins.with_settings("engines", engine, given)
+        if dry_run:
+            _try_out(chosen, folder, spec, device)
+            return
         started = time.monotonic()
         # Treat these signals like Ctrl-C, unless they are ignored, as nohup does.
         for name in (signal.SIGTERM, signal.SIGHUP):
@@ -99,8 +163,9 @@ def run_command(
             with progress(as_json=log is Log.json, methods=several) as listen:
                 summary = run(
                     chosen, folder, engine=spec, device=device, slots_per_gpu=slots, shard=shard,
-                    checkpoint_minutes=checkpoint, tensorboard=tensorboard, command=command,
-                    listen=listen, progress=False,
+                    checkpoint_minutes=checkpoint, tensorboard=tensorboard, add=add,
+                    command=command, try_first=True,
+                    max_failures=1 if fail_fast else max_failures, listen=listen, progress=False,
                 )  # fmt: skip
         except Interrupted as stop:
             say(
@@ -121,6 +186,29 @@ def run_command(
         raise typer.Exit(1)
 
 
+def _try_out(study: "Study", folder: Path, engine: str, device: str) -> None:
+    """Try each combination of the study, report those that fail, and exit with 1 if any did."""
+    from harness import plugins
+    from harness.run.engines import Resources
+    from harness.run.estimate import all_cells
+    from harness.run.runner import copied_plugins
+    from harness.run.trial import combinations, try_combinations
+    from harness.store import provenance
+    from harness.store.records import Store
+
+    cells = combinations(all_cells(study), outside=False)
+    built = plugins.build("engines", engine)
+    resources = Resources(provenance.choose_device(device, elsewhere=built.elsewhere))
+    with (
+        out.status(f"Trying {counted(len(cells), 'combination')}"),
+        copied_plugins(study.specs(), Store(folder)) as copied,
+    ):
+        trials = try_combinations(cells, folder, built, resources, copied=copied)
+    outcome.report_trials(trials)
+    if trials.lost:
+        raise typer.Exit(1)
+
+
 def _conclude(folder: Path) -> None:
     """Show the board and write its files; the run counts even if that fails."""
     try:
@@ -134,11 +222,29 @@ def _conclude(folder: Path) -> None:
         say(shlex.join(["triptych", "board", str(folder)]), indent=2, verbatim=True, to=err)
 
 
-@app.command("cell")
+@app.command(
+    "cell",
+    epilog=examples(
+        "cell nodes --loss infonce",
+        'cell "images(labels=20)" --loss "adnce(mu=0.5)" --seed 3 --save encoders/adnce',
+    ),
+)
 def cell_command(
-    task: Annotated[str, typer.Argument(help="The cell's task.")],
-    loss: Annotated[str, typer.Option(help="The cell's loss, or untrained, or fixed:REFERENCE.")],
-    method: Annotated[str, typer.Option(help="The cell's method.")] = "siamese",
+    task: Annotated[
+        str,
+        typer.Argument(help="The cell's task.", autocompletion=completion.plugins_of("tasks")),
+    ],
+    loss: Annotated[
+        str,
+        typer.Option(
+            help="The cell's loss, or untrained, or fixed:REFERENCE.",
+            autocompletion=completion.plugins_of("losses"),
+        ),
+    ],
+    method: Annotated[
+        str,
+        typer.Option(help="The cell's method.", autocompletion=completion.plugins_of("methods")),
+    ] = "siamese",
     seed: Annotated[int, typer.Option(help="The cell's seed.", min=0)] = 0,
     probes: Annotated[
         int, typer.Option(help="How often to score validation during training.", min=0)
@@ -147,12 +253,16 @@ def cell_command(
     folder: Annotated[Path, typer.Option("--out", help="The folder for the record.")] = Path(
         "runs/cell"
     ),
+    plugin: Files = None,
     device: Device = "auto",
     save: Annotated[
         Path | None, typer.Option(help="Write the trained encoder to this folder.")
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the whole record, as it stands in its file.")
+    ] = False,
 ) -> None:
-    """Run a single cell and show its record.
+    """Run a single cell and show its scores, and where its record and log are.
 
     `triptych show` prints this command for any cell of a run. It reproduces the scores.
     """
@@ -160,8 +270,15 @@ def cell_command(
         from harness import plugins
         from harness.core import distributed
         from harness.core.cells import Cell, is_trained
+        from harness.run import status
         from harness.run.runner import run_one
+        from harness.store.identity import identify
+        from harness.store.records import Store
+        from harness.study.hints import require_group
 
+        register(plugin)
+        for group, spec in (("tasks", task), ("methods", method), ("losses", loss)):
+            require_group(group, spec, of_cell=True)
         cell = Cell(
             task=plugins.canonical("tasks", task),
             method=plugins.canonical("methods", method),
@@ -172,15 +289,21 @@ def cell_command(
         )
         with out.status(escape(str(cell))):
             event = run_one(cell, folder, device=device, save=save or "")
-        if event.kind != "done":
-            say(f"{event.kind}: {event.reason}", style="red", to=err)
-            raise typer.Exit(1)
         if distributed.rank() > 0:
             return  # Only the first process of a cell writes its record.
-        from harness.store.identity import identify
-        from harness.store.records import Store
-
-        terminal.show_text(Store(folder).record_path(cell, identify(cell).key).read_text("utf-8"))
+        done, store = event.kind == "done", Store(folder)
+        state = status.state_of(store, cell, identify(cell).key)
+        if not done:  # A worker that was killed has left no failure.
+            kind = event.kind if event.kind in status.STATES else "running"
+            state = replace(state, state=kind, note=event.reason)
+        if as_json:
+            one_cell.show_json(store, state)
+        else:
+            more = {"encoder": str(save or "")}
+            one_cell.show(store, state, details=event.details, most=TRACEBACK_LINES, more=more)
+    if not done:
+        say(f"{event.kind}: {cut(event.reason)}", style="red", to=err)
+        raise typer.Exit(1)
 
 
 def _require_tensorboard() -> None:

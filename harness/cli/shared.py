@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli import completion, hints
 from harness.cli.terminal import err, say
-from harness.core.errors import InputError
+from harness.core.errors import InputError, require
 from harness.run import folders
 
 if TYPE_CHECKING:
@@ -21,28 +22,128 @@ if TYPE_CHECKING:
 
 
 app = typer.Typer(
-    help="Compare contrastive losses across images, sentences and graphs.",
+    cls=hints.Commands,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
+
+def examples(*commands: str) -> str:
+    """Return the end of a command's ``--help``: examples, one a line.
+
+    ``tests/harness/cli/test_help.py`` reads every example as its command does.
+    """
+    return "\b\n" + "\n".join(["Examples:", *(f"  triptych {command}" for command in commands)])
+
+
+def _print_version(*, wanted: bool) -> bool:
+    """Print the version and exit, if it is wanted."""
+    if wanted:
+        from importlib.metadata import version
+
+        say(f"triptych {version('triptych')}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback(epilog=examples("run quickstart", "list losses adnce", "board runs/quickstart"))
+def main(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Compare contrastive losses across images, sentences and graphs."""
+    del version  # Its callback prints it.
+
+
 # Options that several commands take.
 StudyName = Annotated[
-    str, typer.Argument(help="The name of a shipped study, or the path of a TOML file.")
+    str,
+    typer.Argument(
+        help="The name of a shipped study, or the path of a TOML file.",
+        autocompletion=completion.study,
+    ),
 ]
-Only = Annotated[str | None, typer.Option(help="Run only these, separated by commas.")]
-Instead = Annotated[str | None, typer.Option(help="Use these instead, separated by commas.")]
-Seeds = Annotated[int | None, typer.Option(help="The number of seeds, counted from 0.", min=1)]
+Changes = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE",
+        help="Change the study: seeds=2, tasks.images.steps=20, losses.adnce.mu=0.5, "
+        "tuning.trials=4.",
+    ),
+]
+Modality = Annotated[
+    str | None,
+    typer.Option(help="Only tasks of these modalities: image, sentence or graph."),
+]
+RunFolder = Annotated[
+    Path | None,
+    typer.Argument(
+        help="The folder of a run; default: the latest under runs/.",
+        autocompletion=completion.run_folder,
+    ),
+]
+OnlyTasks = Annotated[
+    str | None,
+    typer.Option(
+        help="Run only these tasks, separated by commas.",
+        autocompletion=completion.plugins_of("tasks"),
+    ),
+]
+Methods = Annotated[
+    str | None,
+    typer.Option(
+        help="Use these methods instead, separated by commas.",
+        autocompletion=completion.plugins_of("methods"),
+    ),
+]
+Losses = Annotated[
+    str | None,
+    typer.Option(
+        help="Use these losses instead, separated by commas.",
+        autocompletion=completion.plugins_of("losses"),
+    ),
+]
+Seeds = Annotated[
+    str | None, typer.Option(help="The number of seeds, counted from 0; or a list: 0,2,7.")
+]
+Files = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin", help="A Python file of losses, methods or tasks; may be given several times."
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or one GPU, such as cuda:1.")]
 EveryCell = Annotated[bool, typer.Option("--cells", help="Also list every cell.")]
 OfTasks = Annotated[
-    str | None, typer.Option("--task", help="Only cells of these tasks, separated by commas.")
+    str | None,
+    typer.Option(
+        "--task",
+        help="Only cells of these tasks, separated by commas.",
+        autocompletion=completion.plugins_of("tasks"),
+    ),
 ]
-OfMethods = Annotated[str | None, typer.Option("--method", help="Only cells of these methods.")]
+OfMethods = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        help="Only cells of these methods.",
+        autocompletion=completion.plugins_of("methods"),
+    ),
+]
 OfLosses = Annotated[
-    str | None, typer.Option("--loss", help="Only cells of these losses, or rows of the board.")
+    str | None,
+    typer.Option(
+        "--loss",
+        help="Only cells of these losses, or rows of the board.",
+        autocompletion=completion.plugins_of("losses"),
+    ),
 ]
 OfSeeds = Annotated[str | None, typer.Option("--seed", help="Only cells of these seeds: 0,2.")]
 InStates = Annotated[
@@ -62,15 +163,71 @@ def input_errors() -> Iterator[None]:
 
 
 def study_of(
-    name: str, tasks: str | None, methods: str | None, losses: str | None, seeds: int | None
+    name: str,
+    tasks: str | None,
+    methods: str | None,
+    losses: str | None,
+    seeds: str | None,
+    overrides: list[str] | None = None,
+    modality: str | None = None,
+    files: list[Path] | None = None,
 ) -> "Study":
-    """Return the study of that name, changed as the options say."""
+    """Return the study of that name, changed as the options and overrides say.
+
+    Raises:
+        InputError: if there is no such study, or if a change is wrong.
+    """
     from harness import plugins
+    from harness.study.overrides import read_overrides
     from harness.study.study import Study
 
+    register(files)
     given = {"tasks": tasks, "methods": methods, "losses": losses}
     specs = {k: plugins.split_specs(v) for k, v in given.items() if v is not None}
-    return Study.load(name).but(seeds=seeds, **specs)
+    values = read_overrides(overrides or ())
+    for key in (*specs, *([] if seeds is None else ["seeds"])):
+        require(key not in values, f"`{key}` is given twice: as `--{key}` and as {key}=... .")
+    study = Study.load(name).but(seeds=_seeds(seeds), **specs).override(values)
+    return study if modality is None else study.of_modality(plugins.split_specs(modality))
+
+
+def _seeds(text: str | None) -> int | list[int] | None:
+    """Return a number of seeds, or the seeds of a list."""
+    parts = [part.strip() for part in (text or "").split(",")]
+    if text is None:
+        return None
+    require(
+        all(part.isdecimal() for part in parts),
+        f"`--seeds` must be a number of seeds, such as 5, or whole numbers separated by commas, "
+        f"such as 0,2,7: got {text!r}.",
+    )
+    return list(map(int, parts)) if "," in text else int(text)
+
+
+def run_folder(folder: Path) -> Path:
+    """Return ``folder``.
+
+    Raises:
+        InputError: if it holds no run, but the folder of that name under ``runs/`` does.
+    """
+    inside = folders.RUNS / folder
+    require(
+        folders.is_run(folder) or not folders.is_run(inside),
+        f"{str(folder)!r} must be the folder of a run. There is one of that name: write {inside}.",
+    )
+    return folder
+
+
+def register(files: list[Path] | None) -> None:
+    """Register files of plugins, so that specs may name what they define.
+
+    Raises:
+        InputError: if a file cannot be imported or defines no plugin.
+    """
+    from harness import plugins
+
+    for file in files or ():
+        plugins.defined_in_file(file)
 
 
 def latest_run() -> Path:

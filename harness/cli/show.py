@@ -1,13 +1,11 @@
 """``triptych show``."""
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli import terminal
+from harness.cli import completion, one_cell, terminal
 from harness.cli.shared import (
     InStates,
     OfLosses,
@@ -15,25 +13,30 @@ from harness.cli.shared import (
     OfSeeds,
     OfTasks,
     app,
+    examples,
     filters_of,
     input_errors,
     latest_run,
 )
-from harness.cli.terminal import duration, escape, say
+from harness.cli.terminal import escape, say
 from harness.core.errors import InputError
 from harness.run.folders import is_run
 
 if TYPE_CHECKING:
     from harness.run.status import CellState
-    from harness.store.records import Record, Store
 
 MAX_CELLS = 100
 """Cells that a terminal lists; a file or a pipe gets all of them."""
-CHECKSUM = 12
-"""Digits of a checksum or commit that tell it from any other."""
 
 
-@app.command("show")
+@app.command(
+    "show",
+    epilog=examples(
+        "show adnce seed 2 images",
+        "show runs/quickstart 4ac342 --json",
+        "show --loss adnce --seed 0,1",
+    ),
+)
 def show_command(
     words: Annotated[
         list[str] | None,
@@ -41,6 +44,7 @@ def show_command(
             metavar="[FOLDER] [CELL]",
             help="The folder of a run, by default the latest under runs/; and a cell, by the start "
             "of its key or by words such as: adnce seed 2.",
+            autocompletion=completion.run_folder,
         ),
     ] = None,
     task: OfTasks = None,
@@ -69,9 +73,9 @@ def show_command(
         store = Store(folder)
         found = selection.find(store, wanted, filters)
         if len(found) == 1 and as_json:
-            _show_json(store, found[0])
+            one_cell.show_json(store, found[0])
         elif len(found) == 1:
-            _show_cell(store, found[0])
+            one_cell.show(store, found[0])
         elif as_json:
             raise InputError(
                 f"`--json` needs one cell: {wanted!r} names {len(found)} of {str(folder)!r}. Give "
@@ -108,77 +112,3 @@ def _list(found: "list[CellState]") -> None:
     terminal.show(table)
     if len(found) > most:
         say(f"and {len(found) - most} more; choose with --task, --loss, --seed or --state")
-
-
-def _show_json(store: "Store", state: "CellState") -> None:
-    """Print the file of a cell's record, or else of its failure."""
-    from harness.core.commands import run_again
-
-    for path in (store.find_record(state.cell, state.key), store.failure_path(state.cell)):
-        if path.exists():
-            terminal.show_text(path.read_text("utf-8"))
-            return
-    raise InputError(
-        f"`--json` needs a record or a failure: {state} is {state.state}. "
-        f"To run it: {run_again(state.cell)}"
-    )
-
-
-def _show_cell(store: "Store", state: "CellState") -> None:
-    """Print what a record says, in 15 lines at most; or why there is none."""
-    from harness.core.commands import run_again
-    from harness.store.records import read_record
-
-    path = store.find_record(state.cell, state.key)
-    record = read_record(path)
-    failure = store.failure(state.cell, state.key)
-    log = store.log_path(state.cell, state.key)
-    rows = ", ".join(row for row in dict.fromkeys(state.rows) if row != state.cell.loss)
-    fields = {"row": rows, "state": f"{state.state}{': ' * bool(state.note)}{state.note}"}
-    if record is not None:
-        fields |= _about(record) | {"record": str(path)}
-    elif failure is not None:
-        fields |= {"key": state.key, "failure": str(store.failure_path(state.cell))}
-    else:
-        fields |= {"key": state.key}
-    device = record.device.partition(" ")[0].partition(":")[0] if record is not None else ""
-    fields |= {"log": str(log) if log.exists() else "", "run again": run_again(state.cell, device)}
-    say(str(state), style="bold")
-    terminal.say_fields(fields, verbatim=("record", "failure", "log", "run again"))
-    if record is None and failure is not None and failure.details:
-        say("")
-        terminal.show_text(failure.details)
-
-
-def _about(record: "Record") -> dict[str, str]:
-    """Return what a record says: scores, cost, machine, data and identity."""
-    units = {metric["name"]: metric["unit"] for metric in record.metrics}
-
-    def listed(scores: Mapping[str, float], *without: str) -> str:
-        return ", ".join(
-            f"{name} {value:.4g}{' ' * bool(units.get(name))}{units.get(name, '')}"
-            for name, value in scores.items()
-            if name not in without
-        )
-
-    main, split = record.main, record.cell.get("scored", "test")
-    scores = record.scores.get(split, {})
-    seconds = record.seconds
-    parts = {"training": seconds.get("train"), "evaluation": seconds.get("evaluate")}
-    cost = [f"{record.steps} steps in {duration(seconds['total'])}"]
-    cost += [f"{name} {duration(part)}" for name, part in parts.items() if part is not None]
-    cost += [f"{name} memory {size / 1e6:,.0f} MB" for name, size in record.peak_memory.items()]
-    libraries = (name for name in ("torch", "triptych", "python") if name in record.versions)
-    commit, changed, _ = (record.commit or "").partition("+changes")
-    finished = datetime.fromisoformat(record.finished).astimezone(UTC)
-    return {
-        "score": f"{listed({main: scores[main]})} ({split})" if main in scores else "",
-        "other scores": listed(scores, main),
-        "validation": listed(record.scores.get("validation", {})) if split == "test" else "",
-        "cost": ", ".join(cost),
-        "device": ", ".join([record.device, *(f"{n} {record.versions[n]}" for n in libraries)]),
-        "data": ", ".join(f"{name} {text[:CHECKSUM]}" for name, text in record.data.items()),
-        "key": record.key,
-        "commit": commit[:CHECKSUM] + (" with changes" if changed else ""),
-        "finished": f"{finished:%Y-%m-%d %H:%M:%S} UTC",
-    }

@@ -1,6 +1,5 @@
 """``triptych status``."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,19 +12,27 @@ from harness.cli.shared import (
     OfMethods,
     OfSeeds,
     OfTasks,
+    RunFolder,
     app,
+    examples,
     filters_of,
     input_errors,
     latest_run,
+    run_folder,
 )
 from harness.cli.terminal import clock, err, say
 
 
-@app.command("status")
+@app.command(
+    "status",
+    epilog=examples(
+        "status",
+        "status runs/quickstart --verify",
+        "status --state failed --cells",
+    ),
+)
 def status_command(
-    folder: Annotated[
-        Path | None, typer.Argument(help="The folder of a run; default: the latest under runs/.")
-    ] = None,
+    folder: RunFolder = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Check every file of the run; exit with 1 on a fault.")
     ] = False,
@@ -46,7 +53,7 @@ def status_command(
 
     with input_errors():
         filters = filters_of(task, method, loss, seed, state)
-        store = Store(folder or latest_run())
+        store = Store(run_folder(folder) if folder else latest_run())
         every = status.states(store)
         names = selection.Names.from_study(store.study())
         chosen = selection.choose(every, filters, names, store.given)

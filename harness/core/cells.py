@@ -97,6 +97,13 @@ class Cell:
         return asdict(self)
 
 
+def specs_of(cell: Cell) -> list[tuple[str, Spec]]:
+    """Return (group, spec) of the plugins that a cell uses."""
+    if not is_trained(cell.loss):
+        return [("tasks", cell.task)]
+    return [("tasks", cell.task), ("methods", cell.method), ("losses", cell.loss)]
+
+
 @dataclass(frozen=True)
 class Planned:
     """A cell with its place in a study.

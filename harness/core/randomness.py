@@ -19,7 +19,8 @@ import torch
 
 from harness.core.errors import require_choice
 
-STREAMS = ("split", "init", "order", "views", "dropout", "probe")
+STREAMS = ("split", "init", "order", "views", "further", "dropout", "probe")
+"""The streams; ``further`` serves views beyond the first two, which must not depend on it."""
 ENCODER, HEAD, METHOD = range(3)
 """Steps of the stream ``init``, one for each network: the size of one network must not change the
 weights of another."""

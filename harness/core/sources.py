@@ -1,6 +1,7 @@
 """Find the modules that a result depends on, and digest their code.
 
-Only the standard library is imported here, so that any Python can compute a digest.
+Only the standard library, and modules that import nothing else, are imported here, so that any
+Python can compute a digest.
 """
 
 import ast
@@ -16,6 +17,8 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
+from harness.core import plugin_files
+
 OURS = frozenset({"harness", "adapters", "tasks", "triptych"})
 """Triptych's packages whose code affects scores; the code of boards does not."""
 
@@ -25,6 +28,9 @@ LIBRARIES = (
     "pytorch-optimizer",
 )  # fmt: skip
 """Distributions that a record names by version, instead of digesting their code."""
+
+MODULES = {"scikit-learn": "sklearn", "pillow": "PIL"}
+"""{distribution: the module that it is imported as} where the names differ."""
 
 _EMPTY_LINES = re.compile(r"(?:[ \t\f]*\n)+")
 
@@ -44,13 +50,16 @@ def source_digest(modules: Iterable[str]) -> str:
 def modules_of(modules: Iterable[str]) -> dict[str, Path]:
     """Return {module: file} of ``modules`` and all that they import, without running them.
 
-    Imports are followed through Triptych's packages and those that ``modules`` belong to. A
-    name imported from a package leads to the module that defines it. The package's
-    ``__init__`` does not count unless it defines the name, nor do its other imports.
+    Imports are followed through Triptych's packages and those that ``modules`` belong to, and
+    from a plugin's file to the other files of its folder. A name imported from a package leads
+    to the module that defines it. The package's ``__init__`` does not count unless it defines
+    the name, nor do its other imports.
     ``TYPE_CHECKING`` blocks are not followed.
     """
     roots = sorted(set(modules))
     packages = OURS | {_top(name) for name in roots}
+    if any(plugin_files.path_of(_top(name)) is not None for name in roots):
+        packages |= plugin_files.neighbours()
     found: dict[str, Path] = {}
     waiting = list(roots)
     while waiting:
@@ -61,6 +70,11 @@ def modules_of(modules: Iterable[str]) -> dict[str, Path]:
         found[name] = path
         waiting += _imports(name, path, packages)
     return found
+
+
+def module_of(distribution: str) -> str:
+    """Return the module that a distribution of ``LIBRARIES`` is imported as."""
+    return MODULES.get(distribution, distribution.replace("-", "_"))
 
 
 def forget() -> None:
@@ -76,15 +90,20 @@ def find_module(name: str) -> Path | None:
     The file is looked up on disk: ``find_spec`` would import the parents of a dotted name.
     """
     top, *rest = name.split(".")
-    try:
-        spec = importlib.util.find_spec(top)
-    except ValueError:  # A loaded module may have no spec, such as __main__.
-        return None
-    if spec is None or spec.origin is None:
-        return None
+    file = plugin_files.path_of(top)
+    folders = [str(file.parent)] if file is not None and file.name == "__init__.py" else []
+    if file is None:
+        try:
+            spec = importlib.util.find_spec(top)
+        except ValueError:  # A loaded module may have no spec, such as __main__.
+            return None
+        if spec is None or spec.origin is None:
+            return None
+        file = Path(spec.origin) if spec.origin.endswith(".py") else None
+        folders = list(spec.submodule_search_locations or ())
     if not rest:
-        return Path(spec.origin) if spec.origin.endswith(".py") else None
-    for folder in spec.submodule_search_locations or ():
+        return file
+    for folder in folders:
         base = Path(folder, *rest)
         for path in (base.parent / f"{base.name}.py", base / "__init__.py"):
             if path.is_file():

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
+from harness.heads import representations_of
 from harness.task import device_of, to_device
 
 
@@ -22,7 +23,7 @@ def represent(encoder: nn.Module, batches: Iterable[Any]) -> Float[np.ndarray, "
         One row an input, in order, in float32, or in float64 if the encoder returns that.
     """
     device = device_of(encoder)
-    rows = [encoder(to_device(batch, device)) for batch in batches]
+    rows = [representations_of(encoder, to_device(batch, device)) for batch in batches]
     kept = torch.cat([row if row.dtype == torch.float64 else row.float() for row in rows])
     representations: np.ndarray = kept.cpu().numpy()
     return representations

@@ -78,9 +78,25 @@ class Loss(Configured, nn.Module, ABC):
         """
         return None
 
+    def before_step(self, step: int, steps: int) -> None:
+        """Prepare for an optimizer step, such as by moving a schedule on.
+
+        It is called once before each optimizer step, however many contrasts and batches the
+        step has. Keep what it changes in buffers or parameters, which checkpoints hold: an
+        attribute of another kind is lost when a cell is stopped and continued.
+
+        Args:
+            step: how many steps were taken before: from 0 to ``steps`` - 1.
+            steps: how many steps the cell takes in all.
+        """
+        del step, steps
+
     @abstractmethod
     def forward(self, contrast: Contrast) -> Float[Tensor, ""]:
-        """Return the loss of ``contrast``, a scalar, in float32 at least."""
+        """Return the loss of ``contrast``, a scalar, in float32 at least.
+
+        A step may call it several times: once for each contrast of each batch.
+        """
 
 
 class ScoreLoss(Loss):

@@ -59,10 +59,14 @@ class HCL(SumLoss):
         """Return 1 / tau."""
         return 1 / self.temperature
 
+    def hardness(self) -> float:
+        """Return beta; override it for a schedule."""
+        return self.beta
+
     def terms(self, scores: Tensor) -> tuple[Tensor, ...]:
         """Return the logs of the weighted summand and of the weight alone."""
         scaled = scores * (1 / self.temperature)
-        log_weight = self.beta * (scaled.detach() if self.detach else scaled)
+        log_weight = self.hardness() * (scaled.detach() if self.detach else scaled)
         return scaled + log_weight, log_weight
 
     def combine(self, pos: Tensor, sums: tuple[Tensor, ...], count: Tensor) -> Tensor:

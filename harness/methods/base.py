@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from harness.contrast import Contrast
-from harness.heads import project
+from harness.heads import represent_and_project
 from harness.losses.base import Loss
 from harness.settings import Configured
 from harness.task import Batch, Task
@@ -19,6 +19,9 @@ GIFTS = {
     "trained positives": "positives through which gradient flows",
     "stopped positives": "positives without gradient, which anchors predict without collapsing",
     "targets": "soft assignments of anchors to prototypes",
+    "several positives": "candidates that are further positives, because they have the anchor's id",
+    "labels": "the anchors' classes",
+    "representations": "the encoder's representations beside the projections",
 }
 """What contrasts may hold. A method lists what it ``gives``, a loss what it ``needs``."""
 
@@ -61,6 +64,11 @@ class Method(Configured, nn.Module, ABC):
     depends_on: ClassVar[tuple[str, ...]] = ()
     """Modules of other distributions that it calls. A cell is rerun when one of them changes."""
 
+    @property
+    def extra_views(self) -> int:
+        """Return how many views it takes beyond the first two; they come in ``batch.further``."""
+        return 0
+
     pairing = cast("str | None", None)
     """The chosen pairing: a setting of methods with ``pairs``. None leaves the choice to the loss
     or the task."""
@@ -78,7 +86,14 @@ class Method(Configured, nn.Module, ABC):
 
     def project(self, view: Any) -> Float[Tensor, "n d"]:
         """Return the projections of ``view``: head(encoder(view))."""
-        return project(self.encoder, self.head, view)
+        return self.represent_and_project(view)[1]
+
+    def represent_and_project(self, view: Any) -> tuple[Tensor, Float[Tensor, "n d"]]:
+        """Return the representations of ``view``, and their projections.
+
+        Override it rather than :meth:`project`, which calls it.
+        """
+        return represent_and_project(self.encoder, self.head, view)
 
     @abstractmethod
     def forward(self, first: Any, second: Any, batch: Batch) -> Sequence[Contrast]:
@@ -87,11 +102,17 @@ class Method(Configured, nn.Module, ABC):
         Args:
             first: the first view of the batch's data.
             second: the second view.
-            batch: the batch itself, for its ids and labels.
+            batch: the batch itself, for its ids and labels, and for further views.
         """
 
     def after_step(self, step: int, steps: int) -> None:
-        """Update state that is not trained by gradient, after each step."""
+        """Update state that is not trained by gradient, after each optimizer step.
+
+        Args:
+            step: how many steps were taken before this one: from 0 to ``steps`` - 1, as in
+                :meth:`harness.losses.base.Loss.before_step`.
+            steps: how many steps the cell takes in all.
+        """
         del step, steps
 
 
@@ -131,6 +152,10 @@ def misfit(method: Method, loss: Loss, task: Task | None = None) -> str | None:
         return None
     if method.needs_labels and not task.labelled:
         return f"{name} needs labels, but the task gives none"
+    if "labels" in loss.needs and not task.labelled:
+        return f"{type(loss).__name__} needs labels, but the task gives none"
+    if method.extra_views and not task.more_views:
+        return f"{name} takes {method.extra_views} further views, but the task gives two"
     if task.hard_negatives and not method.takes_negatives:
         return f"the task gives hard negatives, but {name} cannot use them"
     if task.dropout_views and (method.needs_distinct_views or loss.needs_distinct_views):

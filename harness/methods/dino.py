@@ -20,10 +20,12 @@ class DINO(Method):
     """Predict from each view the teacher's assignment of the other to prototypes.
 
     The teacher is a copy that follows the student, prototypes included. Its scores are
-    centred by a running mean and sharpened by a low temperature. There are two views and
-    no multi-crop. The loss is ``prototypes``, whose temperature is the student's.
+    centred by a running mean and sharpened by a low temperature. Small crops go through the
+    student alone, which predicts the teacher's assignments of both views. The loss is
+    ``prototypes``, whose temperature is the student's.
 
     Args:
+        crops: how many further views there are: small crops on images; 8 in the paper.
         prototypes: their number; 65536 in the paper.
         temperature: of the teacher.
         momentum: how slowly the teacher follows at the start; it rises to 1
@@ -45,6 +47,7 @@ class DINO(Method):
     centre: Tensor
     teacher_directions: Tensor
 
+    crops: Annotated[int, Between(0, 100)] = 0
     prototypes: Annotated[int, Between(2)] = 256
     temperature: Annotated[float, Between(0.001, 10)] = 0.04
     momentum: Annotated[float, Between(0, 1)] = 0.996
@@ -65,22 +68,38 @@ class DINO(Method):
         self.register_buffer("teacher_directions", directions.clone())
         self.register_buffer("centre", torch.zeros(self.prototypes))
 
+    @property
+    def extra_views(self) -> int:
+        """Return the number of crops."""
+        return self.crops
+
     def forward(self, first: Any, second: Any, batch: Batch) -> Sequence[Contrast]:
-        """Return two contrasts: each view with the teacher's assignment of the other."""
-        ids = batch.ids.new_full((self.prototypes,), -1)
-        contrasts, scores = [], []
+        """Return a contrast of each view with the teacher's assignment of each other view.
+
+        The teacher assigns the first two views alone, so two contrasts come from the two of
+        them, and two from every crop.
+        """
+        pairs, taught = [], []
         for view, other in ((first, second), (second, first)):
-            with torch.no_grad():
-                teacher = project(self.teacher_encoder, self.teacher_head, other)
-                scores.append(cosines(teacher, self.teacher_directions))
-                targets = ((scores[-1] - self.centre) / self.temperature).softmax(dim=1)
-            student = self.project(view)
-            contrasts.append(
-                Contrast(student, teacher, self.directions, batch.ids, ids, targets=targets)
-            )
+            taught.append(self._taught(other))
+            pairs.append((self.project(view), taught[-1]))
+        for crop in batch.further:
+            student = self.project(crop)
+            pairs += [(student, teacher) for teacher in taught]
+        ids = batch.ids.new_full((self.prototypes,), -1)
+        return [
+            Contrast(student, teacher, self.directions, batch.ids, ids, targets=targets)
+            for student, (teacher, targets) in pairs
+        ]
+
+    @torch.no_grad()
+    def _taught(self, view: Any) -> tuple[Tensor, Tensor]:
+        """Return the teacher's projections of a view, and its assignment; note its scores."""
+        teacher = project(self.teacher_encoder, self.teacher_head, view)
+        scores = cosines(teacher, self.teacher_directions)
         if self.training:
-            self._scores += scores
-        return contrasts
+            self._scores.append(scores)
+        return teacher, ((scores - self.centre) / self.temperature).softmax(dim=1)
 
     @torch.no_grad()
     def after_step(self, step: int, steps: int) -> None:

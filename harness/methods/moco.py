@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from harness.contrast import Contrast
+from harness.contrast import Contrast, labelled
 from harness.heads import output_width, project
 from harness.methods.base import Method
 from harness.methods.momentum import follow, frozen_copy
@@ -36,7 +36,7 @@ class MoCo(Method):
     """
 
     label = "MoCo"
-    gives = frozenset({"negatives", "example ids"})
+    gives = frozenset({"negatives", "example ids", "labels"})
     queue_keys: Tensor
     queue_end: Tensor
 
@@ -63,7 +63,8 @@ class MoCo(Method):
             self._keys.append(keys)
         queue = self.queue_keys.to(keys)
         ids = batch.ids.new_full((len(queue),), -1)
-        return [Contrast(self.project(first), keys, queue, batch.ids, ids)]
+        contrast = Contrast(self.project(first), keys, queue, batch.ids, ids)
+        return [labelled(contrast, batch.labels)]
 
     @torch.no_grad()
     def after_step(self, step: int, steps: int) -> None:

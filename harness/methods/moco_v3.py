@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import nn
 
-from harness.contrast import Contrast
+from harness.contrast import Contrast, labelled
 from harness.heads import MAX_LAYERS, mlp, output_width, project, projector_for
 from harness.methods.base import Method
 from harness.methods.momentum import follow, frozen_copy, rising_momentum
@@ -36,7 +36,7 @@ class MoCoV3(Method):
     """
 
     label = "MoCo v3"
-    gives = frozenset({"negatives", "stopped positives", "example ids"})
+    gives = frozenset({"negatives", "stopped positives", "example ids", "labels"})
     cautions: ClassVar[Mapping[str, str]] = {
         "sentence": "with its defaults and most losses it shows no sign of learning (53.8 to 57.1 "
         "on STS-B, untrained 56.1); `siamese` reaches 61"
@@ -60,7 +60,8 @@ class MoCoV3(Method):
         with torch.no_grad():
             keys = [project(self.key_encoder, self.key_head, view) for view in (second, first)]
         return [
-            Contrast(p, k, k, batch.ids, batch.ids) for p, k in zip(predictions, keys, strict=True)
+            labelled(Contrast(p, k, k, batch.ids, batch.ids), batch.labels)
+            for p, k in zip(predictions, keys, strict=True)
         ]
 
     def after_step(self, step: int, steps: int) -> None:

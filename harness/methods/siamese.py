@@ -1,9 +1,12 @@
 """One encoder and one head, shared by both views."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
-from harness.contrast import PAIRINGS, Contrast, with_candidates
+from torch import Tensor
+
+from harness.contrast import PAIRINGS, Contrast, labelled, with_candidates
 from harness.methods.base import Method
 from harness.settings import OneOf
 from harness.task import Batch
@@ -28,7 +31,9 @@ class Siamese(Method):
     """
 
     label = "Siamese"
-    gives = frozenset({"negatives", "trained positives", "example ids"})
+    gives = frozenset(
+        {"negatives", "trained positives", "example ids", "labels", "representations"}
+    )
     pairs = True
     takes_negatives = True
 
@@ -36,10 +41,20 @@ class Siamese(Method):
 
     def forward(self, first: Any, second: Any, batch: Batch) -> Sequence[Contrast]:
         """Return the contrasts that the pairing makes of both projections."""
-        contrasts = PAIRINGS[self.used_pairing](
-            self.project(first), self.project(second), batch.ids
+        views = [first, second, *([] if batch.negatives is None else [batch.negatives])]
+        rows = [self.represent_and_project(view) for view in views]
+        representations, projections = (
+            self._paired(list(part), batch.ids) for part in zip(*rows, strict=True)
         )
-        if batch.negatives is None:
-            return contrasts
-        negatives = self.project(batch.negatives)
-        return [with_candidates(contrast, negatives) for contrast in contrasts]
+        return [
+            labelled(replace(contrast, representations=encoded), batch.labels)
+            for contrast, encoded in zip(projections, representations, strict=True)
+        ]
+
+    def _paired(self, rows: list[Tensor], ids: Tensor) -> Sequence[Contrast]:
+        """Return the pairing's contrasts of two views' rows, and of the negatives if there are."""
+        first, second, *negatives = rows
+        contrasts: Sequence[Contrast] = PAIRINGS[self.used_pairing](first, second, ids)
+        for further in negatives:
+            contrasts = [with_candidates(contrast, further) for contrast in contrasts]
+        return contrasts

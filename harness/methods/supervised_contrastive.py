@@ -6,28 +6,32 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.contrast import Contrast
+from harness.contrast import Contrast, labelled
 from harness.core.errors import InputError
 from harness.methods.base import Method
 from harness.task import Batch
 
 
 class SupervisedContrastive(Method):
-    """Pull an anchor towards an example of its class, and never push it away from one.
+    """Pull an anchor towards examples of its class.
 
     Both views' rows are anchors. Ids are the labels, so that a class does not repel
-    itself. At each step every anchor gets one positive, drawn uniformly from the other
-    rows of its class, which include its own second view. With ``infonce`` the expected
-    loss is SINCERE's: SupCon without the other positives in the denominator. An example
-    without a label is a class of its own.
+    itself, and an example without a label is a class of its own. The loss ``supcon`` takes
+    all other rows of an anchor's class as its positives, as published.
+
+    For losses of one positive, every anchor gets one at each step, drawn uniformly from the
+    other rows of its class, which include its own second view. With ``infonce`` the expected
+    loss is SINCERE's: SupCon without the other positives in the denominator.
 
     References:
         Khosla et al., NeurIPS 2020, arXiv 2004.11362; Feeney & Hughes 2023,
         arXiv 2309.14277.
     """
 
-    label = "SupCon"
-    gives = frozenset({"negatives", "trained positives"})
+    label = "Supervised"
+    gives = frozenset(
+        {"negatives", "trained positives", "several positives", "labels", "representations"}
+    )
     needs_labels = True
 
     def forward(self, first: Any, second: Any, batch: Batch) -> Sequence[Contrast]:
@@ -43,8 +47,19 @@ class SupervisedContrastive(Method):
             )
         classes = class_ids(batch.labels, batch.ids)
         ids = torch.cat([classes, classes])
-        rows = torch.cat([self.project(first), self.project(second)])
-        return [Contrast(rows, rows[partners(ids)], rows, ids, ids)]
+        views = [self.represent_and_project(view) for view in (first, second)]
+        encoded, rows = (torch.cat(part) for part in zip(*views, strict=True))
+        drawn = partners(ids)
+        contrast = Contrast(
+            rows,
+            rows[drawn],
+            rows,
+            ids,
+            ids,
+            places=torch.arange(len(rows), device=rows.device),
+            representations=Contrast(encoded, encoded[drawn], encoded, ids, ids),
+        )
+        return [labelled(contrast, batch.labels)]
 
 
 def class_ids(labels: Tensor, ids: Tensor) -> Tensor:

@@ -19,10 +19,11 @@ class SwAV(Method):
     """Assign each view to learned prototypes, and predict the assignment from the other view.
 
     Assignments are Sinkhorn codes over the batch, so that all prototypes are used
-    equally; they get no gradient. There are two views, no multi-crop and no queue. Its
-    loss is ``prototypes``.
+    equally; they get no gradient. Small crops predict the assignments of both views and
+    assign nothing. There is no queue. Its loss is ``prototypes``.
 
     Args:
+        crops: how many further views there are: small crops on images; 6 in the paper.
         prototypes: their number; 3000 in the paper.
         epsilon: how soft the codes are.
         iterations: of Sinkhorn's algorithm.
@@ -40,6 +41,7 @@ class SwAV(Method):
     gives = frozenset({"targets"})
     needs_distinct_views = True
 
+    crops: Annotated[int, Between(0, 100)] = 0
     prototypes: Annotated[int, Between(2)] = 256
     epsilon: Annotated[float, Between(0.005, 10)] = 0.05
     iterations: Annotated[int, Between(1, 1000)] = 3
@@ -52,17 +54,30 @@ class SwAV(Method):
         directions = normalize(torch.randn(self.prototypes, output_width(head)), dim=1)
         self.directions = nn.Parameter(directions)
 
+    @property
+    def extra_views(self) -> int:
+        """Return the number of crops."""
+        return self.crops
+
     def forward(self, first: Any, second: Any, batch: Batch) -> Sequence[Contrast]:
-        """Return two contrasts: each view with the prototypes and the other's codes."""
-        one, two = self.project(first), self.project(second)
+        """Return a contrast of each view with the prototypes and each other view's codes.
+
+        The first two views alone have codes, so two contrasts come from the two of them, and two
+        from every crop.
+        """
+        rows = [self.project(view) for view in (first, second, *batch.further)]
         ids = batch.ids.new_full((self.prototypes,), -1)
         codes = [
-            sinkhorn(cosines(rows, self.directions), self.epsilon, self.iterations)
-            for rows in (one, two)
+            sinkhorn(cosines(own, self.directions), self.epsilon, self.iterations)
+            for own in rows[:2]
         ]
         return [
-            Contrast(one, two.detach(), self.directions, batch.ids, ids, targets=codes[1]),
-            Contrast(two, one.detach(), self.directions, batch.ids, ids, targets=codes[0]),
+            Contrast(
+                own, rows[other].detach(), self.directions, batch.ids, ids, targets=codes[other]
+            )
+            for view, own in enumerate(rows)
+            for other in (1, 0)
+            if other != view
         ]
 
     @torch.no_grad()

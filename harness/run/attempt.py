@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from harness import plugins
-from harness.core import distributed
-from harness.core.cells import FIXED, Cell, is_trained
+from harness.core import distributed, plugin_files
+from harness.core.cells import FIXED, Cell, is_trained, specs_of
 from harness.core.errors import InputError
+from harness.core.telling import told
 from harness.evaluation.diagnostics import Diagnosis
 from harness.methods.base import Method, NoMethod
 from harness.run import claims
@@ -23,7 +24,15 @@ from harness.store.checkpoints import Checkpoints, Stopped
 from harness.store.identity import Identity, forget_data, identify
 from harness.store.records import SCHEMA, Failure, Record, Store
 from harness.task import Task
-from harness.training.loop import SPLITS, Diverged, Outcome, Report, ReportProbe, fit
+from harness.training.loop import (
+    SPLITS,
+    Diverged,
+    MakeDiagnose,
+    Outcome,
+    Report,
+    ReportProbe,
+    fit,
+)
 
 PLUGINS = {"task": "tasks", "method": "methods", "loss": "losses"}
 LOGGED_STEPS = 20
@@ -69,6 +78,7 @@ def attempt(
                 record = run_cell(
                     cell, key, store.folder, device=device, report=progress.step,
                     report_probe=progress.probe, checkpoints=checkpoints, save=job.save,
+                    copied=job.plugins,
                 )  # fmt: skip
             log.info("%s, in %.1f s", record.scores, record.seconds["total"])
             return {"kind": "done"}
@@ -78,14 +88,23 @@ def attempt(
         except (Exception, SystemExit) as error:  # A plugin may call sys.exit.
             details = traceback.format_exc()
             log.info("%s", details)
-            diverged = isinstance(error, Diverged)
-            reason = str(error) if diverged else f"{type(error).__name__}: {error}"
-            failure = Failure(key, "diverged" if diverged else "failed", reason, details)
+            failure = Failure(key, *outcome_of(error), details)
             with suppress(OSError):  # The returned event reports the failure too.
                 store.write_failure(cell, failure)
-                if diverged:  # Resuming it would only diverge again.
+                if failure.outcome == "diverged":  # Resuming it would only diverge again.
                     store.checkpoint_path(cell, key).unlink(missing_ok=True)
-            return {"kind": failure.outcome, "reason": reason, "details": details}
+            return {"kind": failure.outcome, "reason": failure.reason, "details": details}
+
+
+def outcome_of(error: BaseException) -> tuple[str, str]:
+    """Return the outcome of a cell that ended with ``error``, ``failed`` or ``diverged``, and why.
+
+    >>> outcome_of(KeyError("label"))
+    ('failed', "KeyError: 'label'.")
+    """
+    if isinstance(error, Diverged):
+        return "diverged", str(error)
+    return "failed", str(error) if isinstance(error, InputError) else f"{told(error)}."
 
 
 def run_cell(
@@ -98,10 +117,12 @@ def run_cell(
     report_probe: ReportProbe = lambda step, scores: None,
     checkpoints: Checkpoints | None = None,
     save: str = "",
+    copied: str = "",
 ) -> Record:
     """Train and evaluate one cell in this process, and write its record.
 
     If ``save`` names a folder, the trained encoder is written there, in the task's own format.
+    ``copied`` is the snapshot of plugins' files that the cell is run with.
 
     Raises:
         InputError: if code or data changed since ``key`` was planned.
@@ -148,11 +169,19 @@ def run_cell(
         commit=provenance.commit(),
         device=provenance.describe_device(device) + distributed.described(),
         finished=datetime.now(UTC).isoformat(timespec="microseconds"),
+        plugins=Path(copied).relative_to(folder).as_posix() if copied and uses_files(cell) else "",
     )
     Store(folder).write_record(cell, record)
     if save:  # Save the encoder last: if that fails, the record is kept.
         task.save(distributed.unwrapped(method.encoder).cpu(), Path(save))
     return record
+
+
+def uses_files(cell: Cell) -> bool:
+    """Return whether a plugin of ``cell`` is in a file."""
+    specs = [spec for _, spec in specs_of(cell)]
+    names = [file.name.partition(":")[0] for file in plugin_files.known()]
+    return any(f"{name}:" in spec for name in names for spec in specs)
 
 
 def proof_of(outcome: Outcome, device: str) -> dict[str, Any]:
@@ -196,6 +225,7 @@ def fit_cell(
     report: Report = lambda step, steps, loss: None,
     report_probe: ReportProbe = lambda step, scores: None,
     checkpoints: Checkpoints | None = None,
+    diagnosis: MakeDiagnose = Diagnosis,
 ) -> tuple[Task, Method, Outcome]:
     """Build a cell's task, method and loss, then train and evaluate; write no record.
 
@@ -219,7 +249,7 @@ def fit_cell(
         probes=cell.probes,
         checkpoints=checkpoints,
         reference=cell.loss.removeprefix(FIXED) if cell.loss.startswith(FIXED) else None,
-        diagnosis=Diagnosis,
+        diagnosis=diagnosis,
     )
     return task, method, outcome
 

@@ -40,6 +40,9 @@ class Job:
         checkpoint: seconds between two checkpoints of a long cell; 0 saves only when stopped.
         tensorboard: whether to write event files.
         save: the folder that the trained encoder is written to; if empty, it is not kept.
+        plugins: the snapshot of the plugins' files that the run uses; empty if there is none.
+        trial: whether to take only the first steps, and to keep no result: see
+            :mod:`harness.run.trial`.
     """
 
     cell: Cell
@@ -48,6 +51,8 @@ class Job:
     checkpoint: float = 300.0
     tensorboard: bool = False
     save: str = ""
+    plugins: str = ""
+    trial: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the job as plain values."""

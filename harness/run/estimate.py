@@ -16,6 +16,7 @@ from harness.core.cells import Cell, Planned, is_trained
 from harness.core.errors import InputError
 from harness.store.identity import identify
 from harness.store.records import Store
+from harness.store.staleness import stale
 from harness.store.table import Place
 from harness.study.study import Study
 from harness.training.loop import fit
@@ -136,7 +137,7 @@ def total(cells: Iterable[Cell], cost_of: Mapping[tuple[str, str], Cost]) -> flo
 
 
 def unrecorded(study: Study, folder: str | Path | None) -> list[Cell]:
-    """Return the cells that have no record under ``folder`` from any version of the code.
+    """Return the cells that have no record under ``folder``, or a stale one.
 
     Cells are matched by their places in the folder's plan, so that a tuned cell matches
     regardless of the chosen settings.
@@ -145,10 +146,12 @@ def unrecorded(study: Study, folder: str | Path | None) -> list[Cell]:
     if folder is None:
         return [planned.cell for planned in planned_cells]
     store = Store(folder)
-    keys = {record.key for record in store.records()}
+    study_run = store.study()
+    old = stale(study_run, store.folder)
+    keys = {record.key for record in store.records()} - old.keys()
     done = {
         Place.of(replace(Planned.from_dict(place), task=""))  # By its spec, as in the study.
-        for place in store.study().get("plan", [])
+        for place in study_run.get("plan", [])
         if place["key"] in keys
     }
     return [planned.cell for planned in planned_cells if Place.of(planned) not in done]

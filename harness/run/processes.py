@@ -9,16 +9,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from importlib.machinery import PathFinder
 from pathlib import Path
 
+from harness.core.children import ending
+from harness.core.sources import LIBRARIES, module_of
 from harness.run.engines import Event, Job
 from harness.store.records import Store
 
 GRACE = 5.0
 """Seconds that a worker has for a last checkpoint after a stop was requested."""
-
-TERMINATED = 128 + signal.SIGTERM
-"""The exit status of a worker that stopped on request."""
 
 
 class WorkerProcess:
@@ -57,7 +57,7 @@ class WorkerProcess:
             # The worker has its own log until it opens the cell's.
             cell_log = store.log_path(job.cell, job.key)
             last_log = cell_log if cell_log.exists() else log
-            reason = f"The worker {_ending(process.wait())}. Its last output is in {last_log}."
+            reason = f"The worker {ending(process.wait())}. Its last output is in {last_log}."
         except Exception as error:  # The cell must be settled after any error.
             self.kill()  # Otherwise its late events would count for the next cell.
             self.finish()
@@ -156,9 +156,32 @@ def _environment(gpu: str | None) -> dict[str, str]:
         "PYTHONHASHSEED": "0",
         "PYTHONUNBUFFERED": "1",  # A killed worker must not lose its last output.
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "PYTHONPATH": os.pathsep.join(import_path()),
     }
     return environment if gpu is None else environment | {"CUDA_VISIBLE_DEVICES": gpu}
+
+
+def import_path() -> list[str]:
+    """Return where workers look for modules: where this process does, but for two.
+
+    Triptych itself comes first, and the folder of the running script last: a file beside it may
+    have the name of a library.
+    """
+    ours = str(Path(__file__).parents[2])
+    script = sys.path[0] if sys.path and not sys.flags.safe_path else ""
+    found = [path for path in sys.path if path not in ("", ours, script)]
+    return [ours, *found, *([script] if script not in ("", ours) else [])]
+
+
+def hidden_library() -> Path | None:
+    """Return a file beside the running script that hides a library which Triptych imports."""
+    script = sys.path[0] if sys.path and not sys.flags.safe_path else ""
+    for module in map(module_of, LIBRARIES) if script else ():
+        for path in (Path(script, f"{module}.py"), Path(script, module, "__init__.py")):
+            elsewhere = PathFinder.find_spec(module, sys.path[1:])
+            if path.is_file() and elsewhere is not None and elsewhere.origin != str(path):
+                return path
+    return None
 
 
 def _kill_group(process: "subprocess.Popen[str]") -> None:
@@ -171,14 +194,3 @@ def _kill_children_after_exit(process: "subprocess.Popen[str]") -> None:
     """Wait until a worker has exited, then kill its children, which would keep its pipes open."""
     process.wait()
     _kill_group(process)
-
-
-def _ending(status: int) -> str:
-    """Return the end of a sentence on how a worker with this exit status ended."""
-    if status == TERMINATED:
-        return "was stopped by SIGTERM"
-    if status >= 0:
-        return f"exited with status {status}"
-    name = signal.Signals(-status).name
-    hint = ", perhaps because memory ran out" if name == "SIGKILL" else ""
-    return f"was killed by {name}{hint}"

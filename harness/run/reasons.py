@@ -1,9 +1,13 @@
-"""Lost the cells that are lost by the reason, so that a reason is told once."""
+"""Group the cells that are lost by the reason, so that a reason is told once."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from harness.core.cells import Cell
+
+_OF_ONE_CELL = re.compile(r" Its last output is in .*")
+"""What differs between the reasons of cells that are lost in the same way."""
 
 MAX_REASON = 300
 """Characters of a reason that are shown; its failure's file has all of it."""
@@ -41,11 +45,21 @@ class Lost:
 
 
 def by_reason(lost: Iterable[tuple[str, str, Cell, str]]) -> list[Lost]:
-    """Lost (state, reason, cell, key) by state and reason, in their first order."""
+    """Group (state, reason, cell, key) by state and reason, in their first order."""
     groups: dict[tuple[str, str], Lost] = {}
     for state, reason, cell, key in lost:
-        groups.setdefault((state, reason), Lost(state, reason)).cells.append((cell, key))
+        group = groups.setdefault((state, shared(reason)), Lost(state, reason))
+        group.cells.append((cell, key))
     return list(groups.values())
+
+
+def shared(reason: str) -> str:
+    """Return a reason without what is said of one cell alone, for comparing reasons.
+
+    >>> shared("The worker was killed by SIGSEGV. Its last output is in logs/one.log.")
+    'The worker was killed by SIGSEGV.'
+    """
+    return _OF_ONE_CELL.sub("", reason)
 
 
 def cut(reason: str, most: int = MAX_REASON) -> str:

@@ -2,7 +2,9 @@
 
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -10,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness import plugins
-from harness.core import distributed, files
-from harness.core.cells import Cell, Planned
+from harness.core import distributed, files, guard, plugin_files, sources
+from harness.core.cells import Cell, Planned, is_trained, specs_of
 from harness.core.errors import InputError, require, require_number
 from harness.run.attempt import attempt, fit_cell
 from harness.run.bar import Bar
@@ -21,14 +23,28 @@ from harness.run.engines import Engine, Event, Job, Resources
 from harness.run.estimate import all_cells
 from harness.run.folders import RUNS
 from harness.run.local import Local
+from harness.run.processes import hidden_library
+from harness.run.reasons import shared
+from harness.run.trial import combinations, try_combinations
 from harness.store import provenance
 from harness.store.checkpoints import Checkpoints
-from harness.store.identity import Identity, forget, identify, label_of, require_one_content_a_name
+from harness.store.identity import (
+    Identity,
+    code_of_study,
+    forget,
+    identify,
+    label_of,
+    require_one_content_a_name,
+)
 from harness.store.records import SCHEMA, Failure, Store, read_record
+from harness.store.staleness import CODE, stale
 from harness.store.table import Place
 from harness.study.labels import plugin_names
 from harness.study.study import Study
 from harness.training.loop import Diverged
+
+MAX_FAILURES = 10
+"""Cells that may fail with one message before a run ends."""
 
 POLL = 1.0
 """Seconds between two checks of the cells that other runs have claimed."""
@@ -47,6 +63,8 @@ class Summary:
         failed: failed cells, with the reason.
         diverged: diverged cells, with the reason; they are not tried again.
         waiting: rows of the board whose settings could not be chosen, with the reason.
+        stale: cells that had a record made with other code, with what has changed since.
+        stopped: why the run ended before all cells were tried; empty if it did not.
     """
 
     expected: int = 0
@@ -57,6 +75,8 @@ class Summary:
     failed: dict[Cell, str] = field(default_factory=dict)
     diverged: dict[Cell, str] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
+    stale: dict[Cell, str] = field(default_factory=dict)
+    stopped: str = ""
 
     def __repr__(self) -> str:
         """Return counts for notebooks, because the cells themselves may be thousands.
@@ -101,6 +121,10 @@ class Interrupted(KeyboardInterrupt):
         self.summary = summary
 
 
+class _GaveUp(Exception):
+    """Raised to end a run whose cells fail."""
+
+
 Listener = Callable[[Event, Summary], None]
 
 
@@ -108,13 +132,17 @@ def run(
     study: Study | str | Path,
     folder: str | Path | None = None,
     *,
+    jobs: int | None = None,
     engine: Engine | str = "local",
     device: str = "auto",
     slots_per_gpu: int = 1,
     shard: str | None = None,
     checkpoint_minutes: float = 5.0,
     tensorboard: bool = False,
+    add: bool = False,
     command: str = "",
+    try_first: bool = False,
+    max_failures: int = MAX_FAILURES,
     listen: Listener = lambda event, summary: None,
     progress: bool = True,
 ) -> Summary:
@@ -128,47 +156,56 @@ def run(
     Args:
         study: a :class:`Study`, the name of a shipped one, or a path to a TOML file.
         folder: the folder of the records; by default, ``runs/`` and the study's name.
+        jobs: how many worker processes; None or 0: one a core, or what ``engine`` says.
         engine: an engine, or its spec, such as ``"local(jobs=2)"``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         slots_per_gpu: how many cells share a GPU at a time.
         shard: ``"3/8"`` runs only the third of eight parts of the cells; None runs all.
         checkpoint_minutes: minutes between two checkpoints of a long cell; 0: only when stopped.
         tensorboard: whether to write TensorBoard event files.
+        add: whether ``folder`` may hold the records of another study, beside which these go.
         command: the command line that continues the run, for ``triptych status`` to show.
+        try_first: whether to try each combination with a plugin from outside Triptych before the
+            grid (:mod:`harness.run.trial`). The cells of one that fails are not run.
+        max_failures: how many cells may fail with one message before the run ends; 0: any number.
         listen: a function that is called with every event and the summary so far.
         progress: whether to show a bar over the cells, with the last finished cell's score.
 
     Raises:
-        InputError: if the study is invalid or ``folder`` cannot be written.
+        InputError: if the study is invalid, or if ``folder`` cannot be written or is another
+            study's.
         Interrupted: on Ctrl-C, after the workers were stopped.
     """
+    _require_no_import()
+    _require_libraries()
+    if plugin_files.refresh():
+        guard.forget()
     if not isinstance(study, Study):
         study = Study.load(study)
     require_number("slots_per_gpu", slots_per_gpu, at_least=1, whole=True)
     require_number("checkpoint_minutes", checkpoint_minutes, at_least=0)
-    built: Engine = plugins.build("engines", engine) if isinstance(engine, str) else engine
+    require_number("max_failures", max_failures, at_least=0, whole=True)
+    store = Store(default_folder(study) if folder is None else folder)
+    if not add:
+        _require_own_folder(study, store)
+    built = _engine(engine, jobs)
     current = _Run(
         study,
-        Store(default_folder(study) if folder is None else folder),
+        store,
         built,
         Resources(provenance.choose_device(device, elsewhere=built.elsewhere), slots_per_gpu),
-        _Options(_shard(shard), 60 * checkpoint_minutes, tensorboard, command),
+        _Options(
+            _shard(shard), 60 * checkpoint_minutes, tensorboard, command, try_first, max_failures
+        ),
         listen,
         progress=progress,
     )
-    forget()
     try:
-        choice = Choice()
-        trials = study.trials()
-        if trials:
-            current.identify(trials)
-            # An earlier run may have finished the trials: keep its choice in the plan meanwhile.
-            choice = choose(trials, current.keys, current.store)
-            current.work(trials, [*trials, *study.finals(choice.specs)])
-            choice = choose(trials, current.keys, current.store)
-        current.withheld = choice.waiting
-        finals = study.finals(choice.specs)
-        current.work(finals, [*trials, *finals])
+        current.find_stale()
+        with copied_plugins(study.specs(), current.store) as current.snapshot:
+            _work(current)
+    except _GaveUp as reason:
+        current.summary.stopped = str(reason)
     except KeyboardInterrupt:
         raise Interrupted(current.summary) from None
     finally:
@@ -176,6 +213,109 @@ def run(
             current.bar.close(current.summary)
         files.sweep(current.store.folder)
     return current.summary
+
+
+def _engine(engine: Engine | str, jobs: int | None) -> Engine:
+    """Return the engine, with ``jobs`` workers if a number is given."""
+    if isinstance(engine, Engine):
+        require(
+            jobs is None,
+            f"`jobs` must be given with the name of an engine: got {jobs!r} with an engine that "
+            "is built already. Give it to the engine.",
+        )
+        return engine
+    spec = engine if jobs is None else plugins.with_settings("engines", engine, {"jobs": jobs})
+    built: Engine = plugins.build("engines", spec)
+    return built
+
+
+def _require_no_import() -> None:
+    """Raise an error if a plugin's file, which is being imported, starts a run."""
+    require(
+        not plugin_files.loading,
+        f"The plugin's file {plugin_files.loading[-1:]} starts a run when it is imported. Put the "
+        'call below `if __name__ == "__main__":`.',
+    )
+
+
+def _require_libraries() -> None:
+    """Raise an error if a file beside the running script has the name of a library."""
+    hidden = hidden_library()
+    require(
+        hidden is None,
+        f"{hidden} must not have the name of a library that Triptych needs: Python imports it in "
+        "the library's place. Rename it.",
+    )
+
+
+def _work(current: "_Run") -> None:
+    """Run the tuning trials, and then the cells of the board."""
+    study = current.study
+    choice = Choice()
+    trials = study.trials()
+    if trials:
+        current.identify(trials)
+        # An earlier run may have finished the trials: keep its choice in the plan meanwhile.
+        choice = choose(trials, current.keys, current.store)
+        current.work(trials, [*trials, *study.finals(choice.specs)])
+        choice = choose(trials, current.keys, current.store)
+    current.withheld = choice.waiting
+    finals = study.finals(choice.specs)
+    current.work(finals, [*trials, *finals])
+
+
+@contextmanager
+def copied_plugins(specs: Iterable[tuple[str, str]], store: Store) -> Iterator[Path | None]:
+    """Copy the files of plugins into the run's folder, and read the copies until the block ends.
+
+    Workers read them too: an edit while cells run changes none of them.
+
+    Args:
+        specs: (group, spec) of the plugins that cells use.
+        store: the run's folder.
+
+    Yields:
+        The copies' folder; None if no plugin is in a file.
+
+    Raises:
+        InputError: if the copies cannot be written.
+    """
+    forget()
+    roots: set[str] = set()
+    for group, spec in specs:
+        if ":" in spec:  # In the name of the plugin, or of a network that it uses.
+            with suppress(InputError):  # Its cells fail with this error.
+                roots |= plugins.modules(group, spec)
+    try:
+        folder = plugin_files.write_snapshot(
+            store.folder / "plugins", sources.modules_of(roots) if roots else {}
+        )
+    except OSError as error:
+        raise not_writable(store, error) from error
+    try:
+        with plugin_files.snapshot_used(folder):
+            forget()  # It has read the user's files.
+            yield folder
+    finally:
+        forget()
+
+
+def not_writable(store: Store, error: OSError) -> InputError:
+    """Return the error for a run's folder that cannot be written."""
+    return InputError(
+        f"Could not write to {str(store.folder)!r}: {error}. Name another folder with `--out`."
+    )
+
+
+def _require_own_folder(study: Study, store: Store) -> None:
+    """Raise an error if ``store`` holds a study of another name."""
+    other = store.study().get("name", study.name)
+    require(
+        other == study.name,
+        f"`folder` must not be another study's: {str(store.given)!r} holds the study {other!r}, "
+        f"and this is {study.name!r}. Name another folder with `--out`; or give `--add` (in "
+        "Python, `add=True`) to put these cells beside the others, on one board.",
+    )
 
 
 def _shard(text: str | None) -> tuple[int, int]:
@@ -197,6 +337,8 @@ class _Options:
     checkpoint: float
     tensorboard: bool
     command: str
+    try_first: bool
+    max_failures: int
 
 
 def default_folder(study: Study) -> Path:
@@ -214,7 +356,8 @@ def run_one(
 ) -> Event:
     """Run one cell into ``folder``, in a worker process like any other; return its last event.
 
-    A cell that is done or has diverged there, with the same code and data, is not run again.
+    A cell that is done or has diverged there, with the same code and data, is not run again. A
+    cell with a plugin from outside Triptych is first tried: see :mod:`harness.run.trial`.
     If a launcher has started several processes, each calls this, and they share the
     cell: see :mod:`harness.core.distributed`.
 
@@ -229,9 +372,23 @@ def run_one(
         InputError: if a plugin, its data or the device is not available, or if ``save`` is
             given for a cell that is done already.
     """
+    _require_no_import()
+    if plugin_files.refresh():
+        guard.forget()
     resources = Resources(provenance.choose_device(device))
-    forget()
-    key, store = identify(cell).key, Store(folder)
+    store = Store(folder)
+    with copied_plugins(specs_of(cell), store) as copied:
+        job = Job(
+            cell, identify(cell).key, str(store.folder), save=str(save), plugins=str(copied or "")
+        )
+        return _run_job(job, store, resources, listen)
+
+
+def _run_job(
+    job: Job, store: Store, resources: Resources, listen: Callable[[Event], None]
+) -> Event:
+    """Run the cell of ``job`` unless its outcome is known; return its last event."""
+    cell, key, save = job.cell, job.key, job.save
     settled = store.settled(cell, key)
     if settled == "done":
         if save:
@@ -242,9 +399,15 @@ def run_one(
         return Event("done", cell)
     if settled is not None:
         return Event("diverged", cell, reason=settled.reason)
-    job = Job(cell, key, str(store.folder), save=str(save))
     if distributed.count() > 1:
         return _shared(job, resources.device)
+    tried = combinations([Planned(cell, cell.loss)], outside=True)
+    if tried and is_trained(cell.loss):
+        copied = Path(job.plugins) if job.plugins else None
+        trials = try_combinations(tried, store.folder, Local(jobs=1), resources, copied=copied)
+        lost = trials.failed()
+        if cell in lost:
+            return replace(lost[cell], cell=cell)
     with Local(jobs=1).open(store.folder) as engine:
         engine.submit(job, resources)
         for event in engine.events():
@@ -293,6 +456,18 @@ class _Run:
         self.keys: dict[Cell, str] = {}
         self.unplanned: dict[Cell, str] = {}
         self.withheld: dict[Row, str] = {}
+        self.failures: Counter[str] = Counter()
+        self.tried: set[Row] = set()
+        self.snapshot: Path | None = None
+
+    def find_stale(self) -> None:
+        """Find the records of an earlier run whose code has changed since."""
+        written = self.store.study()
+        why = stale(written, self.store.folder)
+        for place in written.get("plan", []) if why else ():
+            cell = Cell(**place["cell"])
+            if place["key"] in why and self.store.has(cell, place["key"]):
+                self.summary.stale[cell] = why[place["key"]]
 
     def work(self, phase: Sequence[Planned], plan: Sequence[Planned]) -> None:
         """Run the cells of ``phase``; ``plan`` holds all cells of the study known so far."""
@@ -310,9 +485,32 @@ class _Run:
         for row, reason in self.withheld.items():
             self.summary.waiting[" / ".join(row)] = reason
         todo = [c for c in cells if c in self.keys and not self._known(c, self.summary.skipped)]
+        if self.options.try_first:
+            todo = self._without_failed_trials(phase, todo)
         claims = Watch()
         while todo:
             todo = self._await_others(self._run_on_engine(todo), claims)
+
+    def _without_failed_trials(self, phase: Sequence[Planned], todo: Sequence[Cell]) -> list[Cell]:
+        """Return the cells of ``todo`` but for those that would fail as their trial did."""
+        chosen = set(todo)
+        rows = {p: (p.cell.task, p.cell.method, p.label) for p in phase if p.cell in chosen}
+        # The final cells of a tuned row differ from its trials in settings alone.
+        new = [planned for planned, row in rows.items() if row not in self.tried]
+        self.tried.update(rows.values())
+        tried = combinations(new, outside=True)
+        if not tried:
+            return list(todo)
+        trials = try_combinations(
+            tried, self.store.folder, self.engine, self.resources, copied=self.snapshot
+        )
+        failed = trials.failed()
+        for cell in todo:
+            if cell in failed:
+                self._account_lost(replace(failed[cell], cell=cell))
+        for reason in {event.reason for event in failed.values()}:
+            self._give_up_if_hopeless(reason)
+        return [cell for cell in todo if cell not in failed]
 
     def identify(self, plan: Sequence[Planned]) -> None:
         """Compute the identities of all cells of ``plan``, each once a run.
@@ -360,6 +558,8 @@ class _Run:
                         self._tell(event)
                     else:
                         self._settle(event)
+                        if event.cell in self.summary.failed:
+                            self._give_up_if_hopeless(self.summary.failed[event.cell])
         for cell in unsettled:
             reason = "The engine ended without reporting an outcome for this cell."
             self._settle(Event("failed", cell, reason=reason))
@@ -368,7 +568,10 @@ class _Run:
     def _job(self, cell: Cell) -> Job:
         options = self.options
         folder = str(self.store.folder)
-        return Job(cell, self.keys[cell], folder, options.checkpoint, options.tensorboard)
+        return Job(
+            cell, self.keys[cell], folder, options.checkpoint, options.tensorboard,
+            plugins=str(self.snapshot or ""),
+        )  # fmt: skip
 
     def _await_others(self, claimed: Sequence[Cell], claims: Watch) -> list[Cell]:
         """Wait for other runs, and return the cells that this run must try again.
@@ -406,6 +609,17 @@ class _Run:
         reason = event.reason or f"It left no valid record in {path}. Check for a full disk."
         kind: Literal["diverged", "failed"] = "diverged" if event.kind == "diverged" else "failed"
         self._account_lost(replace(event, kind=kind, reason=reason))
+
+    def _give_up_if_hopeless(self, reason: str) -> None:
+        """Count one more failure for ``reason``, and end the run if these are too many."""
+        self.failures[shared(reason)] += 1
+        number = self.failures[shared(reason)]
+        if 0 < self.options.max_failures <= number:
+            left = self.summary.expected - self.summary.settled
+            raise _GaveUp(
+                f"{number} {'cell' if number == 1 else 'cells'} failed with one message, so the "
+                f"other {left} were not tried."
+            )
 
     def _account_lost(self, event: Event) -> None:
         """Account for a cell that left no record, and write its failure."""
@@ -487,14 +701,12 @@ class _Run:
                 }
                 for seed in self.study.seeds  # type: ignore[union-attr]
             ]
+        specs = dict.fromkeys(spec for place in plan for spec in specs_of(place.cell))
         about = {
             "schema": SCHEMA, "command": self.options.command, "data": data, "spaces": spaces,
-            "plan": planned, "names": plugin_names(self.study),
+            "plan": planned, "names": plugin_names(self.study), CODE: code_of_study(specs),
         }  # fmt: skip
         try:
             self.store.write_study(self.study.to_dict() | about)
         except OSError as error:
-            raise InputError(
-                f"Could not write to {str(self.store.folder)!r}: {error}. "
-                "Name another folder with `--out`."
-            ) from error
+            raise not_writable(self.store, error) from error

@@ -293,8 +293,8 @@ def _specs(state: CellState, group: Group) -> tuple[Spec, ...]:
 
 
 def _in_one_style(name: str) -> str:
-    """Return a name in lower case, with underscores for dashes, as plugins are looked up."""
-    return name.casefold().replace("-", "_")
+    """Return a name in lower case, with underscores for dashes, and without a plugin's file."""
+    return name.rpartition(":")[2].casefold().replace("-", "_")
 
 
 @cache

@@ -13,6 +13,7 @@ from harness.core.cells import Cell
 from harness.core.errors import InputError
 from harness.evaluation.collapse import collapse
 from harness.run import claims
+from harness.store import staleness
 from harness.store.records import (
     FIRST_RELEASE,
     SCHEMA,
@@ -23,9 +24,10 @@ from harness.store.records import (
     read_record,
 )
 
-State = Literal["done", "collapsed", "running", "failed", "diverged", "damaged", "to do"]
+State = Literal["done", "collapsed", "stale", "running", "failed", "diverged", "damaged", "to do"]
 STATES: tuple[State, ...] = get_args(State)
-"""The states of a cell. A collapsed cell has a record and is not run again."""
+"""The states of a cell. A collapsed cell has a record and is not run again; a stale one has a
+record that was made with other code, and the next run makes it again."""
 SETTLED: tuple[State, ...] = ("done", "collapsed", "diverged")
 """The states of cells that the next run skips."""
 
@@ -116,7 +118,14 @@ def states(store: Store) -> list[CellState]:
     for place in plan:
         places.setdefault((place["key"], str(place["cell"])), []).append(place)
     current = study.get("schema") == SCHEMA  # Else today's version computes other keys.
-    return [_state(store, shared, current=current) for shared in places.values()]
+    found = [_state(store, shared, current=current) for shared in places.values()]
+    why = staleness.stale(study, store.folder)
+    return [
+        replace(each, state="stale", note=why[each.key])
+        if each.key in why and each.state in ("done", "collapsed")
+        else each
+        for each in found
+    ]
 
 
 def recorded(store: Store, besides: Collection[str] = ()) -> list[CellState]:
@@ -128,6 +137,11 @@ def recorded(store: Store, besides: Collection[str] = ()) -> list[CellState]:
     others = [path for path in paths if path.stem.rpartition("-")[2] not in besides]
     records = [read_record(path) for path in others]
     return [_settled(r) for r in records if r is not None and r.key not in besides]
+
+
+def state_of(store: Store, cell: Cell, key: str) -> CellState:
+    """Return the state of one cell with this key, which need not be in a plan of ``store``."""
+    return _state(store, [{"cell": cell.to_dict(), "key": key, "label": cell.loss}], current=True)
 
 
 def _settled(record: Record) -> CellState:

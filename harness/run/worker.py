@@ -11,11 +11,11 @@ import signal
 import sys
 import threading
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness.run.processes import GRACE, TERMINATED
+from harness.core.children import TERMINATED, take_pipes
+from harness.run.processes import GRACE
 
 SECONDS_BETWEEN_STEPS = 0.2
 """The shortest time between two reports of a worker's step."""
@@ -23,27 +23,22 @@ SECONDS_BETWEEN_STEPS = 0.2
 
 def main() -> None:
     """Run jobs until standard input ends or one fails, as its plugins may have broken something."""
-    # Plugins may print, and may start programs that read. Move both pipes to other descriptors, so
-    # that plugins have an empty input, and their output goes to the log.
-    jobs = os.fdopen(os.dup(0), encoding="utf-8")
-    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(2, 1)
-    # A plugin's child that outlives the worker must not keep the pipes open.
-    for file in (jobs, events):
-        os.register_at_fork(after_in_child=partial(_close_quietly, file.fileno()))
+    jobs, events = take_pipes()
     parent = os.getppid()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", stream=sys.stderr)
     logging.raiseExceptions = False  # On a full disk, the cell runs without its log.
 
     import torch
 
+    from harness.core import guard, plugin_files
     from harness.run.attempt import attempt
     from harness.run.engines import Job
+    from harness.run.trial import try_cell
     from harness.store.checkpoints import Checkpoints, Stopped
     from harness.store.records import Store
 
     torch.set_num_threads(1)
+    guard.turn_off()
     checkpoints = Checkpoints()
 
     def stop(*signalled: object) -> None:
@@ -64,6 +59,8 @@ def main() -> None:
         values = json.loads(line)
         job, device = Job.from_dict(values["job"]), values["device"]
         store = Store(job.folder)
+        if job.plugins:
+            plugin_files.start_from(Path(job.plugins))
         _log_to(store.log_path(job.cell, job.key))
         if device.startswith("cuda"):
             torch.use_deterministic_algorithms(True, warn_only=True)
@@ -78,7 +75,10 @@ def main() -> None:
                 send(kind="step", step=step, steps=steps, loss=loss)
 
         try:
-            event = attempt(job, device=device, report=report, checkpoints=checkpoints)
+            if job.trial:
+                event = try_cell(job.cell, device=device)
+            else:
+                event = attempt(job, device=device, report=report, checkpoints=checkpoints)
         except Stopped:
             _exit(parent)
         send(**event)
@@ -86,11 +86,6 @@ def main() -> None:
             os._exit(1)  # Exit at once: a plugin's threads may still run.
         if checkpoints.stop_requested:  # The request came too late to interrupt the cell.
             _exit(parent)
-
-
-def _close_quietly(handle: int) -> None:
-    with contextlib.suppress(OSError):
-        os.close(handle)
 
 
 def _log_to(path: Path) -> None:

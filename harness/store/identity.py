@@ -1,6 +1,7 @@
 """Identify a cell by all that its result depends on: its settings, data and code."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import PurePath
@@ -12,6 +13,8 @@ from harness.core.cells import Cell, Spec, is_trained
 from harness.core.content import Content, contents_of, training_data
 from harness.core.errors import InputError, require
 from harness.core.randomness import Randomness
+from harness.core.telling import told
+from harness.store import staleness
 from harness.store.records import SCHEMA, key_of
 
 FRAME = "harness.training.loop"
@@ -144,6 +147,7 @@ def _fetch(task: Spec) -> tuple[Content, ...] | InputError:
     """
     try:
         made = plugins.build("tasks", task)
+        plugins.require_survival("fetch", "tasks", task)
         found = contents_of(made.fetch(), task)
         locations = plugins.location_settings("tasks", plugins.parse("tasks", task)[0])
         unhashed = [] if found else [s for s in locations if getattr(made, s, "")]
@@ -156,8 +160,21 @@ def _fetch(task: Spec) -> tuple[Content, ...] | InputError:
     except InputError as error:
         return error
     except (Exception, SystemExit) as error:  # A plugin's error must not stop the other tasks.
-        return InputError(f"The data of {task} is not available: {type(error).__name__}: {error}")
+        return InputError(f"The data of {task} is not available: {told(error)}.")
     return found
+
+
+def code_of_study(specs: Iterable[tuple[str, Spec]]) -> dict[str, Any]:
+    """Return the digests of all modules that cells depend on: see :mod:`harness.store.staleness`.
+
+    Args:
+        specs: (group, spec) of the plugins that the cells use.
+    """
+    uses = {staleness.FRAME: sources.modules_of([FRAME])}
+    for group, spec in specs:
+        with suppress(InputError):  # Its cells are not planned.
+            uses[spec] = sources.modules_of(_modules(group, spec))
+    return staleness.written(uses)
 
 
 @cache

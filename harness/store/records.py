@@ -48,6 +48,8 @@ class Record:
         commit: the commit of the checkout, if the cell ran from one.
         device: the device that the cell ran on.
         finished: the time it finished, in UTC, ISO 8601.
+        plugins: where the run's folder has a copy of the plugins' files that it used; empty if
+            all its plugins are installed.
     """
 
     key: str
@@ -74,6 +76,7 @@ class Record:
     diagnostics: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     metrics: list[dict[str, Any]] = field(default_factory=list)
     resolution: dict[str, dict[str, float]] = field(default_factory=dict)
+    plugins: str = ""
     schema: int = field(default=SCHEMA)
 
     @property

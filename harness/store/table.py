@@ -29,6 +29,7 @@ from harness.core.commands import run_again
 from harness.core.errors import InputError, unknown
 from harness.evaluation.collapse import collapse
 from harness.metrics import Metric
+from harness.store import staleness
 from harness.store.labels import aliases_of, board_tasks, display_names
 from harness.store.records import FIRST_RELEASE, Record, Store, digest_of, record_name
 
@@ -119,6 +120,7 @@ class _Plan:
         margins: {task or its name: the margin that a study sets}; the first folder's counts.
         labels: {task, loss, method or metric: what people call it}; the first folder's counts.
         aliases: {alias: the task, method or row}; the first folder's counts.
+        stale: {key: what changed in the code of its cell since it was run}.
         tasks: the tasks in the order of the studies.
         titles: the names of the studies.
         commands: the commands that ran them.
@@ -134,6 +136,7 @@ class _Plan:
     margins: dict[str, float] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
+    stale: dict[str, str] = field(default_factory=dict)
     tasks: list[str] = field(default_factory=list)
     titles: list[str] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
@@ -190,6 +193,9 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     shown = _one_version(_as_planned(candidates, plan, dropped), dropped, notes)
     chosen = _fresh(shown, plan, dropped)
     notes += [*_dropped_notes(dropped, chosen), *_first_release_notes(chosen)]
+    keys = [placed.record.key for placed in chosen.values()]
+    if old := staleness.sentence(plan.stale[key] for key in keys if key in plan.stale):
+        notes.append(Note("stale", f"{old} The study's command runs them again."))
     why = {placed.place: f"left out: a record {reason}" for placed, reason in dropped}
     cells, points = [], []
     for placed in sorted(chosen.values(), key=lambda placed: placed.record.finished):
@@ -320,6 +326,7 @@ def _read_plan(store: Store, plan: _Plan, notes: list[Note]) -> None:
                 "an earlier folder, so its records there are left out."
             )
             notes.append(Note("records", other_budget))
+    plan.stale |= staleness.stale(study, store.folder)
     for planned in study["plan"]:
         place = Place.of(Planned.from_dict(planned))
         if place.label in other:
@@ -540,7 +547,11 @@ def _cell_row(placed: _PlacedRecord, plan: _Plan) -> dict[str, Any]:
         "memory": json.dumps(record.peak_memory),
         "finished": record.finished,
         "path": f"records/{record_name(Cell(**record.cell), record.key)}",
-        "command": run_again(Cell(**record.cell), record.device.partition(" ")[0]),
+        "command": run_again(
+            Cell(**record.cell),
+            record.device.partition(" ")[0],
+            Path(placed.folder, record.plugins) if record.plugins else "",
+        ),
     }
 
 

@@ -43,7 +43,9 @@ def is_label(text: object) -> TypeGuard[str]:
 
 
 def plugin_label(group: str, name: str) -> str:
-    """Return what people call a plugin: the ``label`` of its own class; empty if it has none.
+    """Return what people call a plugin: the ``label`` of its own class, or its name in its file.
+
+    It is empty for an installed plugin without a label.
 
     A class that derives from another plugin's does not take over that plugin's label.
 
@@ -52,7 +54,9 @@ def plugin_label(group: str, name: str) -> str:
     """
     label = getattr(load(group, name), "__dict__", {}).get("label")
     # A plugin may have a setting of this name, which says something else.
-    return label if is_label(label) and "label" not in settings(group, name) else ""
+    if is_label(label) and "label" not in settings(group, name):
+        return label
+    return name.rpartition(":")[2] if ":" in name else ""  # The file is in the details.
 
 
 def plugin_names(study: "Study") -> dict[str, str]:

@@ -8,6 +8,8 @@ from typing import Any
 
 from harness.core.cells import UNTRAINED, Spec, is_trained, name_of
 from harness.core.errors import InputError, require_number, unknown
+from harness.plugins import spec_of
+from harness.settings import plain
 from harness.study import search
 
 EXAMPLES = {
@@ -63,7 +65,15 @@ class Mistakes:
 
 
 def table_of(group: str, value: Any, mistakes: Mistakes) -> dict[Spec, Mapping[str, Any]]:
-    """Return {spec: settings} of a list of specs or a table, without untrained encoders."""
+    """Return {spec: settings} of a list of specs or a table, without untrained encoders.
+
+    A class or an instance of a plugin may stand in the place of its spec.
+    """
+    with mistakes.caught():
+        if isinstance(value, Mapping):
+            value = {spec_of(group, key): plain(table) for key, table in value.items()}
+        elif isinstance(value, list | tuple):
+            value = [spec_of(group, item) for item in value]
     listed = isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
     tabled = isinstance(value, Mapping) and all(isinstance(v, Mapping) for v in value.values())
     if not listed and not tabled:
@@ -89,7 +99,7 @@ def table_of(group: str, value: Any, mistakes: Mistakes) -> dict[Spec, Mapping[s
 
 def seeds_of(name: str, value: Any, first: int, mistakes: Mistakes) -> tuple[int, ...]:
     """Return the seeds: those of a list, or for a number n the n seeds from ``first`` on."""
-    seeds: Any = value
+    seeds: Any = plain(value)
     if _is_whole(value):
         # One seed too many suffices for the mistake below; more would only fill memory.
         seeds = range(first, first + min(int(value), MAX_SEEDS + 1))
@@ -127,6 +137,7 @@ def margins_of(
     >>> margins_of({"nodes": 1}, ["images", "nodes(steps=9)"])
     {'nodes': 1.0}
     """
+    value = plain(value)
     if value is None:
         return {}
     tasks = list(tasks)
@@ -148,6 +159,7 @@ def tuning_of(value: Any, mistakes: Mistakes) -> Tuning | None:
         return None
     if isinstance(value, Tuning):
         value = asdict(value)
+    value = plain(value)
     if not isinstance(value, Mapping):
         mistakes.add(f"`tuning` must be a table, such as {{trials = 8, seeds = 2}}: got {value!r}.")
         return None

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.core import plugin_files
 from harness.core.cells import (
     CONTROL,
     FIXED,
@@ -24,18 +25,37 @@ from harness.core.cells import (
     Planned,
     Spec,
     baseline_row,
+    is_trained,
     name_of,
 )
-from harness.core.errors import InputError, require, require_number, unknown
+from harness.core.errors import InputError, require, require_choice, require_number, unknown
 from harness.methods.base import misfit
-from harness.plugins import build, canonical, names, parse, read, settings, with_settings
+from harness.plugins import (
+    build,
+    canonical,
+    defined_in_file,
+    kind_of,
+    names,
+    parse,
+    plugin_name,
+    settings,
+    spec_of,
+    with_settings,
+)
 from harness.study import search
-from harness.study.labels import USE, Aliases, labels_of, metric_labels
+from harness.study.hints import require_group, study_hint
+from harness.study.labels import Aliases, labels_of, metric_labels
+from harness.study.overrides import GROUPS, Overrides, Parts, is_searched
 from harness.study.parsing import Mistakes, Tuning, margins_of, seeds_of, table_of, tuning_of
 from harness.study.search import Space, settings_at
 from harness.study.shipped import shipped
 
 Table = Mapping[str, Any]
+Plugins = Sequence[Any] | Mapping[Any, Table]
+"""Plugins as a user gives them: specs, classes and instances, in a list or as keys of a table."""
+
+ABOUT = ("takes",)
+"""Keys of a study's file that describe it: `triptych list studies` shows them."""
 MAX_CELLS = 100_000
 MAX_PROBES = 1000
 MAX_LINES = 20
@@ -101,31 +121,40 @@ class Study:
             add theirs.
         entries: the rows of the board, without ``untrained`` and references.
 
+    A loss, method or task may be given as a class, as an instance, by the name of an installed
+    plugin, or as ``"my_losses.py:Margin"``, a class in a Python file.
+
     Args:
         steps: optimizer steps of every task that does not set its own; added to the
             specs of ``tasks``.
+        plugins: Python files of losses, methods and tasks, which specs may then name by the class
+            alone: ``margin`` for ``my_losses.py:Margin``.
 
     Raises:
         InputError: if the study has mistakes; the message lists all of them.
     """
 
     name: str
-    tasks: Sequence[Spec] | Mapping[Spec, Table]
-    losses: Sequence[Spec] | Mapping[Spec, Table]
-    methods: Sequence[Spec] | Mapping[Spec, Table] = ("siamese",)
-    seeds: Sequence[int] | int = 3
+    tasks: Plugins
+    losses: Plugins
+    methods: Plugins = ("siamese",)
+    seeds: Sequence[int] | NDArray[np.integer[Any]] | int = 3
     steps: InitVar[int | None] = None
     probes: int = 0
-    baseline: str | None = None
+    baseline: Any = None
     tuning: Tuning | Table | None = None
     margins: Mapping[str, float] | float | None = None
     control: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
+    plugins: InitVar[Sequence[str | Path] | str | Path] = ()
     entries: tuple[Entry, ...] = field(init=False, repr=False, compare=False, default=())
 
-    def __post_init__(self, steps: int | None) -> None:
+    def __post_init__(self, steps: int | None, plugins: Sequence[str | Path] | str | Path) -> None:
         mistakes = Mistakes()
+        for file in [plugins] if isinstance(plugins, str | Path) else plugins:
+            with mistakes.caught():
+                defined_in_file(file)
         if not isinstance(self.name, str):
             mistakes.add(f"`name` must be a text: got {self.name!r}.")
         elif not re.fullmatch(r"\w[\w. -]*", self.name):
@@ -168,7 +197,8 @@ class Study:
             self._set_names(aliases, mistakes)
         if losses_are_valid and self.baseline is not None:
             with mistakes.caught():
-                self._set("baseline", self.label_of(aliases.resolved(self.baseline)))
+                wanted = aliases.resolved(spec_of("losses", self.baseline))
+                self._set("baseline", self.label_of(wanted))
         with mistakes.caught():
             self._set("margins", margins_of(self.margins, self.tasks, aliases.resolved))
         count = len(mistakes.lines)
@@ -213,6 +243,14 @@ class Study:
     def all_methods(self) -> list[Spec]:
         """Return the methods of all losses, each once."""
         return list(dict.fromkeys(m for entry in self.entries for m in entry.methods))
+
+    def specs(self) -> list[tuple[str, Spec]]:
+        """Return (group, spec) of all plugins of the study."""
+        return [
+            *(("tasks", spec) for spec in self.tasks),
+            *(("methods", spec) for spec in self.all_methods),
+            *(("losses", entry.spec) for entry in self.entries),
+        ]
 
     def _budget_mistakes(self) -> list[str]:
         """Return the mistakes of the tuning budget: missing, unused, or with seeds of the board."""
@@ -300,14 +338,16 @@ class Study:
         else:
             known = shipped()
             if str(source) not in known:
-                raise unknown("study", str(source), known)
+                raise InputError(f"{unknown('study', str(source), known)}{study_hint(str(source))}")
             file, name = known[str(source)], str(source)
         try:
             # The encoding drops the byte order mark that Notepad writes.
             values = tomllib.loads(file.read_text(encoding="utf-8-sig"))
         except (ValueError, RecursionError) as error:  # Not TOML, not text, or nested too deep.
             raise InputError(f"The study {str(source)!r} is not valid TOML: {error}.") from error
-        return cls.from_dict({"name": name} | values)
+        # A study's file names files of plugins beside it.
+        with plugin_files.relative_to(path.parent):
+            return cls.from_dict({"name": name} | values)
 
     @classmethod
     def from_dict(cls, values: Table) -> "Study":
@@ -316,8 +356,9 @@ class Study:
         Raises:
             InputError: if keys are unknown or missing, or values invalid; the message lists all.
         """
-        known = [*(part.name for part in fields(cls) if part.init), "steps"]
+        known = cls.known_keys()
         mistakes = Mistakes()
+        values = {key: value for key, value in values.items() if key not in ABOUT}
         mistakes.lines += [
             str(unknown("study key", str(key), known)) for key in values if key not in known
         ]
@@ -352,7 +393,7 @@ class Study:
         replaces the number of steps of every task.
         """
         chosen = {key: value for key, value in changes.items() if value is not None}
-        for group in {"tasks", "methods", "losses"} & chosen.keys():
+        for group in {*GROUPS} & chosen.keys():
             if not isinstance(chosen[group], Mapping):
                 chosen[group] = self._present_specs(group, chosen[group])
         moved: dict[Spec, Spec] = {}
@@ -360,10 +401,77 @@ class Study:
             tasks = chosen.get("tasks", self.tasks)
             chosen["tasks"] = [_without_steps(spec) for spec in tasks]
             moved = {spec: _with_steps(spec, chosen["steps"]) for spec in self.tasks}
+        return self._changed(chosen, moved)
+
+    def override(self, values: Table) -> "Study":
+        """Return a copy of the study with single values changed, as ``triptych run`` takes them.
+
+        ``{"seeds": 2, "tasks.images.steps": 20, "losses.adnce.mu": 0.5, "tuning.trials": 4}``
+        sets keys of the study, settings of its plugins, and entries of its tables. The name of a
+        plugin stands for all of its specs in the study, an alias or a spec for one. A range or a
+        list of choices as the value of a loss's setting means that it is searched. Labels,
+        aliases, margins and the baseline go with what is changed.
+
+        Raises:
+            InputError: if a key names nothing that can be set, or if the study would be wrong.
+        """
+        parts = Parts(self.name, {group: self._tables(group) for group in GROUPS}, self.aliases)
+        given = Overrides.of(values, self.known_keys(), parts)
+        for group in {*GROUPS} & given.keys.keys():
+            parts.tables[group] = self._tables(group, given.keys[group])
+        if "steps" in given.keys:
+            for task in list(parts.tables["tasks"]):
+                parts.change("tasks", task, {"steps": given.keys["steps"]})
+        for group, names_of in given.settings.items():
+            for name, settings_of in names_of.items():
+                parts.change(group, name, settings_of)
+        moved = parts.moved()
+        changes = {key: value for key, value in given.keys.items() if key != "steps"}
+        changes |= parts.tables
+        for key, entries in given.tables.items():
+            codes = {self.aliases.get(name, name): value for name, value in entries.items()}
+            changes[key] = {moved.get(n, n): v for n, v in (self._entries(key) | codes).items()}
+        return self._changed(changes, moved)
+
+    def _tables(self, group: str, given: Any = None) -> dict[Spec, Table]:
+        """Return {spec: table} of the study's specs of ``group``, or of those that are given."""
+        own = getattr(self, group) if given is None else given
+        tables = dict(own) if isinstance(own, Mapping) else self._present_specs(group, own)
+        return {canonical(group, s) if is_trained(s) else s: table for s, table in tables.items()}
+
+    def _entries(self, key: str) -> dict[str, Any]:
+        """Return the entries of a key that is a table; none if the study does not have it."""
+        value = getattr(self, key)
+        return asdict(value) if isinstance(value, Tuning) else dict(value or {})
+
+    @classmethod
+    def known_keys(cls) -> list[str]:
+        """Return the keys of a study."""
+        return [*(part.name for part in fields(cls) if part.init), "steps", "plugins"]
+
+    def of_modality(self, modalities: Collection[str]) -> "Study":
+        """Return a copy of the study with only the tasks of these modalities.
+
+        Raises:
+            InputError: if the study has no task of one of them.
+        """
+        modality_of = {task: build("tasks", task).modality for task in self.tasks}
+        for modality in modalities:
+            require_choice("modality", modality, dict.fromkeys(modality_of.values()))
+        return self.but(tasks=[task for task, each in modality_of.items() if each in modalities])
+
+    def _changed(self, chosen: dict[str, Any], moved: Mapping[Spec, Spec]) -> "Study":
+        """Return a copy of the study with the fields ``chosen``.
+
+        Args:
+            chosen: {field: value}; specs without aliases.
+            moved: {a spec or row of this study: what it has become}.
+        """
         if "baseline" in chosen:
-            chosen["baseline"] = self.aliases.get(chosen["baseline"], chosen["baseline"])
+            name = self.aliases.get(chosen["baseline"], chosen["baseline"])
+            chosen["baseline"] = moved.get(name, name)
         left = chosen.get("losses", self.losses)
-        if not any(set(table) - {"methods", USE} for table in left.values()):
+        if not any(map(is_searched, left.values())):
             chosen.setdefault("tuning", None)
         # Take these back only below: naming what is gone would be a mistake.
         dropped: Table = {"baseline": None, "margins": None, "labels": {}, "aliases": {}}
@@ -379,7 +487,7 @@ class Study:
 
         Args:
             other: a study.
-            moved: {spec of one of its tasks: the spec in this study}.
+            moved: {one of its specs or rows: what it is in this study}.
         """
         specs, names = self._names()
         tasks = {*self.tasks, *map(name_of, self.tasks)}
@@ -390,27 +498,33 @@ class Study:
             return {name: value for name, value in found.items() if name in known}
 
         assert isinstance(other.margins, Mapping)
+        baseline = moved.get(other.baseline or "", other.baseline)
         aliases = {alias: moved.get(spec, spec) for alias, spec in other.aliases.items()}
         return {
-            "baseline": other.baseline if other.baseline in rows else None,
+            "baseline": baseline if baseline in rows else None,
             "margins": here(other.margins, tasks),
             "labels": here(other.labels, names),
             "aliases": {alias: spec for alias, spec in aliases.items() if spec in specs},
         }
 
-    def _present_specs(self, group: str, given: Iterable[Spec]) -> dict[Spec, Table]:
+    def _present_specs(self, group: str, given: Iterable[Any]) -> dict[Spec, Table]:
         """Return {spec: table}; the study's own specs stand in place of aliases and bare names."""
         present: Sequence[Spec] | Mapping[Spec, Table] = getattr(self, group)
         # The alias of a searched loss stands for its row.
         aliased = {a: code.removesuffix(TUNED) for a, code in self.aliases.items()}
         aliased = {alias: spec for alias, spec in aliased.items() if spec in present}
         specs: list[Spec] = []
-        for name in given:
-            own = [s for s in present if s == aliased.get(name) or name_of(s) == name]
-            if not own and aliased and read(name)[0] not in names(group):
-                kind = {"losses": "loss"}.get(group, group.removesuffix("s"))
-                raise unknown(f"{kind} or alias", name, {*names(group), *aliased})
-            specs += own or [name]
+        for item in given:
+            spec = spec_of(group, item)
+            own = [s for s in present if s == aliased.get(spec) or name_of(s) == spec]
+            if not own and str(spec).casefold() not in map(str.casefold, aliased):
+                require_group(group, spec)
+            name = plugin_name(group, spec)
+            if not own and aliased and name is None:
+                raise unknown(f"{kind_of(group)} or alias", spec, {*names(group), *aliased})
+            if not own and "(" not in spec:  # Another way to write the name.
+                own = [s for s in present if name_of(s) == name]
+            specs += own or [spec]
         tables = present if isinstance(present, Mapping) else {}
         return {spec: tables.get(spec, {}) for spec in specs}
 
@@ -532,6 +646,7 @@ def _specs(
     for key, table in given.items():
         with mistakes.caught():
             spec, added = aliases.read(group, key, table)
+            require_group(group, spec)
             named = {**parse(group, spec)[1], **added}
             extra = {} if steps is None or "steps" in named else {"steps": steps}
             made = with_settings(group, spec, {**added, **extra})
@@ -554,6 +669,7 @@ def _entry(row: str, table: Table, methods: tuple[Spec, ...], aliases: Aliases) 
         InputError: if there are mistakes; the message lists all of them.
     """
     spec, added = aliases.read("losses", row, table)
+    require_group("losses", spec)
     name, given = parse("losses", spec)
     known = settings("losses", name)
     mistakes = Mistakes()
@@ -563,7 +679,7 @@ def _entry(row: str, table: Table, methods: tuple[Spec, ...], aliases: Aliases) 
         with mistakes.caught():
             if key == "methods":
                 methods = _specs("methods", table_of("methods", value, mistakes), mistakes, aliases)
-            elif not isinstance(value, list | tuple | Mapping):
+            elif not isinstance(value, list | tuple | Mapping) or _takes_a_list(known.get(key)):
                 fixed[key] = value
             elif key not in known:
                 with_settings("losses", name, {key: None})  # Its error suggests similar names.
@@ -583,6 +699,11 @@ def _entry(row: str, table: Table, methods: tuple[Spec, ...], aliases: Aliases) 
     aliases.add(row, table, label)
     aliases.written.setdefault(spec, label)
     return Entry(label, spec, ordered, methods)
+
+
+def _takes_a_list(default: Any) -> bool:
+    """Return whether a list is the value of a setting, rather than the values to search."""
+    return isinstance(default, tuple)
 
 
 def control_of(spec: Spec) -> Spec:

@@ -9,36 +9,82 @@ Run them on all installed plugins, or on your own, with pytest::
     def test_contract(check):
         check()
 
-A check that fails raises ``AssertionError``, which names the broken rule.
+A check that fails raises ``AssertionError`` or ``InputError``, which names the broken rule and the
+next step. ``contracts(of="my_losses.py")`` yields those of a file, or of one plugin.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 from harness import plugins
+from harness.core.errors import unknown
 from harness.testing.cells import check_cell, fitting
-from harness.testing.common import fresh_head, scores_of, suited_loss
+from harness.testing.common import fresh_head, is_decisive, scores_of, suited_loss
 from harness.testing.losses import LOSS_CHECKS
 from harness.testing.methods import METHOD_CHECKS
 from harness.testing.tasks import TASK_CHECKS
 
 __all__ = [
-    "CHECKS", "LOSS_CHECKS", "METHOD_CHECKS", "TASK_CHECKS", "Check", "check_all", "check_cell",
-    "contracts", "fitting", "fresh_head", "scores_of", "suited_loss",
+    "CHECKS", "DECISIVE", "LOSS_CHECKS", "METHOD_CHECKS", "TASK_CHECKS", "Check", "check_all",
+    "check_cell", "contracts", "find", "fitting", "fresh_head", "scores_of", "suited_loss",
 ]  # fmt: skip
 
-Check = Callable[[], None]
-CHECKS = {"losses": LOSS_CHECKS, "methods": METHOD_CHECKS, "tasks": TASK_CHECKS}
+Check = Callable[[str], None]
+"""A contract: it takes a plugin's spec and raises an error that names the broken rule."""
+
+CHECKS: Mapping[str, Sequence[Check]] = {
+    "losses": LOSS_CHECKS, "methods": METHOD_CHECKS, "tasks": TASK_CHECKS,
+}  # fmt: skip
+
+DECISIVE: Mapping[str, Sequence[Check]] = {
+    group: [check for check in checks if is_decisive(check)] for group, checks in CHECKS.items()
+}
+"""The contracts without which a plugin's cells cannot be compared; they take no time."""
 
 
 def contracts(
     groups: Sequence[str] = ("losses", "methods", "tasks"),
-) -> Iterator[tuple[str, Check]]:
-    """Yield (name, check) for every installed plugin of ``groups``."""
-    for group in groups:
-        for spec in plugins.names(group):
-            for check in CHECKS[group]:
-                yield f"{spec}-{check.__name__.removeprefix('check_')}", partial(check, spec)
+    *,
+    of: str | Path = "",
+) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Yield (name, check) for every plugin of ``groups``.
+
+    Args:
+        groups: ``losses``, ``methods`` or ``tasks``, or several of them.
+        of: a Python file, or the name or spec of a plugin; empty: all installed plugins.
+    """
+    for group, spec in find(of) if of else _installed():
+        for check in CHECKS[group] if group in groups else ():
+            yield f"{spec}-{check.__name__.removeprefix('check_')}", partial(check, spec)
+
+
+def find(name: str | Path) -> list[tuple[str, str]]:
+    """Return (group, spec) of the losses, methods and tasks that ``name`` names.
+
+    Args:
+        name: a Python file, which stands for all that it defines, or a plugin's name or spec.
+
+    Raises:
+        InputError: if there is none, or a file cannot be imported.
+
+    >>> find("adnce(mu=0.5)")
+    [('losses', 'adnce(mu=0.5)')]
+    """
+    spec = str(name)
+    if Path(spec).suffix == ".py":
+        return plugins.defined_in_file(spec)
+    file, in_file, _ = spec.partition(".py:")
+    plain, _ = plugins.read(spec)
+    known = plugins.defined_in_file(f"{file}.py") if in_file else _installed()
+    found = [(group, spec) for group, one in known if one == plain]
+    if not found:
+        raise unknown("loss, method or task", plain, (one for _, one in known))
+    return found
+
+
+def _installed() -> list[tuple[str, str]]:
+    return [(group, name) for group in CHECKS for name in plugins.names(group)]
 
 
 def check_all(group: str, spec: str) -> None:

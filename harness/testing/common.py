@@ -1,6 +1,8 @@
 """Parts that the contract tests share."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +17,25 @@ from harness.metrics import shown_scores
 from harness.study.labels import MAX_LENGTH, is_label
 from harness.task import Task
 from harness.testing.toy import Toy
+from harness.training import checks
 from harness.training.loop import fit
+
+Check = TypeVar("Check", bound=Callable[[str], None])
 
 LEARNED = 5.0
 """Points above untrained that a short training on the toy task must reach."""
 RANDOMNESS = Randomness("contract", "", 0)
+
+
+def decisive(check: Check) -> Check:
+    """Mark a contract without which a plugin's cells cannot be compared with others."""
+    check.decisive = True  # type: ignore[attr-defined]
+    return check
+
+
+def is_decisive(check: Callable[[str], None]) -> bool:
+    """Return whether a contract was marked by :func:`decisive`."""
+    return getattr(check, "decisive", False)
 
 
 def scores_of(task: Task, encoder: nn.Module, split: str = "test") -> dict[str, float]:
@@ -53,7 +69,8 @@ def assert_learns(method: Method, loss: Loss) -> None:
     untrained, trained = scores
     assert trained > untrained + LEARNED, (
         f"training must raise the accuracy by more than {LEARNED:g} points: trained {trained:.1f}, "
-        f"untrained {untrained:.1f}"
+        f"untrained {untrained:.1f}. Check the sign of the loss, which is minimised, its default "
+        "temperature, and whether its gradient reaches both views"
     )
 
 
@@ -61,7 +78,10 @@ def check_spec_round_trips(group: str, spec: str) -> None:
     """Fail unless the plugin keeps each setting as an attribute and its spec builds it again."""
     built = plugins.build(group, spec)
     for name, value in plugins.resolved(group, spec).items():
-        assert hasattr(built, name), f"the setting `{name}` is not kept as an attribute"
+        assert hasattr(built, name), (
+            f"the setting `{name}` must be kept as an attribute of that name: there is none. Write "
+            f"self.{name} = {name}, or declare it as a field and write no `__init__`"
+        )
         # None leaves the choice to the plugin, which may replace it by its choice.
         kept = getattr(built, name)
         assert value is None or kept == value, (
@@ -93,19 +113,30 @@ def check_label(group: str, spec: str) -> None:
 
 
 def value_of(loss: Loss, *contrasts: Contrast) -> Tensor:
-    """Return the mean of ``loss`` over ``contrasts``; make targets if the loss needs them."""
-    if "targets" in loss.needs:
-        contrasts = tuple(_with_targets(contrast) for contrast in contrasts)
-    return torch.stack([loss(contrast) for contrast in contrasts]).mean()
+    """Return the mean of ``loss`` over ``contrasts``, with made-up gifts that the loss needs."""
+    contrasts = tuple(with_gifts(loss, contrast) for contrast in contrasts)
+    return torch.stack([checks.value_of(loss, contrast) for contrast in contrasts]).mean()
 
 
-def _with_targets(contrast: Contrast) -> Contrast:
-    if contrast.targets is not None:
-        return contrast
-    # Derived from ids only, so that permuting rows or gradcheck's perturbation leaves them
-    # unchanged.
-    affinity = (7 * contrast.anchor_ids[:, None] + 3 * contrast.candidate_ids) % 5
-    return replace(contrast, targets=affinity.to(contrast.anchors.dtype).softmax(dim=1))
+def with_gifts(loss: Loss, contrast: Contrast) -> Contrast:
+    """Return the contrast with those of its optional parts that the loss needs.
+
+    They are made of ids, so that neither permuting rows nor gradcheck's small changes move them.
+    """
+    n = len(contrast.anchors)
+    if "targets" in loss.needs and contrast.targets is None:
+        affinity = (7 * contrast.anchor_ids[:, None] + 3 * contrast.candidate_ids) % 5
+        targets = affinity.to(contrast.anchors.dtype).softmax(dim=1)
+        contrast = replace(contrast, targets=targets)
+    if "several positives" in loss.needs and contrast.places is None:
+        own = contrast.candidates is contrast.anchors
+        places = torch.arange(n) if own else torch.full((n,), -1)
+        contrast = replace(contrast, places=places.to(contrast.anchor_ids))
+    if "labels" in loss.needs and contrast.labels is None:
+        contrast = replace(contrast, labels=contrast.anchor_ids % 3 - 1)
+    if "representations" in loss.needs and contrast.representations is None:
+        contrast = replace(contrast, representations=contrast)
+    return contrast
 
 
 def assert_gradient_reaches(module: nn.Module) -> None:

@@ -8,14 +8,23 @@ from torch import Tensor
 from harness import plugins
 from harness.contrast import PAIRINGS, Contrast, both_views
 from harness.core.digests import digest_of
-from harness.core.errors import InputError
+from harness.core.errors import InputError, require_choice
 from harness.evaluation.diagnostics import of_loss
 from harness.losses.base import Loss, ScoreLoss
 from harness.losses.engine.rows import mean_by_rows
 from harness.losses.sums import SumLoss
 from harness.methods.base import GIFTS, misfit
-from harness.testing.common import assert_learns, check_label, check_spec_round_trips, value_of
+from harness.testing.common import (
+    assert_learns,
+    check_label,
+    check_spec_round_trips,
+    decisive,
+    value_of,
+)
 from harness.testing.toy import Toy
+
+STEPS = 8
+"""How many steps a loss with a schedule is told that there are."""
 
 
 def check_loss_spec_round_trips(spec: str) -> None:
@@ -31,10 +40,14 @@ def check_loss_label_can_be_shown(spec: str) -> None:
 def check_loss_needs_are_known(spec: str) -> None:
     """A loss's ``needs`` and ``pairing`` are names that the harness knows."""
     loss = _loss(spec)
-    assert loss.needs <= GIFTS.keys(), f"`needs` must be among {sorted(GIFTS)}: {loss.needs}"
-    assert loss.pairing is None or loss.pairing in PAIRINGS, f"unknown pairing {loss.pairing!r}"
+    assert loss.needs <= GIFTS.keys(), (
+        f"`needs` must be among {', '.join(map(repr, sorted(GIFTS)))}: got {sorted(loss.needs)}"
+    )
+    if loss.pairing is not None:
+        require_choice("pairing", loss.pairing, PAIRINGS)
 
 
+@decisive
 def check_loss_is_finite(spec: str) -> None:
     """Value and gradient are finite for every pairing, also with duplicates."""
     for pairing in PAIRINGS.values():
@@ -58,7 +71,11 @@ def check_loss_is_finite_at_the_extremes(spec: str) -> None:
         loss: Loss = plugins.build("losses", spec)
         first, second = (t.clone().requires_grad_() for t in (first, second))
         value = value_of(loss, *both_views(first, second))
-        assert value.isfinite(), f"the value is {value.item()}"
+        assert value.isfinite(), (
+            f"identical, opposite and tiny projections must give a finite value: got "
+            f"{value.item()}. Normalise rows by torch.nn.functional.normalize, and sum "
+            "exponentials by logsumexp"
+        )
         if value.requires_grad:
             value.backward()  # type: ignore[no-untyped-call]
             for tensor in (first, second):
@@ -70,7 +87,10 @@ def check_loss_without_negatives_is_not_nan(spec: str) -> None:
     loss, (a, b) = _loss(spec), _projections(2)
     try:
         value = value_of(loss, *both_views(a, b, torch.zeros(2, dtype=torch.int64)))
-        assert value.isfinite(), f"without a negative the value is {value.item()}"
+        assert value.isfinite(), (
+            f"an anchor without a negative must have a finite value: got {value.item()}. Use "
+            "masked_logsumexp, and divide by count_kept(keep).clamp(min=1), or raise an InputError"
+        )
         if value.requires_grad:
             value.backward()  # type: ignore[no-untyped-call]
             _assert_finite_gradients(loss, a, b)
@@ -78,6 +98,7 @@ def check_loss_without_negatives_is_not_nan(spec: str) -> None:
         pass  # A loss may refuse such a batch with a clear message.
 
 
+@decisive
 def check_loss_ignores_excluded_candidates(spec: str) -> None:
     """A candidate that has the anchor's id, or is excluded, has no influence."""
     (a, b) = _projections(8)
@@ -93,13 +114,21 @@ def check_loss_ignores_excluded_candidates(spec: str) -> None:
         rows = candidates.clone()
         rows[3] = replacement[3]
         values.append(value_of(_loss(spec), Contrast(a, b, rows, ids, candidate_ids, exclude)))
-    assert torch.equal(*values), "a candidate that `exclude` leaves out changed the value"
+    assert torch.equal(*values), (
+        "a candidate that `exclude` leaves out must not change the value: it did. Mask scores by "
+        "`keep` before exponentiating, as masked_logsumexp(neg / temperature, keep) does"
+    )
+    if "several positives" in _loss(spec).needs:
+        return  # Candidates of the anchor's own id are its positives.
     for replacement in (candidates, other):
         rows = candidates.clone()
         rows[[0, 8]] = replacement[[0, 8]]
         contrast = Contrast(a[:1], b[:1], rows, ids[:1], candidate_ids)
         values.append(value_of(_loss(spec), contrast))
-    assert torch.equal(*values[2:]), "a candidate of the anchor's own id changed the value"
+    assert torch.equal(*values[2:]), (
+        "a candidate of the anchor's own id must not change the value: it did. Mask scores by "
+        "`keep`; without it, by contrast.anchor_ids[:, None] != contrast.candidate_ids"
+    )
 
 
 def check_loss_ignores_order(spec: str) -> None:
@@ -115,17 +144,29 @@ def check_loss_ignores_order(spec: str) -> None:
         _loss(spec),
         Contrast(a[rows], b[rows], candidates[columns], ids[rows], candidate_ids[columns]),
     )
-    _assert_close(first, second, "the order of the rows changed the value")
+    _assert_close(
+        first,
+        second,
+        "the order of the rows must not change the value: it did. Compare ids, not positions such "
+        "as a diagonal",
+    )
 
 
+@decisive
 def check_loss_draws_no_randomness(spec: str) -> None:
     """Two fresh losses return the same value, and do not use the global generator."""
     a, b = _projections(8)
     losses = [_loss(spec) for _ in range(2)]  # two, because a loss may keep state
     state = torch.get_rng_state()
     values = [value_of(loss, *both_views(a, b)) for loss in losses]
-    assert torch.equal(*values), "the same contrast gave two values"
-    assert torch.equal(state, torch.get_rng_state()), "the loss drew from the global generator"
+    assert torch.equal(*values), (
+        f"two fresh losses must give one contrast one value: they gave {values[0].item():g} and "
+        f"{values[1].item():g}. Draw nothing at random"
+    )
+    assert torch.equal(state, torch.get_rng_state()), (
+        "a loss must draw no random numbers: it drew from torch's global generator. Take its "
+        "random part out, or put it into a task's views"
+    )
 
 
 def check_loss_keeps_dtype(spec: str) -> None:
@@ -136,7 +177,8 @@ def check_loss_keeps_dtype(spec: str) -> None:
         assert value.shape == (), f"the value must be a scalar: got shape {tuple(value.shape)}"
         wanted = torch.promote_types(dtype, torch.float32)
         assert value.dtype == wanted, (
-            f"the value of {dtype} projections must be in {wanted}: got {value.dtype}"
+            f"the value of {dtype} projections must be in {wanted}: got {value.dtype}. Compute "
+            "with contrast.anchors.float(), or derive from ScoreLoss, which does"
         )
         assert value.isfinite(), f"the value is {value.item()} in {dtype}"
 
@@ -175,23 +217,41 @@ def check_sum_loss_is_its_per_anchor(spec: str) -> None:
 
 
 def check_loss_gradient_is_exact(spec: str) -> None:
-    """The gradient agrees with finite differences of the value (unless ``detached``)."""
+    """The gradient agrees with finite differences of the value (unless ``detached``).
+
+    A loss with a schedule is checked at its start, on its way and at its last step.
+    """
     loss, (a, b) = _loss(spec), _projections(5, width=3)
-    if not loss.detached:
+    if loss.detached:
+        return
+    scheduled = type(loss).before_step is not Loss.before_step
+    for step in (0, 3, STEPS - 1) if scheduled else (0,):
+        loss.before_step(step, STEPS)
         inputs = (a, b, *(p for p in loss.parameters() if p.requires_grad))
-        torch.autograd.gradcheck(lambda x, y, *_: value_of(loss, *both_views(x, y)), inputs)
+        agrees = torch.autograd.gradcheck(
+            lambda x, y, *_: value_of(loss, *both_views(x, y)), inputs, raise_exception=False
+        )
+        assert agrees, (
+            "the gradient must agree with finite differences of the value: it does not. Look for "
+            "detach() and no_grad(), or write `detached = True` if the loss by definition holds a "
+            "weight constant"
+        )
 
 
 def check_loss_state_is_restored(spec: str) -> None:
     """A loss loaded from another one's state dict returns the same value as that one."""
     first, second = _loss(spec), _loss(spec)
     a, b = (t.detach() for t in _projections(8))
-    for _ in range(2):
+    for step in range(2):
+        first.before_step(step, STEPS)
         value_of(first, *both_views(a, b, torch.arange(8) + 40))
     second.load_state_dict(first.state_dict())
     c, d = _projections(8, seed=1)
     values = [value_of(loss, *both_views(c, d, torch.arange(8) + 38)) for loss in (first, second)]
-    assert torch.equal(*values), "the state dict does not hold all of the loss's state"
+    assert torch.equal(*values), (
+        "the state dict must hold all of the loss's state: a loss restored from it gave another "
+        "value. Keep state in buffers: self.register_buffer(...)"
+    )
 
 
 def check_score_loss_ignores_blocks(spec: str) -> None:
@@ -205,9 +265,13 @@ def check_score_loss_ignores_blocks(spec: str) -> None:
         value = value_of(loss, *both_views(a, b))
         value.backward()  # type: ignore[no-untyped-call]
         results.append((value.detach(), a.grad, b.grad, *(p.grad for p in loss.parameters())))
+    message = (
+        "the block size must not change the value or the gradient: it did. Let `per_anchor` use an "
+        "anchor's own row alone, and no mean over anchors"
+    )
     for other in results[1:]:
         for one, two in zip(results[0], other, strict=True):
-            _assert_close(one, two, "the block size changed the value or the gradient")
+            _assert_close(one, two, message)
 
 
 def check_score_loss_ignores_rotation_and_scale(spec: str) -> None:
@@ -225,7 +289,12 @@ def check_score_loss_ignores_rotation_and_scale(spec: str) -> None:
     scale = scale if loss.cosines else torch.ones_like(scale)
     first = value_of(loss, *both_views(a, b))
     second = value_of(_loss(spec), *both_views(a @ rotation * scale, b @ rotation))
-    _assert_close(first, second, "rotation or scale changed the value")
+    _assert_close(
+        first,
+        second,
+        "rotating all projections, or scaling a row, must not change the value: it did. Use the "
+        "scores alone, or derive from Loss",
+    )
 
 
 def check_loss_is_diagnosed(spec: str) -> None:
@@ -242,7 +311,7 @@ def check_loss_is_diagnosed(spec: str) -> None:
 
 
 def check_loss_learns(spec: str) -> None:
-    """Training on the toy task beats the untrained encoder by ``LEARNED`` points."""
+    """Training on the toy task clearly beats the untrained encoder."""
     loss = plugins.build("losses", spec)
     methods = (plugins.build("methods", name) for name in plugins.names("methods"))
     fitting = [method for method in methods if misfit(method, loss, Toy()) is None]
@@ -255,16 +324,16 @@ LOSS_CHECKS = (
     check_loss_spec_round_trips,
     check_loss_label_can_be_shown,
     check_loss_needs_are_known,
+    check_loss_draws_no_randomness,  # First, because such a loss breaks most of the others.
+    check_loss_state_is_restored,
     check_loss_is_finite,
     check_loss_is_finite_at_the_extremes,
     check_loss_without_negatives_is_not_nan,
     check_loss_ignores_excluded_candidates,
     check_loss_ignores_order,
-    check_loss_draws_no_randomness,
     check_loss_keeps_dtype,
     check_loss_is_finite_in_half_precision,
     check_loss_gradient_is_exact,
-    check_loss_state_is_restored,
     check_sum_loss_is_its_per_anchor,
     check_score_loss_ignores_blocks,
     check_score_loss_ignores_rotation_and_scale,
@@ -292,5 +361,11 @@ def _assert_close(first: Tensor | None, second: Tensor | None, message: str) -> 
 
 def _assert_finite_gradients(loss: Loss, *projections: Tensor) -> None:
     for tensor in (*projections, *loss.parameters()):
-        assert tensor.grad is None or tensor.grad.isfinite().all(), "a gradient is not finite"
-    assert any(t.grad is not None for t in projections), "no gradient reached the projections"
+        assert tensor.grad is None or tensor.grad.isfinite().all(), (
+            "the gradient must be finite: it is not. Mask before exponentiating, sum exponentials "
+            "by logsumexp, and add a small number under roots"
+        )
+    assert any(t.grad is not None for t in projections), (
+        "the gradient must reach the projections: none did. Do not detach them, and return no new "
+        "tensor"
+    )

@@ -20,8 +20,11 @@ from harness.testing.common import (
     suited_loss,
     value_of,
 )
+from harness.training import checks
 
 TOY_IDS = torch.arange(3, 11)
+TOY_WIDTH = 16
+"""The width of the representations, which is not that of the projections."""
 TOY_LABELS = torch.tensor([0, 0, 1, 1, 1, 2, -1, -1])
 
 
@@ -40,10 +43,8 @@ def check_method_returns_contrasts(spec: str) -> None:
     """A step returns contrasts with finite projections, which hold all that ``gives`` names."""
     method = _attached_method(spec)
     contrasts = _contrasts(method)
-    assert contrasts, "no contrast was returned"
     assert method.gives <= GIFTS.keys(), f"`gives` must be among {sorted(GIFTS)}: {method.gives}"
     for contrast in contrasts:
-        assert isinstance(contrast, Contrast), f"not a Contrast: {type(contrast).__name__}"
         assert contrast.anchors.isfinite().all(), "a projection is not finite"
         assert (contrast.anchor_ids >= 0).all(), "an anchor's id is below 0"
         given = {
@@ -52,9 +53,30 @@ def check_method_returns_contrasts(spec: str) -> None:
             "stopped positives": not contrast.positives.requires_grad,
             "targets": contrast.targets is not None,
             "example ids": torch.isin(contrast.anchor_ids, TOY_IDS).all(),
+            "several positives": contrast.places is not None,
+            "labels": contrast.labels is not None,
+            "representations": contrast.representations is not None,
         }
         for gift in method.gives:
             assert given[gift], f"the contrasts do not hold {gift!r}, which `gives` names"
+        _check_parts(contrast, method.gives)
+
+
+def _check_parts(contrast: Contrast, gives: frozenset[str]) -> None:
+    """Fail unless the optional parts of a contrast of the toy batch belong to its rows."""
+    if contrast.places is not None:
+        has_place = contrast.places >= 0
+        own = contrast.candidates[contrast.places[has_place]]
+        assert torch.equal(own, contrast.anchors[has_place]), "`places` are not the anchors' rows"
+    if contrast.labels is not None and "example ids" in gives:
+        right = TOY_LABELS[contrast.anchor_ids - TOY_IDS[0]]
+        assert torch.equal(contrast.labels, right), "`labels` are not those of the anchors' ids"
+    if contrast.representations is not None:
+        encoded = contrast.representations
+        for role in ("anchors", "positives", "candidates"):
+            count = len(getattr(contrast, role))
+            rows = getattr(encoded, role)
+            assert tuple(rows.shape) == (count, TOY_WIDTH), f"`representations` lack {role}"
 
 
 def check_method_gradient_reaches_parameters(spec: str) -> None:
@@ -80,7 +102,7 @@ def check_method_is_repeatable(spec: str) -> None:
 
 
 def check_method_learns(spec: str) -> None:
-    """Training on the toy task beats the untrained encoder by ``LEARNED`` points."""
+    """Training on the toy task clearly beats the untrained encoder."""
     method = plugins.build("methods", spec)
     assert_learns(method, suited_loss(method))
 
@@ -98,8 +120,8 @@ METHOD_CHECKS = (
 def _attached_method(spec: str, seed: int = 0) -> Method:
     method: Method = plugins.build("methods", spec)
     with Randomness("contract", "", seed).seeded("init"):
-        encoder = nn.Sequential(nn.Linear(5, 16), nn.Tanh())
-        head = nn.Sequential(nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 4))
+        encoder = nn.Sequential(nn.Linear(5, TOY_WIDTH), nn.Tanh())
+        head = nn.Sequential(nn.Linear(TOY_WIDTH, 16), nn.Tanh(), nn.Linear(16, 4))
         method.attach(encoder, head, pairing="both_views")
     return method.train()
 
@@ -108,5 +130,4 @@ def _contrasts(method: Method) -> Sequence[Contrast]:
     generator = torch.Generator().manual_seed(0)
     first, second = torch.randn(2, len(TOY_IDS), 5, generator=generator)
     with RANDOMNESS.seeded("dropout"):
-        contrasts: Sequence[Contrast] = method(first, second, Batch(None, TOY_IDS, TOY_LABELS))
-    return contrasts
+        return checks.contrasts_of(method, first, second, Batch(None, TOY_IDS, TOY_LABELS))

@@ -13,7 +13,7 @@ from harness.core.content import contents_of
 from harness.core.digests import digest_of
 from harness.core.randomness import Randomness
 from harness.evaluation.diagnostics import Diagnosis
-from harness.heads import representation_width
+from harness.heads import representation_width, representations_of
 from harness.methods.base import Method
 from harness.task import Task, to_device
 from harness.testing.common import (
@@ -24,6 +24,7 @@ from harness.testing.common import (
     fresh_head,
     value_of,
 )
+from harness.training import checks
 from harness.training.loop import SPLITS, evaluate, fit
 
 
@@ -51,23 +52,17 @@ def check_task_fetches_checksums(spec: str) -> None:
 
 def check_task_splits_are_disjoint(spec: str) -> None:
     """Train, validation and test exist, are not empty, and share no example."""
-    divisions = _loaded_task(spec).splits()
-    assert divisions, "`splits` must return at least one division"
-    for division in divisions:
-        parts = {name: list(items) for name, items in division.items()}
-        assert {"train", "validation", "test"} <= parts.keys(), (
-            f"the splits must be train, validation and test: got {sorted(parts)}"
-        )
-        assert all(parts.values()), "a split is empty"
-        examples = [item for items in parts.values() for item in set(items)]
-        assert len(examples) == len(set(examples)), "an example is in two splits"
+    checks.splits_of(_loaded_task(spec))
 
 
 def check_task_is_repeatable(spec: str) -> None:
     """The same seed gives the same splits, weights, batches and views; another seed, others."""
     first, second, third = (_trace(spec, seed) for seed in (0, 0, 1))
     for name in first:
-        assert first[name] == second[name], f"the same seed gave another {name}"
+        assert first[name] == second[name], (
+            f"the same seed must give the same {name}: it gave another. Draw from torch's global "
+            "generator, or from the randomness given to `load`"
+        )
     assert first["weights and views"] != third["weights and views"], (
         "two seeds gave the same weights and views"
     )
@@ -78,24 +73,15 @@ def check_task_batches(spec: str) -> None:
     task = _loaded_task(spec)
     batch, (view, _) = _first_step(task)
     with torch.no_grad(), RANDOMNESS.seeded("init"):
-        encoder = task.encoder()
-        rows = encoder(view)
-        projections = fresh_head(task, encoder)(rows)
-    width = representation_width(encoder)
-    assert rows.ndim == 2, f"the encoder must return a matrix: got shape {tuple(rows.shape)}"
+        encoder = checks.encoder_of(task)
+        rows = representations_of(encoder, view)
+        width = representation_width(encoder)
+        projections = checks.head_of(task, width)(rows)
     assert rows.shape[1] == width, (
         f"the encoder declares {width} features, but returns {rows.shape[1]}"
     )
     assert len(rows) == len(batch.ids), f"{len(batch.ids)} ids for {len(rows)} representations"
     assert projections.ndim == 2, "the head must return a matrix"
-    assert not batch.ids.is_floating_point(), "ids must be integers"
-    assert int(batch.ids.min()) >= 0, "ids must be 0 or above"
-    assert (batch.labels is not None) == task.labelled, (
-        f"`labelled` is {task.labelled}, but a batch has labels {batch.labels}"
-    )
-    if batch.labels is not None:
-        assert batch.labels.shape == batch.ids.shape, "there must be one label per id"
-        assert not batch.labels.is_floating_point(), "labels must be integers, -1 for none"
 
 
 def check_task_views_depend_on_the_stream_alone(spec: str) -> None:
@@ -121,7 +107,29 @@ def check_task_views_differ(spec: str) -> None:
     """The projections of the two views of a batch differ."""
     method = _task_method(_loaded_task(spec))
     contrast = _task_contrasts(_loaded_task(spec), method)[0]
-    assert not torch.allclose(contrast.anchors, contrast.positives), "the two views are the same"
+    assert not torch.allclose(contrast.anchors, contrast.positives), (
+        "the two views of a batch must differ: they are the same. Draw each from torch's global "
+        "generator; views that differ by dropout alone need an encoder with dropout"
+    )
+
+
+def check_task_further_views(spec: str) -> None:
+    """Further views are as many as asked for, differ, and fit the encoder (with ``more_views``)."""
+    task = _loaded_task(spec)
+    if not task.more_views:
+        return
+    method = _task_method(task)
+    batch, (first, _) = _first_step(task)
+    with RANDOMNESS.seeded("further"):
+        further = task.further_views(batch.data, 3)
+    assert len(further) == 3, f"`further_views` must return 3 views: got {len(further)}"
+    assert len({digest_of(view) for view in (first, *further)}) == 4, (
+        "further views must differ: if views are not drawn at random, set `more_views = False`"
+    )
+    with RANDOMNESS.seeded("dropout"):
+        rows = [method.train().project(view) for view in (first, *further)]
+    shapes = {tuple(row.shape) for row in rows}
+    assert len(shapes) == 1, f"further views must have a row for each example: got {shapes}"
 
 
 def check_task_gradient_reaches_parameters(spec: str) -> None:
@@ -138,7 +146,10 @@ def check_task_evaluation_changes_nothing(spec: str) -> None:
     method = _task_method(task).train()
     before = digest_of(dict(method.state_dict()))
     scores = [evaluate(task, method, SPLITS, RANDOMNESS)[0] for _ in range(2)]
-    assert scores[0] == scores[1], "two evaluations of the same weights differ"
+    assert scores[0] == scores[1], (
+        "two evaluations of the same weights must agree: they differ. Draw from torch's global "
+        "generator alone, and do not change the encoder"
+    )
     for split in SPLITS:
         alone, _ = evaluate(task, method, (split,), RANDOMNESS)
         assert alone[split] == scores[0][split], (
@@ -148,7 +159,9 @@ def check_task_evaluation_changes_nothing(spec: str) -> None:
     assert validation[0] == test[0], "both splits must have the same first metric, the main one"
     assert set(validation) <= set(test), "validation has a metric that test lacks"
     assert all(module.training for module in method.modules()), "the mode was changed"
-    assert before == digest_of(dict(method.state_dict())), "weights or buffers were changed"
+    assert before == digest_of(dict(method.state_dict())), (
+        "`evaluate` must not change the encoder's weights or buffers: it did. Work on a copy"
+    )
 
 
 def check_task_diagnosis_changes_nothing(spec: str) -> None:
@@ -202,7 +215,8 @@ def check_task_training_beats_untrained(spec: str) -> None:
         main.append(next(iter(outcome.scores["validation"].values())))
     assert main[1] > main[0], (
         f"training must raise the main validation score: trained {main[1]:.2f}, "
-        f"untrained {main[0]:.2f}"
+        f"untrained {main[0]:.2f}. Check the views, the learning rate, `steps`, and whether the "
+        "encoder's parameters are trained"
     )
 
 
@@ -215,6 +229,7 @@ TASK_CHECKS = (
     check_task_batches,
     check_task_views_depend_on_the_stream_alone,
     check_task_views_differ,
+    check_task_further_views,
     check_task_gradient_reaches_parameters,
     check_task_evaluation_changes_nothing,
     check_task_diagnosis_changes_nothing,
@@ -244,10 +259,10 @@ def _task_method(task: Task, randomness: Randomness = RANDOMNESS) -> Method:
 
 
 def _first_step(task: Task, randomness: Randomness = RANDOMNESS) -> tuple[Any, tuple[Any, Any]]:
-    batch = task.batch(task.batch_index(randomness, 0))
+    batch = checks.batch_of(task, task.batch_index(randomness, 0))
     batch = to_device(batch, torch.device("cpu"))
     with randomness.seeded("views"):
-        return batch, task.views(batch.data)
+        return batch, checks.views_of(task, batch.data)
 
 
 def _step_of(task: Task, step: int) -> tuple[Tensor, tuple[Any, Any]]:

@@ -17,9 +17,10 @@ from harness.evaluation.calibration import calibrate, calibrated
 from harness.heads import representation_width
 from harness.losses.base import Loss
 from harness.methods.base import Method, misfit
-from harness.metrics import Evaluation, require_declared, shown_resolution, shown_scores
+from harness.metrics import Evaluation, shown_resolution, shown_scores
 from harness.store.checkpoints import Checkpoints
 from harness.task import Batch, Task, to_device
+from harness.training import checks
 from harness.training.gradients import FirstSteps
 from harness.training.proof import SeenViews, chained, is_mark, start_of
 
@@ -124,7 +125,7 @@ def fit(
     """
     device = torch.device(device)
     outcome = Outcome()
-    require_declared(type(task).__name__, task.metrics)
+    checks.require_declarations(task, method, loss)
     with randomness.seeded("split"):
         task.load(randomness)
     if loss is not None:
@@ -132,13 +133,13 @@ def fit(
         require(reason is None, f"Task, method and loss do not go together: {reason}.")
     pairing = (loss.pairing if loss is not None else None) or task.pairing
     with randomness.seeded("init", ENCODER):
-        encoder = distributed.spread(task.encoder())
+        encoder = distributed.spread(checks.encoder_of(task))
     with randomness.seeded("init", HEAD):
-        head = task.head(representation_width(distributed.unwrapped(encoder)))
+        head = checks.head_of(task, representation_width(distributed.unwrapped(encoder)))
     with randomness.seeded("init", METHOD):
         method.attach(encoder, head, pairing=pairing)
     networks = {"encoder": distributed.unwrapped(encoder), "head": head}
-    outcome.start = start_of(task.splits(), networks)
+    outcome.start = start_of(checks.splits_of(task), networks)
     # The start is noted before a reference replaces the encoder, so that all rows share it.
     if reference is not None:
         known = ", ".join(task.references) or "none"
@@ -208,24 +209,31 @@ def train(
     for step in range(outcome.steps, steps):
         started = time.perf_counter()
         optimizer.zero_grad()
+        loss.before_step(step, steps)
         value = 0.0
         seen = SeenViews(is_mark(step + 1, steps))
         numbers = range(step * task.accumulate, (step + 1) * task.accumulate)
         for number in numbers:
-            batch = task.batch(task.batch_index(randomness, number))
+            batch = checks.batch_of(task, task.batch_index(randomness, number))
             # Digest the ids before they move to the device, so that none is copied back. Digests
             # are chained, so a continued cell needs only the last one.
             dropout = randomness.seed("dropout", number)
             outcome.chain = chained(outcome.chain, batch.ids, dropout)
             batch = to_device(batch, device)
             with randomness.seeded("views", number):
-                first, second = task.views(batch.data)
+                first, second = checks.views_of(task, batch.data)
+            if method.extra_views:
+                # A stream of its own keeps the first two views the same for every method.
+                with randomness.seeded("further", number):
+                    batch = batch._replace(further=_further_views(task, method, batch))
             seen.add(first, second)
             # This stream serves dropout and everything else that the rest of a step draws.
             with randomness.seeded("dropout", number):
                 objective = _objective(task, method, loss, first, second, batch)
                 value += objective.item() / task.accumulate
                 if not math.isfinite(value):
+                    if not step:
+                        checks.require_numbers_at_start(task, method, first)
                     raise Diverged(_diverged(f"the objective is {value}", step + 1, steps))
                 first_steps.require_graph(objective)
                 (objective / task.accumulate).backward()  # type: ignore[no-untyped-call]
@@ -265,14 +273,25 @@ def _clean_batches(task: Task, device: torch.device) -> Iterator[Any]:
     return (to_device(batch, device) for batch in task.calibration())
 
 
+def _further_views(task: Task, method: Method, batch: Batch) -> Sequence[Any]:
+    """Return the views beyond the first two that the method takes."""
+    count = method.extra_views
+    further = task.further_views(batch.data, count)
+    require(
+        len(further) == count,
+        f"`further_views` of {type(task).__name__} must return {count} views, as many as "
+        f"{type(method).__name__} takes: got {len(further)}. Return `count` views.",
+    )
+    return further
+
+
 def _objective(
     task: Task, method: Method, loss: Loss, first: Any, second: Any, batch: Batch
 ) -> torch.Tensor:
     """Return the mean of the loss over the method's contrasts of one batch."""
     half = task.precision == "bfloat16"
     with torch.autocast(batch.ids.device.type, dtype=torch.bfloat16, enabled=half):
-        contrasts = method(first, second, batch)
-        return torch.stack([loss(contrast) for contrast in contrasts]).mean()
+        return checks.objective_of(method, loss, first, second, batch)
 
 
 def _restore(

@@ -76,10 +76,10 @@ class Note(NamedTuple):
     """A note that a reader has to know before believing a row.
 
     Attributes:
-        kind: what it is about: ``records`` (left out, or of an earlier version), ``baseline``,
-            ``budget``, ``border``, ``seeds``, ``waiting``, ``failed``, ``collapsed``,
-            ``untrained``, ``rank``, ``pairs``, ``margin``, ``resolution``, ``pooled``,
-            ``screening`` or ``control``.
+        kind: what it is about: ``records`` (left out, or of an earlier version), ``stale`` (made
+            with other code), ``baseline``, ``budget``, ``border``, ``seeds``, ``waiting``,
+            ``failed``, ``collapsed``, ``untrained``, ``rank``, ``pairs``, ``margin``,
+            ``resolution``, ``pooled``, ``screening`` or ``control``.
         text: one or more sentences.
         tasks: the specs of the tasks that it is about; empty: it is about the whole board.
     """

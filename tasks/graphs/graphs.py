@@ -11,6 +11,7 @@ from adapters.data import graph_data
 from adapters.data.graph_data import FEATURES
 from adapters.networks import graph_networks
 from adapters.networks.graph_networks import GIN, VIEWS, GraphBatch
+from harness import networks
 from harness.core.content import Content
 from harness.core.randomness import Randomness
 from harness.data import require_known
@@ -18,7 +19,7 @@ from harness.evaluation.folds import Rows, logistic_cv_probe, stratified_folds, 
 from harness.evaluation.represent import represent
 from harness.heads import mlp
 from harness.metrics import Evaluation, Metric, mean_scores
-from harness.settings import Between, OneOf, evaluation, location
+from harness.settings import Between, NetworkOf, OneOf, evaluation, is_in_file, location
 from harness.task import Batch, Task
 
 PROBES = {"accuracy": svc_probe, "logistic_accuracy": logistic_cv_probe}
@@ -62,6 +63,8 @@ class Graphs(Task):
         root: a folder to look in first; empty: ``TRIPTYCH_DATA``, then the cache.
         features: of a node: ``auto`` (its label, one-hot; a constant if there are no
             labels, as in GraphCL's code), ``constant`` or ``degree`` (one-hot).
+        network: ``gin``; or ``my_nets.py:Net``, which may take ``inputs``, ``width``, ``layers``
+            and ``epsilon``, and maps a batch of graphs to one representation a graph.
         width: of each layer; representation and projection are ``layers`` times as wide.
         layers: of the GIN.
         epsilon: the GIN's, of every layer; 1 stands for GraphCL's self-loops.
@@ -97,6 +100,7 @@ class Graphs(Task):
     data: Annotated[str, location] = "mutag"
     root: Annotated[str, location] = ""
     features: Annotated[str, OneOf(FEATURES)] = "auto"
+    network: Annotated[str, NetworkOf(("gin",))] = "gin"
     width: Annotated[int, Between(1)] = 32
     layers: Annotated[int, Between(1)] = 3
     epsilon: Annotated[float, Between(-1, 10)] = 1.0
@@ -114,6 +118,7 @@ class Graphs(Task):
         """Check settings that depend on one another."""
         super().setup()
         require_known(graph_data.KIND, self.data, graph_data.SOURCES, self.root)
+        self.more_views = self.view_2 != "identity"
 
     def fetch(self) -> list[Content]:
         """Download what is missing; return the graphs' checksum."""
@@ -146,11 +151,14 @@ class Graphs(Task):
 
     def views(self, data: GraphBatch) -> tuple[GraphBatch, GraphBatch]:
         """Return two copies, augmented as ``view_1`` and ``view_2`` say."""
-        first, second = (
-            graph_networks.view(data, name, share=self.share, subgraph=self.subgraph)
-            for name in (self.view_1, self.view_2)
-        )
-        return first, second
+        return self._view(data, self.view_1), self._view(data, self.view_2)
+
+    def further_views(self, data: GraphBatch, count: int) -> Sequence[GraphBatch]:
+        """Return ``count`` copies, augmented as ``view_2`` says: ``view_1`` may be the identity."""
+        return [self._view(data, self.view_2) for _ in range(count)]
+
+    def _view(self, data: GraphBatch, name: str) -> GraphBatch:
+        return graph_networks.view(data, name, share=self.share, subgraph=self.subgraph)
 
     def held_out(self) -> Batch:
         """Return the first division's validation graphs, with their classes."""
@@ -160,7 +168,13 @@ class Graphs(Task):
 
     def encoder(self) -> nn.Module:
         """Return a GIN, whose representation joins the sums over nodes of each layer."""
-        return GIN(self._graphs.x.shape[1], self.width, self.layers, self.epsilon)
+        inputs = self._graphs.x.shape[1]
+        if is_in_file(self.network):
+            return networks.build(
+                self.network, inputs=inputs, width=self.width, layers=self.layers,
+                epsilon=self.epsilon,
+            )  # fmt: skip
+        return GIN(inputs, self.width, self.layers, self.epsilon)
 
     def head(self, width: int) -> nn.Module:
         """Return GraphCL's head, Linear - ReLU - Linear, as wide as the representation."""

@@ -13,6 +13,7 @@ from adapters.networks.neighbours import Links, Sample, by_target, draw
 from adapters.networks.node_networks import ACTIVATIONS, GAT, NETWORKS, Graph, Part
 from adapters.views import graph_views
 from adapters.views.graph_views import CENTRALITIES, DIFFUSIONS, Corruption
+from harness import networks
 from harness.core.content import Content
 from harness.core.errors import require
 from harness.core.randomness import Randomness
@@ -20,7 +21,7 @@ from harness.data import require_known
 from harness.evaluation.probes import logistic_probe
 from harness.evaluation.represent import represent
 from harness.metrics import Evaluation, Metric, mean_scores
-from harness.settings import Above, Between, OneOf, evaluation, location
+from harness.settings import Above, Between, NetworkOf, OneOf, evaluation, is_in_file, location
 from harness.task import Batch, Task, device_of, to_device
 from tasks.graphs.node_divisions import SPLITS, divide
 from tasks.graphs.node_probe import one_vs_rest_probe
@@ -65,7 +66,10 @@ class Nodes(Task):
         normalise_features: subtract the lowest feature of all, then divide each node's
             features by their sum if it is above 1: PyG's NormalizeFeatures, as in GRACE's
             code.
-        network: ``gcn``, ``gat`` or ``sage``.
+        network: ``gcn``, ``gat`` or ``sage``; or ``my_nets.py:Net``, which may take ``inputs``,
+            ``width``, ``layers`` and ``activation``, and maps a graph with ``x`` and ``edges``
+            to one representation a node. Batches of anchors need a network that takes a
+            :class:`~adapters.networks.node_networks.Part`.
         layers: of the network.
         width: of the representation and the projection; hidden layers are twice as wide.
         heads: of a layer of ``gat``; must divide ``width``.
@@ -109,7 +113,7 @@ class Nodes(Task):
     root: Annotated[str, location] = ""
     split: Annotated[str, OneOf(SPLITS)] = "random"
     normalise_features: bool = False
-    network: Annotated[str, OneOf(NETWORKS)] = "gcn"
+    network: Annotated[str, NetworkOf(NETWORKS)] = "gcn"
     layers: Annotated[int, Between(1)] = 2
     width: Annotated[int, Between(1)] = 128
     heads: Annotated[int, Between(1)] = 4
@@ -247,6 +251,11 @@ class Nodes(Task):
     def encoder(self) -> nn.Module:
         """Return a fresh network of the kind that ``network`` names."""
         inputs, hidden = self._graph.x.shape[1], 2 * self.width
+        if is_in_file(self.network):
+            return networks.build(
+                self.network, inputs=inputs, width=self.width, layers=self.layers,
+                activation=self.activation,
+            )  # fmt: skip
         sizes = (inputs, hidden, self.width, self.layers, self.activation)
         return GAT(*sizes, self.heads) if self.network == "gat" else NETWORKS[self.network](*sizes)
 

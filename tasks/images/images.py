@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from adapters.data import image_data
 from adapters.networks import image_networks
 from adapters.views.image_views import DigitViews, SimCLRViews
+from harness import networks
 from harness.core.content import Content
 from harness.core.errors import require
 from harness.core.randomness import Randomness
@@ -19,7 +20,7 @@ from harness.evaluation.probes import LinearProbe, Predict, knn_probe, logistic_
 from harness.evaluation.represent import represent
 from harness.heads import mlp
 from harness.metrics import Evaluation, Metric
-from harness.settings import Between, OneOf, evaluation, location
+from harness.settings import Between, NetworkOf, OneOf, evaluation, is_in_file, location
 from harness.task import Batch, Task, device_of
 from tasks.images.noise import class_counts, compose, require_enough, shuffled_pixels, some_rows
 
@@ -81,13 +82,16 @@ class Images(Task):
         size: height and width in pixels; images are scaled and centre-cropped once.
             0: unchanged.
         network: ``conv`` (three strided convolutions), ``resnet18``, ``resnet34``,
-            ``resnet50``, ``vit-tiny`` or ``vit-small``.
+            ``resnet50``, ``vit-tiny`` or ``vit-small``; ``timm:NAME``, one of timm's, with
+            fresh weights; or ``my_nets.py:Net``, which may take ``channels`` and ``size``.
         augmentation: ``digits`` (no flip), ``simclr`` (ADNCE's colour strength, .4) or
             ``simclr-strong`` (.8); ``auto``: ``digits`` for digits, else ``simclr``.
         head_form: Linear - BatchNorm - ReLU - Linear, as in leftthomas' SimCLR for CIFAR-10, from
             which ADNCE's code comes. ``simclr``: the hidden layer is as wide as the
             representation; ``adnce``: it is 512 wide; ``simclr-tf``: as ``simclr``, with
             BatchNorm after the last layer too, as in SimCLR's own TensorFlow code.
+        crop_size: height and width of small crops, which `swav` and `dino` take with their
+            setting `crops`; 0: those of the images. Other sizes need a ResNet.
         projection: width of the projections.
         labels: labelled training images per class; 0: all of them, in one draw.
         draws: random draws of the labelled images.
@@ -127,9 +131,10 @@ class Images(Task):
     data: Annotated[str, location] = "mnist-5k"
     root: Annotated[str, location] = ""
     size: Annotated[int, Between(0)] = 0
-    network: Annotated[str, OneOf(NETWORKS)] = "conv"
+    network: Annotated[str, NetworkOf(NETWORKS, ("timm:",))] = "conv"
     augmentation: Annotated[str, OneOf(AUGMENTATIONS)] = "auto"
     head_form: Annotated[str, OneOf(HEADS)] = "simclr"
+    crop_size: Annotated[int, Between(0)] = 0
     projection: Annotated[int, Between(1)] = 256
     labels: Annotated[int, Between(0), evaluation] = 10
     draws: Annotated[int, Between(1), evaluation] = 5
@@ -150,6 +155,13 @@ class Images(Task):
                 f"`false_negatives` must be below 1: got {self.false_negatives!r}. Lower it: an "
                 "anchor needs negatives of other classes.",
             )
+        require(
+            not self.crop_size or self.network.startswith("resnet"),
+            f"`crop_size` must be 0 for network={self.network!r}, which takes images of one size: "
+            f"got {self.crop_size}. Leave it out, or use a ResNet.",
+        )
+        # Crops have a random stream of their own, which cannot tell which views have noise.
+        self.more_views = not (self.outliers or self.noisy_views)
 
     def fetch(self) -> list[Content]:
         """Download and decode what is missing; return the images' checksum."""
@@ -169,7 +181,8 @@ class Images(Task):
         self._mean, self._std = (
             torch.tensor(values).view(shape) for values in (self._pictures.mean, self._pictures.std)
         )
-        self._views = self._augmenter()
+        self._views = self._augmenter(self._pixels)
+        self._crops = self._augmenter(self.crop_size or self._pixels, small=True)
         by_class, validation = self._divide(randomness.numpy("split"))
         unlabelled = self._pictures.unlabelled
         self._division = {
@@ -234,6 +247,11 @@ class Images(Task):
             second[rows] = second[rows.roll(1)]
         return first, second
 
+    def further_views(self, data: Tensor, count: int) -> Sequence[Tensor]:
+        """Return ``count`` small crops of each image, standardised."""
+        images = _as_float(data)
+        return [self._standardised(self._crops(images)) for _ in range(count)]
+
     def held_out(self) -> Batch:
         """Return at most 256 validation images, evenly over the classes, with clean views."""
         images, labels = (
@@ -246,6 +264,8 @@ class Images(Task):
         """Return a fresh encoder of the kind that ``network`` names."""
         if self.network == "conv":
             return _conv(self._channels, self._pixels)
+        if is_in_file(self.network):
+            return networks.build(self.network, channels=self._channels, size=self._pixels)
         return image_networks.encoder(self.network, channels=self._channels, size=self._pixels)
 
     def head(self, width: int) -> nn.Module:
@@ -298,12 +318,13 @@ class Images(Task):
                 resolution[split]["knn_accuracy"] = 1 / len(self._division[split])
         return Evaluation(scores, resolution)
 
-    def _augmenter(self) -> DigitViews | SimCLRViews:
+    def _augmenter(self, size: int, *, small: bool = False) -> DigitViews | SimCLRViews:
         name = self.augmentation
         if name == "digits" or (name == "auto" and self.data in DIGITS):
-            return DigitViews(self._pixels)
+            return DigitViews(size, small=small)
         strength = 0.8 if name == "simclr-strong" else 0.4
-        return SimCLRViews(self._pixels, colour=self._channels == 3, strength=strength)
+        colour = self._channels == 3
+        return SimCLRViews(size, colour=colour, strength=strength, small=small)
 
     def _divide(self, generator: np.random.Generator) -> tuple[list[Numbers], list[Numbers]]:
         """Draw the validation images; return training and validation images by class."""

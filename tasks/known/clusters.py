@@ -101,6 +101,7 @@ class Clusters(Task):
     )
     pairing = "same_view"
     references = ("oracle",)
+    more_views = False  # The augmentation of an image is fixed.
 
     dimension: Annotated[int, Between(1, 4)] = 2
     clusters: Annotated[int, Between(0, MAX_CLUSTERS)] = 0

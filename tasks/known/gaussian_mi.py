@@ -107,6 +107,7 @@ class GaussianMI(Task):
     )
     pairing = "cross_view"
     references = ("oracle",)
+    more_views = False  # x and y are the only views.
 
     information: float = 2.0
     dimension: Annotated[int, Between(1)] = 4

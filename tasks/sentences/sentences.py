@@ -110,6 +110,7 @@ class Sentences(Task):
     label = "Sentences"
     modality = "sentence"
     pairing = "cross_view"
+    more_views = False  # Tokens are given, not drawn.
 
     network: Annotated[str, location] = EMBEDDED
     root: Annotated[str, location] = ""

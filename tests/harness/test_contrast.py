@@ -68,6 +68,13 @@ def test_positives_must_match_anchors() -> None:
         ({"candidates": torch.zeros(4, 2)}, "`candidates` must have as many columns as `anchors`"),
         ({"anchor_ids": torch.arange(3)}, "`anchor_ids` must be 4 integers"),
         ({"candidate_ids": torch.zeros(4)}, "`candidate_ids` must be 4 integers"),
+        ({"places": torch.arange(5)}, r"`places` must be 4 integers.*got shape \(5,\)"),
+        ({"labels": torch.zeros(4)}, "`labels` must be 4 integers.*of torch.float32"),
+        (
+            {"representations": cross_view(torch.eye(3), torch.eye(3))[0]},
+            "`representations` must have the rows of the projections, 4 anchors and 4 candidates: "
+            "got 3 and 3",
+        ),
         ({"targets": torch.zeros(4, 3)}, "`targets` must be a floating-point matrix of 4 anchors"),
         ({"exclude": torch.zeros(4, 3, dtype=torch.bool)}, "`exclude` must be a boolean matrix"),
     ],

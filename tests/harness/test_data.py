@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from harness import data
 from harness.cli import app, listing
 from harness.core.errors import InputError
+from harness.data import checksums
 
 
 @pytest.fixture(autouse=True)
@@ -224,3 +225,21 @@ def test_data_that_cannot_be_fetched_is_an_error(tmp_path: Path) -> None:
     assert code == 2 and "nothing to check" in words
     code, words = call("fetch", "tyo")
     assert code == 2 and "There is no data set 'tyo'. Did you mean 'toy'?" in words
+
+
+def test_checksums_make_fetch_one_line_and_ignore_the_place(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        (folder / "texts").mkdir(parents=True)
+        (folder / "texts" / "a.txt").write_text("a")
+        (folder / "table.csv").write_text("x,y")
+    (there / "texts" / ".hidden").write_text("no")
+    assert checksums(here / "table.csv", here / "texts") == checksums(
+        there / "table.csv", f"{there}/texts/"
+    )
+    found = checksums(here / "table.csv", setting="table")
+    assert [(one.setting, one.name) for one in found] == [("table", "table.csv")]
+    (there / "table.csv").write_text("x,z")
+    assert checksums(there / "table.csv") != checksums(here / "table.csv")
+    with pytest.raises(InputError, match=r"`data` must be a file or folder that exists: got 'no.c"):
+        checksums("no.csv")

@@ -2,12 +2,14 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import plugins
+from harness.core import registry
 from harness.core.errors import InputError
 from harness.losses.adnce import ADNCE
 
@@ -56,7 +58,8 @@ def test_specs_round_trip(temperature: float, mu: float, form: str) -> None:
     [
         (
             "infonec",
-            r"There is no loss 'infonec'. Did you mean 'infonce' or 'rince'\? Known: ",
+            r"There is no loss 'infonec'. Did you mean 'infonce' or 'infonce_cosine' or "
+            r"'infonce_learned'\? Known: ",
         ),
         ("adnce(temprature=1)", r"no setting 'temprature'. Did you mean 'temperature'\? Settings"),
         ("adnce(tau=1)", r"Settings of the loss 'adnce': temperature=0.1, mu=0.7, sigma=1.0, form"),
@@ -120,9 +123,9 @@ def test_an_unknown_kind_of_plugin_is_an_error() -> None:
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the tests say which entry points are installed."""
-    plugins._entries.cache_clear()
+    registry._entries.cache_clear()
     yield
-    plugins._entries.cache_clear()
+    registry._entries.cache_clear()
 
 
 def entry(value: str, name: str = "mine") -> EntryPoint:
@@ -133,7 +136,7 @@ def entry(value: str, name: str = "mine") -> EntryPoint:
 def test_the_error_of_a_plugin_that_cannot_be_imported_names_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [entry("no_such_module:Mine")])
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry("no_such_module:Mine")])
     with pytest.raises(
         InputError, match=r"The loss 'mine' .* could not be loaded .*no_such_module"
     ):
@@ -147,30 +150,49 @@ def test_a_shadowed_package_names_the_distribution(
     (tmp_path / "shadowed_pkg").mkdir()
     (tmp_path / "shadowed_pkg" / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [entry("shadowed_pkg.mine:Mine")])
-    monkeypatch.setattr(plugins, "packages_distributions", lambda: {"shadowed_pkg": ["rival"]})
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry("shadowed_pkg.mine:Mine")])
+    monkeypatch.setattr(registry, "packages_distributions", lambda: {"shadowed_pkg": ["rival"]})
     with pytest.raises(InputError, match="'shadowed_pkg' is shadowed by the distribution rival"):
         plugins.load("losses", "mine")
     sys.modules.pop("shadowed_pkg", None)
 
 
+class Of:
+    """A distribution of some name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
 @pytest.mark.usefixtures("installed")
-def test_two_plugins_of_one_name_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    rivals = [entry("a:Mine"), entry("b:Mine")]
-    monkeypatch.setattr(plugins, "entry_points", lambda group: rivals)
-    with pytest.raises(InputError, match="Two distributions provide a loss named 'mine'"):
-        plugins.names("losses")
+def test_plugins_of_one_name_are_told_apart_and_refused_where_one_is_meant(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rivals = [
+        SimpleNamespace(
+            name="adnce", value=value, module=value.partition(":")[0],
+            attr=value.partition(":")[2], dist=Of(owner), load=lambda value=value: value,
+        )
+        for owner, value in (("triptych", "harness.losses.adnce:ADNCE"), ("rival", "b:Mine"))
+    ]  # fmt: skip
+    monkeypatch.setattr(registry, "entry_points", lambda group: rivals)
+    assert plugins.names("losses") == ["rival:adnce", "triptych:adnce"]
+    ambiguous = "'adnce' is ambiguous: rival:adnce and triptych:adnce have that name"
+    with pytest.raises(InputError, match=ambiguous):
+        plugins.load("losses", "adnce")
+    assert plugins.load("losses", "triptych:adnce") == "harness.losses.adnce:ADNCE"
+    assert plugins.plugin_name("losses", "triptych:adnce") == "triptych:adnce"
 
 
 @pytest.mark.usefixtures("installed")
 def test_an_entry_point_listed_twice_is_one_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [entry("a:Mine"), entry("a:Mine")])
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry("a:Mine"), entry("a:Mine")])
     assert plugins.names("losses") == ["mine"]
 
 
 @pytest.mark.usefixtures("installed")
 def test_nothing_installed_says_how_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [])
+    monkeypatch.setattr(registry, "entry_points", lambda group: [])
     with pytest.raises(InputError, match="Install Triptych"):
         plugins.names("losses")
 
@@ -178,7 +200,7 @@ def test_nothing_installed_says_how_to_install(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.usefixtures("installed")
 def test_a_setting_without_default_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        plugins, "entry_points", lambda group: [entry("fractions:Fraction.limit_denominator")]
+        registry, "entry_points", lambda group: [entry("fractions:Fraction.limit_denominator")]
     )
     with pytest.raises(InputError, match="must be a keyword argument with a default"):
         plugins.build("losses", "mine")

@@ -48,7 +48,7 @@ def test_what_a_board_shows_is_what_its_options_take(tmp_path: Path) -> None:
         ("--margin", "", "`--margin` must be a number, or TASK=NUMBER"),
         ("--margin", "nodes", "`--margin` must be a number, or TASK=NUMBER"),
         ("--baseline", "", "There is no row ''"),
-        ("--to", "/dev/null/x", "board.html cannot be written: .*Name another folder"),
+        ("--to", "/dev/null/x", " cannot be written: .*Name another folder"),
         ("--digits", "0", "Invalid value for '--digits'"),
     ],
 )

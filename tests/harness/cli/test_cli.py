@@ -55,6 +55,14 @@ def test_list(kind: str, words: list[str]) -> None:
         assert word in done.stdout
 
 
+def test_plan_with_overrides_and_a_modality(here: Call) -> None:
+    arguments = ["tasks.images.steps=20", "seeds=2", "--no-time", "losses.adnce.mu=0.5"]
+    plan = here("plan", "quickstart", *arguments, "--modality", "image")
+    assert plan.returncode == 0, plan.stderr
+    assert re.search(r"images\(steps=20\) +siamese +adnce\(mu=0.5\) +2 +2", plan.stdout)
+    assert "6 cells, 0 of them tuning trials." in plan.stdout
+
+
 def test_run_and_board(triptych: Call, here: Call, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     done = triptych("run", "quickstart", "--out", str(folder), *SMALL, "--jobs", "1")
@@ -184,6 +192,18 @@ def test_a_missing_tensorboard_is_an_error_with_the_install_command(
         run_module._require_tensorboard()
 
 
+def test_run_takes_overrides_and_keeps_them_in_its_command(
+    here: Call, small: str, tmp_path: Path
+) -> None:
+    folder = str(tmp_path / "run")
+    done = here("run", small, "tasks.blobs.steps=2", "losses=infonce", "seeds=1", "--out", folder)
+    assert done.returncode == 0, done.stderr
+    study = json.loads((tmp_path / "run" / "study.json").read_text())
+    assert study["tasks"] == ["blobs(steps=2)"]
+    assert "2 cells run" in done.stdout
+    assert study["command"].endswith(f"tasks.blobs.steps=2 losses=infonce seeds=1 --out {folder}")
+
+
 def test_a_study_from_a_file_adds_seeds_and_losses(here: Call, tmp_path: Path) -> None:
     study = tmp_path / "mine.toml"
     study.write_text('tasks = ["blobs(steps=3)"]\nlosses = ["infonce"]\nseeds = 1\n')
@@ -200,10 +220,29 @@ def test_a_study_from_a_file_adds_seeds_and_losses(here: Call, tmp_path: Path) -
     [
         (["run", "quickstart", "--out", "x", "--losses", "infonec"], "Did you mean 'infonce'"),
         (["run", "quickstart", "--out", "x", "--tasks", "nodes(drawz=1)"], "mean 'draws'"),
-        (["run", "quickstart", "--out", "x", "--engine", "slurm"], "There is no engine 'slurm'"),
+        (["run", "quickstart", "--out", "x", "--engine", "slurm"], "dask(cluster='slurm', jobs=8)"),
+        (["run", "quickstart", "--methods", "simclr"], "`--methods siamese --losses simclr`"),
+        (["cell", "images", "--loss", "moco"], "`--method moco --loss infonce`"),
+        (["run", "quickstart", "--mu", "1"], "write losses.adnce.mu=VALUE behind the study's name"),
+        (["plan", "quickstart", "--steps", "1"], "`steps` is a key of the study: write steps="),
+        (["run", "quickstart", "--patience", "1"], 'write --engine "dask(patience=VALUE)"'),
+        (["cell", "images", "--temperature", "1"], 'in the spec, as in "infonce(temperature=VALUE'),
+        (["run", "quickstart", "--nothing", "1"], "No such option: --nothing\n"),
+        (["status", "--mu", "1"], "No such option: --mu\n"),
+        (
+            ["plan", "quickstart", "--seeds", "one"],
+            "must be a number of seeds, such as 5, or whole",
+        ),
+        (["list", "adnce"], "write `triptych list losses adnce`"),
+        (["list", "quickstart"], "write `triptych list studies quickstart`"),
+        (["list", "loss"], "Did you mean 'losses'"),
         (["run", "quickstart", "--out", "x", "--device", "tpu"], "`device` must be one of"),
         (["run", "quickstart", "--engine", "local(jobs=1)", "--jobs", "2"], "jobs twice"),
         (["run", "quickstart", "--shard", "9/8"], "`shard` must read PART/PARTS"),
+        (["plan", "quickstart", "tasks.images.stpes=2"], "Did you mean 'steps'"),
+        (["plan", "quickstart", "20"], "An override must read KEY=VALUE"),
+        (["run", "quickstart", "seeds=2", "--seeds", "3"], "`seeds` is given twice"),
+        (["plan", "quickstart", "--modality", "images"], "one of 'image', 'sentence', 'graph'"),
         (["status", "nowhere"], "must be the folder of a run: got a folder without a plan"),
         (["cell", "imagse", "--loss", "infonce"], "Did you mean 'images'"),
         (["board", "nowhere"], "There is no record under 'nowhere'. Run a study first"),
@@ -218,6 +257,35 @@ def test_wrong_input_exits_with_2_and_a_message(arguments: list[str], message: s
     assert message in done.stderr
 
 
+def test_the_name_of_a_run_is_no_folder(here: Call, tmp_path: Path) -> None:
+    (tmp_path / "here" / "runs" / "mine" / "records").mkdir(parents=True)
+    for command in ("status", "board"):
+        done = here(command, "mine")
+        assert done.returncode == 2
+        assert "There is one of that name: write runs/mine." in done.stderr
+
+
+def test_another_studys_folder_needs_add(here: Call, small: str, tmp_path: Path) -> None:
+    folder, other = str(tmp_path / "run"), tmp_path / "other.toml"
+    other.write_text(Path(small).read_text())
+    arguments = ["losses=infonce", "seeds=1", "--out", folder]
+    assert here("run", small, *arguments).returncode == 0
+    refused = here("run", str(other), *arguments)
+    assert refused.returncode == 2
+    assert (
+        "holds the study 'small', and this is 'other'. Name another folder with" in refused.stderr
+    )
+    added = here("run", str(other), *arguments, "--add")
+    assert added.returncode == 0, added.stderr
+    assert "2 had a record already" in added.stdout
+
+
+def test_seeds_may_be_a_list(here: Call, small: str) -> None:
+    plan = here("plan", small, "--seeds", "0,7", "--no-time", "--cells")
+    assert plan.returncode == 0, plan.stderr
+    assert {line.split()[-2] for line in plan.stdout.splitlines() if "(test)" in line} == {"0", "7"}
+
+
 def test_wrong_input_prints_no_traceback(triptych: Call) -> None:
     done = triptych("run", "quickstrat", "--out", "x")
     assert done.returncode == 2
@@ -227,24 +295,25 @@ def test_wrong_input_prints_no_traceback(triptych: Call) -> None:
 
 def test_failed_cells_exit_with_1_and_keep_the_others(here: Call, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    tasks = "blobs(steps=3),blobs(steps=3, noise=1e38)"
+    # Of the last one no encoder can be evaluated, so that its trial fails.
+    tasks = "blobs(steps=3),blobs(steps=3, noise=1e17),blobs(steps=3, noise=1e38)"
     done = here(
-        "run", "quickstart", "--out", str(folder), "--tasks", tasks, "--losses", "infonce",
+        "run", "quickstart", "--out", str(folder), "--tasks", tasks, "--losses", "vicreg",
         "--seeds", "1",
     )  # fmt: skip
     assert done.returncode == 1
-    assert "1 cell failed:" in done.stderr
+    assert "2 cells failed:" in done.stderr
     assert "1 cell diverged; the next run skips them:" in done.stderr
-    diverged = "blobs(noise=1e+38, steps=3) / siamese / infonce / seed 0: diverged at step 1 of 3"
+    diverged = "blobs(noise=1e+17, steps=3) / siamese / vicreg / seed 0: diverged at step 1 of 3"
     assert diverged in done.stderr
-    command = f"triptych run quickstart --out {folder} --tasks '{tasks}' --losses infonce --seeds 1"
+    command = f"triptych run quickstart --out {folder} --tasks '{tasks}' --losses vicreg --seeds 1"
     assert f"To try them again:\n  {command}\n" in done.stderr
     assert len(list((folder / "records").iterdir())) >= 2
 
     status = here("status", str(folder))
     assert status.returncode == 0, status.stderr
-    assert status.stdout.startswith("4 cells: 2 done, 1 failed, 1 diverged, 0 to do")
-    assert re.search(r"diverged +[0-9a-f]{16}  blobs\(noise=1e\+38.* at step 1 of 3", status.stdout)
+    assert status.stdout.startswith("6 cells: 3 done, 2 failed, 1 diverged, 0 to do")
+    assert re.search(r"diverged +[0-9a-f]{16}  blobs\(noise=1e\+17.* at step 1 of 3", status.stdout)
     assert f"To run the remaining cells:\n  {command}\n" in status.stdout
     assert "Every file of the run is intact." in here("status", str(folder), "--verify").stdout
     record = min((folder / "records").iterdir())

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import plugins
-from harness.core import sources
+from harness.core import registry, sources
 from harness.core.cells import Cell
 from harness.core.errors import InputError
 from harness.store import identity
@@ -353,6 +353,7 @@ def test_the_frame_consists_of_the_listed_modules() -> None:
         "harness.settings",
         "harness.store.checkpoints",
         "harness.task",
+        "harness.training.checks",
         "harness.training.gradients",
         "harness.training.loop",
         "harness.training.proof",
@@ -475,10 +476,13 @@ class Entry:
         return getattr(__import__(self.module), self.attr)
 
 
+DERIVED = registry.Plugin("derived", "derived", "Derived", registry.NO_OWNER, Entry())
+
+
 @pytest.mark.usefixtures("base_elsewhere")
 def test_all_bases_and_declared_helpers_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = plugins._entries("losses")
-    monkeypatch.setattr(plugins, "_entries", lambda group: {**known, "derived": Entry()})
+    known = registry._entries("losses")
+    monkeypatch.setattr(registry, "_entries", lambda group: {**known, "derived": (DERIVED,)})
     roots = plugins.modules("losses", "derived")
     assert {"derived", "lab.base", "labkernels", "harness.losses.base"} <= roots
     assert not any(root.startswith("torch") for root in roots)
@@ -490,8 +494,8 @@ def test_all_bases_and_declared_helpers_count(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.usefixtures("base_elsewhere")
 def test_a_missing_helper_module_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = plugins._entries("losses")
-    monkeypatch.setattr(plugins, "_entries", lambda group: {**known, "derived": Entry()})
+    known = registry._entries("losses")
+    monkeypatch.setattr(registry, "_entries", lambda group: {**known, "derived": (DERIVED,)})
     monkeypatch.setattr(Entry().load(), "depends_on", ("labkernel",), raising=False)
     with pytest.raises(InputError, match=r"`depends_on` of .* must be a tuple .*'labkernel'"):
         plugins.modules("losses", "derived")

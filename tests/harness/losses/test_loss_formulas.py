@@ -34,7 +34,7 @@ from harness.losses.dhel import DHEL, KCL
 from harness.losses.dro import KLDRO, Chi2DRO, CressieReadDRO, DrRL
 from harness.losses.fmicl import DIVERGENCES, EDGE_DISTANCE, FMICL
 from harness.losses.hcl import HCL, Debiased
-from harness.losses.infonce import InfoNCE
+from harness.losses.infonce import InfoNCE, InfoNCELearned
 from harness.losses.information import DV
 from harness.losses.llave import LLaVE
 from harness.losses.presets import (
@@ -42,13 +42,16 @@ from harness.losses.presets import (
     ADNCE_IMAGES,
     ADNCE_SENTENCES,
     FMICL_DIVERGENCES,
+    preset,
 )
 from harness.losses.prototypes import Prototypes
 from harness.losses.regression import Regression
 from harness.losses.rince import RINCE
+from harness.losses.schedules import HCLCurriculum, InfoNCECosine
 from harness.losses.siglip import SigLIP
 from harness.losses.sogclr import ISogCLR, SogCLR
 from harness.losses.spectral import Spectral
+from harness.losses.supcon import SupCon
 from harness.losses.vicreg import VICReg
 
 Scores = Sequence[float]
@@ -207,6 +210,9 @@ def fmicl(p: float, n: Scores, fixed: Scores, name: str, similarity: str, alpha:
 
 FORMULAS: list[tuple[ScoreLoss, Callable[..., float], tuple[Any, ...]]] = [
     (InfoNCE(temperature=0.2), infonce, (0.2,)),
+    (InfoNCECosine(low=0.1, high=0.2), infonce, (0.2,)),
+    (InfoNCELearned(temperature=0.2), infonce, (0.2,)),
+    (HCLCurriculum(temperature=0.2, start=0.5, beta=1.0), hcl, (0.2, 0.1, 0.5)),
     (ADNCE(temperature=0.2, mu=0.4, sigma=0.3), adnce, (0.2, 0.4, 0.3, "image")),
     (ADNCE(temperature=0.2, mu=0.4, sigma=0.3, form="graph"), adnce, (0.2, 0.4, 0.3, "graph")),
     (HCL(temperature=0.5, tau_plus=0.1, beta=1.0), hcl, (0.5, 0.1, 1.0)),
@@ -869,11 +875,11 @@ def test_all_thirteen_published_settings_of_adnce_are_presets() -> None:
 def test_a_preset_refuses_what_was_not_published() -> None:
     with pytest.raises(InputError, match=r"`data` must be one of 'cifar10', .*: got 'svhn'"):
         plugins.build("losses", "adnce_image_paper(data='svhn')")
-    for preset in ("fmicl_image_paper", "fmicl_text_paper"):
+    for name in ("fmicl_image_paper", "fmicl_text_paper"):
         for divergence in FMICL_DIVERGENCES:
-            plugins.build("losses", f"{preset}(divergence='{divergence}')")
+            plugins.build("losses", f"{name}(divergence='{divergence}')")
         with pytest.raises(InputError, match=r"`divergence` must be one of .*: got 'neyman'"):
-            plugins.build("losses", f"{preset}(divergence='neyman')")
+            plugins.build("losses", f"{name}(divergence='neyman')")
 
 
 def test_a_critic_is_the_cosine_over_the_temperature_or_the_dot_product() -> None:
@@ -931,3 +937,157 @@ def test_a_row_of_zeros_gets_no_gradient(dtype: torch.dtype) -> None:
     value_of(InfoNCE(), cross_view(a, b)).backward()
     assert a.grad is not None and a.grad.isfinite().all()
     assert not a.grad[2].any()
+
+
+@pytest.mark.parametrize(
+    ("loss", "plain"),
+    [
+        # In 17 steps progress moves by 1/16; two periods of 8 steps, from high to low and back.
+        (
+            InfoNCECosine(low=0.2, high=0.6, periods=2.0),
+            {
+                0: InfoNCE(temperature=0.6),
+                2: InfoNCE(temperature=0.4),
+                4: InfoNCE(temperature=0.2),
+                8: InfoNCE(temperature=0.6),
+                16: InfoNCE(temperature=0.6),
+            },
+        ),
+        (
+            HCLCurriculum(start=0.5, beta=2.5),
+            {0: HCL(beta=0.5), 8: HCL(beta=1.5), 16: HCL(beta=2.5)},
+        ),
+        (HCLCurriculum(start=0.0), {0: Debiased(temperature=0.5), 16: HCL()}),
+    ],
+)
+def test_a_schedule_gives_each_step_its_setting(loss: Loss, plain: dict[int, Loss]) -> None:
+    contrast = both_views(*views())[0]
+    for step, fixed in plain.items():
+        loss.before_step(step, 17)
+        assert loss(contrast).item() == pytest.approx(fixed(contrast).item(), rel=1e-6)
+
+
+def test_a_schedule_of_one_step_stays_at_its_start() -> None:
+    loss = HCLCurriculum(start=0.5)
+    loss.before_step(0, 1)
+    assert loss.hardness() == 0.5
+
+
+def test_a_learned_temperature_is_clamped_before_a_step_and_can_return() -> None:
+    loss = InfoNCELearned(temperature=0.02, low=0.01).double()
+    with torch.no_grad():
+        loss.log_scale.fill_(9.0)
+    loss.before_step(3, 10)
+    assert loss.score_scale() == pytest.approx(100)
+    a, b = views()
+    loss(cross_view(a, b.flip(0))[0]).backward()
+    assert loss.log_scale.grad is not None
+    assert loss.log_scale.grad > 0  # Wrong positives: the scale falls, though it is at its limit.
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("infonce_cosine(low=0.5, high=0.1)", r"`high` must be .*0\.5.*: got 0\.1"),
+        ("infonce_learned(temperature=0.001)", r"`temperature` must be .*0\.01.*: got 0\.001"),
+    ],
+)
+def test_temperatures_in_the_wrong_order_are_refused(spec: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        plugins.build("losses", spec)
+
+
+def supcon(contrast: Contrast, tau: float) -> float:
+    """The published L_out, an anchor and a positive at a time; 0 for anchors without a positive."""
+    anchors, rows = (normalize(t, dim=1).tolist() for t in (contrast.anchors, contrast.candidates))
+    assert contrast.places is not None
+    values = []
+    for i, anchor in enumerate(anchors):
+        others = [
+            j
+            for j in range(len(rows))
+            if j != contrast.places[i]
+            and not (contrast.exclude is not None and contrast.exclude[i, j])
+        ]
+        score = {j: fsum(x * y for x, y in zip(anchor, rows[j], strict=True)) / tau for j in others}
+        positives = [j for j in others if contrast.candidate_ids[j] == contrast.anchor_ids[i]]
+        total = fsum(exp(score[j]) for j in others)
+        terms = [-log(exp(score[p]) / total) for p in positives]
+        values.append(mean(terms) if terms else 0.0)
+    return mean(values)
+
+
+def contrasts_with_several_positives() -> dict[str, Contrast]:
+    a, b = views()
+    ids = torch.tensor([0, 1, 1, 2, 0, 1, 3])
+    rows, row_ids, places = torch.cat([a, b]), torch.cat([ids, ids]), torch.arange(14)
+    both = Contrast(rows, rows, rows, row_ids, row_ids, places=places)
+    exclude = torch.rand(14, 14, generator=torch.Generator().manual_seed(2)) < 0.3
+    order = torch.randperm(14, generator=torch.Generator().manual_seed(3))
+    queue = torch.cat([b, a[:3]])
+    queue_ids = torch.cat([ids, torch.full((3,), -1)])
+    return {
+        "both views": both,
+        "one without a positive": Contrast(a, a, a, ids, ids, places=torch.arange(7)),
+        "excluded": replace(both, exclude=exclude),
+        "candidates in another order": replace(
+            both, candidates=rows[order], candidate_ids=row_ids[order], places=order.argsort()
+        ),
+        "a queue": Contrast(a, b, queue, ids, queue_ids, places=torch.full((7,), -1)),
+    }
+
+
+@pytest.mark.parametrize("block_rows", [None, 3])
+@pytest.mark.parametrize("name", contrasts_with_several_positives())
+def test_supcon_matches_its_formula(name: str, block_rows: int | None) -> None:
+    contrast = contrasts_with_several_positives()[name]
+    loss = SupCon(temperature=0.3)
+    loss.block_rows = block_rows
+    assert loss(contrast).item() == pytest.approx(supcon(contrast, 0.3), rel=1e-9)
+    rows = contrast.candidates.clone().requires_grad_()
+    moved = replace(contrast, candidates=rows)  # Other anchors: they do not move here.
+
+    def value(candidates: Tensor) -> Tensor:
+        return loss(replace(moved, candidates=candidates))
+
+    torch.autograd.gradcheck(value, rows)
+
+
+def test_supcon_gradients_of_shared_rows_are_exact() -> None:
+    contrast = contrasts_with_several_positives()["both views"]
+
+    def value(rows: Tensor) -> Tensor:
+        return SupCon(temperature=0.3)(replace(contrast, anchors=rows, candidates=rows))
+
+    torch.autograd.gradcheck(value, contrast.anchors.clone().requires_grad_())
+
+
+def test_supcon_with_one_positive_is_infonce() -> None:
+    a, b = views()
+    contrast = replace(both_views(a, b)[0], places=torch.arange(14))
+    expected = InfoNCE(temperature=0.2)(contrast)
+    torch.testing.assert_close(SupCon(temperature=0.2)(contrast), expected)
+
+
+def test_supcon_without_any_positive_is_zero() -> None:
+    rows, ids = views()[0].requires_grad_(), torch.arange(7)
+    value = SupCon()(Contrast(rows, rows, rows, ids, ids, places=torch.arange(7)))
+    value.backward()
+    assert value.item() == 0
+    assert rows.grad is not None and not rows.grad.any()
+
+
+def test_supcon_needs_the_anchors_places() -> None:
+    with pytest.raises(InputError, match=r"`places` must hold .*: got None. Use a method with sev"):
+        SupCon()(both_views(*views())[0])
+
+
+def test_a_preset_of_a_schedule_keeps_it() -> None:
+    made = preset(
+        "Cooled", InfoNCECosine, "Cool down.", "None.",
+        label="Cooled", pairing="both_views", fixed={"periods": 0.5}, low=0.2, high=0.4,
+    )  # fmt: skip
+    loss = made()
+    for step, temperature in ((0, 0.4), (9, 0.2)):
+        loss.before_step(step, 10)
+        assert loss.score_scale() == pytest.approx(1 / temperature)

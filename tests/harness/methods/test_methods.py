@@ -309,9 +309,10 @@ def test_sentence_pairs_count_as_distinct_views(tmp_path: Path) -> None:
 
 
 def test_every_gift_is_given_by_a_method_and_needed_by_a_loss() -> None:
+    """But for two that none of our losses needs: other people's may."""
     given = {g for m in plugins.names("methods") for g in plugins.load("methods", m).gives}
     needed = {n for loss in plugins.names("losses") for n in plugins.load("losses", loss).needs}
-    assert given == needed == set(GIFTS)
+    assert given == needed | {"labels", "representations"} == set(GIFTS)
 
 
 # Heads
@@ -369,3 +370,126 @@ def test_a_head_that_does_not_fit_names_both_widths(name: str) -> None:
 def test_settings_out_of_range_are_refused(spec: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         plugins.build("methods", spec)
+
+
+# What a loss may ask for beside the projections
+
+
+def test_the_supervised_contrast_has_all_rows_of_a_class_as_positives() -> None:
+    (contrast,) = contrasts(attached("supervised_contrastive"))
+    assert contrast.places is not None and contrast.labels is not None
+    assert torch.equal(contrast.candidates[contrast.places], contrast.anchors)
+    assert torch.equal(contrast.labels, torch.cat([LABELS, LABELS]))
+    # The two examples without a label are classes of their own: the other view alone.
+    same = contrast.anchor_ids[:, None] == contrast.candidate_ids
+    assert same.sum(dim=1).tolist() == [4, 4, 6, 6, 6, 2, 2, 2] * 2
+
+
+@pytest.mark.parametrize("spec", ["siamese", "supervised_contrastive"])
+def test_the_head_maps_the_representations_to_the_projections(spec: str) -> None:
+    method = attached(spec)
+    for contrast in contrasts(method):
+        encoded = contrast.representations
+        assert encoded is not None
+        for role in ("anchors", "positives", "candidates"):
+            projected = method.head(getattr(encoded, role))
+            torch.testing.assert_close(projected, getattr(contrast, role))
+        assert torch.equal(encoded.anchor_ids, contrast.anchor_ids)
+
+
+def test_hard_negatives_have_representations_and_no_label() -> None:
+    method = attached("siamese")
+    first, second = views()
+    (contrast,) = method(first, second, Batch(None, IDS, LABELS, negatives=torch.ones(3, 5)))
+    assert contrast.representations is not None and contrast.labels is not None
+    negatives = contrast.representations.candidates[-3:]
+    torch.testing.assert_close(method.head(negatives), contrast.candidates[-3:])
+    assert len(contrast.labels) == len(contrast.anchors) == 16
+
+
+class OfTheRepresentations(InfoNCE):
+    """Pulls representations together, and those of class 0 harder."""
+
+    needs = frozenset({"negatives", "labels", "representations"})
+
+    def forward(self, contrast: Contrast) -> Tensor:
+        assert contrast.representations is not None and contrast.labels is not None
+        weight = 1 + (contrast.labels == 0).float().mean()
+        return weight * super().forward(contrast.representations)
+
+
+def test_a_loss_of_representations_trains_the_encoder_and_not_the_head() -> None:
+    method = attached("siamese")
+    (contrast,) = contrasts(method)
+    OfTheRepresentations()(contrast).backward()
+    assert method.encoder.weight.grad.any()
+    assert all(parameter.grad is None for parameter in method.head.parameters())
+
+
+def test_what_a_method_or_task_lacks_is_a_misfit() -> None:
+    labelled, without = plugins.build("tasks", "blobs"), plugins.build("tasks", "blobs")
+    without.labelled = False
+    loss, siamese = OfTheRepresentations(), plugins.build("methods", "siamese")
+    assert misfit(siamese, loss, labelled) is None
+    assert misfit(siamese, loss, without) == (
+        "OfTheRepresentations needs labels, but the task gives none"
+    )
+    assert misfit(plugins.build("methods", "moco"), loss) == (
+        "OfTheRepresentations needs representations (the encoder's representations beside the "
+        "projections), which MoCo does not give"
+    )
+    reason = misfit(siamese, plugins.build("losses", "supcon"))
+    assert reason is not None
+    assert reason.startswith("SupCon needs several positives (candidates that are further")
+
+
+# Further views
+
+
+def with_crops(method: Method, count: int) -> Sequence[Contrast]:
+    crops = torch.randn(count, 8, 5, generator=torch.Generator().manual_seed(1)).unbind()
+    with Randomness("t", "", 0).seeded("dropout"):
+        return method(*views(), Batch(None, IDS, LABELS, further=crops))
+
+
+@pytest.mark.parametrize("name", ["swav", "dino"])
+def test_crops_predict_both_views_and_leave_the_first_two_contrasts(name: str) -> None:
+    plain = contrasts(attached(f"{name}(prototypes=6)"))
+    method = attached(f"{name}(prototypes=6, crops=3)")
+    found = with_crops(method, 3)
+    assert method.extra_views == 3
+    assert len(plain) == 2 and len(found) == 2 + 3 * 2
+    for one, other in zip(plain, found[:2], strict=True):
+        assert torch.equal(one.anchors, other.anchors)
+        assert torch.equal(one.targets, other.targets)
+    # Each crop predicts the codes of the second view and of the first, and gives none itself.
+    for crop in range(3):
+        pair = found[2 + 2 * crop : 4 + 2 * crop]
+        assert torch.equal(pair[0].anchors, pair[1].anchors)
+        assert not torch.equal(pair[0].anchors, plain[0].anchors)
+        for contrast, one in zip(pair, plain, strict=True):
+            assert torch.equal(contrast.targets, one.targets)
+            assert not contrast.positives.requires_grad
+
+
+def test_dinos_centre_is_that_of_the_first_two_views() -> None:
+    plain, cropped = attached("dino(prototypes=6)"), attached("dino(prototypes=6, crops=3)")
+    contrasts(plain)
+    with_crops(cropped, 3)
+    for method in (plain, cropped):
+        method.after_step(0, 1)
+    assert torch.equal(plain.centre, cropped.centre)
+
+
+def test_a_task_that_gives_two_views_is_a_misfit_of_crops() -> None:
+    task, loss = plugins.build("tasks", "blobs"), plugins.build("losses", "prototypes")
+    method = plugins.build("methods", "dino(crops=4)")
+    assert misfit(method, loss, task) is None
+    task.more_views = False
+    assert misfit(method, loss, task) == "DINO takes 4 further views, but the task gives two"
+    assert misfit(plugins.build("methods", "dino"), loss, task) is None
+
+
+@pytest.mark.parametrize("spec", ["sentences", "clusters", "gaussian_mi"])
+def test_tasks_whose_views_are_not_drawn_give_no_further_ones(spec: str) -> None:
+    assert not plugins.build("tasks", spec).more_views

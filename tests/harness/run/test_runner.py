@@ -563,3 +563,19 @@ def test_a_complete_tuned_study_stays_complete_while_it_is_run_again(
         patch.setattr(Store, "write_study", watched)
         assert run(TUNED, tmp_path).complete
     assert set(plans) == {TUNED.size()}
+
+
+def test_another_studys_folder_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    one = Study("one", tasks=["blobs(steps=3)"], losses=["infonce"], seeds=1)
+    two = Study("two", tasks=["blobs(steps=3)"], losses=["dcl"], seeds=1)
+    run(one, tmp_path, engine=Inside())
+    before = (tmp_path / "study.json").read_text()
+    with pytest.raises(InputError, match=r"holds the study 'one', and this is 'two'.*`add=True`"):
+        run(two, tmp_path, engine=Inside())
+    assert (tmp_path / "study.json").read_text() == before
+    assert len(list((tmp_path / "records").iterdir())) == 2
+    added = run(two, tmp_path, engine=Inside(), add=True)
+    assert (len(added.done), len(added.skipped)) == (1, 1), "the untrained cell is shared"
+    # With other losses and seeds it is still the same study.
+    more = run(two.but(losses=["dcl", "adnce"], seeds=2), tmp_path, engine=Inside())
+    assert more.complete

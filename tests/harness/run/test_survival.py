@@ -244,7 +244,7 @@ def test_failures_are_reported_when_standard_output_is_full(tmp_path: Path, smal
             stdout=full, stderr=subprocess.PIPE, text=True, env=environment(), check=False,
         )  # fmt: skip
     assert done.returncode == 1
-    assert "1 cell failed:" in done.stderr
+    assert "2 cells failed:" in done.stderr
     assert f"To try them again:\n  triptych run {small}" in done.stderr
 
 

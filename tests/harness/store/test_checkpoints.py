@@ -100,6 +100,8 @@ CELLS = [
     ("blobs(steps=12)", "moco(queue=100)", "siglip"),
     ("scheduled(steps=12)", "siamese", "infonce"),
     ("images(steps=4, batch_size=32)", "siamese", "adnce"),
+    ("blobs(steps=12)", "siamese", "infonce_cosine"),
+    ("images(steps=4, batch_size=32, accumulate=2)", "moco_v3", "hcl_curriculum"),
 ]
 TIMES = {"train_seconds", "evaluate_seconds", "earlier_seconds", "continued"}
 

@@ -102,7 +102,7 @@ def test_the_same_data_elsewhere_are_not_run_again(tmp_path: Path) -> None:
     ]
     first, second = (run(study, tmp_path / "runs") for study in studies)
     assert (len(first.done), len(second.done), len(second.skipped)) == (2, 0, 2)
-    both = Study("both", tasks=[*studies[0].tasks, *studies[1].tasks], losses=["infonce"], seeds=1)
+    both = Study("s", tasks=[*studies[0].tasks, *studies[1].tasks], losses=["infonce"], seeds=1)
     third = run(both, tmp_path / "runs")
     assert (third.expected, third.settled) == (2, 2), "two paths to one set are one cell"
     table = load_records(tmp_path / "runs")

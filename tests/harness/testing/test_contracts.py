@@ -3,19 +3,25 @@
 from collections.abc import Callable
 
 import pytest
+from torch.autograd.gradcheck import GradcheckError
 
 from harness import plugins
 from harness.contrast import PAIRINGS
 from harness.losses.fmicl import DIVERGENCES, SIMILARITIES
 from harness.testing import (
     LOSS_CHECKS,
-    Check,
     check_all,
     check_cell,
     contracts,
     fitting,
 )
-from harness.testing.losses import check_loss_label_can_be_shown, check_loss_learns
+from harness.testing.losses import (
+    check_loss_gradient_is_exact,
+    check_loss_label_can_be_shown,
+    check_loss_learns,
+    check_loss_state_is_restored,
+)
+from harness.testing.methods import check_method_returns_contrasts
 from harness.testing.tasks import check_task_training_beats_untrained
 
 SHORTER = {
@@ -28,7 +34,7 @@ SHORTER = {
 @pytest.mark.parametrize(
     "check", [pytest.param(c, id=name) for name, c in contracts() if name not in SHORTER]
 )
-def test_contract(check: Check) -> None:
+def test_contract(check: Callable[[], None]) -> None:
     check()
 
 
@@ -134,3 +140,54 @@ def test_a_label_that_cannot_be_shown_breaks_the_contract(plugin: Callable[..., 
     plugin("odd", "losses:odd = odd:Odd", ODD)
     with pytest.raises(AssertionError, match=r"`label` must be a text .*: got 'two\\nlines'"):
         check_loss_label_can_be_shown("odd")
+
+
+SCHEDULES = """
+import torch
+from harness.losses.infonce import InfoNCE
+
+class Attribute(InfoNCE):
+    def before_step(self, step, steps):
+        self.temperature = 0.1 + step / steps
+
+class WrongLater(InfoNCE):
+    def setup(self):
+        self.register_buffer("share", torch.zeros(()))
+
+    def before_step(self, step, steps):
+        self.share.fill_(step / steps)
+
+    def forward(self, contrast):
+        value = super().forward(contrast)
+        share = self.share.item()
+        return (1 - share) * value + share * value.detach()
+"""
+
+
+def test_a_schedule_in_a_plain_attribute_breaks_the_contract(plugin: Callable[..., None]) -> None:
+    plugin("schedules", "losses:attribute = schedules:Attribute", SCHEDULES)
+    with pytest.raises(AssertionError, match="does not hold all of the loss's state"):
+        check_loss_state_is_restored("attribute")
+
+
+def test_a_gradient_that_is_wrong_later_breaks_the_contract(plugin: Callable[..., None]) -> None:
+    plugin("schedules", "losses:wronglater = schedules:WrongLater", SCHEDULES)
+    with pytest.raises(GradcheckError, match="Jacobian mismatch"):
+        check_loss_gradient_is_exact("wronglater")
+
+
+MISLABELLED = """
+from dataclasses import replace
+from harness.methods.siamese import Siamese
+
+class Mislabelled(Siamese):
+    def forward(self, first, second, batch):
+        contrasts = super().forward(first, second, batch)
+        return [replace(contrast, labels=contrast.labels.flip(0)) for contrast in contrasts]
+"""
+
+
+def test_labels_of_other_rows_break_the_contract(plugin: Callable[..., None]) -> None:
+    plugin("mislabelled", "methods:mislabelled = mislabelled:Mislabelled", MISLABELLED)
+    with pytest.raises(AssertionError, match="`labels` are not those of the anchors' ids"):
+        check_method_returns_contrasts("mislabelled")

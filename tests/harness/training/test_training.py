@@ -425,3 +425,75 @@ def test_an_encoder_that_does_not_say_how_wide_it_is_is_refused() -> None:
     task.encoder = lambda: torch.nn.Flatten()
     with pytest.raises(InputError, match=r"must declare the width .* Flatten has neither"):
         run("infonce", task=task)
+
+
+class CountsSteps(InfoNCE):
+    """Notes the steps that it is told, and which of them each value belongs to."""
+
+    def setup(self) -> None:
+        self.told: list[tuple[int, int]] = []
+        self.valued: list[int] = []
+
+    def before_step(self, step: int, steps: int) -> None:
+        self.told.append((step, steps))
+
+    def forward(self, contrast: Contrast) -> Tensor:
+        self.valued.append(self.told[-1][0])
+        return super().forward(contrast)
+
+
+@pytest.mark.parametrize(
+    ("method", "accumulate", "values_a_step"),
+    [("siamese", 1, 1), ("siamese", 3, 3), ("moco_v3", 1, 2), ("moco_v3", 2, 4)],
+)
+def test_a_loss_is_told_each_step_once_before_its_values(
+    method: str, accumulate: int, values_a_step: int
+) -> None:
+    task = plugins.build("tasks", "blobs(steps=4)")
+    task.accumulate = accumulate
+    loss, made = CountsSteps(), plugins.build("methods", method)
+    after: list[tuple[int, int]] = []
+    own = made.after_step
+
+    def noted(step: int, steps: int) -> None:
+        after.append((step, steps))
+        own(step, steps)
+
+    made.after_step = noted
+    fit(task, made, loss, RANDOMNESS, probes=1)
+    assert loss.told == after == [(step, 4) for step in range(4)]
+    assert loss.valued == [step for step in range(4) for _ in range(values_a_step)]
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("name", ["swav", "dino"])
+def test_crops_leave_the_first_two_views_and_the_ids(name: str, accumulate: int) -> None:
+    outcomes, given = [], []
+    for spec in ("siamese", name, f"{name}(crops=3)"):
+        task, method = plugins.build("tasks", "blobs(steps=3)"), plugins.build("methods", spec)
+        task.accumulate = accumulate
+
+        def noted(data: Tensor, count: int, task: Task = task) -> Any:
+            given.append((data, found := type(task).further_views(task, data, count)))
+            return found
+
+        task.further_views = noted
+        loss = plugins.build("losses", "infonce" if spec == "siamese" else "prototypes")
+        outcomes.append(fit(task, method, loss, RANDOMNESS))
+    plain, without, cropped = outcomes
+    assert (plain.ids, plain.views, plain.start) == (cropped.ids, cropped.views, cropped.start)
+    assert (without.ids, without.views) == (cropped.ids, cropped.views)
+    assert without.curve != cropped.curve
+    # Called for every batch of the last cell alone; all views of all batches differ.
+    assert len(given) == 3 * accumulate
+    assert all(len(found) == 3 for _, found in given)
+    noise = [view - data for data, found in given for view in found]
+    assert all(not torch.equal(a, b) for i, a in enumerate(noise) for b in noise[:i])
+
+
+def test_a_task_must_give_as_many_further_views_as_asked_for() -> None:
+    task = plugins.build("tasks", "blobs(steps=3)")
+    task.further_views = lambda data, count: [data]
+    method, loss = plugins.build("methods", "swav(crops=3)"), plugins.build("losses", "prototypes")
+    with pytest.raises(InputError, match=r"`further_views` of Blobs must return 3 .*: got 1\."):
+        fit(task, method, loss, RANDOMNESS)

@@ -430,3 +430,16 @@ def test_views_on_a_gpu(name: str) -> None:
     after = view(graphs, name, share=0.2, subgraph=0.3)
     assert all(tensor.is_cuda for tensor in after)
     apart(GraphBatch(*(tensor.cpu() for tensor in after)))
+
+
+def test_further_views_are_drawn_as_the_second_view() -> None:
+    assert Graphs().more_views
+    assert not Graphs(view_2="identity").more_views
+    task = Graphs(view_2="node-dropping", share=0.5)
+    task.load(Randomness("graphs", "", 0))
+    batch = task.batch(torch.arange(20))
+    with Randomness("graphs", "", 0).seeded("further"):
+        further = task.further_views(batch.data, 3)
+    nodes = [int(graphs.sizes.sum()) for graphs in further]
+    assert len(nodes) == 3
+    assert all(count < int(batch.data.sizes.sum()) for count in nodes)

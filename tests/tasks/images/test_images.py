@@ -18,7 +18,7 @@ from torch import nn
 
 from adapters.data import image_data
 from adapters.networks import image_networks
-from adapters.views.image_views import SimCLRViews
+from adapters.views.image_views import DigitViews, SimCLRViews
 from harness import plugins
 from harness.core import states
 from harness.core.errors import InputError
@@ -576,3 +576,63 @@ def test_cached_images_record_their_source(small: Callable[..., Images], cache: 
     (about,) = (cache / "images").glob("*/about.json")
     said = json.loads(about.read_text())
     assert (said["data"], said["sha256"]) == (found.name, found.checksum)
+
+
+# Small crops
+
+
+@pytest.mark.parametrize(
+    ("make", "most"),
+    [(DigitViews, 0.95), (lambda *a, **k: SimCLRViews(*a, colour=False, **k), 0.8)],
+)
+def test_small_crops_show_less_of_an_image(make: Callable[..., Any], most: float) -> None:
+    """A ramp from 0 to 1: a crop of a share of its width spans that share of its values."""
+    ramp = torch.linspace(0, 1, 32).expand(200, 1, 32, 32).clone()
+    torch.manual_seed(0)
+    whole, part = (
+        # Quantiles, because an erased patch and a shear's edge add zeros.
+        (view.quantile(0.9, dim=3) - view.quantile(0.3, dim=3)).median(dim=2).values.median()
+        for view in (make(32)(ramp), make(16, small=True)(ramp))
+    )
+    assert part < most * whole
+    assert make(16, small=True)(ramp).shape == (200, 1, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("settings", "pixels"),
+    [({}, 16), ({"network": "resnet18"}, 16), ({"network": "resnet18", "crop_size": 8}, 8)],
+)
+def test_crops_have_their_own_size(
+    small: Callable[..., Images], settings: dict[str, Any], pixels: int
+) -> None:
+    task = loaded(small(size=16, **settings))
+    batch = task.batch(torch.arange(16))
+    with Randomness("images", "", 0).seeded("further"):
+        crops = task.further_views(batch.data, 3)
+    assert [tuple(crop.shape) for crop in crops] == [(16, 3, pixels, pixels)] * 3
+    assert not torch.equal(crops[0], crops[1])
+    encoder = task.encoder().train()
+    assert encoder(crops[0]).shape == encoder(task.views(batch.data)[0]).shape
+
+
+def test_crops_leave_the_first_two_views_of_images(small: Callable[..., Images]) -> None:
+    found = []
+    for spec in ("swav", "swav(crops=2)", "dino(crops=2)"):
+        method, loss = plugins.build("methods", spec), plugins.build("losses", "prototypes")
+        task = small(network="resnet18", size=16, crop_size=8)
+        outcome = fit(task, method, loss, Randomness("images", "", 0), splits=("validation",))
+        found.append((outcome.start, outcome.ids, outcome.views))
+    assert found[0] == found[1] == found[2]
+    assert found[0][2]
+
+
+@pytest.mark.parametrize("network", ["conv", "vit-tiny"])
+def test_a_network_of_one_size_takes_no_smaller_crops(network: str) -> None:
+    with pytest.raises(InputError, match=f"`crop_size` must be 0 for network='{network}'.*got 8"):
+        Images(network=network, crop_size=8)
+
+
+@pytest.mark.parametrize("noise", ["outliers", "noisy_views"])
+def test_noisy_images_give_no_crops(noise: str) -> None:
+    assert Images().more_views
+    assert not Images(**{noise: 0.5}).more_views

@@ -1,0 +1,127 @@
+"""Child processes that talk with their parent while a plugin's code runs in them."""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from functools import partial
+from typing import IO, Any, TextIO
+
+from harness.core.errors import InputError
+
+START = 120.0
+"""Seconds that a child may take to start, which includes importing torch."""
+
+TERMINATED = 128 + signal.SIGTERM
+"""The exit status of a process that stopped on request."""
+
+
+def take_pipes() -> tuple[TextIO, TextIO]:
+    """Return this process's standard input and output, and take them away from plugins.
+
+    Plugins may print, and may start programs that read. They have an empty input from now on, and
+    their output goes to standard error.
+    """
+    given = os.fdopen(os.dup(0), encoding="utf-8")
+    told = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    # A plugin's child that outlives this process must not keep the pipes open.
+    for file in (given, told):
+        os.register_at_fork(after_in_child=partial(_close_quietly, file.fileno()))
+    return given, told
+
+
+def _close_quietly(handle: int) -> None:
+    with contextlib.suppress(OSError):
+        os.close(handle)
+
+
+class Child:
+    """A process that answers requests, each a line of JSON; one that has ended is replaced.
+
+    The module's ``main`` takes its pipes with :func:`take_pipes`, tells ``{}`` once it is ready,
+    and answers each line with a line.
+
+    Args:
+        module: the module that the process runs.
+    """
+
+    def __init__(self, module: str) -> None:
+        self.module = module
+        self.process: subprocess.Popen[str] | None = None
+        self.output: IO[str]
+
+    def ask(self, request: Mapping[str, Any], seconds: float) -> dict[str, Any] | str:
+        """Return the answer; or as a text how the process ended, after which there is none.
+
+        Raises:
+            InputError: if the process does not start.
+        """
+        if self.process is None or self.process.poll() is not None:
+            self._start()
+        assert self.process is not None and self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # It has ended: so says the answer below.
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+        line = self._line(seconds)
+        if line:
+            answer: dict[str, Any] = json.loads(line)
+            return answer
+        if line is None:
+            self.end()
+            return f"took more than {seconds:g} s"
+        how = ending(self.process.wait())
+        return how + self.end()
+
+    def end(self) -> str:
+        """End the process and all that its plugins started; return its last words."""
+        if self.process is None:
+            return ""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.communicate()
+        self.output.seek(0)
+        lines = self.output.read().strip().splitlines()
+        self.output.close()
+        self.process = None
+        return f" (its last output: {lines[-1].strip()})" if lines else ""
+
+    def _start(self) -> None:
+        self.end()
+        self.output = tempfile.TemporaryFile(  # noqa: SIM115 - it lives as long as the process
+            "w+", encoding="utf-8", errors="replace"
+        )
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", self.module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.output,
+            text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            start_new_session=True,  # Ctrl-C is for the parent alone.
+        )
+        if not self._line(START):
+            raise InputError(f"Could not start `{sys.executable} -m {self.module}`{self.end()}.")
+
+    def _line(self, seconds: float) -> str | None:
+        """Return the next line of the process; empty if it has ended, None if it is late."""
+        assert self.process is not None and self.process.stdout is not None
+        ready, _, _ = select.select([self.process.stdout], [], [], seconds)
+        return self.process.stdout.readline() if ready else None
+
+
+def ending(status: int) -> str:
+    """Return the end of a sentence on how a process with this exit status ended."""
+    if status == TERMINATED:
+        return "was stopped by SIGTERM"
+    if status >= 0:
+        return f"exited with status {status}"
+    name = signal.Signals(-status).name
+    hint = ", perhaps because memory ran out" if name == "SIGKILL" else ""
+    return f"was killed by {name}{hint}"

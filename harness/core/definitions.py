@@ -1,0 +1,128 @@
+"""Take a class out of a script or a notebook, with all that it uses, as a module of its own.
+
+A worker cannot import a script without running it, nor a notebook at all. The definitions that
+a class needs are therefore copied: its own, those of the functions, classes and values that it
+uses, and their imports.
+"""
+
+import ast
+import builtins
+import symtable
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from harness.core.errors import InputError
+
+_GIVEN = frozenset(dir(builtins)) | {"__file__"}
+"""The names that every module has."""
+
+
+@dataclass(frozen=True)
+class _Statement:
+    """A statement of a script's top level.
+
+    Attributes:
+        text: its source.
+        binds: the names that it defines.
+        uses: the names of the top level that it reads.
+    """
+
+    text: str
+    binds: frozenset[str]
+    uses: frozenset[str]
+
+
+def definitions_of(name: str, texts: Sequence[str]) -> str:
+    """Return the source of the definition of ``name``, and of all that it uses.
+
+    Args:
+        name: the name of a class or function.
+        texts: the script, or the notebook's cells in the order in which they were run.
+
+    Raises:
+        InputError: if the definition uses a name that no statement of the top level defines.
+
+    >>> print(definitions_of("f", ["import math", "x = 1", "y = x", "def f(): return math.pi * y"]))
+    import math
+    x = 1
+    y = x
+    def f(): return math.pi * y
+    """
+    statements = [statement for text in texts for statement in _statements(text)]
+    kept = {
+        i
+        for i, statement in enumerate(statements)
+        if statement.text.startswith("from __future__ ") or "*" in statement.binds
+    }
+    waiting, found = [name], {name}
+    while waiting:
+        wanted = waiting.pop()
+        places = _places(wanted, statements)
+        if not places and not any("*" in each.binds for each in statements):
+            raise InputError(
+                f"`{name}` cannot be taken out of its script or notebook: it uses {wanted!r}, "
+                "which no statement outside of functions defines. Define it there, or write "
+                f"`{name}` into a file of its own."
+            )
+        for i in places:
+            kept.add(i)
+            needed = statements[i].uses - found - _GIVEN
+            found |= needed
+            waiting += sorted(needed)
+    return "\n".join(statements[i].text for i in sorted(kept))
+
+
+def _places(name: str, statements: Sequence[_Statement]) -> list[int]:
+    """Return the statements that give ``name`` its last value."""
+    places = [i for i, each in enumerate(statements) if name in each.binds]
+    # A statement that does not read the name defines it anew: what was before does not count.
+    fresh = [i for i in places if name not in statements[i].uses]
+    return [i for i in places if not fresh or i >= fresh[-1]]
+
+
+def _statements(text: str) -> Iterator[_Statement]:
+    """Yield the statements of a text; none if it is not valid Python."""
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:  # The cell was never run.
+        return
+    lines = text.splitlines(keepends=True)
+    for node in tree.body:
+        if _is_main_guard(node):
+            continue
+        decorators = getattr(node, "decorator_list", [])
+        if decorators:
+            first = min(each.lineno for each in decorators)
+            source = "".join(lines[first - 1 : node.end_lineno]).rstrip("\n")
+        else:
+            source = ast.get_source_segment(text, node) or ""
+        yield _statement(source)
+
+
+def _is_main_guard(node: ast.stmt) -> bool:
+    """Return whether a statement is ``if __name__ == "__main__"``."""
+    return isinstance(node, ast.If) and any(
+        isinstance(part, ast.Name) and part.id == "__name__" for part in ast.walk(node.test)
+    )
+
+
+def _statement(source: str) -> _Statement:
+    table = symtable.symtable(source, "script", "exec")
+    binds = {each.get_name() for each in table.get_symbols() if each.is_assigned()}
+    binds |= {each.get_name() for each in table.get_symbols() if each.is_imported()}
+    binds |= {each.get_name() for each in table.get_symbols() if each.is_namespace()}
+    if any(
+        isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
+        for node in ast.parse(source).body
+    ):
+        binds.add("*")
+    return _Statement(source, frozenset(binds), frozenset(_used(table)))
+
+
+def _used(table: symtable.SymbolTable) -> Iterator[str]:
+    """Yield the names that a scope and those inside it read from the top level."""
+    for each in table.get_symbols():
+        if each.is_referenced() and (table.get_type() == "module" or each.is_global()):
+            yield each.get_name()
+    for inner in table.get_children():
+        yield from _used(inner)

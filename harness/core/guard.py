@@ -1,0 +1,65 @@
+"""Try what plugins from outside define in a child process, before this process does it itself.
+
+A plugin that exits, crashes or hangs when it is imported, built, or asked to fetch its data is
+then that plugin's failure, and not the end of a run.
+"""
+
+import atexit
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from harness.core import children, plugin_files
+from harness.core.errors import InputError
+
+Action = Literal["load", "build", "fetch"]
+LIMITS: Mapping[Action, float] = {"load": 60.0, "build": 60.0, "fetch": 6 * 3600.0}
+"""Seconds that each action may take; a download may take hours."""
+
+_passed: set[tuple[str, ...]] = set()
+_is_off = False
+
+
+def turn_off() -> None:
+    """Try nothing from now on: this process is a worker, whose end is its cell's failure."""
+    global _is_off
+    _is_off = True
+
+
+def forget() -> None:
+    """Forget what was tried, and end the child, which has imported files that were edited."""
+    _passed.clear()
+    _child.end()
+
+
+def require_survival(action: Action, group: str, spec: str, what: str) -> None:
+    """Raise :class:`InputError` if ``action`` ends or stalls a child process.
+
+    An exception is no such end: this process will raise it again, with its message.
+
+    Args:
+        action: what is tried.
+        group: the plugin's kind, such as ``losses``.
+        spec: the plugin's name; for ``build`` and ``fetch``, with its settings.
+        what: the plugin, as the message names it.
+    """
+    if _is_off or (action, group, spec) in _passed:
+        return
+    ending = _ask({"action": action, "group": group, "spec": spec}, LIMITS[action])
+    if ending:
+        verb = {"load": "imported", "build": "built", "fetch": "asked to fetch its data"}[action]
+        raise InputError(f"{what} must not end its process: {ending} when it was {verb}.")
+    _passed.add((action, group, spec))
+
+
+def _ask(request: Mapping[str, Any], seconds: float) -> str:
+    """Let the child do what ``request`` says; return how it ended, or an empty text."""
+    files = [
+        [file.name, file.module, str(file.path), str(file.folder), str(file.origin)]
+        for file in plugin_files.known()
+    ]
+    answer = _child.ask({**request, "files": files}, seconds)
+    return f"it {answer}" if isinstance(answer, str) else ""
+
+
+_child = children.Child("harness.run.guarded")
+atexit.register(_child.end)

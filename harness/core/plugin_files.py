@@ -1,0 +1,421 @@
+"""Import plugins from Python files that are not installed, and snapshot them for a run.
+
+``my_losses.py:Margin`` names the class ``Margin`` of the file ``my_losses.py``. The file is
+imported as the module ``my_losses``, and it may import other files of its folder. The folder
+is searched last: a file in it never hides an installed module.
+
+A run copies the files before it starts, and its workers read the copies. An edit while the run
+goes on therefore changes none of its cells.
+"""
+
+import importlib
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from harness.core.errors import InputError, require
+from harness.core.files import write_atomically
+
+SUFFIX = ".py"
+PACKAGE = f"__init__{SUFFIX}"
+INDEX = "files.json"
+"""The file of a snapshot that says what its other files are."""
+
+
+@dataclass(frozen=True)
+class PluginFile:
+    """A Python file that defines plugins.
+
+    Attributes:
+        name: how specs name it: its file name, such as ``my_losses.py``; for definitions taken
+            from a script, the script's name and the class, such as ``study.py:Margin``.
+        module: the module that it is imported as.
+        path: the file to read.
+        folder: the folder whose other files it may import.
+        origin: where the user has it; another place than ``path`` for a copy.
+    """
+
+    name: str
+    module: str
+    path: Path
+    folder: Path
+    origin: Path
+
+
+_files: dict[str, PluginFile] = {}
+"""{name: file} of all registered files."""
+_origins: dict[Path, Path] = {}
+"""{file that is a copy: where the user has it}."""
+_search: list[Path] = []
+"""Folders in which relative paths are looked up before the current folder."""
+
+
+def add_any(path: str | Path) -> list[PluginFile]:
+    """Register a Python file, or all files of the snapshot in a run's folder.
+
+    Raises:
+        InputError: as :func:`add`, or if the snapshot cannot be read.
+    """
+    if not (Path(path) / INDEX).is_file():
+        return [add(path)]
+    before = dict(_files)
+    use_snapshot(Path(path))
+    found = known()
+    _files.update(before)
+    return found
+
+
+def add(path: str | Path) -> PluginFile:
+    """Register a Python file, so that specs may name its classes.
+
+    Raises:
+        InputError: if there is no such Python file, or if another file or module has its name.
+    """
+    found = _find(Path(path))
+    if found is None or found.suffix != SUFFIX:
+        raise InputError(
+            f"The file of a plugin must be a Python file that exists: got {str(path)!r}. Check "
+            "the path."
+        )
+    known = _files.get(found.name)
+    if known is not None:
+        require(
+            known.origin == found,
+            f"Two files of plugins must not share a name: got {known.origin} and {found}. Rename "
+            "one of them.",
+        )
+        return known
+    require(
+        found.stem.isidentifier(),
+        "The file of a plugin must have a name of letters, digits and underscores, which Python "
+        f"can import: got {found.name!r}. Rename it.",
+    )
+    other = _imported_from(found.stem)
+    require(
+        other in (None, found),
+        f"The file of a plugin must not have the name of another module: got {found.name!r}, but "
+        f"`import {found.stem}` leads to {other}. Rename the file.",
+    )
+    return register(PluginFile(found.name, found.stem, found, found.parent, found))
+
+
+def register(file: PluginFile) -> PluginFile:
+    """Register ``file`` unchecked, in the place of one of its name."""
+    if _finder not in sys.meta_path:
+        sys.meta_path.append(_finder)
+    _files[file.name] = file
+    importlib.invalidate_caches()
+    _remember()
+    return file
+
+
+def add_definitions(name: str, path: Path, folder: Path, origin: Path) -> None:
+    """Register a file that holds definitions taken from a script or a notebook.
+
+    Args:
+        name: how specs name them: the script's name, a colon and the class.
+        path: the file.
+        folder: the folder whose other files it may import.
+        origin: the script, whose name is the module's ``__file__``.
+    """
+    known = _files.get(name)
+    if known is not None and known.path != path:
+        sys.modules.pop(known.module, None)
+    _origins[path] = origin
+    register(PluginFile(name, path.stem, path, folder, origin))
+
+
+def _find(path: Path) -> Path | None:
+    """Return the file at ``path``, relative to a study's folder or to the current one."""
+    for folder in (*_search, Path()):
+        if (folder / path).is_file():
+            return (folder / path).resolve()
+    return None
+
+
+@contextmanager
+def relative_to(folder: Path) -> Iterator[None]:
+    """Look up relative paths in ``folder`` first, which holds a study's file."""
+    _search.insert(0, folder)
+    try:
+        yield
+    finally:
+        _search.remove(folder)
+
+
+def known() -> list[PluginFile]:
+    """Return the registered files, in the order of their names."""
+    return [_files[name] for name in sorted(_files)]
+
+
+def file_of(name: str) -> PluginFile | None:
+    """Return the registered file that defines the plugin ``name``; None if none does."""
+    return _files.get(name) or _files.get(name.rpartition(":")[0])
+
+
+def named(name: str) -> str:
+    """Return the name of a plugin in a file with the file's name in the place of its path.
+
+    The file is registered if it exists. Other names are returned unchanged.
+
+    >>> named("adnce"), named("nowhere/my_losses.py:Margin")
+    ('adnce', 'nowhere/my_losses.py:Margin')
+    """
+    path, _, attribute = name.rpartition(":")
+    # A name without a folder that is registered may be a copy's, whose user's file is gone.
+    if not path.endswith(SUFFIX) or file_of(name) or _find(Path(path)) is None:
+        return name
+    return f"{add(path).name}:{attribute}"
+
+
+# Importing
+
+
+loading: list[str] = []
+"""The modules of plugins' files that are being imported."""
+
+
+def load(file: PluginFile) -> ModuleType:
+    """Import a plugin's file.
+
+    Raises:
+        Exception: whatever the file raises.
+    """
+    if file.module in sys.modules:
+        return sys.modules[file.module]
+    loading.append(file.module)
+    try:
+        module = importlib.import_module(file.module)
+    finally:
+        loading.remove(file.module)
+    _remember()
+    return module
+
+
+class _Finder:
+    """Find modules in the folders of plugins' files; Python asks this finder last."""
+
+    def find_spec(
+        self, name: str, path: Any = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return the spec of a top-level module that lies in one of the folders."""
+        del target
+        found = _candidate(name) if path is None else None  # Python looks into packages itself.
+        if found is None:
+            return None
+        spec = importlib.util.spec_from_file_location(name, found)
+        if spec is not None and found in _origins:
+            spec.origin = str(_origins[found])  # So that `__file__` leads to data beside it.
+        return spec
+
+
+_finder: Any = _Finder()
+
+
+def _candidate(module: str) -> Path | None:
+    """Return the file of a top-level module in the folders; another module may hide it."""
+    for file in _files.values():
+        if file.module == module:
+            return file.path
+    for folder in dict.fromkeys(file.folder for file in _files.values()):
+        for path in (folder / f"{module}{SUFFIX}", folder / module / PACKAGE):
+            if path.is_file():
+                return path
+    return None
+
+
+def path_of(module: str) -> Path | None:
+    """Return the file of a top-level module that is imported from the folders; else None."""
+    found = _candidate(module)
+    if found is None or found in _origins:  # No installed module hides a copy.
+        return found
+    return found if _imported_from(module) == found else None
+
+
+def _imported_from(module: str) -> Path | None:
+    """Return where the code of a top-level module is imported from; None if there is none."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except ValueError:  # A loaded module may have no spec, such as __main__.
+        return None
+    if spec is None:
+        return None
+    place = getattr(spec.loader, "path", None) or spec.origin or spec.name
+    return Path(place).resolve() if Path(place).exists() else Path(place)
+
+
+def neighbours() -> frozenset[str]:
+    """Return the top-level modules that are imported from the folders of plugins' files."""
+    names = {file.module for file in _files.values()}
+    for folder in {file.folder for file in _files.values()}:
+        names |= {path.stem for path in folder.glob(f"*{SUFFIX}")}
+        names |= {path.parent.name for path in folder.glob(f"*/{PACKAGE}")}
+    return frozenset(name for name in names if path_of(name) is not None)
+
+
+_stamps: dict[str, tuple[Path, tuple[int, int] | None]] = {}
+"""{imported module: its file, and the file's time and size then}."""
+
+
+def refresh() -> bool:
+    """Forget the imported modules if one of their files was changed; return whether one was.
+
+    They are imported anew when they are needed.
+    """
+    changed = any(_stamp(path) != stamp for path, stamp in _stamps.values())
+    if changed:
+        _forget_modules()
+    return changed
+
+
+def _forget_modules() -> None:
+    for name in _stamps:
+        sys.modules.pop(name, None)
+    _stamps.clear()
+    importlib.invalidate_caches()
+
+
+def _remember() -> None:
+    """Keep the state of the files of all imported modules that lie in the folders."""
+    folders = tuple({str(file.folder) for file in _files.values()})
+    for name, module in list(sys.modules.items()):
+        path = getattr(getattr(module, "__spec__", None), "origin", None) or ""
+        if name not in _stamps and path.startswith(folders) and path_of(name.partition(".")[0]):
+            _stamps[name] = Path(path), _stamp(Path(path))
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_mtime_ns, state.st_size
+
+
+# Snapshots
+
+
+def write_snapshot(folder: Path, modules: Mapping[str, Path]) -> Path | None:
+    """Copy plugins' files, and what they import from their folders; return the copy's folder.
+
+    Its name is a digest of its content: files that did not change are copied once.
+
+    Args:
+        folder: the folder of all snapshots of a run.
+        modules: {module: file} of all that the plugins import.
+
+    Returns:
+        The copy's folder; None if no module lies in the folder of a plugin's file.
+    """
+    ours = {
+        name: path
+        for module, file in modules.items()
+        if path_of(module.partition(".")[0]) is not None
+        for name, path in _with_packages(module, file)
+    }
+    if not ours:
+        return None
+    places = {_inside(module, path): path for module, path in ours.items()}
+    contents = {place: path.read_bytes() for place, path in sorted(places.items())}
+    index = {
+        "files": {
+            file.name: {"module": file.module, "origin": str(file.origin)}
+            for file in known()
+            if file.module in ours
+        },
+        "origins": {place: str(_origins.get(path, path)) for place, path in places.items()},
+    }
+    text = json.dumps(index, indent=1, sort_keys=True)
+    digest = sha256(text.encode())
+    for place, content in contents.items():
+        digest.update(f"{place} {len(content)}\n".encode() + content)
+    into = folder / digest.hexdigest()[:16]
+    for place, content in (contents | {INDEX: text.encode()}).items():
+        (into / place).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(into / place, content)
+    return into
+
+
+def _with_packages(module: str, path: Path) -> Iterator[tuple[str, Path]]:
+    """Yield a module with its file, and the packages that it is in."""
+    yield module, path
+    folder = path.parent.parent if path.name == PACKAGE else path.parent
+    while "." in module:
+        module = module.rpartition(".")[0]
+        yield module, folder / PACKAGE
+        folder = folder.parent
+
+
+def _inside(module: str, path: Path) -> str:
+    """Return where a snapshot holds a module's file."""
+    base = module.replace(".", "/")
+    return f"{base}/{PACKAGE}" if path.name == PACKAGE else f"{base}{SUFFIX}"
+
+
+def origins_in(index: Path) -> dict[str, Path]:
+    """Return {place in a snapshot: where the user has the file}; empty if it cannot be read."""
+    try:
+        read = json.loads(index.read_text(encoding="utf-8"))
+        return {place: Path(origin) for place, origin in read["origins"].items()}
+    except (OSError, ValueError, LookupError, AttributeError):
+        return {}
+
+
+@contextmanager
+def snapshot_used(folder: Path | None) -> Iterator[None]:
+    """Read the code of plugins' files from a snapshot, until the block ends.
+
+    What has been imported stays.
+    """
+    before = dict(_files), dict(_origins)
+    if folder is not None:
+        use_snapshot(folder)
+    try:
+        yield
+    finally:
+        _files.clear()
+        _files.update(before[0])
+        _origins.clear()
+        _origins.update(before[1])
+
+
+def start_from(folder: Path) -> None:
+    """Take all plugins' files from a snapshot, as a worker does: import none from elsewhere.
+
+    Raises:
+        InputError: if the snapshot cannot be read.
+    """
+    if any(file.folder != folder for file in _files.values()):  # The worker ran another study.
+        _forget_modules()
+    use_snapshot(folder)
+
+
+def use_snapshot(folder: Path) -> None:
+    """Register the files of a snapshot, in the place of all registered before.
+
+    Raises:
+        InputError: if the snapshot cannot be read.
+    """
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        origins = {folder / place: path for place, path in origins_in(folder / INDEX).items()}
+        files = [(name, one["module"], Path(one["origin"])) for name, one in index["files"].items()]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(
+            f"The copies of the plugins' files in {folder} cannot be read: {error}. Run the "
+            "study's command again to make them."
+        ) from error
+    _files.clear()
+    _origins.clear()
+    _origins.update(origins)
+    for name, module, origin in files:
+        path = folder / f"{module.replace('.', '/')}{SUFFIX}"
+        register(PluginFile(name, module, path, folder, origin))

@@ -1,0 +1,42 @@
+"""The child process that tries plugins from outside: see :mod:`harness.core.guard`.
+
+It reads requests from standard input, and answers each with a line on standard output.
+"""
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+from harness import plugins
+from harness.core import children, guard, plugin_files
+
+
+def main() -> None:
+    """Answer requests until standard input ends."""
+    requests, answers = children.take_pipes()
+    guard.turn_off()
+    print("{}", file=answers, flush=True)
+    for line in requests:
+        request = json.loads(line)
+        # Whatever is raised here is raised again by the process that asked.
+        with contextlib.suppress(Exception, SystemExit):
+            _do(request)
+        print("{}", file=answers, flush=True)
+
+
+def _do(request: dict[str, Any]) -> None:
+    for name, module, *paths in request["files"]:
+        if plugin_files.file_of(name) is None:
+            plugin_files.register(plugin_files.PluginFile(name, module, *map(Path, paths)))
+    group, spec = request["group"], request["spec"]
+    if request["action"] == "load":
+        plugins.load(group, spec)
+    else:
+        made = plugins.build(group, spec)
+        if request["action"] == "fetch":
+            made.fetch()
+
+
+if __name__ == "__main__":
+    main()

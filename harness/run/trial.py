@@ -1,0 +1,165 @@
+"""Try each combination of a study once, so that what would fail in all its cells fails in one.
+
+The trial of a task, method and loss takes the first steps of a real cell, with the cell's own
+number of steps, and stops. The trial of an untrained encoder is its evaluation, which would
+otherwise come only after hours of training. No result is kept.
+"""
+
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from shutil import rmtree
+
+from harness import plugins
+from harness.core.cells import NO_METHOD, UNTRAINED, Cell, Planned, is_trained
+from harness.core.errors import InputError
+from harness.run.attempt import PLUGINS, fit_cell, outcome_of
+from harness.run.engines import Engine, Event, Job, Resources
+from harness.run.reasons import Lost, by_reason
+from harness.testing import DECISIVE, Check
+from harness.training.gradients import FIRST
+from harness.training.loop import no_diagnosis
+
+FOLDER = "trial"
+"""The folder, in the run's own, that holds the logs of failed trials."""
+
+
+class _Enough(Exception):
+    """Raised to end a training after its first steps."""
+
+
+def try_cell(cell: Cell, *, device: str = "cpu") -> dict[str, str]:
+    """Take the first steps of a cell, or evaluate it if it is not trained; keep nothing.
+
+    Plugins from outside Triptych must also keep the contracts that decide whether their cells can
+    be compared.
+
+    Returns:
+        The last event, as :func:`harness.run.attempt.attempt` does.
+    """
+    try:
+        with suppress(_Enough):
+            fit_cell(cell, device=device, report=_stop_after_first, diagnosis=no_diagnosis)
+        for group, spec in _plugins_of(cell):
+            if not plugins.is_shipped(group, spec):
+                for check in DECISIVE[group]:
+                    _require_kept(check, group, spec)
+    except (Exception, SystemExit) as error:
+        kind, reason = outcome_of(error)
+        return {"kind": kind, "reason": reason, "details": traceback.format_exc()}
+    return {"kind": "done"}
+
+
+def _stop_after_first(step: int, steps: int, value: float) -> None:
+    del value
+    if step == min(FIRST, steps):
+        raise _Enough
+
+
+@cache  # The combinations of a process share their plugins.
+def _require_kept(check: Check, group: str, spec: str) -> None:
+    try:
+        check(spec)
+    except AssertionError as error:
+        raise InputError(
+            f"The {plugins.kind_of(group)} {spec!r} must keep its contract: {error}."
+        ) from error
+
+
+def _plugins_of(cell: Cell) -> list[tuple[str, str]]:
+    """Return the group and the spec of each plugin of a cell."""
+    parts = ("task", "method", "loss") if is_trained(cell.loss) else ("task",)
+    return [(PLUGINS[part], getattr(cell, part)) for part in parts]
+
+
+def combinations(cells: Iterable[Planned], *, outside: bool) -> dict[Cell, list[Cell]]:
+    """Return {cell to try: the cells that would fail with it}.
+
+    Each task, method and row of the board has one, and so has the evaluation of each task.
+
+    Args:
+        cells: the planned cells.
+        outside: whether to try only combinations with a plugin from outside Triptych.
+    """
+    found: dict[tuple[str, str, str], list[Cell]] = {}
+    for planned in cells:
+        cell = planned.cell
+        found.setdefault((cell.task, NO_METHOD, UNTRAINED), []).append(cell)
+        if cell.loss != UNTRAINED:
+            found.setdefault((cell.task, cell.method, planned.label), []).append(cell)
+    tried: dict[Cell, list[Cell]] = {}
+    for (_, method, label), members in found.items():
+        first = replace(members[0], probes=0)
+        if (method, label) == (NO_METHOD, UNTRAINED):
+            first = replace(first, method=NO_METHOD, loss=UNTRAINED)
+        if not (outside and all(plugins.is_shipped(*each) for each in _plugins_of(first))):
+            tried[first] = members
+    return tried
+
+
+@dataclass
+class Trials:
+    """Hold what became of the trials of a study.
+
+    Attributes:
+        tried: how many combinations were tried.
+        lost: {cell that was tried and failed or diverged: its last event}.
+        members: {cell that was tried: the cells that would fail with it}.
+        logs: the folder of the logs.
+    """
+
+    logs: Path
+    tried: int = 0
+    lost: dict[Cell, Event] = field(default_factory=dict)
+    members: Mapping[Cell, list[Cell]] = field(default_factory=dict)
+
+    def groups(self) -> list[Lost]:
+        """Return the combinations that failed or diverged, by reason."""
+        return by_reason((e.kind, e.reason, cell, "") for cell, e in self.lost.items())
+
+    def failed(self) -> dict[Cell, Event]:
+        """Return {cell that need not be run: why its trial failed}."""
+        return {
+            cell: event
+            for tried, event in self.lost.items()
+            if event.kind == "failed"
+            for cell in self.members[tried]
+        }
+
+
+def try_combinations(
+    cells: Mapping[Cell, list[Cell]],
+    folder: Path,
+    engine: Engine,
+    resources: Resources,
+    listen: Callable[[Event], None] = lambda event: None,
+    copied: Path | None = None,
+) -> Trials:
+    """Try each of ``cells``, which :func:`combinations` returns, on an engine.
+
+    Args:
+        cells: {cell to try: the cells that would fail with it}.
+        folder: the run's folder. Logs of failed trials stay in its folder ``trial``.
+        engine: the engine.
+        resources: what a cell may use.
+        listen: a function that is called with each event.
+        copied: the copies of the plugins' files, if there are any.
+    """
+    logs = folder / FOLDER
+    trials = Trials(logs, len(cells), members=cells)
+    with engine.open(logs) as opened:
+        for cell in cells:
+            job = Job(cell, FOLDER, str(logs), trial=True, plugins=str(copied or ""))
+            opened.submit(job, resources)
+        for event in opened.events():
+            listen(event)
+            if event.kind in ("failed", "diverged"):
+                trials.lost[event.cell] = event
+    if not trials.lost:
+        rmtree(logs, ignore_errors=True)
+        with suppress(OSError):  # A dry run leaves no folder either.
+            folder.rmdir()
+    return trials

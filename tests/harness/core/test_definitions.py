@@ -1,0 +1,96 @@
+"""A class is taken out of a script or notebook with what it uses, and nothing else."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.core.definitions import definitions_of
+from harness.core.errors import InputError
+
+SCRIPT = '''
+from __future__ import annotations
+import math, sys
+import torch as t
+from triptych import *
+
+SCALE = 2
+SCALE = SCALE + 1
+UNUSED = print("a side effect")
+
+def helper(x, *, by=SCALE):
+    def inner(y):
+        local = y * by
+        return local
+    return inner(x) + math.pi
+
+@staticmethod
+def unused():
+    return 1
+
+def decorate(cls):
+    return cls
+
+class Base:
+    pass
+
+@decorate
+class Mine(Base):
+    """What it is."""
+    rate: float = SCALE
+
+    def forward(self, contrast):
+        total = 0
+        for each in [helper(i) for i in range(3)]:
+            total += each
+        return t.tensor(total)
+
+run(Mine)
+if __name__ == "__main__":
+    sys.exit(1)
+'''
+
+
+def test_what_a_class_uses_is_kept_in_its_order_and_the_rest_is_left_out() -> None:
+    text = definitions_of("Mine", [SCRIPT])
+    for kept in ("from __future__", "import math, sys", "torch as t", "triptych import *",
+                 "SCALE = 2\nSCALE = SCALE + 1", "def helper", "class Base", "def decorate",
+                 "@decorate\nclass Mine"):  # fmt: skip
+        assert kept in text, kept
+    for left in ("a side effect", "unused", "run(Mine)", "sys.exit"):
+        assert left not in text, left
+    assert definitions_of("Mine", [text]) == text, "and they stand alone"
+
+
+def test_the_last_definition_counts_in_a_notebook() -> None:
+    cells = ["x = 1", "class A:\n    y = x", "this is no Python", "x = 2", "class A:\n    z = x"]
+    assert definitions_of("A", cells) == "x = 2\nclass A:\n    z = x"
+
+
+def test_a_name_that_is_defined_nowhere_is_an_error() -> None:
+    message = "`A` cannot be taken out of its script or notebook: it uses 'lost'"
+    with pytest.raises(InputError, match=message):
+        definitions_of("A", ["def f():\n    lost = 1", "class A:\n    y = lost"])
+
+
+@pytest.mark.parametrize("text", ["class A:\n    x = __file__, len(__name__)", "class A: pass"])
+def test_what_python_gives_every_module_is_no_name_to_define(text: str) -> None:
+    assert definitions_of("A", [text]) == text
+
+
+@pytest.mark.parametrize(
+    ("module", "cls"),
+    [("argparse", "ArgumentParser"), ("dataclasses", "Field"), ("fractions", "Fraction"),
+     ("string", "Template"), ("textwrap", "TextWrapper")],
+)  # fmt: skip
+def test_a_class_of_the_standard_library_stands_alone(
+    tmp_path: Path, module: str, cls: str
+) -> None:
+    """Real code has statements of every kind."""
+    text = Path(importlib.import_module(module).__file__ or "").read_text("utf-8")
+    (tmp_path / "alone.py").write_text(definitions_of(cls, [text]))
+    command = [sys.executable, "-c", f"from alone import {cls}; print({cls}.__module__)"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert done.stdout == "alone\n"
