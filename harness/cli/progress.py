@@ -18,7 +18,7 @@ from rich.text import Text
 from harness.cli import terminal
 from harness.cli.terminal import clock, duration, say
 from harness.core.cells import Cell, is_trained
-from harness.run.reasons import cut
+from harness.run.reasons import cut, shared
 from harness.run.short_labels import short_label
 
 if TYPE_CHECKING:
@@ -166,10 +166,11 @@ class Bars(Progress):
             name = short_label(event.cell, room, method=self.methods)
             self.scores.append(terminal.visible(f"done: {name}: {parts}"))
         elif event.kind in ("failed", "diverged"):
-            if (event.kind, event.reason) not in self.reasons:
+            reason = event.kind, shared(event.reason)
+            if reason not in self.reasons:
                 text = f"{event.kind}: {event.cell}: {cut(event.reason)}"
                 say(text, style="red", to=self.screen)
-            self.reasons.add((event.kind, event.reason))
+            self.reasons.add(reason)
 
 
 def fitting(parts: Sequence[str], width: int) -> str:
