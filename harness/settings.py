@@ -17,8 +17,6 @@ from pathlib import PurePath
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Union, dataclass_transform, get_args, get_origin
 
-import numpy as np
-
 from harness.core.errors import InputError, require_choice, require_number
 
 MAX_FLOAT = 2**1023
@@ -129,7 +127,7 @@ def is_in_file(value: object) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """Return numbers of NumPy as Python's, arrays as lists, and paths as texts.
+    """Return numbers and arrays of NumPy or torch as numbers and lists, and paths as texts.
 
     Values inside lists, tuples and mappings are converted too; all others are returned unchanged.
 
@@ -137,7 +135,7 @@ def plain(value: Any) -> Any:
     >>> plain({"temperature": np.float64(0.5), "steps": np.arange(2), "root": PurePath("data")})
     {'temperature': 0.5, 'steps': [0, 1], 'root': 'data'}
     """
-    if isinstance(value, np.generic | np.ndarray):
+    if hasattr(value, "tolist") and not isinstance(value, type):
         return value.tolist()
     if isinstance(value, PurePath):
         return str(value)

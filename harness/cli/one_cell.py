@@ -45,7 +45,7 @@ def show(
         state: the cell.
         details: the traceback; None: that of the cell's failure in ``store``.
         most: lines of the traceback, its last ones; None: all. The reason is then cut as well.
-        more: further fields to print.
+        more: further fields to print, or other values of these.
     """
     from harness.core.commands import run_again
     from harness.run.reasons import cut
@@ -55,6 +55,8 @@ def show(
     record = read_record(path)
     failure = store.failure(state.cell, state.key)
     log = store.log_path(state.cell, state.key)
+    if failure is not None and failure.log:
+        log = store.folder / failure.log
     rows = ", ".join(row for row in dict.fromkeys(state.rows) if row != state.cell.loss)
     note = state.note if most is None else cut(state.note)
     fields = {"row": rows, "state": f"{state.state}{': ' * bool(note)}{note}"}
@@ -65,9 +67,12 @@ def show(
     else:
         fields |= {"key": state.key}
     device = record.device.partition(" ")[0].partition(":")[0] if record is not None else ""
-    fields |= {"log": str(log) if log.exists() else "", **(more or {})}
     copied = store.folder / record.plugins if record is not None and record.plugins else ""
-    fields["run again"] = run_again(state.cell, device, copied)
+    fields |= {
+        "log": str(log) if log.exists() else "",
+        "run again": run_again(state.cell, device, copied),
+    }
+    fields |= more or {}
     say(str(state), style="bold")
     terminal.say_fields(fields, verbatim=("record", "failure", "log", "encoder", "run again"))
     if details is None and failure is not None:

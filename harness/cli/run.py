@@ -300,6 +300,8 @@ def cell_command(
             one_cell.show_json(store, state)
         else:
             more = {"encoder": str(save or "")}
+            if not done:  # The user's own files, which may have been mended, not their copies.
+                more["run again"] = shlex.join(["triptych", *sys.argv[1:]])
             one_cell.show(store, state, details=event.details, most=TRACEBACK_LINES, more=more)
     if not done:
         say(f"{event.kind}: {cut(event.reason)}", style="red", to=err)

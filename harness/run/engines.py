@@ -78,6 +78,7 @@ class Event:
         loss: the objective at that step.
         reason: why it failed, in one line.
         details: the traceback, if there is one.
+        log: the log of the trial that failed in the cell's place, in the run's folder.
         metric: the main metric of a cell that is done, as its record says.
         score: its value on the split that the cell is scored on.
         seconds: how long the cell took in all.
@@ -91,6 +92,7 @@ class Event:
     loss: float = 0.0
     reason: str = ""
     details: str = ""
+    log: str = ""
     metric: str = ""
     score: float | None = None
     seconds: float = 0.0

@@ -179,7 +179,8 @@ def hidden_library() -> Path | None:
     for module in map(module_of, LIBRARIES) if script else ():
         for path in (Path(script, f"{module}.py"), Path(script, module, "__init__.py")):
             elsewhere = PathFinder.find_spec(module, sys.path[1:])
-            if path.is_file() and elsewhere is not None and elsewhere.origin != str(path):
+            found = elsewhere.origin if elsewhere is not None else None  # None: only a folder.
+            if path.is_file() and found not in (None, str(path)):
                 return path
     return None
 

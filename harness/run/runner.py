@@ -407,12 +407,18 @@ def _run_job(
         trials = try_combinations(tried, store.folder, Local(jobs=1), resources, copied=copied)
         lost = trials.failed()
         if cell in lost:
-            return replace(lost[cell], cell=cell)
+            event = replace(lost[cell], cell=cell)
+            store.write_failure(cell, _failure(key, event))
+            return event
     with Local(jobs=1).open(store.folder) as engine:
         engine.submit(job, resources)
         for event in engine.events():
             listen(event)
     return event
+
+
+def _failure(key: str, event: Event) -> Failure:
+    return Failure(key, event.kind, event.reason, event.details, event.log)
 
 
 def _shared(job: Job, device: str) -> Event:
@@ -626,7 +632,7 @@ class _Run:
         account = self.summary.diverged if event.kind == "diverged" else self.summary.failed
         account[event.cell] = event.reason
         key = self.keys.get(event.cell, "")
-        failure = Failure(key, event.kind, event.reason, event.details)
+        failure = _failure(key, event)
         try:
             if self.store.failure(event.cell, key) != failure:  # Otherwise the worker wrote it.
                 self.store.write_failure(event.cell, failure)

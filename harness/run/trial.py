@@ -19,6 +19,7 @@ from harness.core.errors import InputError
 from harness.run.attempt import PLUGINS, fit_cell, outcome_of
 from harness.run.engines import Engine, Event, Job, Resources
 from harness.run.reasons import Lost, by_reason
+from harness.store.records import Store
 from harness.testing import DECISIVE, Check
 from harness.training.gradients import FIRST
 from harness.training.loop import no_diagnosis
@@ -149,6 +150,7 @@ def try_combinations(
         copied: the copies of the plugins' files, if there are any.
     """
     logs = folder / FOLDER
+    store = Store(logs)
     trials = Trials(logs, len(cells), members=cells)
     with engine.open(logs) as opened:
         for cell in cells:
@@ -157,7 +159,8 @@ def try_combinations(
         for event in opened.events():
             listen(event)
             if event.kind in ("failed", "diverged"):
-                trials.lost[event.cell] = event
+                log = store.log_path(event.cell, FOLDER).relative_to(logs.absolute().parent)
+                trials.lost[event.cell] = replace(event, log=str(log))
     if not trials.lost:
         rmtree(logs, ignore_errors=True)
         with suppress(OSError):  # A dry run leaves no folder either.

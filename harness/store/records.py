@@ -106,12 +106,15 @@ class Failure:
             the same cell would diverge again.
         reason: the reason in one line.
         details: the traceback, if there is one.
+        log: the log, in the run's folder, of the trial that failed in the cell's place; empty:
+            the cell failed itself.
     """
 
     key: str
     outcome: str
     reason: str
     details: str = ""
+    log: str = ""
 
 
 class Store:

@@ -394,7 +394,7 @@ def test_the_command_of_a_cell_gives_its_scores(tmp_path: Path) -> None:
     )  # fmt: skip
     (alone,) = Store(tmp_path / "alone").records()
     assert (alone.scores, alone.proof, alone.key) == (record.scores, record.proof, record.key)
-    assert f'"key": "{record.key}"' in done.stdout
+    assert re.search(rf"^key +{record.key}$", done.stdout, re.MULTILINE)
 
 
 def _words(line: str) -> list[str]:
@@ -405,7 +405,7 @@ def _words(line: str) -> list[str]:
 
 def test_the_cell_command_reports_a_failure(tmp_path: Path) -> None:
     for _ in range(2):
-        event = run_one(Cell("blobs(steps=2, noise=1e38)", "siamese", "infonce", 0), tmp_path)
+        event = run_one(Cell("blobs(steps=2, noise=1e17)", "siamese", "vicreg", 0), tmp_path)
         assert event.kind == "diverged"
         assert "diverged at step 1 of 2" in event.reason
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import pytest
-from torch.autograd.gradcheck import GradcheckError
 
 from harness import plugins
 from harness.contrast import PAIRINGS
@@ -166,13 +165,13 @@ class WrongLater(InfoNCE):
 
 def test_a_schedule_in_a_plain_attribute_breaks_the_contract(plugin: Callable[..., None]) -> None:
     plugin("schedules", "losses:attribute = schedules:Attribute", SCHEDULES)
-    with pytest.raises(AssertionError, match="does not hold all of the loss's state"):
+    with pytest.raises(AssertionError, match="must hold all of the loss's state"):
         check_loss_state_is_restored("attribute")
 
 
 def test_a_gradient_that_is_wrong_later_breaks_the_contract(plugin: Callable[..., None]) -> None:
     plugin("schedules", "losses:wronglater = schedules:WrongLater", SCHEDULES)
-    with pytest.raises(GradcheckError, match="Jacobian mismatch"):
+    with pytest.raises(AssertionError, match="gradient must agree with finite differences"):
         check_loss_gradient_is_exact("wronglater")
 
 
