@@ -6,14 +6,15 @@ otherwise come only after hours of training. No result is kept.
 """
 
 import traceback
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from shutil import rmtree
 
 from harness import plugins
+from harness.core import reads
 from harness.core.cells import NO_METHOD, UNTRAINED, Cell, Planned, is_trained
 from harness.core.errors import InputError
 from harness.run.attempt import PLUGINS, fit_cell, outcome_of
@@ -21,6 +22,7 @@ from harness.run.engines import Engine, Event, Job, Resources
 from harness.run.reasons import Lost, by_reason
 from harness.store.records import Store
 from harness.testing import DECISIVE, Check
+from harness.testing.tasks import require_declared
 from harness.training.gradients import FIRST
 from harness.training.loop import no_diagnosis
 
@@ -42,12 +44,15 @@ def try_cell(cell: Cell, *, device: str = "cpu") -> dict[str, str]:
         The last event, as :func:`harness.run.attempt.attempt` does.
     """
     try:
-        with suppress(_Enough):
+        with reads.watch() as read, suppress(_Enough):
             fit_cell(cell, device=device, report=_stop_after_first, diagnosis=no_diagnosis)
         for group, spec in _plugins_of(cell):
             if not plugins.is_shipped(group, spec):
                 for check in DECISIVE[group]:
                     _require_kept(check, group, spec)
+        if not plugins.is_shipped("tasks", cell.task):
+            with _contract("tasks", cell.task):
+                require_declared(cell.task, read)
     except (Exception, SystemExit) as error:
         kind, reason = outcome_of(error)
         return {"kind": kind, "reason": reason, "details": traceback.format_exc()}
@@ -62,8 +67,15 @@ def _stop_after_first(step: int, steps: int, value: float) -> None:
 
 @cache  # The combinations of a process share their plugins.
 def _require_kept(check: Check, group: str, spec: str) -> None:
-    try:
+    with _contract(group, spec):
         check(spec)
+
+
+@contextmanager
+def _contract(group: str, spec: str) -> Iterator[None]:
+    """Turn what a contract raises into an error of the user's."""
+    try:
+        yield
     except AssertionError as error:
         raise InputError(
             f"The {plugins.kind_of(group)} {spec!r} must keep its contract: {error}."

@@ -1,7 +1,10 @@
 """Contracts of tasks."""
 
-from collections.abc import Sequence
+import site
+import sys
+from collections.abc import Sequence, Set
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,9 +12,11 @@ from torch import Tensor
 
 from harness import plugins
 from harness.contrast import Contrast
+from harness.core import reads
 from harness.core.content import contents_of
 from harness.core.digests import digest_of
 from harness.core.randomness import Randomness
+from harness.data import cache_folder
 from harness.evaluation.diagnostics import Diagnosis
 from harness.heads import representation_width, representations_of
 from harness.methods.base import Method
@@ -48,6 +53,50 @@ def check_task_fetches_checksums(spec: str) -> None:
         assert any(one.trained_on for one in first), "`fetch` marks no content as trained on"
         unknown = {one.setting for one in first} - known.keys()
         assert not unknown, f"`fetch` must name settings of the task: got {sorted(unknown)}"
+
+
+def check_task_declares_what_it_reads(spec: str) -> None:
+    """``fetch`` returns the checksums of all files that the task reads."""
+    with reads.watch() as read:
+        task = _fresh_task(spec, RANDOMNESS)
+        _first_step(task)
+        evaluate(task, _task_method(task), ("validation",), RANDOMNESS)
+    require_declared(spec, read)
+
+
+def require_declared(spec: str, read: Set[Path]) -> None:
+    """Raise an error if ``fetch`` of a task does not read one of the files that the task reads.
+
+    Not a task's data are the files of Python, of libraries, of the system and of Triptych's cache,
+    and hidden files and folders in the home folder, where tools keep settings and caches.
+
+    Args:
+        spec: the task's spec.
+        read: the files that the task has read.
+
+    Raises:
+        AssertionError: if one of ``read`` is not declared.
+    """
+    task: Task = plugins.build("tasks", spec)
+    with reads.watch() as declared:
+        task.fetch()
+    missing = [path for path in sorted(read - declared) if _may_be_data(path)]
+    more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+    assert not missing, (
+        "`fetch` must return the checksums of all files that the task reads, because a cell is "
+        f"run again only if one of them changes: the task reads {str(missing[0])!r}{more}, and "
+        f"`fetch` does not. Return triptych.checksums({str(missing[0])!r}) from it"
+    )
+
+
+def _may_be_data(path: Path) -> bool:
+    libraries = (sys.prefix, sys.base_prefix, site.getusersitepackages())
+    system = ("/proc", "/sys", "/dev", "/etc", "/usr", "/lib", "/lib64")
+    folders = [Path(folder).resolve() for folder in (*libraries, *system, cache_folder())]
+    home = Path.home().resolve()
+    hidden = path.is_relative_to(home) and path.relative_to(home).parts[0].startswith(".")
+    code = path.suffix in (".py", ".pyc") or path.parent.suffix in (".dist-info", ".egg-info")
+    return path.is_file() and not (hidden or code or any(map(path.is_relative_to, folders)))
 
 
 def check_task_splits_are_disjoint(spec: str) -> None:
@@ -224,6 +273,7 @@ TASK_CHECKS = (
     check_task_spec_round_trips,
     check_task_label_can_be_shown,
     check_task_fetches_checksums,
+    check_task_declares_what_it_reads,
     check_task_splits_are_disjoint,
     check_task_is_repeatable,
     check_task_batches,

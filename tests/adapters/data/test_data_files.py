@@ -3,10 +3,8 @@
 import gzip
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,20 +14,11 @@ from synthetic import write_graphs
 
 from adapters.data import graph_data, image_data, node_data, sentence_data, senteval, wheels
 from harness import data
+from harness.core import reads
 from harness.core.errors import InputError
 from harness.data import files_of, fingerprint
 
 REAL = Path(os.environ.get("TRIPTYCH_DATA", "nowhere")).absolute()
-opened: list[Path] = []
-watching = False
-
-
-def _watch(event: str, arguments: tuple[Any, ...]) -> None:
-    if watching and event == "open" and isinstance(arguments[0], str | Path):
-        opened.append(Path(arguments[0]).resolve())
-
-
-sys.addaudithook(_watch)
 
 
 @pytest.fixture(autouse=True)
@@ -39,14 +28,9 @@ def no_data(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def read_by(reader: Callable[[], object], place: Path) -> set[Path]:
     """Return the files below ``place`` that ``reader`` opens."""
-    global watching
-    opened.clear()
-    watching = True
-    try:
+    with reads.watch() as read:
         reader()
-    finally:
-        watching = False
-    return {path for path in opened if place.resolve() in path.parents and path.is_file()}
+    return {path for path in read if place.resolve() in path.parents and path.is_file()}
 
 
 def pictures(folder: Path, splits: tuple[str, ...] = ("train", "test")) -> Path:

@@ -1,0 +1,58 @@
+"""Watch which files are read, to find those that a task does not declare.
+
+Python reports each file that it opens. What a library opens in C or C++ alone, such as a parquet
+file given to pyarrow by its path, is not seen.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+_watching: list["_Seen"] = []
+
+
+class _Seen:
+    def __init__(self) -> None:
+        self.read: set[Path] = set()
+        self.written: set[Path] = set()
+
+
+@contextmanager
+def watch() -> Iterator[set[Path]]:
+    """Yield a set, into which every file goes that is read until the block ends.
+
+    A file that is also written in the block does not count.
+    """
+    _install()
+    seen = _Seen()
+    _watching.append(seen)
+    try:
+        yield seen.read
+    finally:
+        _watching.remove(seen)
+        seen.read -= seen.written
+
+
+def note(*paths: Path) -> None:
+    """Count files as read whose checksums are remembered, so that they are not opened."""
+    for seen in _watching:
+        seen.read.update(path.resolve() for path in paths)
+
+
+@cache  # A hook cannot be removed.
+def _install() -> None:
+    sys.addaudithook(_see)
+
+
+def _see(event: str, arguments: tuple[Any, ...]) -> None:
+    if event != "open" or not _watching or not isinstance(arguments[0], str | bytes | os.PathLike):
+        return
+    path, mode, flags = arguments
+    path = Path(os.path.realpath(os.fsdecode(path)))
+    writes = any(letter in mode for letter in "wax+") if mode else flags & (os.O_WRONLY | os.O_RDWR)
+    for seen in _watching:
+        (seen.written if writes else seen.read).add(path)
