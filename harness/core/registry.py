@@ -88,6 +88,12 @@ def find(group: str, name: str) -> Plugin:
         return _find_in(group, name)
     found = rivals(group, name)
     if not found:
+        module, _, attribute = name.rpartition(".")
+        if module and find_module(module) is not None:
+            raise InputError(
+                f"There is no {kind_of(group)} {name!r}. A class in a module has a colon before "
+                f"its name: write '{module}:{attribute}'."
+            )
         raise unknown(kind_of(group), name, names(group))
     if len(found) > 1:
         own = [each.name if ":" in each.name else f"{each.owner}:{each.name}" for each in found]

@@ -5,6 +5,7 @@ number of steps, and stops. The trial of an untrained encoder is its evaluation,
 otherwise come only after hours of training. No result is kept.
 """
 
+import logging
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -28,6 +29,9 @@ from harness.training.loop import no_diagnosis
 
 FOLDER = "trial"
 """The folder, in the run's own, that holds the logs of failed trials."""
+
+
+log = logging.getLogger("harness")
 
 
 class _Enough(Exception):
@@ -55,7 +59,9 @@ def try_cell(cell: Cell, *, device: str = "cpu") -> dict[str, str]:
                 require_declared(cell.task, read)
     except (Exception, SystemExit) as error:
         kind, reason = outcome_of(error)
-        return {"kind": kind, "reason": reason, "details": traceback.format_exc()}
+        details = traceback.format_exc()
+        log.info("%s", details)
+        return {"kind": kind, "reason": reason, "details": details}
     return {"kind": "done"}
 
 
@@ -171,8 +177,8 @@ def try_combinations(
         for event in opened.events():
             listen(event)
             if event.kind in ("failed", "diverged"):
-                log = store.log_path(event.cell, FOLDER).relative_to(logs.absolute().parent)
-                trials.lost[event.cell] = replace(event, log=str(log))
+                path = store.log_path(event.cell, FOLDER).relative_to(logs.absolute().parent)
+                trials.lost[event.cell] = replace(event, log=str(path))
     if not trials.lost:
         rmtree(logs, ignore_errors=True)
         with suppress(OSError):  # A dry run leaves no folder either.

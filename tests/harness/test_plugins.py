@@ -212,3 +212,10 @@ def test_none_is_allowed_if_a_settings_type_includes_it() -> None:
     assert plugins.canonical("losses", "nwj(temperature=0.1)") == "nwj"
     with pytest.raises(InputError, match=r"`temperature` .* must be a number, such as 0.1: got No"):
         plugins.build("losses", "infonce(temperature=None)")
+
+
+def test_a_dotted_name_of_a_class_says_how_to_write_it() -> None:
+    message = r"no loss 'triptych_example\.Margin'.*write 'triptych_example:Margin'\.$"
+    with pytest.raises(InputError, match=message):
+        plugins.canonical("losses", "triptych_example.Margin")
+    assert plugins.canonical("losses", "triptych_example:Margin") == "margin"
