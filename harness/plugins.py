@@ -63,10 +63,11 @@ def modules(group: str, spec: str) -> set[str]:
             "name, or install the module.",
         )
         helpers |= set(listed)
+    rules = {key: setting.rule for key, setting in declared(group, name).items()}
     networks = [
         registry.find("networks", read(value)[0]).module
-        for value in parse(group, spec)[1].values()
-        if is_in_file(value)
+        for key, value in resolved(group, spec).items()
+        if isinstance(rules[key], NetworkOf) and is_in_file(value)
     ]
     packages = {found.module.partition(".")[0], plugin.__module__.partition(".")[0], *OURS}
     return {
@@ -210,8 +211,7 @@ def with_settings(group: str, spec: str, given: Mapping[str, Any]) -> str:
         raise InputError(
             f"The {kind_of(group)} {spec!r} is given {', '.join(twice)} twice. Give it once."
         )
-    listed = ", ".join(f"{key}={plain(value)!r}" for key, value in {**stated, **given}.items())
-    return canonical(group, f"{name}({listed})")
+    return canonical(group, _written(name, {**stated, **given}))
 
 
 def build(group: str, spec: str) -> Any:
@@ -266,6 +266,17 @@ def resolved(group: str, spec: str) -> Settings:
     """Return all settings of ``spec``, including those left at their defaults."""
     name, given = parse(group, spec)
     return settings(group, name) | given
+
+
+def without_owner(group: str, spec: str) -> str:
+    """Return ``spec`` without the distribution before an installed plugin's name.
+
+    The distribution is written only where two have a plugin of one name. Whether somebody has
+    installed another one changes no result.
+    """
+    name, given = read(spec)
+    entry = registry.find(group, name).entry if ":" in name else None
+    return spec if entry is None else _written(in_one_style(entry.name), given)
 
 
 def described(group: str, spec: str) -> Settings:
@@ -345,6 +356,11 @@ def _with_file(network: str) -> str:
     """
     name, given = read(network)
     name = registry.find("networks", name).name
+    return _written(name, given)
+
+
+def _written(name: str, given: Mapping[str, Any]) -> str:
+    """Return the spec of a name and settings."""
     listed = ", ".join(f"{key}={plain(value)!r}" for key, value in given.items())
     return f"{name}({listed})" if listed else name
 

@@ -87,7 +87,10 @@ def plan_command(
             say("Tuned rows, whose settings are not chosen yet, show the first trial's.")
         if folder is not None:
             store = Store(folder)
-            say(staleness.sentence(staleness.stale(store.study(), store.folder).values()))
+            code = staleness.Code(store.study(), store.folder)
+            why = filter(None, (code.why(record.source) for record in store.records()))
+            if old := staleness.sentence(why):
+                say(old)
         left = estimate.unrecorded(chosen, folder)
         seconds = estimate.total(left, prices)
         known = sum(cost.records for cost in prices.values())

@@ -8,7 +8,7 @@ uses, and their imports.
 import ast
 import builtins
 import symtable
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
 from harness.core.errors import InputError
@@ -23,13 +23,20 @@ class _Statement:
 
     Attributes:
         text: its source.
-        binds: the names that it defines.
+        binds: the names that it defines, or whose items or attributes it assigns.
+        calls: the names that it calls a method of, for what this does: ``weights.update(a=1)``.
         uses: the names of the top level that it reads.
     """
 
     text: str
     binds: frozenset[str]
+    calls: frozenset[str]
     uses: frozenset[str]
+
+    @property
+    def imports(self) -> bool:
+        """Return whether it is an import."""
+        return self.text.startswith(("import ", "from "))
 
 
 def definitions_of(name: str, texts: Sequence[str]) -> str:
@@ -54,10 +61,12 @@ def definitions_of(name: str, texts: Sequence[str]) -> str:
         for i, statement in enumerate(statements)
         if statement.text.startswith("from __future__ ") or "*" in statement.binds
     }
+    imported = {name for each in statements if each.imports for name in each.binds}
+    bound = frozenset[str]().union(*(each.binds for each in statements))
     waiting, found = [name], {name}
     while waiting:
         wanted = waiting.pop()
-        places = _places(wanted, statements)
+        places = _places(wanted, statements, imported)
         if not places and not any("*" in each.binds for each in statements):
             raise InputError(
                 f"`{name}` cannot be taken out of its script or notebook: it uses {wanted!r}, "
@@ -66,15 +75,22 @@ def definitions_of(name: str, texts: Sequence[str]) -> str:
             )
         for i in places:
             kept.add(i)
-            needed = statements[i].uses - found - _GIVEN
+            needed = statements[i].uses - found - (_GIVEN - bound)
             found |= needed
             waiting += sorted(needed)
     return "\n".join(statements[i].text for i in sorted(kept))
 
 
-def _places(name: str, statements: Sequence[_Statement]) -> list[int]:
-    """Return the statements that give ``name`` its last value."""
-    places = [i for i, each in enumerate(statements) if name in each.binds]
+def _places(name: str, statements: Sequence[_Statement], imported: Set[str]) -> list[int]:
+    """Return the statements that give ``name`` its last value.
+
+    A call such as ``triptych.run(study)`` is none of them: it does not change an imported name.
+    """
+    places = [
+        i
+        for i, each in enumerate(statements)
+        if name in each.binds or (name in each.calls and name not in imported)
+    ]
     # A statement that does not read the name defines it anew: what was before does not count.
     fresh = [i for i in places if name not in statements[i].uses]
     return [i for i in places if not fresh or i >= fresh[-1]]
@@ -116,7 +132,34 @@ def _statement(source: str) -> _Statement:
         for node in ast.parse(source).body
     ):
         binds.add("*")
-    return _Statement(source, frozenset(binds), frozenset(_used(table)))
+    nodes = [node for each in ast.parse(source).body for node in _run_at_once(each)]
+    for node in nodes:
+        if isinstance(node, ast.Subscript | ast.Attribute) and not isinstance(node.ctx, ast.Load):
+            binds |= {*_root(node)}
+    calls = {
+        name
+        for node in nodes
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+        for name in _root(node.value.func)
+        if isinstance(node.value.func, ast.Attribute)
+    }
+    return _Statement(source, *map(frozenset, (binds, calls, _used(table))))
+
+
+def _run_at_once(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield a node and those inside it, but for the bodies of functions."""
+    yield node
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        for child in ast.iter_child_nodes(node):
+            yield from _run_at_once(child)
+
+
+def _root(node: ast.expr) -> Iterator[str]:
+    """Yield the name that an expression such as ``weights["a"].rows`` begins with."""
+    while isinstance(node, ast.Subscript | ast.Attribute):
+        node = node.value
+    if isinstance(node, ast.Name):
+        yield node.id
 
 
 def _used(table: symtable.SymbolTable) -> Iterator[str]:

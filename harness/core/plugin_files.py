@@ -170,10 +170,11 @@ def named(name: str) -> str:
     ('adnce', 'nowhere/my_losses.py:Margin')
     """
     path, _, attribute = name.rpartition(":")
-    # A name without a folder that is registered may be a copy's, whose user's file is gone.
-    if not path.endswith(SUFFIX) or file_of(name) or _find(Path(path)) is None:
-        return name
-    return f"{add(path).name}:{attribute}"
+    known = file_of(name)
+    if not path.endswith(SUFFIX) or (known is not None and known.path != known.origin):
+        return name  # A copy's name: it stands for the copy, whatever lies in this folder.
+    found = _find(Path(path))
+    return name if found is None else f"{add(found).name}:{attribute}"
 
 
 # Importing
@@ -367,6 +368,16 @@ def origins_in(index: Path) -> dict[str, Path]:
         return {place: Path(origin) for place, origin in read["origins"].items()}
     except (OSError, ValueError, LookupError, AttributeError):
         return {}
+
+
+def classes_in(index: Path) -> dict[str, str]:
+    """Return {module of a snapshot: the class that it was taken out of a script for}."""
+    try:
+        read = json.loads(index.read_text(encoding="utf-8"))
+        files = {name: one["module"] for name, one in read["files"].items()}
+    except (OSError, ValueError, LookupError, AttributeError, TypeError):
+        return {}
+    return {module: name.partition(":")[2] for name, module in files.items() if ":" in name}
 
 
 @contextmanager

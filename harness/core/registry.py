@@ -86,7 +86,10 @@ def find(group: str, name: str) -> Plugin:
     """
     if ":" in name:
         return _find_in(group, name)
-    found = rivals(group, name)
+    alike = rivals(group, name)
+    # A class InfoNCE in a user's file is not meant by `infonce`, the name of an installed loss.
+    exact = in_one_style(name)
+    found = [each for each in alike if each.name.rpartition(":")[2] == exact] or alike
     if not found:
         module, _, attribute = name.rpartition(".")
         if module and find_module(module) is not None:
@@ -307,13 +310,20 @@ def load(group: str, name: str) -> Any:
     try:
         if plugin.entry is not None:
             return plugin.entry.load()
-        return getattr(importlib.import_module(plugin.module), plugin.attribute)
+        made = getattr(importlib.import_module(plugin.module), plugin.attribute)
     except (Exception, SystemExit) as error:
         raise InputError(
             f"The {kind_of(group)} {name!r} of {plugin.owner} could not be loaded from "
             f"'{plugin.module}:{plugin.attribute}': {told(error)}."
             f"{_shadow(plugin) if isinstance(error, ImportError | AttributeError) else ''}"
         ) from error
+    base = base_of(group) if group in BASES else object
+    require(
+        group not in BASES or (isinstance(made, type) and issubclass(made, base)),
+        f"The {kind_of(group)} {name!r} must be a class derived from triptych.{base.__name__}: got "
+        f"{made!r}. Name another class, or give it that base.",
+    )
+    return made
 
 
 def kind_of(group: str) -> str:

@@ -123,11 +123,15 @@ def read(path: Path) -> str:
 
 @cache
 def code_of(path: Path) -> str:
-    """Return the code of a file without comments, docstrings, labels and empty lines.
+    """Return the code of a file, as :func:`code_in` of its text; a process reads it once."""
+    return code_in(read(path))
 
-    A file that is not valid Python is returned unchanged.
+
+def code_in(text: str) -> str:
+    """Return a text's code without comments, docstrings, labels and empty lines.
+
+    A text that is not valid Python is returned unchanged.
     """
-    text = read(path)
     try:
         return without_remarks(text)
     except (SyntaxError, tokenize.TokenError):

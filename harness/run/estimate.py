@@ -14,9 +14,9 @@ import torch
 from harness import plugins
 from harness.core.cells import Cell, Planned, is_trained
 from harness.core.errors import InputError
+from harness.store import staleness
 from harness.store.identity import identify
 from harness.store.records import Store
-from harness.store.staleness import stale
 from harness.store.table import Place
 from harness.study.study import Study
 from harness.training.loop import fit
@@ -147,8 +147,8 @@ def unrecorded(study: Study, folder: str | Path | None) -> list[Cell]:
         return [planned.cell for planned in planned_cells]
     store = Store(folder)
     study_run = store.study()
-    old = stale(study_run, store.folder)
-    keys = {record.key for record in store.records()} - old.keys()
+    code = staleness.Code(study_run, store.folder)
+    keys = {record.key for record in store.records() if not code.why(record.source)}
     done = {
         Place.of(replace(Planned.from_dict(place), task=""))  # By its spec, as in the study.
         for place in study_run.get("plan", [])

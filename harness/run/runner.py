@@ -26,18 +26,16 @@ from harness.run.local import Local
 from harness.run.processes import hidden_library
 from harness.run.reasons import shared
 from harness.run.trial import combinations, try_combinations
-from harness.store import provenance
+from harness.store import provenance, staleness
 from harness.store.checkpoints import Checkpoints
 from harness.store.identity import (
     Identity,
-    code_of_study,
     forget,
     identify,
     label_of,
     require_one_content_a_name,
 )
 from harness.store.records import SCHEMA, Failure, Store, read_record
-from harness.store.staleness import CODE, stale
 from harness.store.table import Place
 from harness.study.labels import plugin_names
 from harness.study.study import Study
@@ -468,12 +466,10 @@ class _Run:
 
     def find_stale(self) -> None:
         """Find the records of an earlier run whose code has changed since."""
-        written = self.store.study()
-        why = stale(written, self.store.folder)
-        for place in written.get("plan", []) if why else ():
-            cell = Cell(**place["cell"])
-            if place["key"] in why and self.store.has(cell, place["key"]):
-                self.summary.stale[cell] = why[place["key"]]
+        code = staleness.Code(self.store.study(), self.store.folder)
+        for record in self.store.records() if code.blocks else ():
+            if why := code.why(record.source):
+                self.summary.stale[Cell(**record.cell)] = why
 
     def work(self, phase: Sequence[Planned], plan: Sequence[Planned]) -> None:
         """Run the cells of ``phase``; ``plan`` holds all cells of the study known so far."""
@@ -707,10 +703,13 @@ class _Run:
                 }
                 for seed in self.study.seeds  # type: ignore[union-attr]
             ]
-        specs = dict.fromkeys(spec for place in plan for spec in specs_of(place.cell))
+        roots = {identity.source: identity.modules for identity in self.identities.values()}
+        uses = {source: sources.modules_of(modules) for source, modules in roots.items()}
+        earlier = staleness.Code(self.store.study(), self.store.folder).blocks
         about = {
             "schema": SCHEMA, "command": self.options.command, "data": data, "spaces": spaces,
-            "plan": planned, "names": plugin_names(self.study), CODE: code_of_study(specs),
+            "plan": planned, "names": plugin_names(self.study),
+            staleness.CODE: staleness.written(uses, earlier),
         }  # fmt: skip
         try:
             self.store.write_study(self.study.to_dict() | about)

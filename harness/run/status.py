@@ -118,14 +118,8 @@ def states(store: Store) -> list[CellState]:
     for place in plan:
         places.setdefault((place["key"], str(place["cell"])), []).append(place)
     current = study.get("schema") == SCHEMA  # Else today's version computes other keys.
-    found = [_state(store, shared, current=current) for shared in places.values()]
-    why = staleness.stale(study, store.folder)
-    return [
-        replace(each, state="stale", note=why[each.key])
-        if each.key in why and each.state in ("done", "collapsed")
-        else each
-        for each in found
-    ]
+    code = staleness.Code(study, store.folder)
+    return [_state(store, shared, code, current=current) for shared in places.values()]
 
 
 def recorded(store: Store, besides: Collection[str] = ()) -> list[CellState]:
@@ -136,24 +130,29 @@ def recorded(store: Store, besides: Collection[str] = ()) -> list[CellState]:
     paths = sorted((store.folder / "records").glob("*.json"), key=lambda path: path.name)
     others = [path for path in paths if path.stem.rpartition("-")[2] not in besides]
     records = [read_record(path) for path in others]
-    return [_settled(r) for r in records if r is not None and r.key not in besides]
+    code = staleness.Code(store.study(), store.folder)
+    return [_settled(r, code) for r in records if r is not None and r.key not in besides]
 
 
 def state_of(store: Store, cell: Cell, key: str) -> CellState:
     """Return the state of one cell with this key, which need not be in a plan of ``store``."""
-    return _state(store, [{"cell": cell.to_dict(), "key": key, "label": cell.loss}], current=True)
+    places = [{"cell": cell.to_dict(), "key": key, "label": cell.loss}]
+    return _state(store, places, staleness.Code({}, store.folder), current=True)
 
 
-def _settled(record: Record) -> CellState:
+def _settled(record: Record, code: staleness.Code) -> CellState:
     """Return the state of a cell that has a record."""
-    how = collapse(record.diagnostics)
+    why, how = code.why(record.source), collapse(record.diagnostics)
     return CellState(
-        Cell(**record.cell), record.key, "collapsed" if how else "done", how,
+        Cell(**record.cell), record.key, "stale" if why else "collapsed" if how else "done",
+        why or how,
         task=record.task, metric=record.main, score=record.main_score,
     )  # fmt: skip
 
 
-def _state(store: Store, places: list[dict[str, Any]], *, current: bool) -> CellState:
+def _state(
+    store: Store, places: list[dict[str, Any]], code: staleness.Code, *, current: bool
+) -> CellState:
     """Return the state of the cell that all of ``places`` share."""
     cell, key = Cell(**places[0]["cell"]), places[0]["key"]
     task = places[0].get("task", cell.task)
@@ -167,7 +166,7 @@ def _state(store: Store, places: list[dict[str, Any]], *, current: bool) -> Cell
     path = store.record_path(cell, key)
     record = read_record(path) if key else None
     if record is not None and record.key == key:
-        return replace(_settled(record), cell=cell, task=task, rows=rows, trial=trial)
+        return replace(_settled(record, code), cell=cell, task=task, rows=rows, trial=trial)
     running = _running(store.claim_path(cell, key))
     if running:
         return found("running", running)

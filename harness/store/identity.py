@@ -1,7 +1,6 @@
 """Identify a cell by all that its result depends on: its settings, data and code."""
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import PurePath
@@ -9,12 +8,11 @@ from typing import Any
 
 from harness import plugins
 from harness.core import sources
-from harness.core.cells import Cell, Spec, is_trained
+from harness.core.cells import Cell, Spec, is_trained, specs_of
 from harness.core.content import Content, contents_of, training_data
 from harness.core.errors import InputError, require
 from harness.core.randomness import Randomness
 from harness.core.telling import told
-from harness.store import staleness
 from harness.store.records import SCHEMA, key_of
 
 FRAME = "harness.training.loop"
@@ -34,6 +32,7 @@ class Identity:
         contents: the data and encoders that the task uses.
         source: a digest of the code of the training loop and of all plugins used.
         frame: the same digest without the method and the loss; paired cells share it.
+        modules: the modules whose code, with all that they import, ``source`` is a digest of.
     """
 
     cell: Cell
@@ -42,15 +41,17 @@ class Identity:
     contents: tuple[Content, ...]
     source: str
     frame: str
+    modules: frozenset[str]
 
     @cached_property
     def values(self) -> dict[str, Any]:
         """Return all that the key is a digest of, as plain values."""
-        cell = self.cell.to_dict()
+        used = dict(zip(("task", "method", "loss"), specs_of(self.cell), strict=False))
         return {
             "schema": SCHEMA,
-            **cell,
-            "task": self.settings,
+            **self.cell.to_dict(),
+            **{part: plugins.without_owner(*each) for part, each in used.items()},
+            "task": plugins.without_owner("tasks", self.settings),
             "contents": [[one.setting, one.form, one.checksum] for one in self.contents],
             "source": self.source,
         }
@@ -63,7 +64,7 @@ class Identity:
     @property
     def randomness(self) -> Randomness:
         """Return the cell's random streams."""
-        name, _ = plugins.parse("tasks", self.cell.task)
+        name, _ = plugins.read(plugins.without_owner("tasks", self.cell.task))
         return Randomness(name, training_data(self.contents), self.cell.seed)
 
 
@@ -77,16 +78,17 @@ def identify(cell: Cell) -> Identity:
     if isinstance(fetched, InputError):
         raise fetched
     frame = {FRAME} | _modules("tasks", cell.task)
-    trained_by: set[str] = set()
+    modules = set(frame)
     if is_trained(cell.loss):
-        trained_by = _modules("methods", cell.method) | _modules("losses", cell.loss)
+        modules |= _modules("methods", cell.method) | _modules("losses", cell.loss)
     return Identity(
         cell=cell,
         task=label_of(cell.task, fetched),
         settings=_without_locations(cell.task),
         contents=fetched,
-        source=_source(*sorted(frame | trained_by)),
+        source=_source(*sorted(modules)),
         frame=_source(*sorted(frame)),
+        modules=frozenset(modules),
     )
 
 
@@ -162,19 +164,6 @@ def _fetch(task: Spec) -> tuple[Content, ...] | InputError:
     except (Exception, SystemExit) as error:  # A plugin's error must not stop the other tasks.
         return InputError(f"The data of {task} is not available: {told(error)}.")
     return found
-
-
-def code_of_study(specs: Iterable[tuple[str, Spec]]) -> dict[str, Any]:
-    """Return the digests of all modules that cells depend on: see :mod:`harness.store.staleness`.
-
-    Args:
-        specs: (group, spec) of the plugins that the cells use.
-    """
-    uses = {staleness.FRAME: sources.modules_of([FRAME])}
-    for group, spec in specs:
-        with suppress(InputError):  # Its cells are not planned.
-            uses[spec] = sources.modules_of(_modules(group, spec))
-    return staleness.written(uses)
 
 
 @cache

@@ -1,51 +1,62 @@
-"""Which cells of a run are stale: the code that they depend on has changed since, and where.
+"""Which records are stale: the code that their cells depend on has changed since, and where.
 
-``run`` makes records of stale cells anew; ``status``, ``plan`` and the board say so before. A run
-writes a digest of every module that its cells depend on. Here they are compared with today's
-files, and no plugin is imported.
+``run`` makes stale cells anew; ``status``, ``plan`` and the board say so before. A run writes a
+digest of every module that its cells depend on. Here they are compared with today's files, and no
+plugin is imported.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from harness.core import plugin_files, sources
-from harness.core.cells import Cell, specs_of
+from harness.core.definitions import definitions_of
+from harness.core.errors import InputError
 
 CODE = "code"
 """The key of a written study that holds what :func:`written` returns."""
-FRAME = ""
-"""The name, in place of a spec, of what all cells depend on."""
 
 MAX_NAMED = 2
 """Files that a reason names."""
 MAX_REASONS = 3
 """Reasons that a sentence names."""
 
-Written = Mapping[str, Any]
+Block = Mapping[str, Any]
+"""The modules of the cells of one run.
+
+``modules`` is {module: [digest of its file, digest of its code]}, ``shared`` lists those that all
+cells depend on, and ``uses`` is {digest of a cell's code, as its record holds it: its other
+modules}.
+"""
 
 
-def written(uses: Mapping[str, Mapping[str, Path]]) -> dict[str, Any]:
-    """Return the digests of the modules of each spec, for a run to write with its plan.
+def written(uses: Mapping[str, Mapping[str, Path]], earlier: Iterable[Block]) -> list[Block]:
+    """Return what a run writes with its plan: a block, and those of earlier runs still in use.
 
     Args:
-        uses: {spec, or ``FRAME``: {module: file} of all modules that it depends on}.
-
-    Returns:
-        ``modules``, {module: [digest of its file, digest of its code]}, and ``uses``, {spec: its
-        modules that are not the frame's}.
+        uses: {digest of a cell's code: {module: file} of all modules that it depends on}.
+        earlier: the blocks of earlier runs in the folder. They are kept for the cells whose code
+            the new block does not have: their records may still be there.
     """
-    common = uses.get(FRAME, {})
     modules = {name: path for found in uses.values() for name, path in found.items()}
-    return {
-        "modules": {name: _digests(path) for name, path in sorted(modules.items())},
-        "uses": {
-            spec: sorted(found if spec == FRAME else found.keys() - common.keys())
-            for spec, found in uses.items()
-        },
-    }
+    shared = frozenset[str]().union(*uses.values()).intersection(*uses.values())
+    blocks: list[Block] = [
+        {
+            "modules": {name: _digests(path) for name, path in sorted(modules.items())},
+            "shared": sorted(shared),
+            "uses": {source: sorted(found.keys() - shared) for source, found in uses.items()},
+        }
+    ]
+    for block in earlier:
+        known = {source for newer in blocks for source in newer["uses"]}
+        left = {source: names for source, names in block["uses"].items() if source not in known}
+        if left:
+            blocks.append({**block, "uses": left})
+    return blocks
 
 
 def _digests(path: Path) -> list[str]:
@@ -56,27 +67,54 @@ def _digest(content: bytes) -> str:
     return sha256(content).hexdigest()[:16]
 
 
-def stale(study: Written, folder: Path) -> dict[str, str]:
-    """Return {key: why its cell is stale} of the cells that a written study planned.
+class Code:
+    """Compare the code that a run's records depend on with today's files.
 
     Args:
-        study: the study, as :meth:`harness.store.records.Store.study` returns it.
+        study: the written study, as :meth:`harness.store.records.Store.study` returns it.
         folder: the run's folder, which has the copies of its plugins' files.
     """
-    code = study.get(CODE)
-    if not isinstance(code, Mapping):
-        return {}
-    changed = _changed(code.get("modules", {}), _copied(folder))
-    if not changed:
-        return {}
-    uses = code.get("uses", {})
-    found = {}
-    for place in (*study.get("plan", []), *study.get("earlier", [])):
-        specs = [FRAME, *(spec for _, spec in specs_of(Cell(**place["cell"])))]
-        names = [name for spec in specs for name in uses.get(spec, ()) if name in changed]
-        if names and place.get("key"):
-            found[place["key"]] = reason(changed[name] for name in names)
-    return found
+
+    def __init__(self, study: Mapping[str, Any], folder: Path) -> None:
+        blocks = study.get(CODE)
+        listed = blocks if isinstance(blocks, list) else []  # An earlier version had a mapping.
+        self.blocks: Sequence[Block] = list(filter(_is_block, listed))
+        self.folder = folder
+        self._reasons: dict[str, str] = {}
+
+    def why(self, source: str) -> str:
+        """Return why a record is stale; an empty text if it is not, or if nobody knows.
+
+        Args:
+            source: the digest of its code, as the record holds it.
+        """
+        if source not in self._reasons:
+            self._reasons[source] = self._why(source)
+        return self._reasons[source]
+
+    def _why(self, source: str) -> str:
+        for block, changed in zip(self.blocks, self._changed, strict=True):
+            if source in block["uses"]:
+                names = [*block["shared"], *block["uses"][source]]
+                files = [changed[name] for name in names if name in changed]
+                return reason(files) if files else ""
+        return ""
+
+    @cached_property
+    def _changed(self) -> list[dict[str, str]]:
+        """Return, for each block, {module: its file's name} of those that have changed since."""
+        copied = _copied(self.folder)
+        return [_changed(block["modules"], copied) for block in self.blocks]
+
+
+def _is_block(value: Any) -> bool:
+    """Return whether a value of a study's file has the form of a :data:`Block`."""
+    try:
+        texts = [*value["shared"], *value["uses"], *chain(*value["uses"].values())]
+        texts += [*value["modules"], *chain(*value["modules"].values())]
+        return all(isinstance(text, str) for text in texts)
+    except (TypeError, KeyError, AttributeError):
+        return False
 
 
 def reason(files: Iterable[str]) -> str:
@@ -93,14 +131,19 @@ def reason(files: Iterable[str]) -> str:
     return f"{' and '.join(names)} changed since"
 
 
-def _copied(folder: Path) -> dict[str, Path]:
-    """Return {module: the user's file} of the copies of plugins' files in a run's folder."""
-    found: dict[str, Path] = {}
+def _copied(folder: Path) -> dict[str, tuple[Path, str]]:
+    """Return {module: the user's file, a class} of the copies of plugins' files in a run's folder.
+
+    The class is the one that the copy was taken out of a script for; else it is empty.
+    """
+    found: dict[str, tuple[Path, str]] = {}
     copies = sorted((folder / "plugins").glob(f"*/{plugin_files.INDEX}"), key=_age)
     for index in copies:
+        classes = plugin_files.classes_in(index)
         for place, origin in plugin_files.origins_in(index).items():
             module = place.removesuffix(plugin_files.SUFFIX).replace("/", ".")
-            found[module.removesuffix(".__init__")] = origin
+            module = module.removesuffix(".__init__")
+            found[module] = origin, classes.get(module, "")
     return found
 
 
@@ -111,24 +154,34 @@ def _age(path: Path) -> float:
         return 0.0
 
 
-def _changed(modules: Mapping[str, Sequence[str]], copied: Mapping[str, Path]) -> dict[str, str]:
+def _changed(
+    modules: Mapping[str, Sequence[str]], copied: Mapping[str, tuple[Path, str]]
+) -> dict[str, str]:
     """Return {module: its file's name} of the modules whose code differs from what is written."""
     found = {}
     for name, digests in modules.items():
-        path = copied.get(name) or sources.find_module(name)
-        if name in copied and not copied[name].is_file():
-            continue  # The user's file is gone, or it was taken from a script or notebook.
-        if path is None or not _is_same(path, digests):
-            found[name] = path.name if name in copied and path is not None else name
+        if name not in copied:
+            path = sources.find_module(name)
+            if path is None or not _is_same(path, digests):
+                found[name] = name
+        elif copied[name][0].is_file():  # A notebook has no file, and the user's may be gone.
+            path, of_class = copied[name]
+            if not _is_same(path, digests, of_class):
+                found[name] = path.name
     return found
 
 
-def _is_same(path: Path, digests: Sequence[str]) -> bool:
+def _is_same(path: Path, digests: Sequence[str], of_class: str = "") -> bool:
     try:
         raw, code = digests
         # Most files did not change at all; only for others comments are taken out.
-        return raw == _digest(path.read_bytes()) or code == _digests(path)[1]
-    except (OSError, ValueError, TypeError):
+        if not of_class and raw == _digest(path.read_bytes()):
+            return True
+        text = sources.read(path)  # It may have changed since this process read it first.
+        if of_class:
+            text = definitions_of(of_class, [text]) + "\n"
+        return code == _digest(sources.code_in(text).encode())
+    except (OSError, ValueError, TypeError, SyntaxError, InputError):
         return False
 
 

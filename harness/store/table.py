@@ -120,7 +120,7 @@ class _Plan:
         margins: {task or its name: the margin that a study sets}; the first folder's counts.
         labels: {task, loss, method or metric: what people call it}; the first folder's counts.
         aliases: {alias: the task, method or row}; the first folder's counts.
-        stale: {key: what changed in the code of its cell since it was run}.
+        code: the code of the cells of each folder, to compare with today's.
         tasks: the tasks in the order of the studies.
         titles: the names of the studies.
         commands: the commands that ran them.
@@ -136,7 +136,7 @@ class _Plan:
     margins: dict[str, float] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
-    stale: dict[str, str] = field(default_factory=dict)
+    code: list[staleness.Code] = field(default_factory=list)
     tasks: list[str] = field(default_factory=list)
     titles: list[str] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
@@ -193,8 +193,9 @@ def load_records(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     shown = _one_version(_as_planned(candidates, plan, dropped), dropped, notes)
     chosen = _fresh(shown, plan, dropped)
     notes += [*_dropped_notes(dropped, chosen), *_first_release_notes(chosen)]
-    keys = [placed.record.key for placed in chosen.values()]
-    if old := staleness.sentence(plan.stale[key] for key in keys if key in plan.stale):
+    used = {placed.record.key: placed.record.source for placed in chosen.values()}
+    why_stale = [next(filter(None, (c.why(s) for c in plan.code)), "") for s in used.values()]
+    if old := staleness.sentence(filter(None, why_stale)):
         notes.append(Note("stale", f"{old} The study's command runs them again."))
     why = {placed.place: f"left out: a record {reason}" for placed, reason in dropped}
     cells, points = [], []
@@ -326,7 +327,7 @@ def _read_plan(store: Store, plan: _Plan, notes: list[Note]) -> None:
                 "an earlier folder, so its records there are left out."
             )
             notes.append(Note("records", other_budget))
-    plan.stale |= staleness.stale(study, store.folder)
+    plan.code.append(staleness.Code(study, store.folder))
     for planned in study["plan"]:
         place = Place.of(Planned.from_dict(planned))
         if place.label in other:

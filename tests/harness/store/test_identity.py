@@ -132,7 +132,8 @@ def test_evaluation_settings_do_not_change_the_training(tmp_path: Path) -> None:
 
 
 IDENTITY = Identity(
-    CELL, "blobs", "blobs", (Content("data", "file", "sum"),), source="s", frame="f"
+    CELL, "blobs", "blobs", (Content("data", "file", "sum"),), source="s", frame="f",
+    modules=frozenset(),
 )  # fmt: skip
 
 
