@@ -41,9 +41,9 @@ def build(spec: str, **sizes: Any) -> nn.Module:
     )
     try:
         made = factory(**{**known, **given})
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(
-            f"The network {spec!r} could not be built: {type(error).__name__}: {error}."
+            f"The network {spec!r} could not be built: {plugins.told(error)}."
         ) from error
     require(
         isinstance(made, nn.Module),

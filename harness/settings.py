@@ -108,7 +108,7 @@ class NetworkOf(OneOf):
     def check(self, name: str, value: Any, *, whole: bool = False) -> None:
         """Raise :class:`InputError` unless ``value`` is a choice, or names a network elsewhere."""
         elsewhere = isinstance(value, str) and value.startswith(self.prefixes)
-        if not (elsewhere and self.prefixes) and not is_in_file(value):
+        if not elsewhere and not is_in_file(value):
             super().check(name, value, whole=whole)
 
     def __str__(self) -> str:

@@ -31,6 +31,8 @@ _NETWORKS: dict[str, _ResNet | _ViT] = {
     "vit-small": _ViT(384, 6),
 }
 NAMES = tuple(_NETWORKS)
+OF_ONE_SIZE = tuple(name for name, network in _NETWORKS.items() if isinstance(network, _ViT))
+"""The networks that take images of the size that they were built for, and of no other."""
 TIMM = "timm:"
 """The prefix of timm's models."""
 
@@ -130,7 +132,8 @@ def _timm(name: str, channels: int, size: int) -> nn.Module:
             f"`network` must be one of timm's models for images of {size} pixels: got 'timm:{name}'"
             f" ({type(error).__name__}: {error}). `timm.list_models()` lists them."
         ) from error
-    model.out_features = model.num_features
+    # Some models have a layer between the pooled features and the classifier.
+    model.out_features = getattr(model, "head_hidden_size", None) or model.num_features
     encoder: nn.Module = model
     return encoder
 

@@ -3,6 +3,7 @@
 import re
 from enum import StrEnum
 from importlib.resources import files
+from importlib.util import find_spec
 from keyword import iskeyword
 from pathlib import Path
 from string import Template
@@ -113,6 +114,12 @@ def _module(name: str) -> str:
         good,
         "`NAME` must be letters, digits and underscores, and begin with a letter: got "
         f"{name!r}. Write a name such as soft_margin.",
+    )
+    other = find_spec(module)
+    require(
+        other is None,
+        f"`NAME` must not be that of another module: got {name!r}, and `import {module}` leads to "
+        f"{other.origin if other else ''}. Choose another name.",
     )
     return module
 

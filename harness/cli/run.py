@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -201,7 +202,8 @@ def _try_out(study: "Study", folder: Path, engine: str, device: str) -> None:
     resources = Resources(provenance.choose_device(device, elsewhere=built.elsewhere))
     with (
         out.status(f"Trying {counted(len(cells), 'combination')}"),
-        copied_plugins(study.specs(), Store(folder)) as copied,
+        TemporaryDirectory() as kept_nowhere,
+        copied_plugins(study.specs(), Store(kept_nowhere)) as copied,
     ):
         trials = try_combinations(cells, folder, built, resources, copied=copied)
     outcome.report_trials(trials)
@@ -272,7 +274,6 @@ def cell_command(
         from harness.core.cells import Cell, is_trained
         from harness.run import status
         from harness.run.runner import run_one
-        from harness.store.identity import identify
         from harness.store.records import Store
         from harness.study.hints import require_group
 
@@ -292,7 +293,7 @@ def cell_command(
         if distributed.rank() > 0:
             return  # Only the first process of a cell writes its record.
         done, store = event.kind == "done", Store(folder)
-        state = status.state_of(store, cell, identify(cell).key)
+        state = status.state_of(store, cell, event.key)
         if not done:  # A worker that was killed has left no failure.
             kind = event.kind if event.kind in status.STATES else "running"
             state = replace(state, state=kind, note=event.reason)

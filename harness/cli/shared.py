@@ -186,7 +186,10 @@ def study_of(
     specs = {k: plugins.split_specs(v) for k, v in given.items() if v is not None}
     values = read_overrides(overrides or ())
     for key in (*specs, *([] if seeds is None else ["seeds"])):
-        require(key not in values, f"`{key}` is given twice: as `--{key}` and as {key}=... .")
+        require(
+            key not in values,
+            f"`{key}` must be given once: got `--{key}` and {key}=... . Leave one out.",
+        )
     study = Study.load(name).but(seeds=_seeds(seeds), **specs).override(values)
     return study if modality is None else study.of_modality(plugins.split_specs(modality))
 

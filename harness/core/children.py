@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import IO, Any, TextIO
 
 from harness.core.errors import InputError
@@ -40,6 +41,26 @@ def take_pipes() -> tuple[TextIO, TextIO]:
 def _close_quietly(handle: int) -> None:
     with contextlib.suppress(OSError):
         os.close(handle)
+
+
+def import_path() -> list[str]:
+    """Return where children look for modules: where this process does, but for two.
+
+    Triptych itself comes first, and the folder of the running script last: a file beside it may
+    have the name of a library.
+    """
+    ours = str(Path(__file__).parents[2])
+    script = sys.path[0] if sys.path and not sys.flags.safe_path else ""
+    found = [path for path in sys.path if path not in ("", script)]
+    # Installed among other packages, it keeps its place: Python's own modules come before it.
+    first = (
+        [] if ours in found and Path(ours).name in ("site-packages", "dist-packages") else [ours]
+    )
+    return [
+        *first,
+        *(path for path in found if path not in first),
+        *([script] if script and script not in first else []),
+    ]
 
 
 class Child:
@@ -103,7 +124,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=self.output,
             text=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(import_path())},
             start_new_session=True,  # Ctrl-C is for the parent alone.
         )
         if not self._line(START):

@@ -68,6 +68,11 @@ def definitions_of(name: str, texts: Sequence[str]) -> str:
         wanted = waiting.pop()
         places = _places(wanted, statements, imported)
         if not places and not any("*" in each.binds for each in statements):
+            if wanted == name:
+                raise InputError(
+                    f"`{name}` must be defined at the top level of its script or notebook: it is "
+                    'inside a function, or below `if __name__ == "__main__":`. Move it there.'
+                )
             raise InputError(
                 f"`{name}` cannot be taken out of its script or notebook: it uses {wanted!r}, "
                 "which no statement outside of functions defines. Define it there, or write "

@@ -11,9 +11,13 @@ from typing import Any, Literal
 from harness.core import children, plugin_files
 from harness.core.errors import InputError
 
-Action = Literal["load", "build", "fetch"]
-LIMITS: Mapping[Action, float] = {"load": 60.0, "build": 60.0, "fetch": 6 * 3600.0}
+Action = Literal["import", "load", "build", "fetch"]
+"""What is tried: to import a plugin's file, to load or build a plugin, to fetch its data."""
+LIMITS: Mapping[Action, float] = {"import": 60.0, "load": 60.0, "build": 60.0, "fetch": 6 * 3600.0}
 """Seconds that each action may take; a download may take hours."""
+DONE = {
+    "import": "imported", "load": "imported", "build": "built", "fetch": "asked to fetch its data",
+}  # fmt: skip
 
 _passed: set[tuple[str, ...]] = set()
 _is_off = False
@@ -38,16 +42,16 @@ def require_survival(action: Action, group: str, spec: str, what: str) -> None:
 
     Args:
         action: what is tried.
-        group: the plugin's kind, such as ``losses``.
-        spec: the plugin's name; for ``build`` and ``fetch``, with its settings.
+        group: the plugin's kind, such as ``losses``; for ``import``, the file's path.
+        spec: the plugin's name; for ``build`` and ``fetch``, with its settings; for ``import``, the
+            name of the file.
         what: the plugin, as the message names it.
     """
     if _is_off or (action, group, spec) in _passed:
         return
     ending = _ask({"action": action, "group": group, "spec": spec}, LIMITS[action])
     if ending:
-        verb = {"load": "imported", "build": "built", "fetch": "asked to fetch its data"}[action]
-        raise InputError(f"{what} must not end its process: {ending} when it was {verb}.")
+        raise InputError(f"{what} must not end its process: {ending} when it was {DONE[action]}.")
     _passed.add((action, group, spec))
 
 

@@ -66,10 +66,18 @@ def add_any(path: str | Path) -> list[PluginFile]:
     """
     if not (Path(path) / INDEX).is_file():
         return [add(path)]
-    before = dict(_files)
+    before, origins = dict(_files), dict(_origins)
     use_snapshot(Path(path))
     found = known()
+    for file in found:
+        other = before.get(file.name, file)
+        require(
+            other == file,
+            f"Two files of plugins must not share a name: got {other.path} and {file.path}. Give "
+            "one of them.",
+        )
     _files.update(before)
+    _origins.update(origins)
     return found
 
 
@@ -288,7 +296,8 @@ def _remember() -> None:
     """Keep the state of the files of all imported modules that lie in the folders."""
     folders = tuple({str(file.folder) for file in _files.values()})
     for name, module in list(sys.modules.items()):
-        path = getattr(getattr(module, "__spec__", None), "origin", None) or ""
+        # The loader has the file that was read; a copy's spec has the user's.
+        path = getattr(getattr(module, "__loader__", None), "path", None) or ""
         if name not in _stamps and path.startswith(folders) and path_of(name.partition(".")[0]):
             _stamps[name] = Path(path), _stamp(Path(path))
 

@@ -1,6 +1,7 @@
 """Watch which files are read, to find those that a task does not declare.
 
-Python reports each file that it opens. What a library opens in C or C++ alone, such as a parquet
+Python reports each file that it opens, and `harness.data.fingerprint` those whose checksums it
+remembers, as the event ``triptych.read``. What a library opens in C or C++ alone, such as a parquet
 file given to pyarrow by its path, is not seen.
 """
 
@@ -37,21 +38,17 @@ def watch() -> Iterator[set[Path]]:
         seen.read -= seen.written
 
 
-def note(*paths: Path) -> None:
-    """Count files as read whose checksums are remembered, so that they are not opened."""
-    for seen in _watching:
-        seen.read.update(path.resolve() for path in paths)
-
-
 @cache  # A hook cannot be removed.
 def _install() -> None:
     sys.addaudithook(_see)
 
 
 def _see(event: str, arguments: tuple[Any, ...]) -> None:
-    if event != "open" or not _watching or not isinstance(arguments[0], str | bytes | os.PathLike):
+    if not _watching or event not in ("open", "triptych.read"):
         return
-    path, mode, flags = arguments
+    path, mode, flags = arguments if event == "open" else (*arguments, "r", 0)
+    if not isinstance(path, str | bytes | os.PathLike):  # A number stands for an open file.
+        return
     path = Path(os.path.realpath(os.fsdecode(path)))
     writes = any(letter in mode for letter in "wax+") if mode else flags & (os.O_WRONLY | os.O_RDWR)
     for seen in _watching:

@@ -86,10 +86,10 @@ def find(group: str, name: str) -> Plugin:
     """
     if ":" in name:
         return _find_in(group, name)
-    alike = rivals(group, name)
-    # A class InfoNCE in a user's file is not meant by `infonce`, the name of an installed loss.
-    exact = in_one_style(name)
-    found = [each for each in alike if each.name.rpartition(":")[2] == exact] or alike
+    found = rivals(group, name)
+    spelled = [each for each in found if each.name.rpartition(":")[2] == in_one_style(name)]
+    if not all(each.is_foreign for each in spelled):
+        found = spelled  # `infonce` in a shipped study is not a user's class InfoNCE.
     if not found:
         module, _, attribute = name.rpartition(".")
         if module and find_module(module) is not None:
@@ -156,8 +156,7 @@ def _in_file(group: str, name: str) -> Plugin:
 
 def _import_file(file: plugin_files.PluginFile) -> Any:
     if file.module not in sys.modules:
-        # Every name leads to the import of the file.
-        guard.require_survival("load", "losses", f"{file.name}:", f"The file {file.origin}")
+        guard.require_survival("import", str(file.path), file.name, f"The file {file.origin}")
     try:
         return plugin_files.load(file)
     except (Exception, SystemExit) as error:

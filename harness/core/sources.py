@@ -25,7 +25,7 @@ OURS = frozenset({"harness", "adapters", "tasks", "triptych"})
 LIBRARIES = (
     "triptych", "torch", "transformers", "datasets", "torch-geometric", "kornia",
     "scikit-learn", "scipy", "numpy", "pandas", "evaluate", "tokenizers", "pillow",
-    "pytorch-optimizer",
+    "pytorch-optimizer", "timm",
 )  # fmt: skip
 """Distributions that a record names by version, instead of digesting their code."""
 

@@ -79,6 +79,7 @@ class Event:
         reason: why it failed, in one line.
         details: the traceback, if there is one.
         log: the log of the trial that failed in the cell's place, in the run's folder.
+        key: the key of the cell's record, as :func:`harness.run.runner.run_one` says it.
         metric: the main metric of a cell that is done, as its record says.
         score: its value on the split that the cell is scored on.
         seconds: how long the cell took in all.
@@ -93,6 +94,7 @@ class Event:
     reason: str = ""
     details: str = ""
     log: str = ""
+    key: str = ""
     metric: str = ""
     score: float | None = None
     seconds: float = 0.0

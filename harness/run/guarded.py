@@ -5,6 +5,7 @@ It reads requests from standard input, and answers each with a line on standard 
 
 import contextlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,16 @@ def main() -> None:
 
 def _do(request: dict[str, Any]) -> None:
     for name, module, *paths in request["files"]:
-        if plugin_files.file_of(name) is None:
-            plugin_files.register(plugin_files.PluginFile(name, module, *map(Path, paths)))
+        file = plugin_files.PluginFile(name, module, *map(Path, paths))
+        if plugin_files.file_of(name) != file:  # A notebook's cell was edited and run again.
+            sys.modules.pop(module, None)
+            plugin_files.register(file)
     group, spec = request["group"], request["spec"]
-    if request["action"] == "load":
+    if request["action"] == "import":
+        file_asked = plugin_files.file_of(spec)
+        assert file_asked is not None
+        plugin_files.load(file_asked)
+    elif request["action"] == "load":
         plugins.load(group, spec)
     else:
         made = plugins.build(group, spec)

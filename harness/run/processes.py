@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from harness.core.children import ending
+from harness.core.children import ending, import_path
 from harness.core.sources import LIBRARIES, module_of
 from harness.run.engines import Event, Job
 from harness.store.records import Store
@@ -161,26 +161,14 @@ def _environment(gpu: str | None) -> dict[str, str]:
     return environment if gpu is None else environment | {"CUDA_VISIBLE_DEVICES": gpu}
 
 
-def import_path() -> list[str]:
-    """Return where workers look for modules: where this process does, but for two.
-
-    Triptych itself comes first, and the folder of the running script last: a file beside it may
-    have the name of a library.
-    """
-    ours = str(Path(__file__).parents[2])
-    script = sys.path[0] if sys.path and not sys.flags.safe_path else ""
-    found = [path for path in sys.path if path not in ("", ours, script)]
-    return [ours, *found, *([script] if script not in ("", ours) else [])]
-
-
 def hidden_library() -> Path | None:
     """Return a file beside the running script that hides a library which Triptych imports."""
     script = sys.path[0] if sys.path and not sys.flags.safe_path else ""
     for module in map(module_of, LIBRARIES) if script else ():
         for path in (Path(script, f"{module}.py"), Path(script, module, "__init__.py")):
-            elsewhere = PathFinder.find_spec(module, sys.path[1:])
+            elsewhere = PathFinder.find_spec(module, sys.path[1:]) if path.is_file() else None
             found = elsewhere.origin if elsewhere is not None else None  # None: only a folder.
-            if path.is_file() and found not in (None, str(path)):
+            if found not in (None, str(path)):
                 return path
     return None
 

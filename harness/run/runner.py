@@ -229,11 +229,11 @@ def _engine(engine: Engine | str, jobs: int | None) -> Engine:
 
 def _require_no_import() -> None:
     """Raise an error if a plugin's file, which is being imported, starts a run."""
-    require(
-        not plugin_files.loading,
-        f"The plugin's file {plugin_files.loading[-1:]} starts a run when it is imported. Put the "
-        'call below `if __name__ == "__main__":`.',
-    )
+    if plugin_files.loading:
+        raise InputError(
+            f"The plugin's file {plugin_files.loading[-1]}.py starts a run when it is imported. "
+            'Put the call below `if __name__ == "__main__":`.'
+        )
 
 
 def _require_libraries() -> None:
@@ -376,10 +376,10 @@ def run_one(
     resources = Resources(provenance.choose_device(device))
     store = Store(folder)
     with copied_plugins(specs_of(cell), store) as copied:
-        job = Job(
-            cell, identify(cell).key, str(store.folder), save=str(save), plugins=str(copied or "")
-        )
-        return _run_job(job, store, resources, listen)
+        # Now, because the user may edit a plugin's file while the cell runs.
+        key = identify(cell).key
+        job = Job(cell, key, str(store.folder), save=str(save), plugins=str(copied or ""))
+        return replace(_run_job(job, store, resources, listen), key=key)
 
 
 def _run_job(

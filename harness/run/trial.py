@@ -6,6 +6,8 @@ otherwise come only after hours of training. No result is kept.
 """
 
 import logging
+import os
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,9 +18,9 @@ from shutil import rmtree
 
 from harness import plugins
 from harness.core import reads
-from harness.core.cells import NO_METHOD, UNTRAINED, Cell, Planned, is_trained
+from harness.core.cells import NO_METHOD, UNTRAINED, Cell, Planned, specs_of
 from harness.core.errors import InputError
-from harness.run.attempt import PLUGINS, fit_cell, outcome_of
+from harness.run.attempt import fit_cell, outcome_of
 from harness.run.engines import Engine, Event, Job, Resources
 from harness.run.reasons import Lost, by_reason
 from harness.store.records import Store
@@ -50,7 +52,7 @@ def try_cell(cell: Cell, *, device: str = "cpu") -> dict[str, str]:
     try:
         with reads.watch() as read, suppress(_Enough):
             fit_cell(cell, device=device, report=_stop_after_first, diagnosis=no_diagnosis)
-        for group, spec in _plugins_of(cell):
+        for group, spec in specs_of(cell):
             if not plugins.is_shipped(group, spec):
                 for check in DECISIVE[group]:
                     _require_kept(check, group, spec)
@@ -88,12 +90,6 @@ def _contract(group: str, spec: str) -> Iterator[None]:
         ) from error
 
 
-def _plugins_of(cell: Cell) -> list[tuple[str, str]]:
-    """Return the group and the spec of each plugin of a cell."""
-    parts = ("task", "method", "loss") if is_trained(cell.loss) else ("task",)
-    return [(PLUGINS[part], getattr(cell, part)) for part in parts]
-
-
 def combinations(cells: Iterable[Planned], *, outside: bool) -> dict[Cell, list[Cell]]:
     """Return {cell to try: the cells that would fail with it}.
 
@@ -114,7 +110,7 @@ def combinations(cells: Iterable[Planned], *, outside: bool) -> dict[Cell, list[
         first = replace(members[0], probes=0)
         if (method, label) == (NO_METHOD, UNTRAINED):
             first = replace(first, method=NO_METHOD, loss=UNTRAINED)
-        if not (outside and all(plugins.is_shipped(*each) for each in _plugins_of(first))):
+        if not (outside and all(plugins.is_shipped(*each) for each in specs_of(first))):
             tried[first] = members
     return tried
 
@@ -167,7 +163,8 @@ def try_combinations(
         listen: a function that is called with each event.
         copied: the copies of the plugins' files, if there are any.
     """
-    logs = folder / FOLDER
+    # Runs that share the folder each have a place of their own.
+    logs = folder / FOLDER / f"{os.getpid()}-{time.time_ns()}"
     store = Store(logs)
     trials = Trials(logs, len(cells), members=cells)
     with engine.open(logs) as opened:
@@ -177,10 +174,11 @@ def try_combinations(
         for event in opened.events():
             listen(event)
             if event.kind in ("failed", "diverged"):
-                path = store.log_path(event.cell, FOLDER).relative_to(logs.absolute().parent)
+                path = store.log_path(event.cell, FOLDER).relative_to(folder.absolute())
                 trials.lost[event.cell] = replace(event, log=str(path))
     if not trials.lost:
         rmtree(logs, ignore_errors=True)
-        with suppress(OSError):  # A dry run leaves no folder either.
-            folder.rmdir()
+        with suppress(OSError):  # They are not empty, or another run has removed them.
+            logs.parent.rmdir()
+            folder.rmdir()  # A dry run leaves no folder either.
     return trials

@@ -10,7 +10,15 @@ from typing import Any
 
 from harness.core.cells import TUNED, Spec, name_of
 from harness.core.errors import InputError, require, unknown
-from harness.plugins import canonical, declared, parse, read, split_specs, with_settings
+from harness.plugins import (
+    canonical,
+    declared,
+    parse,
+    plugin_name,
+    read,
+    split_specs,
+    with_settings,
+)
 from harness.study.hints import ONE
 from harness.study.labels import USE
 
@@ -187,6 +195,7 @@ class Parts:
         specs = self.tables[group]
         code = self.aliases.get(name, name).removesuffix(TUNED)
         plugin, given = read(code)
+        plugin = plugin_name(group, plugin) or plugin
         if given:
             code = canonical(group, code)
         now = self._now[group].get(code, code)

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from harness import plugins
-from harness.core.errors import unknown
+from harness.core.errors import InputError, require, unknown
 from harness.testing.cells import check_cell, fitting
 from harness.testing.common import fresh_head, is_decisive, scores_of, suited_loss
 from harness.testing.losses import LOSS_CHECKS
@@ -74,13 +74,27 @@ def find(name: str | Path) -> list[tuple[str, str]]:
     spec = str(name)
     if Path(spec).suffix == ".py":
         return plugins.defined_in_file(spec)
-    file, in_file, _ = spec.partition(".py:")
     plain, _ = plugins.read(spec)
-    known = plugins.defined_in_file(f"{file}.py") if in_file else _installed()
-    found = [(group, spec) for group, one in known if one == plain]
+    found = [(group, spec) for group in CHECKS if plugins.plugin_name(group, plain) is not None]
     if not found:
-        raise unknown("loss, method or task", plain, (one for _, one in known))
+        raise unknown("loss, method or task", plain, (one for _, one in _installed()))
+    if len(found) > 1:  # Any group may have a class in a file or module.
+        found = [(group, spec) for group, spec in found if _is_of(group, plain)]
+    require(
+        bool(found),
+        f"{plain!r} must be a class derived from triptych.Loss, triptych.Method or triptych.Task. "
+        "Check its name.",
+    )
     return found
+
+
+def _is_of(group: str, name: str) -> bool:
+    """Return whether a class that its module names is of this kind."""
+    try:
+        plugins.load(group, name)
+    except InputError:
+        return False
+    return True
 
 
 def _installed() -> list[tuple[str, str]]:

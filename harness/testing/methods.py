@@ -128,6 +128,9 @@ def _attached_method(spec: str, seed: int = 0) -> Method:
 
 def _contrasts(method: Method) -> Sequence[Contrast]:
     generator = torch.Generator().manual_seed(0)
-    first, second = torch.randn(2, len(TOY_IDS), 5, generator=generator)
+    first, second, *further = torch.randn(
+        2 + method.extra_views, len(TOY_IDS), 5, generator=generator
+    )
+    batch = Batch(None, TOY_IDS, TOY_LABELS, further=further)
     with RANDOMNESS.seeded("dropout"):
-        return checks.contrasts_of(method, first, second, Batch(None, TOY_IDS, TOY_LABELS))
+        return checks.contrasts_of(method, first, second, batch)

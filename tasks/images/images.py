@@ -156,7 +156,7 @@ class Images(Task):
                 "anchor needs negatives of other classes.",
             )
         require(
-            not self.crop_size or self.network.startswith("resnet"),
+            not self.crop_size or self.network not in ("conv", *image_networks.OF_ONE_SIZE),
             f"`crop_size` must be 0 for network={self.network!r}, which takes images of one size: "
             f"got {self.crop_size}. Leave it out, or use a ResNet.",
         )

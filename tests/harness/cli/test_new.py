@@ -9,15 +9,10 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, environment, pip_install
 
-from harness import plugins
 from harness.cli.new import write
 from harness.core.errors import InputError
 from harness.testing import CHECKS
 from harness.testing.checking import fault_of
-
-FILES = pytest.mark.skipif(
-    not hasattr(plugins, "defined_in_file"), reason="plugins cannot be read from files yet"
-)
 
 
 @pytest.mark.parametrize(("kind", "group"), [("loss", "losses"), ("task", "tasks")])
@@ -36,7 +31,6 @@ def test_a_new_loss_has_about_fifteen_lines(tmp_path: Path) -> None:
     assert len(file.read_text().splitlines()) <= 20
 
 
-@FILES
 @pytest.mark.parametrize("kind", ["loss", "task"])
 def test_a_new_file_passes_check_and_its_own_test(
     kind: str, tmp_path: Path, triptych: Callable[..., subprocess.CompletedProcess[str]]

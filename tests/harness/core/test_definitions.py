@@ -94,3 +94,38 @@ def test_a_class_of_the_standard_library_stands_alone(
     command = [sys.executable, "-c", f"from alone import {cls}; print({cls}.__module__)"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert done.stdout == "alone\n"
+
+
+CHANGED = """
+import triptych
+from torch import abs
+WEIGHTS = {"a": 1.0}
+WEIGHTS["a"] = 5.0
+WEIGHTS.update(b=2)
+for key in WEIGHTS:
+    WEIGHTS[key] += 1
+OTHER = [1]
+OTHER.append(2)
+
+class Mine(triptych.ScoreLoss):
+    def per_anchor(self, pos, neg, keep):
+        return abs(WEIGHTS["a"] * pos)
+
+Mine.label = "Mine"
+triptych.run("quickstart", losses=[Mine])
+"""
+
+
+def test_lines_that_change_a_value_are_kept_and_calls_of_modules_are_not() -> None:
+    text = definitions_of("Mine", [CHANGED])
+    for kept in ("from torch import abs", 'WEIGHTS["a"] = 5.0', "WEIGHTS.update(b=2)",
+                 "for key in WEIGHTS", 'Mine.label = "Mine"'):  # fmt: skip
+        assert kept in text
+    assert "OTHER" not in text
+    assert "triptych.run" not in text
+
+
+@pytest.mark.parametrize("above", ["def make():", 'if __name__ == "__main__":'])
+def test_a_class_that_is_not_at_the_top_level_is_refused(above: str) -> None:
+    with pytest.raises(InputError, match=r"`Mine` must be defined at the top level.*Move it there"):
+        definitions_of("Mine", [f"{above}\n    class Mine: pass\n"])

@@ -217,6 +217,67 @@ def test_a_study_takes_specs_classes_instances_and_tables(file: Path) -> None:
     assert list(searched.but(losses=[cls]).losses[name]) == ["margin"]
 
 
+ALONE = """
+from triptych import ScoreLoss
+
+class Margin(ScoreLoss):
+    def per_anchor(self, pos, neg, keep):
+        return -pos
+"""
+
+
+def test_two_studies_with_files_of_one_name_are_not_mixed_up(file: Path, folder: Path) -> None:
+    text = f'tasks = ["blobs"]\nlosses = ["infonce", "{file.name}:Margin"]\n'
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+        (folder / name / file.name).write_text(ALONE)
+        (folder / name / "study.toml").write_text(text)
+    Study.load(folder / "a/study.toml")
+    with pytest.raises(InputError, match=r"must not share a name: got .*/a/.* and .*/b/"):
+        Study.load(folder / "b/study.toml")
+    assert Study.load(folder / "a/study.toml").losses
+
+
+def test_a_users_class_with_a_shipped_losss_name_leaves_shipped_studies_alone(
+    file: Path,
+) -> None:
+    file.write_text(file.read_text() + "\nclass InfoNCE(Margin):\n    pass\n")
+    plugins.defined_in_file(file.name)
+    assert plugins.canonical("losses", "infonce") == "infonce"
+    assert plugins.canonical("losses", "InfoNCE") == f"{file.name}:InfoNCE"
+    assert Study.load("quickstart").losses
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "got"),
+    [
+        ("tasks", "Margin", "triptych.Task: got <class"),
+        ("methods", "Margin", "triptych.Method: got <class"),
+        ("losses", "scaled", "triptych.Loss: got <function"),
+        ("losses", "Annotated", "triptych.Loss: got"),
+    ],
+)
+def test_another_kind_of_class_is_refused(file: Path, group: str, name: str, got: str) -> None:
+    with pytest.raises(InputError, match=f"must be a class derived from {got}"):
+        plugins.build(group, f"{file.name}:{name}")
+
+
+def test_an_override_takes_the_bare_name_of_a_class_in_a_file(file: Path) -> None:
+    plugins.defined_in_file(file.name)
+    study = Study("s", tasks=["blobs"], losses=["infonce", f"{file.name}:Margin"])
+    for name in ("Margin", f"{file.name}:Margin"):
+        changed = study.override({f"losses.{name}.margin": 0.7})
+        assert f"{file.name}:Margin(margin=0.7)" in changed.losses
+
+
+def test_definitions_of_a_script_are_tried_in_a_child_too(folder: Path) -> None:
+    path = folder / f"script_{time.monotonic_ns()}_Mine.py"
+    path.write_text("import os; os._exit(3)")
+    plugin_files.add_definitions("script.py:Mine", path, folder, folder / "script.py")
+    with pytest.raises(InputError, match=r"exited with status 3 when it was imported"):
+        plugins.build("losses", "script.py:Mine")
+
+
 def test_a_studys_file_names_files_beside_it(file: Path, folder: Path) -> None:
     inner = folder / "inner"
     inner.mkdir()
@@ -285,7 +346,7 @@ ENDINGS = {
 def test_a_file_that_ends_its_process_is_its_own_failure(
     folder: Path, monkeypatch: pytest.MonkeyPatch, body: str
 ) -> None:
-    monkeypatch.setattr(guard, "LIMITS", {"load": 3.0})
+    monkeypatch.setattr(guard, "LIMITS", dict.fromkeys(guard.LIMITS, 3.0))
     path = folder / f"losses_{time.monotonic_ns()}.py"
     path.write_text(body)
     with pytest.raises(

@@ -1,5 +1,6 @@
 """Studies with plugins in files: run by workers from copies, stale once a file is edited."""
 
+import json
 import subprocess
 import sys
 import time
@@ -7,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, environment
 
-from harness.core import plugin_files, registry
+from harness.core import children, plugin_files, registry
 from harness.core.cells import Cell
 from harness.core.errors import InputError
-from harness.run import processes, status
+from harness.run import status
 from harness.run.estimate import unrecorded
 from harness.run.runner import run, run_one
 from harness.store.records import Store
@@ -104,6 +105,48 @@ def test_an_edit_during_a_run_changes_none_of_its_cells_and_makes_them_stale(
     assert not [n for n in load_records(folder).attrs["notes"] if n.kind == "stale"]
 
 
+def test_rows_that_a_narrower_run_leaves_out_are_stale_too(file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run(study_of(file, seeds=1), folder, jobs=1, progress=False)
+    text = file.read_text()
+    for scale in (2, 3):  # The same again: a third version of the file.
+        file.write_text(text.replace("return SCALE", f"return {scale} * SCALE"))
+        run(study_of(file, losses=["infonce"], seeds=1), folder, jobs=1, progress=False)
+        (note,) = (n for n in load_records(folder).attrs["notes"] if n.kind == "stale")
+        assert note.text.startswith(f"2 cells are stale: {file.name} changed since.")
+    file.write_text(text)
+    assert not [n for n in load_records(folder).attrs["notes"] if n.kind == "stale"]
+
+
+def test_a_cell_that_never_ran_is_not_stale(file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run(study_of(file, seeds=2), folder, jobs=1, shard="1/2", progress=False)
+    count = sum("Gap" in record.cell["loss"] for record in Store(folder).records())
+    file.write_text(file.read_text() + "\nMORE = 1\n")
+    found = [state.state for state in status.states(Store(folder))]
+    assert 0 < found.count("stale") == count < 4
+    done = subprocess.run(
+        [sys.executable, "-m", "triptych", "plan", "quickstart", "--out", str(folder)],
+        capture_output=True, text=True, check=True,
+        env=environment(PYTHONPATH=":".join(children.import_path())),
+    )  # fmt: skip
+    assert f"{count} cells are stale: {file.name} changed since." in done.stdout
+
+
+@pytest.mark.parametrize(
+    "blocks", [None, 3, {"modules": {}}, [3], [{"modules": 1}], [{"modules": {}, "uses": {"a": 1}}]]
+)
+def test_a_plan_without_readable_code_makes_nothing_stale(
+    file: Path, tmp_path: Path, blocks: object
+) -> None:
+    folder = tmp_path / "run"
+    run(study_of(file, losses=["infonce"], seeds=1), folder, jobs=1, progress=False)
+    plan = json.loads((folder / "study.json").read_text())
+    (folder / "study.json").write_text(json.dumps(plan | {"code": blocks}))
+    assert {state.state for state in status.states(Store(folder))} == {"done"}
+    assert run(study_of(file, losses=["infonce"], seeds=1), folder, progress=False).done == []
+
+
 def test_a_remark_makes_nothing_stale(file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     run(study_of(file, seeds=1), folder, jobs=1, progress=False)
@@ -124,7 +167,7 @@ def test_the_command_of_a_record_runs_it_again_from_the_copy(file: Path, tmp_pat
     words = command.replace("triptych", f"{sys.executable} -m triptych", 1)
     subprocess.run(
         f"{words} --out again", shell=True, check=True, capture_output=True, cwd=tmp_path,
-        env={"PYTHONPATH": ":".join(processes.import_path()), "PATH": "/usr/bin:/bin"},
+        env={"PYTHONPATH": ":".join(children.import_path()), "PATH": "/usr/bin:/bin"},
     )  # fmt: skip
     (record,) = Store(tmp_path / "again").records()
     assert record.scores["test"]["accuracy"] == scores
@@ -175,6 +218,21 @@ def test_the_classes_of_a_script_are_run_without_running_the_script(tmp_path: Pa
     assert losses == {"infonce", "untrained", "study.py:Mine", "study.py:Mine(margin=0.5)"}
 
 
+def test_a_class_of_a_script_is_stale_once_its_own_definitions_change(tmp_path: Path) -> None:
+    assert script(tmp_path, SCRIPT).stdout == "4 {}\n"
+
+    def states() -> list[str]:
+        return sorted(state.state for state in status.states(Store(tmp_path / "run")))
+
+    assert states() == ["done"] * 4
+    (tmp_path / "study.py").write_text("# a remark\n" + SCRIPT + "\nprint('another line')\n")
+    assert states() == ["done"] * 4
+    (tmp_path / "study.py").write_text(SCRIPT.replace("SCALE = 2.0", "SCALE = 3.0"))
+    assert states() == ["done", "done", "stale", "stale"]
+    assert script(tmp_path, SCRIPT.replace("SCALE = 2.0", "SCALE = 3.0")).stdout == "2 {}\n"
+    assert states() == ["done"] * 4
+
+
 def test_a_file_beside_the_script_that_hides_a_library_is_named(tmp_path: Path) -> None:
     (tmp_path / "evaluate.py").write_text("print('the wrong one')\n")
     done = script(tmp_path, SCRIPT)
@@ -193,5 +251,5 @@ def test_workers_look_for_modules_in_the_scripts_folder_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "path", ["/a/script", "/b/library", "", "/c/library"])
-    found = processes.import_path()
+    found = children.import_path()
     assert found[0] == str(ROOT) and found[1:] == ["/b/library", "/c/library", "/a/script"]
