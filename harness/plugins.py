@@ -142,7 +142,7 @@ def read(spec: str) -> tuple[str, Settings]:
         raise InputError(
             f"A spec must read `name` or `name(setting=value, ...)`: got {spec!r}."
         ) from error
-    return plugin_files.named(in_one_style(match[1])), {
+    return plugin_files.with_file_added(in_one_style(match[1])), {
         str(key): value for key, value in given.items()
     }
 

@@ -17,7 +17,9 @@ def check_command(
         str,
         typer.Argument(help="A Python file, or the name or spec of a loss, a method or a task."),
     ],
-    seconds: Annotated[float, typer.Option(help="How long each check may take.", min=1)] = 120.0,
+    seconds: Annotated[
+        float | None, typer.Option(help="How long each check may take; default: 120.", min=1)
+    ] = None,
 ) -> None:
     """Check a loss, method or task, or all that a file defines, against its contracts.
 
@@ -30,11 +32,12 @@ def check_command(
 
             found = find(name)
         file = name if Path(name).suffix == ".py" else ""
+        limit = checking.SECONDS if seconds is None else seconds
         failed = 0
         for group, spec in found:
             say(f"{kind_of(group).capitalize()} {spec}", style="bold")
             passed = wrong = 0
-            for one in checking.check(group, spec, file=file, seconds=seconds):
+            for one in checking.check(group, spec, file=file, seconds=limit):
                 if one.fault:
                     wrong += 1
                     say(one.fault, start="  FAILED  ", indent=10, style="red")

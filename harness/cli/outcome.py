@@ -16,9 +16,9 @@ from harness.run.short_labels import short_label
 from harness.store import staleness
 
 if TYPE_CHECKING:
+    from harness.run.dry_run import DryRuns
     from harness.run.runner import Summary
     from harness.run.status import CellState
-    from harness.run.trial import Trials
 
 MAX_LINES = 30
 """Cells, or groups of them, that are listed if nothing asks for all."""
@@ -135,20 +135,20 @@ def _say_groups(groups: Iterable[Lost], folder: Path) -> None:
         say(f"  and {number} more reasons: `triptych status {folder}` counts the cells.", to=err)
 
 
-def report_trials(trials: "Trials") -> None:
+def report_dry_runs(dry_runs: "DryRuns") -> None:
     """Print how many combinations of a study were tried, and why some failed, by reason."""
-    number = counted(trials.tried, "combination")
-    if not trials.lost:
+    number = counted(dry_runs.tried, "combination")
+    if not dry_runs.lost:
         say(f"{number} of a task, a method and a loss were tried: none failed.")
         return
-    say(f"{len(trials.lost)} of {number} failed:", style="bold red", to=err)
-    for group in trials.groups():
+    say(f"{len(dry_runs.lost)} of {number} failed:", style="bold red", to=err)
+    for group in dry_runs.groups():
         (cell, _), *others = group.cells
         who = str(cell).rpartition(" / ")[0]
         if others:
             who = f"{who} and {len(others)} more"
         say(f"{who}: {cut(group.reason)}", start="  ", indent=2, to=err)
-    say(f"Their logs are in {trials.logs}.", to=err)
+    say(f"Their logs are in {dry_runs.logs}.", to=err)
 
 
 def report_json(summary: "Summary", seconds: float, command: str) -> None:

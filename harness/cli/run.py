@@ -35,6 +35,7 @@ from harness.core.errors import InputError
 from harness.run.reasons import cut
 
 if TYPE_CHECKING:
+    from harness.run.engines import Engine
     from harness.study.study import Study
 
 INTERRUPTED = 130
@@ -115,11 +116,12 @@ def run_command(
         bool, typer.Option("--fail-fast", help="Stop at the first cell that fails.")
     ] = False,
     max_failures: Annotated[
-        int,
+        int | None,
         typer.Option(
-            help="Stop once this many cells have failed with one message; 0: never.", min=0
+            help="Stop once this many cells have failed with one message; 0: never; default: 10.",
+            min=0,
         ),
-    ] = 10,
+    ] = None,
     add: Annotated[
         bool, typer.Option("--add", help="Put the cells beside another study's, in its folder.")
     ] = False,
@@ -140,8 +142,7 @@ def run_command(
         if tensorboard:
             _require_tensorboard()
         with out.status("Loading the study and its plugins"):
-            from harness import plugins
-            from harness.run.runner import Interrupted, default_folder, run
+            from harness.run.runner import Interrupted, built_engine, default_folder, run
             from harness.study.hints import require_group
 
             chosen = study_of(study, tasks, methods, losses, seeds, changes, modality, plugin)
@@ -149,11 +150,11 @@ def run_command(
         if folder is None:
             folder = default_folder(chosen)
         require_group("engines", engine)
-        given = {} if jobs is None else {"jobs": jobs}
-        spec = plugins.with_settings("engines", engine, given)
         if dry_run:
-            _try_out(chosen, folder, spec, device)
+            _try_out(chosen, folder, built_engine(engine, jobs), device)
             return
+        most = {} if max_failures is None else {"max_failures": max_failures}
+        most |= {"max_failures": 1} if fail_fast else {}
         started = time.monotonic()
         # Treat these signals like Ctrl-C, unless they are ignored, as nohup does.
         for name in (signal.SIGTERM, signal.SIGHUP):
@@ -163,10 +164,9 @@ def run_command(
             several = len(chosen.all_methods) > 1
             with progress(as_json=log is Log.json, methods=several) as listen:
                 summary = run(
-                    chosen, folder, engine=spec, device=device, slots_per_gpu=slots, shard=shard,
-                    checkpoint_minutes=checkpoint, tensorboard=tensorboard, add=add,
-                    command=command, try_first=True,
-                    max_failures=1 if fail_fast else max_failures, listen=listen, progress=False,
+                    chosen, folder, jobs=jobs, engine=engine, device=device, slots_per_gpu=slots,
+                    shard=shard, checkpoint_minutes=checkpoint, tensorboard=tensorboard, add=add,
+                    command=command, try_first=True, listen=listen, progress=False, **most,
                 )  # fmt: skip
         except Interrupted as stop:
             say(
@@ -187,27 +187,25 @@ def run_command(
         raise typer.Exit(1)
 
 
-def _try_out(study: "Study", folder: Path, engine: str, device: str) -> None:
+def _try_out(study: "Study", folder: Path, engine: "Engine", device: str) -> None:
     """Try each combination of the study, report those that fail, and exit with 1 if any did."""
-    from harness import plugins
+    from harness.run.dry_run import combinations, try_combinations
     from harness.run.engines import Resources
     from harness.run.estimate import all_cells
     from harness.run.runner import copied_plugins
-    from harness.run.trial import combinations, try_combinations
     from harness.store import provenance
     from harness.store.records import Store
 
     cells = combinations(all_cells(study), outside=False)
-    built = plugins.build("engines", engine)
-    resources = Resources(provenance.choose_device(device, elsewhere=built.elsewhere))
+    resources = Resources(provenance.choose_device(device, elsewhere=engine.elsewhere))
     with (
         out.status(f"Trying {counted(len(cells), 'combination')}"),
         TemporaryDirectory() as kept_nowhere,
         copied_plugins(study.specs(), Store(kept_nowhere)) as copied,
     ):
-        trials = try_combinations(cells, folder, built, resources, copied=copied)
-    outcome.report_trials(trials)
-    if trials.lost:
+        dry_runs = try_combinations(cells, folder, engine, resources, copied=copied)
+    outcome.report_dry_runs(dry_runs)
+    if dry_runs.lost:
         raise typer.Exit(1)
 
 

@@ -58,7 +58,7 @@ _search: list[Path] = []
 """Folders in which relative paths are looked up before the current folder."""
 
 
-def add_any(path: str | Path) -> list[PluginFile]:
+def add_file_or_copies(path: str | Path) -> list[PluginFile]:
     """Register a Python file, or all files of the snapshot in a run's folder.
 
     Raises:
@@ -169,12 +169,12 @@ def file_of(name: str) -> PluginFile | None:
     return _files.get(name) or _files.get(name.rpartition(":")[0])
 
 
-def named(name: str) -> str:
+def with_file_added(name: str) -> str:
     """Return the name of a plugin in a file with the file's name in the place of its path.
 
     The file is registered if it exists. Other names are returned unchanged.
 
-    >>> named("adnce"), named("nowhere/my_losses.py:Margin")
+    >>> with_file_added("adnce"), with_file_added("nowhere/my_losses.py:Margin")
     ('adnce', 'nowhere/my_losses.py:Margin')
     """
     path, _, attribute = name.rpartition(":")

@@ -64,7 +64,10 @@ class Plugin:
 
     @property
     def is_foreign(self) -> bool:
-        """Return whether the plugin is not Triptych's own."""
+        """Return whether the plugin is not Triptych's own.
+
+        An entry point of no distribution is one that a process adds to itself, as tests do.
+        """
         return self.entry is None or self.owner.lower() not in ("triptych", NO_OWNER)
 
 
@@ -119,7 +122,7 @@ def rivals(group: str, name: str) -> list[Plugin]:
 
 def _find_in(group: str, name: str) -> Plugin:
     """Return the plugin of a name with a colon: in a file, a distribution or a module."""
-    name = plugin_files.named(name)
+    name = plugin_files.with_file_added(name)
     owner, _, attribute = name.rpartition(":")
     if owner.endswith(plugin_files.SUFFIX):
         return _in_file(group, name)
@@ -186,7 +189,7 @@ def defined_in_file(path: str | Path) -> list[tuple[str, str]]:
     Raises:
         InputError: if the file cannot be imported, or defines none of them.
     """
-    files = plugin_files.add_any(path)
+    files = plugin_files.add_file_or_copies(path)
     found = [
         (group, file.name if ":" in file.name else f"{file.name}:{name}")
         for file in files

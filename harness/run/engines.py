@@ -41,8 +41,8 @@ class Job:
         tensorboard: whether to write event files.
         save: the folder that the trained encoder is written to; if empty, it is not kept.
         plugins: the snapshot of the plugins' files that the run uses; empty if there is none.
-        trial: whether to take only the first steps, and to keep no result: see
-            :mod:`harness.run.trial`.
+        dry: whether to take only the first steps, and to keep no result: see
+            :mod:`harness.run.dry_run`.
     """
 
     cell: Cell
@@ -52,7 +52,7 @@ class Job:
     tensorboard: bool = False
     save: str = ""
     plugins: str = ""
-    trial: bool = False
+    dry: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the job as plain values."""
@@ -78,7 +78,7 @@ class Event:
         loss: the objective at that step.
         reason: why it failed, in one line.
         details: the traceback, if there is one.
-        log: the log of the trial that failed in the cell's place, in the run's folder.
+        log: the log of the dry run that failed in the cell's place, in the run's folder.
         key: the key of the cell's record, as :func:`harness.run.runner.run_one` says it.
         metric: the main metric of a cell that is done, as its record says.
         score: its value on the split that the cell is scored on.

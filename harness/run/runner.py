@@ -19,13 +19,13 @@ from harness.run.attempt import attempt, fit_cell
 from harness.run.bar import Bar
 from harness.run.choice import Choice, Row, choose
 from harness.run.claims import Watch
+from harness.run.dry_run import combinations, try_combinations
 from harness.run.engines import Engine, Event, Job, Resources
 from harness.run.estimate import all_cells
 from harness.run.folders import RUNS
 from harness.run.local import Local
 from harness.run.processes import hidden_library
 from harness.run.reasons import shared
-from harness.run.trial import combinations, try_combinations
 from harness.store import provenance, staleness
 from harness.store.checkpoints import Checkpoints
 from harness.store.identity import (
@@ -164,7 +164,7 @@ def run(
         add: whether ``folder`` may hold the records of another study, beside which these go.
         command: the command line that continues the run, for ``triptych status`` to show.
         try_first: whether to try each combination with a plugin from outside Triptych before the
-            grid (:mod:`harness.run.trial`). The cells of one that fails are not run.
+            grid (:mod:`harness.run.dry_run`). The cells of one that fails are not run.
         max_failures: how many cells may fail with one message before the run ends; 0: any number.
         listen: a function that is called with every event and the summary so far.
         progress: whether to show a bar over the cells, with the last finished cell's score.
@@ -186,7 +186,7 @@ def run(
     store = Store(default_folder(study) if folder is None else folder)
     if not add:
         _require_own_folder(study, store)
-    built = _engine(engine, jobs)
+    built = built_engine(engine, jobs)
     current = _Run(
         study,
         store,
@@ -213,7 +213,7 @@ def run(
     return current.summary
 
 
-def _engine(engine: Engine | str, jobs: int | None) -> Engine:
+def built_engine(engine: Engine | str, jobs: int | None) -> Engine:
     """Return the engine, with ``jobs`` workers if a number is given."""
     if isinstance(engine, Engine):
         require(
@@ -355,7 +355,7 @@ def run_one(
     """Run one cell into ``folder``, in a worker process like any other; return its last event.
 
     A cell that is done or has diverged there, with the same code and data, is not run again. A
-    cell with a plugin from outside Triptych is first tried: see :mod:`harness.run.trial`.
+    cell with a plugin from outside Triptych is first tried: see :mod:`harness.run.dry_run`.
     If a launcher has started several processes, each calls this, and they share the
     cell: see :mod:`harness.core.distributed`.
 
@@ -402,8 +402,8 @@ def _run_job(
     tried = combinations([Planned(cell, cell.loss)], outside=True)
     if tried and is_trained(cell.loss):
         copied = Path(job.plugins) if job.plugins else None
-        trials = try_combinations(tried, store.folder, Local(jobs=1), resources, copied=copied)
-        lost = trials.failed()
+        dry_runs = try_combinations(tried, store.folder, Local(jobs=1), resources, copied=copied)
+        lost = dry_runs.failed()
         if cell in lost:
             event = replace(lost[cell], cell=cell)
             store.write_failure(cell, _failure(key, event))
@@ -488,13 +488,15 @@ class _Run:
             self.summary.waiting[" / ".join(row)] = reason
         todo = [c for c in cells if c in self.keys and not self._known(c, self.summary.skipped)]
         if self.options.try_first:
-            todo = self._without_failed_trials(phase, todo)
+            todo = self._without_failed_dry_runs(phase, todo)
         claims = Watch()
         while todo:
             todo = self._await_others(self._run_on_engine(todo), claims)
 
-    def _without_failed_trials(self, phase: Sequence[Planned], todo: Sequence[Cell]) -> list[Cell]:
-        """Return the cells of ``todo`` but for those that would fail as their trial did."""
+    def _without_failed_dry_runs(
+        self, phase: Sequence[Planned], todo: Sequence[Cell]
+    ) -> list[Cell]:
+        """Return the cells of ``todo`` but for those that would fail as their dry run did."""
         chosen = set(todo)
         rows = {p: (p.cell.task, p.cell.method, p.label) for p in phase if p.cell in chosen}
         # The final cells of a tuned row differ from its trials in settings alone.
@@ -503,10 +505,10 @@ class _Run:
         tried = combinations(new, outside=True)
         if not tried:
             return list(todo)
-        trials = try_combinations(
+        dry_runs = try_combinations(
             tried, self.store.folder, self.engine, self.resources, copied=self.snapshot
         )
-        failed = trials.failed()
+        failed = dry_runs.failed()
         for cell in todo:
             if cell in failed:
                 self._account_lost(replace(failed[cell], cell=cell))

@@ -32,8 +32,8 @@ def main() -> None:
 
     from harness.core import guard, plugin_files
     from harness.run.attempt import attempt
+    from harness.run.dry_run import try_cell
     from harness.run.engines import Job
-    from harness.run.trial import try_cell
     from harness.store.checkpoints import Checkpoints, Stopped
     from harness.store.records import Store
 
@@ -75,7 +75,7 @@ def main() -> None:
                 send(kind="step", step=step, steps=steps, loss=loss)
 
         try:
-            if job.trial:
+            if job.dry:
                 event = try_cell(job.cell, device=device)
             else:
                 event = attempt(job, device=device, report=report, checkpoints=checkpoints)

@@ -106,7 +106,7 @@ class Failure:
             the same cell would diverge again.
         reason: the reason in one line.
         details: the traceback, if there is one.
-        log: the log, in the run's folder, of the trial that failed in the cell's place; empty:
+        log: the log, in the run's folder, of the dry run that failed in the cell's place; empty:
             the cell failed itself.
     """
 

@@ -1,10 +1,11 @@
 """Studies: read a TOML file, or its parts, and expand it into cells."""
 
+import inspect
 import re
 import tomllib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import InitVar, asdict, dataclass, field, fields, replace
+from dataclasses import InitVar, asdict, dataclass, field, replace
 from functools import cache
 from importlib.resources.abc import Traversable
 from itertools import product
@@ -447,7 +448,7 @@ class Study:
     @classmethod
     def known_keys(cls) -> list[str]:
         """Return the keys of a study."""
-        return [*(part.name for part in fields(cls) if part.init), "steps", "plugins"]
+        return [*inspect.signature(cls).parameters]
 
     def of_modality(self, modalities: Collection[str]) -> "Study":
         """Return a copy of the study with only the tasks of these modalities.

@@ -295,7 +295,7 @@ def test_wrong_input_prints_no_traceback(triptych: Call) -> None:
 
 def test_failed_cells_exit_with_1_and_keep_the_others(here: Call, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    # Of the last one no encoder can be evaluated, so that its trial fails.
+    # Of the last one no encoder can be evaluated, so that its dry run fails.
     tasks = "blobs(steps=3),blobs(steps=3, noise=1e17),blobs(steps=3, noise=1e38)"
     done = here(
         "run", "quickstart", "--out", str(folder), "--tasks", tasks, "--losses", "vicreg",

@@ -14,7 +14,7 @@ from PIL import Image
 
 from harness.core import plugin_files
 from harness.core.cells import Cell
-from harness.run.trial import _require_kept, try_cell
+from harness.run.dry_run import _require_kept, try_cell
 from harness.testing.tasks import check_task_declares_what_it_reads
 
 TASK = '''

@@ -8,11 +8,11 @@ import pytest
 from runs import STUDY, TUNED
 
 from harness.core.cells import Cell
+from harness.run.dry_run import DryRuns, combinations, try_cell, try_combinations
 from harness.run.engines import Engine, Job, Resources
 from harness.run.estimate import all_cells
 from harness.run.local import Local
 from harness.run.runner import run, run_one
-from harness.run.trial import Trials, combinations, try_cell, try_combinations
 from harness.study.study import Study
 
 SPOILT = """
@@ -61,12 +61,12 @@ def spoilt(plugin: Callable[..., None], tmp_path: Path) -> None:
     )
 
 
-def tried(study: Study, folder: Path) -> Trials:
+def tried(study: Study, folder: Path) -> DryRuns:
     cells = combinations(all_cells(study), outside=False)
     return try_combinations(cells, folder, Local(jobs=1), Resources())
 
 
-def test_there_is_one_trial_of_each_combination_and_one_of_each_evaluation() -> None:
+def test_there_is_one_dry_run_of_each_combination_and_one_of_each_evaluation() -> None:
     cells = combinations(all_cells(STUDY), outside=False)
     assert [(cell.method, cell.loss, len(members)) for cell, members in cells.items()] == [
         ("", "untrained", 6), ("siamese", "infonce", 2), ("siamese", "adnce", 2),
@@ -85,7 +85,7 @@ def test_combinations_of_shipped_plugins_are_left_out_before_a_run() -> None:
     assert [cell.loss for cell in cells] == ["margin"]
 
 
-def test_a_trial_takes_the_first_steps_alone(
+def test_a_dry_run_takes_the_first_steps_alone(
     spoilt: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BATCHES", str(tmp_path / "batches"))
@@ -107,24 +107,24 @@ def test_what_every_cell_would_fail_with_fails_once_and_leaves_no_files(
     study = Study(
         "s", tasks=["spoilt(steps=3)", "blobs(steps=3)"], losses=["infonce", "crash"], seeds=3
     )
-    trials = tried(study, tmp_path / "run")
-    assert trials.tried == 6
-    groups = [(group.reason, len(group.cells)) for group in trials.groups()]
+    dry_runs = tried(study, tmp_path / "run")
+    assert dry_runs.tried == 6
+    groups = [(group.reason, len(group.cells)) for group in dry_runs.groups()]
     assert [number for _, number in groups] == [1, 2]
     assert groups[0][0].startswith("`evaluate` of Spoilt must return an Evaluation: got 95.0.")
     assert "The worker exited with status 3." in groups[1][0]
     assert not (tmp_path / "run/records").exists()
     good = tried(study.but(tasks=["blobs(steps=3)"], losses=["infonce"]), tmp_path / "good")
     assert (good.tried, good.lost) == (2, {})
-    assert not (tmp_path / "good/trial").exists()
+    assert not (tmp_path / "good/dry_run").exists()
 
 
-def test_the_cells_of_a_failed_trial_are_not_run(spoilt: None, tmp_path: Path) -> None:
+def test_the_cells_of_a_failed_dry_run_are_not_run(spoilt: None, tmp_path: Path) -> None:
     study = Study("s", tasks=["blobs(steps=3)"], losses=["infonce", "crash"], seeds=12)
     summary = run(study, tmp_path, engine="local(jobs=1)", try_first=True)
     assert len(summary.done) == 24
     assert {cell.loss for cell in summary.failed} == {"crash"}
-    assert len(set(summary.failed.values())) == 1, "they share the trial's reason"
+    assert len(set(summary.failed.values())) == 1, "they share the reason of its dry run"
     assert not summary.stopped, "the others are worth running"
 
 
@@ -136,7 +136,7 @@ class Counting(Local):
         return super().open(folder)
 
     def submit(self, job: Job, resources: Resources) -> None:
-        if job.trial:
+        if job.dry:
             self.tried.append((job.cell.loss, job.cell.scored))
         super().submit(job, resources)
 

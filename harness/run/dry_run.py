@@ -1,7 +1,7 @@
 """Try each combination of a study once, so that what would fail in all its cells fails in one.
 
-The trial of a task, method and loss takes the first steps of a real cell, with the cell's own
-number of steps, and stops. The trial of an untrained encoder is its evaluation, which would
+The dry run of a task, method and loss takes the first steps of a real cell, with the cell's own
+number of steps, and stops. The dry run of an untrained encoder is its evaluation, which would
 otherwise come only after hours of training. No result is kept.
 """
 
@@ -29,8 +29,10 @@ from harness.testing.tasks import require_declared
 from harness.training.gradients import FIRST
 from harness.training.loop import no_diagnosis
 
-FOLDER = "trial"
-"""The folder, in the run's own, that holds the logs of failed trials."""
+FOLDER = "dry_run"
+"""The folder, in the run's own, that holds the logs of failed dry runs."""
+_KEY = "dry"
+"""The end of their names, in the place of a key: they leave no record."""
 
 
 log = logging.getLogger("harness")
@@ -116,8 +118,8 @@ def combinations(cells: Iterable[Planned], *, outside: bool) -> dict[Cell, list[
 
 
 @dataclass
-class Trials:
-    """Hold what became of the trials of a study.
+class DryRuns:
+    """Hold what became of the dry runs of a study.
 
     Attributes:
         tried: how many combinations were tried.
@@ -136,7 +138,7 @@ class Trials:
         return by_reason((e.kind, e.reason, cell, "") for cell, e in self.lost.items())
 
     def failed(self) -> dict[Cell, Event]:
-        """Return {cell that need not be run: why its trial failed}."""
+        """Return {cell that need not be run: why its dry run failed}."""
         return {
             cell: event
             for tried, event in self.lost.items()
@@ -152,12 +154,12 @@ def try_combinations(
     resources: Resources,
     listen: Callable[[Event], None] = lambda event: None,
     copied: Path | None = None,
-) -> Trials:
+) -> DryRuns:
     """Try each of ``cells``, which :func:`combinations` returns, on an engine.
 
     Args:
         cells: {cell to try: the cells that would fail with it}.
-        folder: the run's folder. Logs of failed trials stay in its folder ``trial``.
+        folder: the run's folder. Logs of failed dry runs stay in its folder ``dry_run``.
         engine: the engine.
         resources: what a cell may use.
         listen: a function that is called with each event.
@@ -166,19 +168,19 @@ def try_combinations(
     # Runs that share the folder each have a place of their own.
     logs = folder / FOLDER / f"{os.getpid()}-{time.time_ns()}"
     store = Store(logs)
-    trials = Trials(logs, len(cells), members=cells)
+    dry_runs = DryRuns(logs, len(cells), members=cells)
     with engine.open(logs) as opened:
         for cell in cells:
-            job = Job(cell, FOLDER, str(logs), trial=True, plugins=str(copied or ""))
+            job = Job(cell, _KEY, str(logs), dry=True, plugins=str(copied or ""))
             opened.submit(job, resources)
         for event in opened.events():
             listen(event)
             if event.kind in ("failed", "diverged"):
-                path = store.log_path(event.cell, FOLDER).relative_to(folder.absolute())
-                trials.lost[event.cell] = replace(event, log=str(path))
-    if not trials.lost:
+                path = store.log_path(event.cell, _KEY).relative_to(folder.absolute())
+                dry_runs.lost[event.cell] = replace(event, log=str(path))
+    if not dry_runs.lost:
         rmtree(logs, ignore_errors=True)
         with suppress(OSError):  # They are not empty, or another run has removed them.
             logs.parent.rmdir()
             folder.rmdir()  # A dry run leaves no folder either.
-    return trials
+    return dry_runs
