@@ -35,7 +35,7 @@ from harness.evaluation.probes import knn_probe, logistic_probe
 from harness.evaluation.represent import represent
 from harness.heads import mlp
 from harness.losses.base import Loss, ScoreLoss, masked_logsumexp
-from harness.losses.schedules import Scheduled
+from harness.losses.scheduled import Scheduled
 from harness.losses.sums import SumLoss
 from harness.methods.base import Method
 from harness.metrics import Evaluation, Metric
