@@ -69,7 +69,7 @@ def test_the_notebook_is_committed_without_outputs() -> None:
 
 
 def test_a_run_shows_a_bar_and_a_line_of_counts(executed: dict[str, Any]) -> None:
-    found = outputs(executed, "triptych.run(")
+    found = outputs(executed, "triptych.run(study")
     bar = streamed(found, "stderr")
     assert "12/12" in bar and "seed 2 · clusters" in bar
     assert "Warning" not in bar, "ipywidgets are not needed"
@@ -82,13 +82,24 @@ def test_records_are_a_table(executed: dict[str, Any]) -> None:
 
 
 def test_a_board_shows_a_page_and_prints_a_dozen_lines(executed: dict[str, Any]) -> None:
-    found = outputs(executed, "triptych.leaderboard(")
+    found = outputs(executed, "board = triptych.leaderboard(records)")
     page = shown(found)["text/html"]
     assert "ADNCE" in page and "InfoNCE" in page and "<svg" in page
     assert [each["output_type"] for each in found] == ["execute_result"], "and nothing else"
     printed = streamed(outputs(executed, "print(board)"), "stdout").splitlines()
     assert 5 <= len(printed) <= 20
     assert any(line.startswith("ADNCE") for line in printed)
+
+
+def test_a_class_in_a_cell_is_a_row_and_trains_its_own_cells_alone(
+    executed: dict[str, Any],
+) -> None:
+    found = outputs(executed, "triptych.run(mine")
+    bar = streamed(found, "stderr")
+    assert "9/15" in bar and "15/15" in bar and "infonce" not in bar
+    printed = streamed(found, "stdout")
+    assert re.search(r"^Hardest +[\d.]+", printed, re.MULTILINE)
+    assert re.search(r"^Hardest\(margin=0\.5\)|^Hardest, margin", printed, re.MULTILINE)
 
 
 def test_a_figure_is_an_svg(executed: dict[str, Any]) -> None:
