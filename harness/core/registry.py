@@ -94,13 +94,7 @@ def find(group: str, name: str) -> Plugin:
     if not all(each.is_foreign for each in spelled):
         found = spelled  # `infonce` in a shipped study is not a user's class InfoNCE.
     if not found:
-        module, _, attribute = name.rpartition(".")
-        if module and find_module(module) is not None:
-            raise InputError(
-                f"There is no {kind_of(group)} {name!r}. A class in a module has a colon before "
-                f"its name: write '{module}:{attribute}'."
-            )
-        raise unknown(kind_of(group), name, names(group))
+        raise _unknown(group, name)
     if len(found) > 1:
         own = [each.name if ":" in each.name else f"{each.owner}:{each.name}" for each in found]
         raise InputError(
@@ -108,6 +102,26 @@ def find(group: str, name: str) -> Plugin:
             "name. Write one of these."
         )
     return found[0]
+
+
+def _unknown(group: str, name: str) -> InputError:
+    """Return the error for a name without a colon that is no plugin's."""
+    module, _, attribute = name.rpartition(".")
+    if name.endswith(plugin_files.SUFFIX) and Path(name).is_file():
+        file = plugin_files.add(name)
+        own = [each for kind, each in _classes_in(file) if kind == group]
+        ways = " or ".join(f"'{name}:{each}'" for each in own) or "none, for it has no such class"
+        return InputError(
+            f"A {kind_of(group)} in a file has its class behind a colon: write {ways}."
+        )
+    path = f"{module}{plugin_files.SUFFIX}"
+    if module and (Path(path).is_file() or find_module(module) is not None):
+        place = path if Path(path).is_file() else module
+        return InputError(
+            f"There is no {kind_of(group)} {name!r}. A class in a file or module has a colon "
+            f"before its name: write '{place}:{attribute}'."
+        )
+    return unknown(kind_of(group), name, names(group))
 
 
 def rivals(group: str, name: str) -> list[Plugin]:

@@ -241,7 +241,7 @@ def test_a_study_from_a_file_adds_seeds_and_losses(here: Call, tmp_path: Path) -
         (["run", "quickstart", "--shard", "9/8"], "`shard` must read PART/PARTS"),
         (["plan", "quickstart", "tasks.images.stpes=2"], "Did you mean 'steps'"),
         (["plan", "quickstart", "20"], "An override must read KEY=VALUE"),
-        (["run", "quickstart", "seeds=2", "--seeds", "3"], "`seeds` is given twice"),
+        (["run", "quickstart", "seeds=2", "--seeds", "3"], "`seeds` must be given once"),
         (["plan", "quickstart", "--modality", "images"], "one of 'image', 'sentence', 'graph'"),
         (["status", "nowhere"], "must be the folder of a run: got a folder without a plan"),
         (["cell", "imagse", "--loss", "infonce"], "Did you mean 'images'"),

@@ -238,6 +238,15 @@ def test_two_studies_with_files_of_one_name_are_not_mixed_up(file: Path, folder:
     assert Study.load(folder / "a/study.toml").losses
 
 
+def test_a_file_without_its_class_and_a_dotted_name_say_how_to_write_it(file: Path) -> None:
+    with pytest.raises(InputError, match=rf"behind a colon: write '{file.name}:Margin'\.$"):
+        plugins.canonical("losses", file.name)
+    with pytest.raises(InputError, match="write none, for it has no such class"):
+        plugins.canonical("tasks", file.name)
+    with pytest.raises(InputError, match=rf"before its name: write '{file.name}:Margin'\.$"):
+        plugins.canonical("losses", f"{file.stem}.Margin")
+
+
 def test_a_users_class_with_a_shipped_losss_name_leaves_shipped_studies_alone(
     file: Path,
 ) -> None:
