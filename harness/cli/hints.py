@@ -33,7 +33,7 @@ def option_hint(command: str | None, option: str) -> str:
         return ""
     from harness import plugins
     from harness.core.errors import InputError
-    from harness.study.hints import ONE
+    from harness.study.hints import GIVEN
     from harness.study.study import Study
 
     name = option.lstrip("-").replace("-", "_")
@@ -41,7 +41,7 @@ def option_hint(command: str | None, option: str) -> str:
         return f". `{name}` is a key of the study: write {name}=VALUE behind its name."
 
     owners: dict[str, list[str]] = {}
-    for group in ONE:
+    for group in GIVEN:
         for each in plugins.names(group):
             with suppress(InputError):
                 if name in plugins.declared(group, each):
@@ -50,7 +50,7 @@ def option_hint(command: str | None, option: str) -> str:
         return ""
     group, mine = max(owners.items(), key=lambda item: len(item[1]))
     example = next((each for each in ("images", "siamese", "infonce") if each in mine), mine[0])
-    many = f"{len(mine)} {group}" if len(mine) > 1 else f"the {ONE[group]} {mine[0]!r}"
+    many = f"{len(mine)} {group}" if len(mine) > 1 else f"the {plugins.kind_of(group)} {mine[0]!r}"
     if command == "cell":
         form = f'it in the spec, as in "{example}({name}=VALUE)"'
     elif group == "engines":
@@ -67,10 +67,10 @@ def kind_hint(word: str) -> str:
     (' It is one of the losses: write `triptych list losses adnce`.', '')
     """
     from harness import plugins
-    from harness.study.hints import ONE
+    from harness.study.hints import GIVEN
     from harness.study.shipped import shipped
 
-    for group in ONE:
+    for group in GIVEN:
         if word.replace("-", "_") in plugins.names(group):
             return f" It is one of the {group}: write `triptych list {group} {word}`."
     if word in shipped():

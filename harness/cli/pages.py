@@ -10,6 +10,7 @@ from typing import Any
 
 from harness import plugins
 from harness.cli import docstrings, listing
+from harness.core.cells import PARTS
 from harness.core.errors import InputError, unknown
 from harness.methods.base import misfit
 from harness.settings import KINDS, Setting
@@ -94,7 +95,7 @@ def _of_plugin(kind: str, name: str) -> Iterator[Line]:
     yield from _settings(plugins.declared(kind, name).values(), found.arguments)
     if kind == "tasks":
         yield from _measures(plugins.build(kind, name))
-    if kind in ("losses", "methods", "tasks"):
+    if kind in PARTS.values():
         yield "", ""
         for other, text in _partners(kind, name).items():
             yield f"{other + ':':12}", text

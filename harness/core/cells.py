@@ -7,6 +7,8 @@ from typing import Any, Literal
 UNTRAINED = "untrained"
 """Stands in place of a loss: the encoder is evaluated as it is at step 0."""
 
+PARTS = {"task": "tasks", "method": "methods", "loss": "losses"}
+"""{part of a cell: the group of plugins that it names one of}."""
 NO_METHOD = ""
 """The method of a cell that is not trained: one such cell serves the rows of all methods."""
 
@@ -99,9 +101,8 @@ class Cell:
 
 def specs_of(cell: Cell) -> list[tuple[str, Spec]]:
     """Return (group, spec) of the plugins that a cell uses."""
-    if not is_trained(cell.loss):
-        return [("tasks", cell.task)]
-    return [("tasks", cell.task), ("methods", cell.method), ("losses", cell.loss)]
+    parts = PARTS if is_trained(cell.loss) else ("task",)
+    return [(PARTS[part], getattr(cell, part)) for part in parts]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from harness import plugins
 from harness.core import distributed, plugin_files
-from harness.core.cells import FIXED, Cell, is_trained, specs_of
+from harness.core.cells import FIXED, PARTS, Cell, is_trained, specs_of
 from harness.core.errors import InputError
 from harness.core.telling import told
 from harness.evaluation.diagnostics import Diagnosis
@@ -34,7 +34,6 @@ from harness.training.loop import (
     fit,
 )
 
-PLUGINS = {"task": "tasks", "method": "methods", "loss": "losses"}
 LOGGED_STEPS = 20
 """The number of lines in a cell's log that report its steps, about."""
 
@@ -146,7 +145,7 @@ def run_cell(
         cell=cell.to_dict(),
         identity=identity.values,
         modality=task.modality,
-        settings={name: plugins.described(PLUGINS[name], spec) for name, spec in specs.items()},
+        settings={name: plugins.described(PARTS[name], spec) for name, spec in specs.items()},
         scores=outcome.scores,
         metrics=[metric.to_dict() for metric in task.metrics],
         resolution=outcome.resolution,

@@ -1,14 +1,14 @@
 """Identify a cell by all that its result depends on: its settings, data and code."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import PurePath
 from typing import Any
 
 from harness import plugins
 from harness.core import sources
-from harness.core.cells import Cell, Spec, is_trained, specs_of
+from harness.core.cells import PARTS, Cell, Spec, is_trained, specs_of
 from harness.core.content import Content, contents_of, training_data
 from harness.core.errors import InputError, require
 from harness.core.randomness import Randomness
@@ -46,12 +46,12 @@ class Identity:
     @cached_property
     def values(self) -> dict[str, Any]:
         """Return all that the key is a digest of, as plain values."""
-        used = dict(zip(("task", "method", "loss"), specs_of(self.cell), strict=False))
+        cell = replace(self.cell, task=self.settings).to_dict()
+        used = {group for group, _ in specs_of(self.cell)}
         return {
             "schema": SCHEMA,
-            **self.cell.to_dict(),
-            **{part: plugins.without_owner(*each) for part, each in used.items()},
-            "task": plugins.without_owner("tasks", self.settings),
+            **cell,
+            **{p: plugins.without_owner(g, cell[p]) for p, g in PARTS.items() if g in used},
             "contents": [[one.setting, one.form, one.checksum] for one in self.contents],
             "source": self.source,
         }

@@ -6,14 +6,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from harness.core.cells import Spec, is_trained
+from harness.core.cells import PARTS, Spec, is_trained
 from harness.core.errors import InputError
 from harness.methods.base import misfit
 from harness.plugins import build, declared, is_known, kind_of, load, names, read
 from harness.settings import OneOf
 
-ONE = {"tasks": "task", "methods": "method", "losses": "loss", "engines": "engine"}
-"""The groups of plugins that the command line takes, and the word for one of them."""
+GIVEN = (*PARTS.values(), "engines")
+"""The groups of plugins that the command line takes."""
 MAX_FILES = 100
 """Python files of the current folder that are looked into."""
 
@@ -45,10 +45,11 @@ def require_group(group: str, spec: Spec, *, of_cell: bool = False) -> None:
 
 def _meant(group: str, name: str, spec: Spec, *, of_cell: bool) -> Iterator[str]:
     """Yield what a name may have meant, the likeliest first."""
-    for other, word in ONE.items():
+    for other in GIVEN:
+        word = kind_of(other)
         if name in names(other):
             options = _options(group, other, name, spec)
-            for plural, one in ONE.items() if of_cell else ():
+            for one, plural in PARTS.items() if of_cell else ():
                 options = options.replace(f"--{plural}", f"--{one}").replace("--task ", "")
             article = "an" if word == "engine" else "a"
             yield f"There is {article} {word} of that name: write {options}."

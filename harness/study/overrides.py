@@ -8,21 +8,21 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-from harness.core.cells import TUNED, Spec, name_of
+from harness.core.cells import PARTS, TUNED, Spec, name_of
 from harness.core.errors import InputError, require, unknown
 from harness.plugins import (
     canonical,
     declared,
+    kind_of,
     parse,
     plugin_name,
     read,
     split_specs,
     with_settings,
 )
-from harness.study.hints import ONE
 from harness.study.labels import USE
 
-GROUPS = ("tasks", "methods", "losses")
+GROUPS = tuple(PARTS.values())
 TABLES = ("tuning", "margins", "labels")
 """Keys of a study that are tables, whose entries an override may set one by one."""
 
@@ -207,7 +207,7 @@ class Parts:
         known = {*map(name_of, specs), *specs, *aliases}
         raise InputError(
             f"`{group}.{name}` must be a part of the study {self.study!r}. "
-            f"{unknown(ONE[group], name, known)}"
+            f"{unknown(kind_of(group), name, known)}"
         )
 
 
