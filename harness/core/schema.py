@@ -1,5 +1,7 @@
 """Build dataclasses from plain values that were read from a file, and check their types."""
 
+import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
 from functools import cache
@@ -9,6 +11,22 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from harness.core.errors import is_number
 
 T = TypeVar("T")
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def read_json(content: str | bytes) -> Any:
+    r"""Return what JSON holds; its texts can be written to a file again.
+
+    Raises:
+        ValueError: if it is not JSON, or if a text has half a surrogate pair, such as ``\udc80``,
+            which UTF-8 cannot encode.
+    """
+    values = json.loads(content)
+    raw = content.encode() if isinstance(content, str) else content
+    if _SURROGATE.search(raw):  # Whole pairs are texts like any other.
+        json.dumps(values, ensure_ascii=False).encode()
+    return values
 
 
 def from_values(kind: type[T], values: Any) -> T:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from harness.core.cells import TUNED, Cell, name_of
 from harness.core.files import write_atomically
-from harness.core.schema import from_values, mismatch
+from harness.core.schema import from_values, mismatch, read_json
 from harness.store.labels import NAMES, kept_names
 
 SCHEMA = 4
@@ -179,7 +179,8 @@ class Store:
 
     def write_failure(self, cell: Cell, failure: "Failure") -> None:
         """Write the failure of ``cell``, which has no record."""
-        values = {"cell": cell.to_dict(), **asdict(failure)}
+        texts = {"reason": _writable(failure.reason), "details": _writable(failure.details)}
+        values = {"cell": cell.to_dict(), **asdict(failure), **texts}
         write_atomically(self.failure_path(cell), json.dumps(values, indent=1) + "\n")
 
     def failure(self, cell: Cell, key: str) -> "Failure | None":
@@ -197,8 +198,7 @@ class Store:
     def failure_at(self, path: Path) -> "Failure | None":
         """Return the failure in ``path``, or None if it is missing or cannot be read."""
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            return from_values(Failure, values)
+            return from_values(Failure, read_json(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, RecursionError):
             return None
 
@@ -241,7 +241,7 @@ class Store:
     def study(self) -> dict[str, Any]:
         """Return the study that was last run here, or {} if it cannot be read."""
         try:
-            found = json.loads(self.study_path.read_text("utf-8"))
+            found = read_json(self.study_path.read_text("utf-8"))
             good = (
                 isinstance(found["baseline"], str | None)
                 and isinstance(found.get("spaces", {}), dict)
@@ -251,6 +251,15 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return {}
         return found if good else {}
+
+
+def _writable(text: str) -> str:
+    r"""Return a text with half a surrogate pair, which no file can hold, as an escape.
+
+    >>> _writable("caf\u00e9 \udc80")
+    'caf\u00e9 \\udc80'
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _are_texts(value: object) -> bool:
@@ -274,7 +283,7 @@ def _is_place(place: Mapping[str, Any]) -> bool:
 def read_record(path: Path) -> Record | None:
     """Return the record in ``path``, or None if it is missing or damaged."""
     try:
-        values = json.loads(_checked(path.read_bytes()))
+        values = read_json(_checked(path.read_bytes()))
         if values["schema"] == FIRST_RELEASE:
             values = _from_first_release(values)
         elif values["schema"] != SCHEMA:

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from synthetic import CELL, record, texts
 
 from harness.core import files
 from harness.core.files import write_atomically
+from harness.core.schema import read_json
 from harness.store.records import Failure, Store, _signed, read_record
 from harness.store.table import load_records
 
@@ -173,3 +176,30 @@ def test_a_record_of_wrong_types_is_left_out_and_the_others_are_read(
     table = load_records(tmp_path)
     assert table["seed"].unique().tolist() == [4]
     assert any(f"valid record: {wrong}" in note for note in texts(table))
+
+
+TEXTS = st.text(st.characters(exclude_categories=()), max_size=60)  # With lone surrogates.
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(reason=TEXTS, details=TEXTS)
+def test_a_failure_with_any_text_is_kept_and_can_be_written_again(
+    tmp_path: Path, reason: str, details: str
+) -> None:
+    store = Store(tmp_path)
+    store.write_failure(CELL, Failure("a" * 16, "failed", reason, details))
+    found = store.failure(CELL, "a" * 16)
+    assert found is not None
+    for before, after in ((reason, found.reason), (details, found.details)):
+        assert after.encode().decode() == after
+        assert after == before or any("\ud800" <= letter <= "\udfff" for letter in before)
+
+
+@pytest.mark.parametrize("text", [r"\ud800", r"\udc80", r"a\uDFFFb", r"\udc80\ud800"])
+def test_half_a_surrogate_pair_makes_a_file_damaged(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ValueError, match="surrogates not allowed"):
+        read_json(f'{{"label": "{text}"}}')
+    assert read_json(r'{"label": "\ud83d\ude00"}') == {"label": "\U0001f600"}
+    store = Store(tmp_path)
+    store.study_path.write_text(f'{{"baseline": "{text}", "plan": []}}')
+    assert store.study() == {}
