@@ -7,12 +7,18 @@ uses, and their imports.
 
 import ast
 import builtins
+import re
 import symtable
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
 
 from harness.core.errors import InputError
 
+_ASKS = re.compile(r"\bsys\.argv\b|(?<![\w.])input\(|\bargparse\.ArgumentParser\b")
+"""What differs between a script and a worker that runs some of its statements."""
 _GIVEN = frozenset(dir(builtins)) | {"__file__"}
 """The names that every module has."""
 
@@ -25,18 +31,19 @@ class _Statement:
         text: its source.
         binds: the names that it defines, or whose items or attributes it assigns.
         calls: the names that it calls a method of, for what this does: ``weights.update(a=1)``.
-        uses: the names of the top level that it reads.
+        uses: the names of the top level that it reads, then or in a function that is called later.
+        at_once: those that it reads when it runs.
+        replaces: whether it always gives these names new values, whatever they were before.
+        imports: whether it is an import.
     """
 
     text: str
     binds: frozenset[str]
     calls: frozenset[str]
     uses: frozenset[str]
-
-    @property
-    def imports(self) -> bool:
-        """Return whether it is an import."""
-        return self.text.startswith(("import ", "from "))
+    at_once: frozenset[str]
+    replaces: bool
+    imports: bool
 
 
 def definitions_of(name: str, texts: Sequence[str]) -> str:
@@ -63,11 +70,13 @@ def definitions_of(name: str, texts: Sequence[str]) -> str:
     }
     imported = {name for each in statements if each.imports for name in each.binds}
     bound = frozenset[str]().union(*(each.binds for each in statements))
-    waiting, found = [name], {name}
+    end = len(statements)
+    # (a name, the statement before which its value is needed).
+    waiting, found = [(name, end)], {(name, end)}
     while waiting:
-        wanted = waiting.pop()
-        places = _places(wanted, statements, imported)
-        if not places and not any("*" in each.binds for each in statements):
+        wanted, before = waiting.pop()
+        places = _places(wanted, statements[:before], imported)
+        if not places and before == end and not any("*" in each.binds for each in statements):
             if wanted == name:
                 raise InputError(
                     f"`{name}` must be defined at the top level of its script or notebook: it is "
@@ -80,10 +89,63 @@ def definitions_of(name: str, texts: Sequence[str]) -> str:
             )
         for i in places:
             kept.add(i)
-            needed = statements[i].uses - found - (_GIVEN - bound)
+            # Functions read the last value; what runs at once reads the value of that moment.
+            needed = {(each, end) for each in statements[i].uses}
+            needed |= {(each, i) for each in statements[i].at_once}
+            needed = {pair for pair in needed - found if pair[0] not in _GIVEN - bound}
             found |= needed
             waiting += sorted(needed)
     return "\n".join(statements[i].text for i in sorted(kept))
+
+
+def asked_in(text: str) -> str:
+    """Return what definitions ask of whoever runs them, which workers cannot answer; or nothing.
+
+    >>> asked_in("rate = float(sys.argv[1])"), asked_in("name = model.input(3)")
+    ('sys.argv', '')
+    """
+    found = _ASKS.search(text)
+    return found[0].rstrip("(") if found is not None else ""
+
+
+def other_value(module: ModuleType, script: ModuleType) -> str:
+    """Return a name that has another value in a script than its definitions have given; or nothing.
+
+    Compared are numbers, texts, arrays, tensors and containers of them, in the module and in the
+    classes that it defines.
+
+    Args:
+        module: the imported definitions.
+        script: the script or notebook that they were taken from.
+    """
+    pairs = [(vars(module), vars(script), "")]
+    for name, value in vars(module).items():
+        other = vars(script).get(name)
+        if isinstance(value, type) and isinstance(other, type) and value is not other:
+            pairs.append((vars(value), vars(other), f"{name}."))  # type: ignore[arg-type]
+    for ours, theirs, prefix in pairs:
+        for name, value in ours.items():
+            if name.startswith("__") or name not in theirs:
+                continue
+            with suppress(TypeError):
+                if _comparable(value) != _comparable(theirs[name]):
+                    return f"{prefix}{name}"
+    return ""
+
+
+def _comparable(value: Any) -> str:
+    """Return a text that two equal values share; raise TypeError for values of other kinds."""
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return repr({_comparable(key): _comparable(each) for key, each in value.items()})
+    if isinstance(value, list | tuple):
+        return repr([_comparable(each) for each in value])
+    if isinstance(value, set | frozenset):
+        return repr(sorted(map(_comparable, value)))
+    if hasattr(value, "tolist") and not isinstance(value, type):
+        return repr(value.tolist())
+    raise TypeError(f"{type(value).__name__} is not compared")
 
 
 def _places(name: str, statements: Sequence[_Statement], imported: Set[str]) -> list[int]:
@@ -96,8 +158,7 @@ def _places(name: str, statements: Sequence[_Statement], imported: Set[str]) -> 
         for i, each in enumerate(statements)
         if name in each.binds or (name in each.calls and name not in imported)
     ]
-    # A statement that does not read the name defines it anew: what was before does not count.
-    fresh = [i for i in places if name not in statements[i].uses]
+    fresh = [i for i in places if statements[i].replaces and name not in statements[i].uses]
     return [i for i in places if not fresh or i >= fresh[-1]]
 
 
@@ -117,7 +178,7 @@ def _statements(text: str) -> Iterator[_Statement]:
             source = "".join(lines[first - 1 : node.end_lineno]).rstrip("\n")
         else:
             source = ast.get_source_segment(text, node) or ""
-        yield _statement(source)
+        yield _statement(source, node)
 
 
 def _is_main_guard(node: ast.stmt) -> bool:
@@ -127,7 +188,7 @@ def _is_main_guard(node: ast.stmt) -> bool:
     )
 
 
-def _statement(source: str) -> _Statement:
+def _statement(source: str, statement: ast.stmt) -> _Statement:
     table = symtable.symtable(source, "script", "exec")
     binds = {each.get_name() for each in table.get_symbols() if each.is_assigned()}
     binds |= {each.get_name() for each in table.get_symbols() if each.is_imported()}
@@ -148,7 +209,19 @@ def _statement(source: str) -> _Statement:
         for name in _root(node.value.func)
         if isinstance(node.value.func, ast.Attribute)
     }
-    return _Statement(source, *map(frozenset, (binds, calls, _used(table))))
+    definitions = (
+        ast.Assign | ast.AnnAssign | ast.ImportFrom
+        | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    )  # fmt: skip
+    return _Statement(
+        source,
+        binds=frozenset(binds),
+        calls=frozenset(calls),
+        uses=frozenset(_used(table)),
+        at_once=frozenset(_used(table, later=False)),
+        replaces=isinstance(statement, definitions),
+        imports=isinstance(statement, ast.Import | ast.ImportFrom),
+    )
 
 
 def _run_at_once(node: ast.AST) -> Iterator[ast.AST]:
@@ -167,10 +240,17 @@ def _root(node: ast.expr) -> Iterator[str]:
         yield node.id
 
 
-def _used(table: symtable.SymbolTable) -> Iterator[str]:
-    """Yield the names that a scope and those inside it read from the top level."""
+def _used(table: symtable.SymbolTable, *, later: bool = True) -> Iterator[str]:
+    """Yield the names that a scope and those inside it read from the top level.
+
+    Args:
+        table: the scope.
+        later: whether to look into functions, which run when they are called.
+    """
     for each in table.get_symbols():
         if each.is_referenced() and (table.get_type() == "module" or each.is_global()):
             yield each.get_name()
     for inner in table.get_children():
-        yield from _used(inner)
+        comprehension = inner.get_name().endswith(("comp", "genexpr"))
+        if later or inner.get_type() != "function" or comprehension:
+            yield from _used(inner, later=later)

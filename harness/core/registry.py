@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.core import guard, plugin_files
-from harness.core.definitions import definitions_of
+from harness.core.definitions import asked_in, definitions_of, other_value
 from harness.core.errors import InputError, require, unknown
 from harness.core.files import write_atomically
 from harness.core.sources import find_module, read
@@ -266,6 +266,15 @@ def name_of_class(group: str, cls: type) -> str:
         f"{module!r}, which has none. Write the class into a file.",
     )
     assert source is not None
+    replaced = [
+        key for key, value in vars(cls).items()
+        if inspect.isfunction(value) and value.__module__ == "__main__"
+    ]  # fmt: skip
+    require(
+        not replaced,
+        f"The {kind_of(group)} {name} must be as its file defines it, which workers import: the "
+        f"script or notebook has replaced its {', '.join(replaced)}. Derive a class from it there.",
+    )
     if "." in module or module in packages_distributions():
         return f"{module}:{name}"
     return f"{plugin_files.add(source).name}:{name}"
@@ -297,13 +306,29 @@ def _of_script(name: str) -> str:
             "and name it by the file: 'my_losses.py:" + name + "'."
         )
     text = definitions_of(name, texts)
+    refused = f"`{name}` cannot be taken out of its script or notebook: "
+    require(
+        not asked_in(text),
+        f"{refused}what it uses reads `{asked_in(text)}`, and workers cannot answer. Make that a "
+        f"setting of the class, or write `{name}` into a file of its own.",
+    )
     # Another folder for another text: a cell of a notebook is edited and run again.
     folder = _copies() / sha256(text.encode()).hexdigest()[:16]
     folder.mkdir(exist_ok=True)
     path = folder / f"{origin.stem}_{name}{plugin_files.SUFFIX}"
     write_atomically(path, text + "\n")
-    plugin_files.add_definitions(f"{origin.name}:{name}", path, origin.parent, origin)
-    return f"{origin.name}:{name}"
+    given = f"{origin.name}:{name}"
+    plugin_files.add_definitions(given, path, origin.parent, origin)
+    file = plugin_files.file_of(given)
+    assert file is not None
+    other = other_value(_import_file(file), main)
+    require(
+        not other,
+        f"{refused}{other!r} has another value there than the statements give that define it or "
+        "change it. A function may have changed it, or it was drawn at random. Set it in one "
+        f"statement, or write `{name}` into a file of its own.",
+    )
+    return given
 
 
 @cache

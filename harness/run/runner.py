@@ -654,6 +654,10 @@ class _Run:
             self.bar.draw(event, self.summary)
         self.listen(event, self.summary)
 
+    def _copies(self) -> str:
+        """Return the place of the plugins' copies in the run's folder; empty if there are none."""
+        return str(self.snapshot.relative_to(self.store.folder)) if self.snapshot else ""
+
     def _write_plan(self, plan: Sequence[Planned]) -> None:
         """Write the study, its cells, and the rows whose settings are not chosen yet."""
         spaces = {
@@ -711,7 +715,7 @@ class _Run:
         about = {
             "schema": SCHEMA, "command": self.options.command, "data": data, "spaces": spaces,
             "plan": planned, "names": plugin_names(self.study),
-            staleness.CODE: staleness.written(uses, earlier),
+            staleness.CODE: staleness.written(uses, earlier, self._copies()),
         }  # fmt: skip
         try:
             self.store.write_study(self.study.to_dict() | about)

@@ -29,18 +29,21 @@ Block = Mapping[str, Any]
 """The modules of the cells of one run.
 
 ``modules`` is {module: [digest of its file, digest of its code]}, ``shared`` lists those that all
-cells depend on, and ``uses`` is {digest of a cell's code, as its record holds it: its other
-modules}.
+cells depend on, ``uses`` is {digest of a cell's code, as its record holds it: its other modules},
+and ``copies`` is the place of the copies of plugins' files in the run's folder.
 """
 
 
-def written(uses: Mapping[str, Mapping[str, Path]], earlier: Iterable[Block]) -> list[Block]:
+def written(
+    uses: Mapping[str, Mapping[str, Path]], earlier: Iterable[Block], copies: str = ""
+) -> list[Block]:
     """Return what a run writes with its plan: a block, and those of earlier runs still in use.
 
     Args:
         uses: {digest of a cell's code: {module: file} of all modules that it depends on}.
         earlier: the blocks of earlier runs in the folder. They are kept for the cells whose code
             the new block does not have: their records may still be there.
+        copies: the place of the copies of plugins' files in the run's folder; empty: none.
     """
     modules = {name: path for found in uses.values() for name, path in found.items()}
     shared = frozenset[str]().union(*uses.values()).intersection(*uses.values())
@@ -49,6 +52,7 @@ def written(uses: Mapping[str, Mapping[str, Path]], earlier: Iterable[Block]) ->
             "modules": {name: _digests(path) for name, path in sorted(modules.items())},
             "shared": sorted(shared),
             "uses": {source: sorted(found.keys() - shared) for source, found in uses.items()},
+            "copies": copies,
         }
     ]
     for block in earlier:
@@ -103,14 +107,16 @@ class Code:
     @cached_property
     def _changed(self) -> list[dict[str, str]]:
         """Return, for each block, {module: its file's name} of those that have changed since."""
-        copied = _copied(self.folder)
-        return [_changed(block["modules"], copied) for block in self.blocks]
+        return [
+            _changed(block["modules"], _copied(self.folder / block["copies"]))
+            for block in self.blocks
+        ]
 
 
 def _is_block(value: Any) -> bool:
     """Return whether a value of a study's file has the form of a :data:`Block`."""
     try:
-        texts = [*value["shared"], *value["uses"], *chain(*value["uses"].values())]
+        texts = [value["copies"], *value["shared"], *value["uses"], *chain(*value["uses"].values())]
         texts += [*value["modules"], *chain(*value["modules"].values())]
         return all(isinstance(text, str) for text in texts)
     except (TypeError, KeyError, AttributeError):
@@ -131,27 +137,18 @@ def reason(files: Iterable[str]) -> str:
     return f"{' and '.join(names)} changed since"
 
 
-def _copied(folder: Path) -> dict[str, tuple[Path, str]]:
-    """Return {module: the user's file, a class} of the copies of plugins' files in a run's folder.
+def _copied(copies: Path) -> dict[str, tuple[Path, str]]:
+    """Return {module: the user's file, a class} of copies of plugins' files.
 
     The class is the one that the copy was taken out of a script for; else it is empty.
     """
     found: dict[str, tuple[Path, str]] = {}
-    copies = sorted((folder / "plugins").glob(f"*/{plugin_files.INDEX}"), key=_age)
-    for index in copies:
-        classes = plugin_files.classes_in(index)
-        for place, origin in plugin_files.origins_in(index).items():
-            module = place.removesuffix(plugin_files.SUFFIX).replace("/", ".")
-            module = module.removesuffix(".__init__")
-            found[module] = origin, classes.get(module, "")
+    classes = plugin_files.classes_in(copies / plugin_files.INDEX)
+    for place, origin in plugin_files.origins_in(copies / plugin_files.INDEX).items():
+        module = place.removesuffix(plugin_files.SUFFIX).replace("/", ".")
+        module = module.removesuffix(".__init__")
+        found[module] = origin, classes.get(module, "")
     return found
-
-
-def _age(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
 
 
 def _changed(
@@ -181,7 +178,9 @@ def _is_same(path: Path, digests: Sequence[str], of_class: str = "") -> bool:
         if of_class:
             text = definitions_of(of_class, [text]) + "\n"
         return code == _digest(sources.code_in(text).encode())
-    except (OSError, ValueError, TypeError, SyntaxError, InputError):
+    except InputError:  # The script has no such class any more, or was a notebook's.
+        return True
+    except (OSError, ValueError, TypeError, SyntaxError):
         return False
 
 

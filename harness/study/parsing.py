@@ -69,11 +69,14 @@ def table_of(group: str, value: Any, mistakes: Mistakes) -> dict[Spec, Mapping[s
 
     A class or an instance of a plugin may stand in the place of its spec.
     """
-    with mistakes.caught():
+    try:
         if isinstance(value, Mapping):
             value = {spec_of(group, key): plain(table) for key, table in value.items()}
         elif isinstance(value, list | tuple):
             value = [spec_of(group, item) for item in value]
+    except InputError as error:
+        mistakes.add(str(error))
+        return {}
     listed = isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
     tabled = isinstance(value, Mapping) and all(isinstance(v, Mapping) for v in value.values())
     if not listed and not tabled:

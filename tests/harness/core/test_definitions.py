@@ -4,10 +4,12 @@ import importlib
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
-from harness.core.definitions import definitions_of
+from harness.core.definitions import definitions_of, other_value
 from harness.core.errors import InputError
 
 SCRIPT = '''
@@ -129,3 +131,53 @@ def test_lines_that_change_a_value_are_kept_and_calls_of_modules_are_not() -> No
 def test_a_class_that_is_not_at_the_top_level_is_refused(above: str) -> None:
     with pytest.raises(InputError, match=r"`Mine` must be defined at the top level.*Move it there"):
         definitions_of("Mine", [f"{above}\n    class Mine: pass\n"])
+
+
+@pytest.mark.parametrize(
+    ("lines", "used"),
+    [
+        ("S = 1.0\nif not S:\n    S = 5.0", "S"),
+        ("S = 1\nS += 1", "S"),
+        ("S = 0.5\nHALF = S / 2\nS = 1.0", "(S, HALF)"),
+        ("S = 'a'\nfor S in ():\n    pass", "S"),
+        ("S = 2.0\ntry:\n    S = float('x')\nexcept ValueError:\n    pass", "S"),
+        ("def S(): return 1\nold = S\ndef S(): return old() + 1", "S()"),
+        ("def S(): return 1\nif not S:\n    def S(): return 2", "S()"),
+        ("S = 3\nALL = [S for _ in range(2)]\nS = 4", "(ALL, S)"),
+        ("S = 1\nclass Base:\n    kept = S\nS = 2", "(Base.kept, S)"),
+        ("import xml.dom.minidom\nimport xml.sax", "(xml.dom.__name__, xml.sax.__name__)"),
+        ("S = {'a': 1}\nS['a'] = 2\nS |= {'b': 3}", "S"),
+    ],
+)
+def test_definitions_give_the_values_of_the_script(lines: str, used: str) -> None:
+    """Values that are replaced on some ways only, or read before they are replaced."""
+    script = f"{lines}\nclass Mine:\n    def value(self): return {used}\n"
+    values = []
+    for text in (script, definitions_of("Mine", [script])):
+        names: dict[str, Any] = {}
+        exec(text, names)
+        values.append(names["Mine"]().value())
+    assert values[0] == values[1]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "import torch\nW = torch.zeros(2)\ntorch.nn.init.ones_(W)",
+        "import random\nW = [1, 2, 3, 4, 5, 6, 7, 8]\nrandom.Random(0).shuffle(W)",
+        "import random\nW = random.random()",
+        "W = {}\ndef fill(t): t['scale'] = 5.0\nfill(W)",
+        "W = 1.0\ndef configure():\n    global W\n    W = 5.0\nconfigure()",
+        "W = {'a': 0}\nother = W\nother['a'] = 1",
+    ],
+)
+def test_a_value_that_the_definitions_do_not_give_is_named(lines: str) -> None:
+    script = f"{lines}\nclass Mine:\n    rate = 1\n    def value(self): return W\n"
+    whole, taken = ModuleType("whole"), ModuleType("taken")
+    exec(script, vars(whole))
+    exec(definitions_of("Mine", [script]), vars(taken))
+    assert other_value(taken, whole) == "W"
+    vars(taken)["W"] = vars(whole)["W"]
+    assert other_value(taken, whole) == ""
+    vars(whole)["Mine"].rate = 2
+    assert other_value(taken, whole) == "Mine.rate"

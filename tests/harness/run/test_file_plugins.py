@@ -229,8 +229,57 @@ def test_a_class_of_a_script_is_stale_once_its_own_definitions_change(tmp_path: 
     assert states() == ["done"] * 4
     (tmp_path / "study.py").write_text(SCRIPT.replace("SCALE = 2.0", "SCALE = 3.0"))
     assert states() == ["done", "done", "stale", "stale"]
+    (tmp_path / "study.py").write_text("print('without the class')\n")
+    assert states() == ["done"] * 4, "nobody knows: as with a notebook, which has no file"
     assert script(tmp_path, SCRIPT.replace("SCALE = 2.0", "SCALE = 3.0")).stdout == "2 {}\n"
     assert states() == ["done"] * 4
+
+
+REFUSED = {
+    "SCALE = float(sys.argv[1]) if len(sys.argv) > 1 else 2.0": "reads `sys.argv`, and workers can",
+    "SCALE = random.random()": "'SCALE' has another value there than the statements give",
+}
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_a_class_whose_values_workers_cannot_repeat_is_refused(tmp_path: Path, line: str) -> None:
+    done = script(tmp_path, "import random, sys\n" + SCRIPT.replace("SCALE = 2.0", line))
+    assert done.returncode == 1
+    assert REFUSED[line] in done.stderr
+    assert "must be a list of specs" not in done.stderr
+    assert not (tmp_path / "run/records").exists()
+
+
+def test_a_class_of_a_file_that_a_script_has_patched_is_refused(tmp_path: Path, file: Path) -> None:
+    (tmp_path / f"{file.stem}_helper.py").write_text("SCALE = 1.0\n")
+    done = script(
+        tmp_path,
+        f"""
+import triptych
+from {file.stem} import Gap
+Gap.per_anchor = lambda self, pos, neg, keep: -pos
+triptych.Study("s", tasks=["blobs(steps=2)"], losses=["infonce", Gap], seeds=1)
+""",
+    )
+    assert "the script or notebook has replaced its per_anchor" in done.stderr
+
+
+def test_files_of_one_name_in_one_run_folder_are_told_apart(tmp_path: Path) -> None:
+    text = 'tasks = ["blobs(steps=2)"]\nseeds = 1\nlosses = ["infonce", "{0}.py:{1}"]\n'
+    stem = f"same_{time.monotonic_ns()}"
+    for name in ("A", "B"):
+        (tmp_path / name).mkdir()
+        body = LOSS.replace("from {stem}_helper import SCALE", "SCALE = 1.0")
+        (tmp_path / name / f"{stem}.py").write_text(body.replace("class Gap", f"class {name}"))
+        (tmp_path / name / "study.toml").write_text(text.format(stem, name))
+    for name in ("A", "B", "A"):
+        done = subprocess.run(
+            [sys.executable, "-m", "triptych", "run", f"{name}/study.toml", "--out", "run",
+             "--add"], cwd=tmp_path, capture_output=True, text=True, check=True,
+            env=environment(PYTHONPATH=":".join(children.import_path())),
+        )  # fmt: skip
+        assert "stale" not in done.stdout + done.stderr
+    assert "0 cells run" in done.stdout
 
 
 def test_a_file_beside_the_script_that_hides_a_library_is_named(tmp_path: Path) -> None:
