@@ -256,8 +256,8 @@ class Store:
 def _writable(text: str) -> str:
     r"""Return a text with half a surrogate pair, which no file can hold, as an escape.
 
-    >>> _writable("caf\u00e9 \udc80")
-    'caf\u00e9 \\udc80'
+    >>> _writable("half a pair: \udc80")
+    'half a pair: \\udc80'
     """
     return text.encode("utf-8", "backslashreplace").decode()
 
