@@ -20,7 +20,8 @@ def build(spec: str, **sizes: Any) -> nn.Module:
     Raises:
         InputError: if there is no such file or class, or if it returns no module.
     """
-    # By its name: how plugins are found changes no score, so that it must be in no cell's key.
+    # Keys cover what an import statement names. How plugins are found changes no score, so this
+    # module imports it by name, and keeps it out of the keys.
     plugins = importlib.import_module("harness.plugins")
     name, given = plugins.read(spec)
     factory = plugins.load("networks", name)

@@ -31,9 +31,9 @@ from harness.settings import (
 
 __all__ = [
     "build", "canonical", "declared", "defined_in_file", "described", "is_known", "is_shipped",
-    "kind_of",
-    "load", "location_settings", "modules", "names", "parse", "plugin_name", "read",
+    "kind_of", "load", "location_settings", "modules", "names", "parse", "plugin_name", "read",
     "require_survival", "resolved", "settings", "spec_of", "split_specs", "with_settings",
+    "without_owner",
 ]  # fmt: skip
 
 _SPEC = re.compile(r"\s*((?:[^():,]*/)?[\w.-]+(?::[\w.-]+)?)\s*(\(.*\))?\s*", re.DOTALL)
@@ -349,7 +349,7 @@ def _typed(group: str, name: str, known: Mapping[str, Setting], key: str, value:
 
 
 def _with_file(network: str) -> str:
-    """Return the spec of a network in a file, with the file's name in the place of its path.
+    """Return a network's spec with its file's path shortened to the file's name.
 
     Raises:
         InputError: if there is no such file or network.
@@ -366,5 +366,5 @@ def _written(name: str, given: Mapping[str, Any]) -> str:
 
 
 def _same(value: Any, default: Any) -> bool:
-    """Return whether both are equal and of one type: in Python, True == 1 == 1.0."""
+    """Return whether two values are equal and of the same type, because True == 1 == 1.0."""
     return type(value) is type(default) and bool(value == default)

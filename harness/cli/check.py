@@ -7,6 +7,7 @@ import typer
 
 from harness.cli.shared import app, examples, input_errors
 from harness.cli.terminal import counted, duration, err, out, say
+from harness.core import guard
 
 
 @app.command(
@@ -18,8 +19,8 @@ def check_command(
         typer.Argument(help="A Python file, or the name or spec of a loss, a method or a task."),
     ],
     seconds: Annotated[
-        float | None, typer.Option(help="How long each check may take; default: 120.", min=1)
-    ] = None,
+        float, typer.Option(help="How long each check may take.", min=1)
+    ] = guard.CONTRACT,
 ) -> None:
     """Check a loss, method or task, or all that a file defines, against its contracts.
 
@@ -32,12 +33,11 @@ def check_command(
 
             found = find(name)
         file = name if Path(name).suffix == ".py" else ""
-        limit = checking.SECONDS if seconds is None else seconds
         failed = 0
         for group, spec in found:
             say(f"{kind_of(group).capitalize()} {spec}", style="bold")
             passed = wrong = 0
-            for one in checking.check(group, spec, file=file, seconds=limit):
+            for one in checking.check(group, spec, file=file, seconds=seconds):
                 if one.fault:
                     wrong += 1
                     say(one.fault, start="  FAILED  ", indent=10, style="red")

@@ -25,7 +25,7 @@ _SYMBOLS = {
     "big": "", "Big": "", "bigl": "", "bigr": "", "Bigl": "", "Bigr": "", "left": "",
     "right": "", "\\": "\n",
 }  # fmt: skip
-"""What a command of TeX becomes; ``\\qquad`` separates equations."""
+"""{command of TeX: the text that replaces it}; ``\\qquad`` begins a new equation."""
 
 _ACCENTS = {"hat": "\u0302", "tilde": "\u0303", "bar": "\u0304"}
 _COMMAND = re.compile(r"\\([A-Za-z]+\s*|.)", re.DOTALL)
@@ -73,7 +73,7 @@ def _parts(text: str) -> dict[str, str]:
     """Return {heading: text}; the text above the first heading has the key ''."""
     pieces = re.split(rf"^({'|'.join(_HEADINGS)}):\n", text, flags=re.MULTILINE)
     parts = {"": pieces[0]} | dict(zip(pieces[1::2], pieces[2::2], strict=True))
-    # What follows a section without an indent, such as an example, is not a part of it.
+    # A section ends at the first line without an indent, such as an example.
     return {
         name: part if name == "" else re.split(r"^(?=\S)", part, flags=re.MULTILINE)[0]
         for name, part in parts.items()
@@ -141,7 +141,7 @@ class _Reader:
         found = ""
         while self.rest and not (end and self.rest.startswith(end)):
             piece = self._next()
-            # The log of a fraction, and not a fraction of the log.
+            # Brackets show that the log is of the whole fraction, not of its numerator alone.
             of_all = " / " in piece and found.rstrip().endswith(("log", "exp"))
             found += f"({piece})" if of_all else piece
         self.rest = self.rest[len(end) :]
@@ -175,7 +175,8 @@ class _Reader:
             return ""
         self.rest = self.rest[found.end() :]
         name = found[1].strip() or " "
-        # TeX takes the space behind a word for its end; functions need it, symbols may keep it.
+        # TeX drops the space that ends a command's name. Plain text needs it after a function,
+        # as in `log x`, and may keep it after a symbol.
         space = " " if found[1][-1:].isspace() else ""
         if name in ("frac", "tfrac", "dfrac"):
             above, below = self._argument(), self._argument()

@@ -1,4 +1,4 @@
-"""Say what was meant by a wrong option or kind, once it is known to be wrong."""
+"""Add to errors of the command line what the user may have meant by an option or a kind."""
 
 from contextlib import suppress
 from typing import Any
@@ -7,7 +7,7 @@ from typer.core import TyperGroup
 
 
 class Commands(TyperGroup):
-    """Run commands; tell someone with an unknown option how to write what it sets."""
+    """Run commands, and add to the error for an unknown option how to set what it names."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that the words name."""
@@ -22,7 +22,7 @@ class Commands(TyperGroup):
 
 
 def option_hint(command: str | None, option: str) -> str:
-    """Return a sentence on how to write an option that ``command`` does not have; or nothing.
+    """Return a sentence on how to set what an unknown option of ``command`` names; else nothing.
 
     >>> option_hint("run", "--steps")
     '. `steps` is a key of the study: write steps=VALUE behind its name.'
@@ -61,7 +61,7 @@ def option_hint(command: str | None, option: str) -> str:
 
 
 def kind_hint(word: str) -> str:
-    """Return a sentence on the kind of plugin that ``word`` names; or nothing.
+    """Return a sentence that says of which kind ``word`` is a plugin; empty if it names none.
 
     >>> kind_hint("adnce"), kind_hint("nothing")
     (' It is one of the losses: write `triptych list losses adnce`.', '')

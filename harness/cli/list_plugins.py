@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from harness.study.shipped import About
 
 PIPE = 80
-"""The columns of a page in a file or a pipe."""
+"""The width of a page, in columns, when it goes to a file or a pipe."""
 
 
 KINDS = ("tasks", "losses", "methods", "studies", "engines", "boards")

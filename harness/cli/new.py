@@ -17,7 +17,7 @@ from harness.core.errors import InputError, require
 
 
 class Kind(StrEnum):
-    """What ``triptych new`` can write."""
+    """The kinds of plugin that ``triptych new`` can write."""
 
     loss = "loss"
     task = "task"
@@ -55,6 +55,12 @@ def write(kind: str, name: str, folder: Path) -> list[Path]:
         InputError: if the name cannot be that of a module, or a file exists already.
     """
     module = _module(name)
+    other = find_spec(module)
+    require(
+        other is None,
+        f"`NAME` must not be that of another module: got {name!r}, and `import {module}` leads to "
+        f"{other.origin if other else ''}. Choose another name.",
+    )
     names = {
         "module": module,
         "dashed": module.replace("_", "-"),
@@ -80,7 +86,7 @@ def write(kind: str, name: str, folder: Path) -> list[Path]:
 
 
 def _places(kind: str, module: str) -> dict[str, str]:
-    """Return {file to write: its template}."""
+    """Return {path of a file to write: the name of its template}."""
     if kind != "package":
         return {f"{module}.py": f"{kind}.txt", f"test_{module}.py": "test_file.txt"}
     return {
@@ -115,17 +121,11 @@ def _module(name: str) -> str:
         "`NAME` must be letters, digits and underscores, and begin with a letter: got "
         f"{name!r}. Write a name such as soft_margin.",
     )
-    other = find_spec(module)
-    require(
-        other is None,
-        f"`NAME` must not be that of another module: got {name!r}, and `import {module}` leads to "
-        f"{other.origin if other else ''}. Choose another name.",
-    )
     return module
 
 
 def _class(module: str) -> str:
-    """Return the class of a module.
+    """Return the name of the class that a new module defines.
 
     >>> _class("soft_margin")
     'SoftMargin'

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from harness.store.records import Record, Store
 
 CHECKSUM = 12
-"""Digits of a checksum or commit that tell it from any other."""
+"""How many digits of a checksum or commit are shown: enough to identify it."""
 
 
 def show_json(store: "Store", state: "CellState") -> None:
-    """Print the file of a cell's record, or else of its failure."""
+    """Print the file of a cell's record; if there is none, that of its failure."""
     from harness.core.commands import run_again
 
     for path in (store.find_record(state.cell, state.key), store.failure_path(state.cell)):
@@ -38,7 +38,7 @@ def show(
     most: int | None = None,
     more: Mapping[str, str] | None = None,
 ) -> None:
-    """Print what a record says, in 15 lines at most; or why there is none, with the traceback.
+    """Print a cell's record in at most 15 lines; if there is none, print why, and the traceback.
 
     Args:
         store: the folder of the run.

@@ -42,7 +42,7 @@ def page(kind: str, name: str, width: int) -> list[str]:
 
 
 Line = tuple[str, str]
-"""A paragraph: what stands before its first line, and its text."""
+"""A paragraph: (the prefix of its first line, its text)."""
 
 
 def _wrapped(lines: Iterable[Line], width: int) -> Iterator[str]:
@@ -163,7 +163,7 @@ def _measures(task: Any) -> Iterator[Line]:
 
 
 def _partners(kind: str, name: str) -> dict[str, str]:
-    """Return {other kind: which of them fit the plugin}, at their defaults."""
+    """Return {another kind: which of its plugins fit this one}, all at their defaults."""
     built: dict[str, dict[str, Any]] = {"methods": {}, "losses": {}, "tasks": {}}
     for group, made in built.items():
         for each in [name] if group == kind else plugins.names(group):
@@ -183,7 +183,7 @@ def _partners(kind: str, name: str) -> dict[str, str]:
 
 
 def _all_but(names: list[str], fitting: list[str]) -> str:
-    """Return which of ``names`` fit, in few words.
+    """Return ``fitting`` as a short text: the names that fit, or ``all but`` those that do not.
 
     >>> _all_but(["a", "b", "c", "d"], ["a", "b", "c"]), _all_but(["a", "b"], ["a", "b"])
     ('all but d', 'all')

@@ -31,8 +31,9 @@ from harness.cli.shared import (
     study_of,
 )
 from harness.cli.terminal import counted, err, escape, out, say
+from harness.core.cells import DEFAULT_METHOD
 from harness.core.errors import InputError
-from harness.run.reasons import cut
+from harness.run.reasons import MAX_FAILURES, cut
 
 if TYPE_CHECKING:
     from harness.run.engines import Engine
@@ -116,12 +117,11 @@ def run_command(
         bool, typer.Option("--fail-fast", help="Stop at the first cell that fails.")
     ] = False,
     max_failures: Annotated[
-        int | None,
+        int,
         typer.Option(
-            help="Stop once this many cells have failed with one message; 0: never; default: 10.",
-            min=0,
+            help="Stop once this many cells have failed with one message; 0: never.", min=0
         ),
-    ] = None,
+    ] = MAX_FAILURES,
     add: Annotated[
         bool, typer.Option("--add", help="Put the cells beside another study's, in its folder.")
     ] = False,
@@ -153,8 +153,6 @@ def run_command(
         if dry_run:
             _try_out(chosen, folder, built_engine(engine, jobs), device)
             return
-        most = {} if max_failures is None else {"max_failures": max_failures}
-        most |= {"max_failures": 1} if fail_fast else {}
         started = time.monotonic()
         # Treat these signals like Ctrl-C, unless they are ignored, as nohup does.
         for name in (signal.SIGTERM, signal.SIGHUP):
@@ -166,7 +164,8 @@ def run_command(
                 summary = run(
                     chosen, folder, jobs=jobs, engine=engine, device=device, slots_per_gpu=slots,
                     shard=shard, checkpoint_minutes=checkpoint, tensorboard=tensorboard, add=add,
-                    command=command, try_first=True, listen=listen, progress=False, **most,
+                    command=command, try_first=True, listen=listen, progress=False,
+                    max_failures=1 if fail_fast else max_failures,
                 )  # fmt: skip
         except Interrupted as stop:
             say(
@@ -244,7 +243,7 @@ def cell_command(
     method: Annotated[
         str,
         typer.Option(help="The cell's method.", autocompletion=completion.plugins_of("methods")),
-    ] = "siamese",
+    ] = DEFAULT_METHOD,
     seed: Annotated[int, typer.Option(help="The cell's seed.", min=0)] = 0,
     probes: Annotated[
         int, typer.Option(help="How often to score validation during training.", min=0)

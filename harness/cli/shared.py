@@ -7,7 +7,7 @@ answer at once.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,7 +31,7 @@ app = typer.Typer(
 
 
 def examples(*commands: str) -> str:
-    """Return the end of a command's ``--help``: examples, one a line.
+    """Return the examples that end a command's ``--help``, one on each line.
 
     ``tests/harness/cli/test_help.py`` reads every example as its command does.
     """
@@ -62,6 +62,17 @@ def main(
     del version  # Its callback prints it.
 
 
+def _naming(group: str, text: str, *names: str) -> Any:
+    """Return an option that takes names of plugins of ``group``, which a shell completes.
+
+    Args:
+        group: the plugins' kind.
+        text: what ``--help`` says of it.
+        names: the option's names; none: the name of the parameter.
+    """
+    return typer.Option(*names, help=text, autocompletion=completion.plugins_of(group))
+
+
 # Options that several commands take.
 StudyName = Annotated[
     str,
@@ -89,27 +100,11 @@ RunFolder = Annotated[
         autocompletion=completion.run_folder,
     ),
 ]
-OnlyTasks = Annotated[
-    str | None,
-    typer.Option(
-        help="Run only these tasks, separated by commas.",
-        autocompletion=completion.plugins_of("tasks"),
-    ),
-]
+OnlyTasks = Annotated[str | None, _naming("tasks", "Run only these tasks, separated by commas.")]
 Methods = Annotated[
-    str | None,
-    typer.Option(
-        help="Use these methods instead, separated by commas.",
-        autocompletion=completion.plugins_of("methods"),
-    ),
+    str | None, _naming("methods", "Use these methods instead, separated by commas.")
 ]
-Losses = Annotated[
-    str | None,
-    typer.Option(
-        help="Use these losses instead, separated by commas.",
-        autocompletion=completion.plugins_of("losses"),
-    ),
-]
+Losses = Annotated[str | None, _naming("losses", "Use these losses instead, separated by commas.")]
 Seeds = Annotated[
     str | None, typer.Option(help="The number of seeds, counted from 0; or a list: 0,2,7.")
 ]
@@ -122,28 +117,11 @@ Files = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or one GPU, such as cuda:1.")]
 EveryCell = Annotated[bool, typer.Option("--cells", help="Also list every cell.")]
 OfTasks = Annotated[
-    str | None,
-    typer.Option(
-        "--task",
-        help="Only cells of these tasks, separated by commas.",
-        autocompletion=completion.plugins_of("tasks"),
-    ),
+    str | None, _naming("tasks", "Only cells of these tasks, separated by commas.", "--task")
 ]
-OfMethods = Annotated[
-    str | None,
-    typer.Option(
-        "--method",
-        help="Only cells of these methods.",
-        autocompletion=completion.plugins_of("methods"),
-    ),
-]
+OfMethods = Annotated[str | None, _naming("methods", "Only cells of these methods.", "--method")]
 OfLosses = Annotated[
-    str | None,
-    typer.Option(
-        "--loss",
-        help="Only cells of these losses, or rows of the board.",
-        autocompletion=completion.plugins_of("losses"),
-    ),
+    str | None, _naming("losses", "Only cells of these losses, or rows of the board.", "--loss")
 ]
 OfSeeds = Annotated[str | None, typer.Option("--seed", help="Only cells of these seeds: 0,2.")]
 InStates = Annotated[

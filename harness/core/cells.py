@@ -7,6 +7,10 @@ from typing import Any, Literal
 UNTRAINED = "untrained"
 """Stands in place of a loss: the encoder is evaluated as it is at step 0."""
 
+DEFAULT_METHOD = "siamese"
+"""The method of losses for which none is named."""
+DEFAULT_SEEDS = 3
+"""The number of seeds of a study that does not say."""
 PARTS = {"task": "tasks", "method": "methods", "loss": "losses"}
 """{part of a cell: the group of plugins that it names one of}."""
 NO_METHOD = ""
@@ -100,7 +104,7 @@ class Cell:
 
 
 def specs_of(cell: Cell) -> list[tuple[str, Spec]]:
-    """Return (group, spec) of the plugins that a cell uses."""
+    """Return the pair (group, spec) of each plugin that a cell uses."""
     parts = PARTS if is_trained(cell.loss) else ("task",)
     return [(PARTS[part], getattr(cell, part)) for part in parts]
 

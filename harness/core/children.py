@@ -64,10 +64,12 @@ def import_path() -> list[str]:
 
 
 class Child:
-    """A process that answers requests, each a line of JSON; one that has ended is replaced.
+    """Run a child process that answers requests; start a new one if it has ended.
 
-    The module's ``main`` takes its pipes with :func:`take_pipes`, tells ``{}`` once it is ready,
-    and answers each line with a line.
+    Requests and answers are lines of JSON.
+
+    The child's module has a function ``main``: it takes its pipes with :func:`take_pipes`,
+    writes ``{}`` once it is ready, and then answers each line that it reads with one line.
 
     Args:
         module: the module that the process runs.
@@ -79,7 +81,7 @@ class Child:
         self.output: IO[str]
 
     def ask(self, request: Mapping[str, Any], seconds: float) -> dict[str, Any] | str:
-        """Return the answer; or as a text how the process ended, after which there is none.
+        """Return the answer, or, if the process ended without one, a text that says how it ended.
 
         Raises:
             InputError: if the process does not start.

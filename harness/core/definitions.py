@@ -18,7 +18,7 @@ from typing import Any
 from harness.core.errors import InputError
 
 _ASKS = re.compile(r"\bsys\.argv\b|(?<![\w.])input\(|\bargparse\.ArgumentParser\b")
-"""What differs between a script and a worker that runs some of its statements."""
+"""Code that reads the command line or the keyboard, neither of which workers have."""
 _GIVEN = frozenset(dir(builtins)) | {"__file__"}
 """The names that every module has."""
 
@@ -70,13 +70,14 @@ def definitions_of(name: str, texts: Sequence[str]) -> str:
     }
     imported = {name for each in statements if each.imports for name in each.binds}
     bound = frozenset[str]().union(*(each.binds for each in statements))
+    imports_all = any("*" in each.binds for each in statements)
     end = len(statements)
     # (a name, the statement before which its value is needed).
     waiting, found = [(name, end)], {(name, end)}
     while waiting:
         wanted, before = waiting.pop()
         places = _places(wanted, statements[:before], imported)
-        if not places and before == end and not any("*" in each.binds for each in statements):
+        if not places and before == end and not imports_all:
             if wanted == name:
                 raise InputError(
                     f"`{name}` must be defined at the top level of its script or notebook: it is "
@@ -89,7 +90,7 @@ def definitions_of(name: str, texts: Sequence[str]) -> str:
             )
         for i in places:
             kept.add(i)
-            # Functions read the last value; what runs at once reads the value of that moment.
+            # A function reads a name's last value; a statement reads the value at its own place.
             needed = {(each, end) for each in statements[i].uses}
             needed |= {(each, i) for each in statements[i].at_once}
             needed = {pair for pair in needed - found if pair[0] not in _GIVEN - bound}
@@ -99,7 +100,7 @@ def definitions_of(name: str, texts: Sequence[str]) -> str:
 
 
 def asked_in(text: str) -> str:
-    """Return what definitions ask of whoever runs them, which workers cannot answer; or nothing.
+    """Return the command-line arguments or user input that a text reads; empty if it reads none.
 
     >>> asked_in("rate = float(sys.argv[1])"), asked_in("name = model.input(3)")
     ('sys.argv', '')
@@ -193,12 +194,9 @@ def _statement(source: str, statement: ast.stmt) -> _Statement:
     binds = {each.get_name() for each in table.get_symbols() if each.is_assigned()}
     binds |= {each.get_name() for each in table.get_symbols() if each.is_imported()}
     binds |= {each.get_name() for each in table.get_symbols() if each.is_namespace()}
-    if any(
-        isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
-        for node in ast.parse(source).body
-    ):
+    if isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*":
         binds.add("*")
-    nodes = [node for each in ast.parse(source).body for node in _run_at_once(each)]
+    nodes = list(_run_at_once(statement))
     for node in nodes:
         if isinstance(node, ast.Subscript | ast.Attribute) and not isinstance(node.ctx, ast.Load):
             binds |= {*_root(node)}
@@ -225,7 +223,7 @@ def _statement(source: str, statement: ast.stmt) -> _Statement:
 
 
 def _run_at_once(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield a node and those inside it, but for the bodies of functions."""
+    """Yield a node and all nodes inside it, except those in the bodies of functions."""
     yield node
     if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
         for child in ast.iter_child_nodes(node):

@@ -14,7 +14,9 @@ from harness.core.errors import InputError
 Action = Literal["import", "load", "build", "fetch"]
 """What is tried: to import a plugin's file, to load or build a plugin, to fetch its data."""
 LIMITS: Mapping[Action, float] = {"import": 60.0, "load": 60.0, "build": 60.0, "fetch": 6 * 3600.0}
-"""Seconds that each action may take; a download may take hours."""
+"""{action: how many seconds it may take}; fetching may download for hours."""
+CONTRACT = 120.0
+"""Seconds that one contract may take in ``triptych check``."""
 DONE = {
     "import": "imported", "load": "imported", "build": "built", "fetch": "asked to fetch its data",
 }  # fmt: skip
@@ -24,7 +26,7 @@ _is_off = False
 
 
 def turn_off() -> None:
-    """Try nothing from now on: this process is a worker, whose end is its cell's failure."""
+    """Try plugins in no child from now on: if this process, a worker, ends, only its cell fails."""
     global _is_off
     _is_off = True
 

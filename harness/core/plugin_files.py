@@ -27,7 +27,7 @@ from harness.core.files import write_atomically
 SUFFIX = ".py"
 PACKAGE = f"__init__{SUFFIX}"
 INDEX = "files.json"
-"""The file of a snapshot that says what its other files are."""
+"""The name of the file that lists the contents of a snapshot."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def add(path: str | Path) -> PluginFile:
 
 
 def register(file: PluginFile) -> PluginFile:
-    """Register ``file`` unchecked, in the place of one of its name."""
+    """Register ``file`` without checks; it replaces a registered file of the same name."""
     if _finder not in sys.meta_path:
         sys.meta_path.append(_finder)
     _files[file.name] = file
@@ -180,7 +180,7 @@ def with_file_added(name: str) -> str:
     path, _, attribute = name.rpartition(":")
     known = file_of(name)
     if not path.endswith(SUFFIX) or (known is not None and known.path != known.origin):
-        return name  # A copy's name: it stands for the copy, whatever lies in this folder.
+        return name  # It names a copy, even if the current folder has a file of that name.
     found = _find(Path(path))
     return name if found is None else f"{add(found).name}:{attribute}"
 
@@ -189,7 +189,7 @@ def with_file_added(name: str) -> str:
 
 
 loading: list[str] = []
-"""The modules of plugins' files that are being imported."""
+"""The names of the plugins' modules whose import has begun and not ended."""
 
 
 def load(file: PluginFile) -> ModuleType:
@@ -293,10 +293,11 @@ def _forget_modules() -> None:
 
 
 def _remember() -> None:
-    """Keep the state of the files of all imported modules that lie in the folders."""
+    """Remember time and size of the files of all modules that were imported from the folders."""
     folders = tuple({str(file.folder) for file in _files.values()})
     for name, module in list(sys.modules.items()):
-        # The loader has the file that was read; a copy's spec has the user's.
+        # Ask the loader, which names the file that was read: for a copy, ``__spec__.origin`` is the
+        # user's original.
         path = getattr(getattr(module, "__loader__", None), "path", None) or ""
         if name not in _stamps and path.startswith(folders) and path_of(name.partition(".")[0]):
             _stamps[name] = Path(path), _stamp(Path(path))
@@ -408,7 +409,7 @@ def snapshot_used(folder: Path | None) -> Iterator[None]:
 
 
 def start_from(folder: Path) -> None:
-    """Take all plugins' files from a snapshot, as a worker does: import none from elsewhere.
+    """Import plugins' files from a snapshot alone, as workers do.
 
     Raises:
         InputError: if the snapshot cannot be read.

@@ -1,4 +1,4 @@
-"""Watch which files are read, to find those that a task does not declare.
+"""Record which files are read, so that a contract can find those that a task does not declare.
 
 Python reports each file that it opens, and `harness.data.fingerprint` those whose checksums it
 remembers, as the event ``triptych.read``. What a library opens in C or C++ alone, such as a parquet
@@ -24,7 +24,7 @@ class _Seen:
 
 @contextmanager
 def watch() -> Iterator[set[Path]]:
-    """Yield a set, into which every file goes that is read until the block ends.
+    """Yield a set that collects the paths of all files that are read until the block ends.
 
     A file that is also written in the block does not count.
     """

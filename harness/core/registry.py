@@ -143,7 +143,7 @@ def _find_in(group: str, name: str) -> Plugin:
     found = rivals(group, attribute)
     for plugin in found:
         if plugin.owner == owner:
-            # Alone, it has the shorter name, and is the same plugin under both.
+            # Without a rival the plugin keeps its short name, so that both ways to write it agree.
             return plugin if len(found) == 1 else replace(plugin, name=name)
     if find_module(owner) is not None:
         installed = _installed(group, owner, attribute)
@@ -219,7 +219,7 @@ def defined_in_file(path: str | Path) -> list[tuple[str, str]]:
 
 
 _given: dict[tuple[str, str], None] = {}
-"""(group, name) of what :func:`defined_in_file` has found."""
+"""The pairs (group, name) that :func:`defined_in_file` has registered, in their order."""
 
 
 def _classes_in(file: plugin_files.PluginFile) -> list[tuple[str, str]]:
@@ -240,7 +240,7 @@ def base_of(group: str) -> type:
 
 
 def name_of_class(group: str, cls: type) -> str:
-    """Return the name of the plugin that a class is; register its file if it is not installed.
+    """Return the plugin name of a class; register the class's file if it is not installed.
 
     A class of a script or a notebook is copied out of it, with all that it uses: workers cannot
     import these.
@@ -312,7 +312,7 @@ def _of_script(name: str) -> str:
         f"{refused}what it uses reads `{asked_in(text)}`, and workers cannot answer. Make that a "
         f"setting of the class, or write `{name}` into a file of its own.",
     )
-    # Another folder for another text: a cell of a notebook is edited and run again.
+    # Each text has a folder of its own, because a notebook's cell may be edited and run again.
     folder = _copies() / sha256(text.encode()).hexdigest()[:16]
     folder.mkdir(exist_ok=True)
     path = folder / f"{origin.stem}_{name}{plugin_files.SUFFIX}"
@@ -340,7 +340,7 @@ def _copies() -> Path:
 
 
 def load(group: str, name: str) -> Any:
-    """Import a plugin: a class or function, or a package of studies.
+    """Import and return a plugin: a class, a function or, in the group ``studies``, a package.
 
     Raises:
         InputError: if there is no such plugin, or if it cannot be imported.
@@ -358,12 +358,13 @@ def load(group: str, name: str) -> Any:
             f"'{plugin.module}:{plugin.attribute}': {told(error)}."
             f"{_shadow(plugin) if isinstance(error, ImportError | AttributeError) else ''}"
         ) from error
-    base = base_of(group) if group in BASES else object
-    require(
-        group not in BASES or (isinstance(made, type) and issubclass(made, base)),
-        f"The {kind_of(group)} {name!r} must be a class derived from triptych.{base.__name__}: got "
-        f"{made!r}. Name another class, or give it that base.",
-    )
+    if group in BASES:
+        base = base_of(group)
+        require(
+            isinstance(made, type) and issubclass(made, base),
+            f"The {kind_of(group)} {name!r} must be a class derived from triptych.{base.__name__}: "
+            f"got {made!r}. Name another class, or give it that base.",
+        )
     return made
 
 
@@ -393,7 +394,7 @@ def _entries(group: str) -> dict[str, tuple[Plugin, ...]]:
 
 
 def in_one_style(name: str) -> str:
-    """Return a plugin's name with underscores: a dash is another way to write one.
+    """Return a plugin's name with underscores in the place of dashes, which users may write.
 
     Presets had dashes in version 0.1.0; these names go on as aliases. A name with a colon has
     that of a file or distribution, which is kept as it is.
@@ -406,7 +407,7 @@ def _distribution(entry: EntryPoint) -> str:
 
 
 def _shadow(plugin: Plugin) -> str:
-    """Return a sentence on where the package lies, or which other distribution shadows it."""
+    """Return a sentence that names what shadows a plugin's package, or where it was found."""
     if plugin.entry is None:
         return ""
     top = plugin.module.split(".")[0]

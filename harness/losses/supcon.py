@@ -65,10 +65,12 @@ class SupCon(SumLoss):
             anchors = self.embed(at_least_float32(contrast.anchors))
             same = contrast.candidates is contrast.anchors
             rows = anchors if same else self.embed(at_least_float32(contrast.candidates))
-            # The mean of an anchor's scores with its positives is its score with their mean.
+            # Scores are linear in the rows: the mean of the scores with the positives is the
+            # score with the positives' mean.
             means, counts = mean_positives(contrast, contrast.places, rows)
             pos: Tensor = torch.linalg.vecdot(anchors, means)
-            # As ids, places leave out the anchor alone. Sharing them keeps scores symmetric.
+            # With places in the role of ids, only the anchor itself does not repel. If anchors and
+            # candidates share them, the matrix of scores stays symmetric.
             own = contrast.places if same else torch.arange(len(rows), device=rows.device)
             others = replace(contrast, anchor_ids=contrast.places, candidate_ids=own)
             some = counts > 0
@@ -103,7 +105,7 @@ def mean_positives(contrast: Contrast, places: Tensor, rows: Tensor) -> tuple[Te
         positive[has_place.nonzero()[:, 0], places[has_place]] = False
         counts = positive.sum(dim=1)
         return positive.to(rows) @ rows / counts.clamp(min=1)[:, None], counts
-    # In linear memory: sum the rows of each id, and take away the anchor's own row.
+    # Sum the rows of each id, then subtract the anchor's own row: memory is linear in the batch.
     ids = torch.cat([contrast.anchor_ids, contrast.candidate_ids])
     found, group = torch.unique(ids, return_inverse=True)
     of_anchors, of_rows = group[: len(places)], group[len(places) :]
@@ -116,7 +118,7 @@ def mean_positives(contrast: Contrast, places: Tensor, rows: Tensor) -> tuple[Te
 
 
 def only_anchors(contrast: Contrast, kept: Tensor) -> Contrast:
-    """Return the contrast of the anchors that ``kept`` marks, with all candidates."""
+    """Return the contrast without the anchors that ``kept`` does not mark; candidates stay."""
     return Contrast(
         contrast.anchors[kept],
         contrast.positives[kept],

@@ -70,7 +70,7 @@ class DINO(Method):
 
     @property
     def extra_views(self) -> int:
-        """Return the number of crops."""
+        """Return ``crops``: each small crop is a view beyond the first two."""
         return self.crops
 
     def forward(self, first: Any, second: Any, batch: Batch) -> Sequence[Contrast]:

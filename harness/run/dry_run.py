@@ -32,7 +32,7 @@ from harness.training.loop import no_diagnosis
 FOLDER = "dry_run"
 """The folder, in the run's own, that holds the logs of failed dry runs."""
 _KEY = "dry"
-"""The end of their names, in the place of a key: they leave no record."""
+"""Stands in place of a record's key in the names of these logs: dry runs leave no record."""
 
 
 log = logging.getLogger("harness")
@@ -83,7 +83,7 @@ def _require_kept(check: Check, group: str, spec: str) -> None:
 
 @contextmanager
 def _contract(group: str, spec: str) -> Iterator[None]:
-    """Turn what a contract raises into an error of the user's."""
+    """Raise an ``AssertionError`` of a contract as an ``InputError`` that names the plugin."""
     try:
         yield
     except AssertionError as error:

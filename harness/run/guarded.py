@@ -20,7 +20,7 @@ def main() -> None:
     print("{}", file=answers, flush=True)
     for line in requests:
         request = json.loads(line)
-        # Whatever is raised here is raised again by the process that asked.
+        # The process that asked does the same next, and raises the same error with its message.
         with contextlib.suppress(Exception, SystemExit):
             _do(request)
         print("{}", file=answers, flush=True)

@@ -9,6 +9,8 @@ from harness.core.cells import Cell
 _OF_ONE_CELL = re.compile(r" Its last output is in .*")
 """What differs between the reasons of cells that are lost in the same way."""
 
+MAX_FAILURES = 10
+"""Cells that may fail with one message before a run ends."""
 MAX_REASON = 300
 """Characters of a reason that are shown; its failure's file has all of it."""
 

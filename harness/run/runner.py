@@ -25,7 +25,7 @@ from harness.run.estimate import all_cells
 from harness.run.folders import RUNS
 from harness.run.local import Local
 from harness.run.processes import hidden_library
-from harness.run.reasons import shared
+from harness.run.reasons import MAX_FAILURES, shared
 from harness.store import provenance, staleness
 from harness.store.checkpoints import Checkpoints
 from harness.store.identity import (
@@ -40,9 +40,6 @@ from harness.store.table import Place
 from harness.study.labels import plugin_names
 from harness.study.study import Study
 from harness.training.loop import Diverged
-
-MAX_FAILURES = 10
-"""Cells that may fail with one message before a run ends."""
 
 POLL = 1.0
 """Seconds between two checks of the cells that other runs have claimed."""
@@ -228,7 +225,7 @@ def built_engine(engine: Engine | str, jobs: int | None) -> Engine:
 
 
 def _require_no_import() -> None:
-    """Raise an error if a plugin's file, which is being imported, starts a run."""
+    """Raise an error if a plugin's file starts a run while it is being imported."""
     if plugin_files.loading:
         raise InputError(
             f"The plugin's file {plugin_files.loading[-1]}.py starts a run when it is imported. "
@@ -264,7 +261,7 @@ def _work(current: "_Run") -> None:
 
 @contextmanager
 def copied_plugins(specs: Iterable[tuple[str, str]], store: Store) -> Iterator[Path | None]:
-    """Copy the files of plugins into the run's folder, and read the copies until the block ends.
+    """Copy plugins' files into the run's folder, and import from the copies until the block ends.
 
     Workers read them too: an edit while cells run changes none of them.
 
@@ -376,7 +373,7 @@ def run_one(
     resources = Resources(provenance.choose_device(device))
     store = Store(folder)
     with copied_plugins(specs_of(cell), store) as copied:
-        # Now, because the user may edit a plugin's file while the cell runs.
+        # Compute the key before the cell runs: the user may edit a plugin's file meanwhile.
         key = identify(cell).key
         job = Job(cell, key, str(store.folder), save=str(save), plugins=str(copied or ""))
         return replace(_run_job(job, store, resources, listen), key=key)

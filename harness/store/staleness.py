@@ -1,4 +1,4 @@
-"""Which records are stale: the code that their cells depend on has changed since, and where.
+"""Find stale records: those whose code has changed since their cells were run.
 
 ``run`` makes stale cells anew; ``status``, ``plan`` and the board say so before. A run writes a
 digest of every module that its cells depend on. Here they are compared with today's files, and no
@@ -21,9 +21,9 @@ CODE = "code"
 """The key of a written study that holds what :func:`written` returns."""
 
 MAX_NAMED = 2
-"""Files that a reason names."""
+"""The most files that a reason names."""
 MAX_REASONS = 3
-"""Reasons that a sentence names."""
+"""The most reasons that a sentence names."""
 
 Block = Mapping[str, Any]
 """The modules of the cells of one run.
@@ -87,7 +87,7 @@ class Code:
         self._reasons: dict[str, str] = {}
 
     def why(self, source: str) -> str:
-        """Return why a record is stale; an empty text if it is not, or if nobody knows.
+        """Return why a record is stale; an empty text if it is not, or if its code is not known.
 
         Args:
             source: the digest of its code, as the record holds it.
@@ -124,7 +124,7 @@ def _is_block(value: Any) -> bool:
 
 
 def reason(files: Iterable[str]) -> str:
-    """Return a sentence on the files that have changed.
+    """Return the end of a sentence: which files have changed.
 
     >>> reason(["my_losses.py"]), reason(["b.py", "a.py", "b.py", "c.py"])
     ('my_losses.py changed since', 'a.py, b.py and 1 more file changed since')

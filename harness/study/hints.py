@@ -1,4 +1,4 @@
-"""Say what was meant by a name that is none of its kind: a loss given as a method, and so on."""
+"""Say what a user meant by a name of the wrong kind, such as a loss given as a method."""
 
 import ast
 from collections.abc import Iterator, Mapping
@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from harness.core.cells import PARTS, Spec, is_trained
+from harness.core.cells import DEFAULT_METHOD, PARTS, Spec, is_trained
 from harness.core.errors import InputError
 from harness.methods.base import misfit
 from harness.plugins import build, declared, is_known, kind_of, load, names, read
@@ -15,7 +15,7 @@ from harness.settings import OneOf
 GIVEN = (*PARTS.values(), "engines")
 """The groups of plugins that the command line takes."""
 MAX_FILES = 100
-"""Python files of the current folder that are looked into."""
+"""The most Python files of the current folder that are searched for classes."""
 
 
 def require_group(group: str, spec: Spec, *, of_cell: bool = False) -> None:
@@ -66,7 +66,7 @@ def _meant(group: str, name: str, spec: Spec, *, of_cell: bool) -> Iterator[str]
 
 
 def _options(group: str, other: str, name: str, spec: Spec) -> str:
-    """Return the options that give ``spec`` as what it is, with a partner that fits it."""
+    """Return the options that pass ``spec`` as its own kind, with a loss or method that fits it."""
     option = f"`--{other.removesuffix('s') if other == 'engines' else other} {spec}`"
     if {group, other} != {"losses", "methods"}:
         return option
@@ -79,7 +79,7 @@ def _options(group: str, other: str, name: str, spec: Spec) -> str:
 
 def _partner(group: str, other: str, name: str) -> str:
     """Return a plugin of ``group`` that fits the one of ``other``: the usual one if it does."""
-    usual = {"methods": "siamese", "losses": "infonce"}[group]
+    usual = {"methods": DEFAULT_METHOD, "losses": "infonce"}[group]
     with suppress(InputError):
         built = build(other, name)
         for each in sorted(names(group), key=lambda each: each != usual):
@@ -123,7 +123,7 @@ def _classes() -> Iterator[tuple[Path, str]]:
 
 
 def study_hint(source: str) -> str:
-    """Return a sentence on what ``source``, which is no study, may have meant; or nothing.
+    """Return a sentence on what the user may have meant by ``source``, which is no study.
 
     >>> study_hint("no_such_study")
     ''

@@ -212,7 +212,7 @@ class Parts:
 
 
 def _label(spec: Spec, table: Table) -> str:
-    """Return the label of a loss's row."""
+    """Return the label of the board's row of a loss, with a suffix if the loss is tuned."""
     return spec + (TUNED if is_searched(table) else "")
 
 

@@ -10,7 +10,7 @@ from importlib.resources.abc import Traversable
 from itertools import takewhile
 from typing import Any
 
-from harness.core.cells import is_trained
+from harness.core.cells import DEFAULT_METHOD, DEFAULT_SEEDS, is_trained
 from harness.core.errors import InputError
 from harness.plugins import load, names
 
@@ -71,7 +71,7 @@ class Grid:
         ...               "tuning": {"trials": 8, "seeds": 2}})
         Grid(tasks=1, rows=2, seeds=3, trials=16)
         """
-        losses, methods = values.get("losses", ()), values.get("methods", ("siamese",))
+        losses, methods = values.get("losses", ()), values.get("methods", (DEFAULT_METHOD,))
         tables = losses if isinstance(losses, Mapping) else {key: {} for key in losses}
         trained = {name: table for name, table in tables.items() if is_trained(name)}
         rows = {name: len(table.get("methods", methods)) for name, table in trained.items()}
@@ -80,7 +80,7 @@ class Grid:
         return cls(
             tasks,
             sum(rows.values()) + 1 + bool(values.get("control", False)),
-            _number(values.get("seeds", 3)),
+            _number(values.get("seeds", DEFAULT_SEEDS)),
             tasks * searched * budget.get("trials", 0) * _number(budget.get("seeds", 1)),
         )
 

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from harness.core import plugin_files
 from harness.core.cells import (
     CONTROL,
+    DEFAULT_METHOD,
+    DEFAULT_SEEDS,
     FIXED,
     NO_METHOD,
     TUNED,
@@ -138,8 +140,8 @@ class Study:
     name: str
     tasks: Plugins
     losses: Plugins
-    methods: Plugins = ("siamese",)
-    seeds: Sequence[int] | NDArray[np.integer[Any]] | int = 3
+    methods: Plugins = (DEFAULT_METHOD,)
+    seeds: Sequence[int] | NDArray[np.integer[Any]] | int = DEFAULT_SEEDS
     steps: InitVar[int | None] = None
     probes: int = 0
     baseline: Any = None
@@ -624,7 +626,7 @@ class Study:
         methods_of = {entry.label: entry.methods for entry in self.entries}
         label = baseline_row(methods_of, [self.baseline])
         methods = methods_of[label]
-        return ("siamese" if "siamese" in methods else min(methods)), label
+        return (DEFAULT_METHOD if DEFAULT_METHOD in methods else min(methods)), label
 
     def _all_untrained_rows(self) -> set[str]:
         """Return the labels of the rows without training on any task."""

@@ -17,9 +17,6 @@ from harness.core.children import Child, take_pipes
 from harness.core.telling import told
 from harness.testing import CHECKS, Check, find
 
-SECONDS = 120.0
-"""How long a check may take."""
-
 
 @dataclass(frozen=True)
 class Checked:
@@ -36,7 +33,9 @@ class Checked:
     seconds: float = 0.0
 
 
-def check(group: str, spec: str, *, file: str = "", seconds: float = SECONDS) -> Iterator[Checked]:
+def check(
+    group: str, spec: str, *, file: str = "", seconds: float = guard.CONTRACT
+) -> Iterator[Checked]:
     """Check one plugin against each contract of its group, and yield what became of each.
 
     If the plugin cannot be built, no contract is checked.

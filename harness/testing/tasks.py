@@ -163,7 +163,7 @@ def check_task_views_differ(spec: str) -> None:
 
 
 def check_task_further_views(spec: str) -> None:
-    """Further views are as many as asked for, differ, and fit the encoder (with ``more_views``)."""
+    """``further_views`` gives as many views as asked for, which differ and fit the encoder."""
     task = _loaded_task(spec)
     if not task.more_views:
         return

@@ -154,7 +154,7 @@ class Graphs(Task):
         return self._view(data, self.view_1), self._view(data, self.view_2)
 
     def further_views(self, data: GraphBatch, count: int) -> Sequence[GraphBatch]:
-        """Return ``count`` copies, augmented as ``view_2`` says: ``view_1`` may be the identity."""
+        """Return ``count`` copies, augmented by ``view_2``: ``view_1`` may change nothing."""
         return [self._view(data, self.view_2) for _ in range(count)]
 
     def _view(self, data: GraphBatch, name: str) -> GraphBatch:
