@@ -63,18 +63,25 @@ def modules(group: str, spec: str) -> set[str]:
             "name, or install the module.",
         )
         helpers |= set(listed)
-    rules = {key: setting.rule for key, setting in declared(group, name).items()}
-    networks = [
-        registry.find("networks", read(value)[0]).module
-        for key, value in resolved(group, spec).items()
-        if isinstance(rules[key], NetworkOf) and is_in_file(value)
-    ]
+    own = _own_networks(group, spec)
+    networks = [registry.find("networks", read(value)[0]).module for value in own.values()]
     packages = {found.module.partition(".")[0], plugin.__module__.partition(".")[0], *OURS}
     return {
         *defined_in(found.module, found.attribute.partition(".")[0]),
         *helpers,
         *networks,
         *(each.__module__ for each in classes if _counts(each.__module__, packages)),
+    }
+
+
+def _own_networks(group: str, spec: str) -> Settings:
+    """Return {setting: network} of the networks of a spec that are in a user's own files."""
+    name, given = parse(group, spec)
+    rules = {key: setting.rule for key, setting in declared(group, name).items()}
+    return {
+        key: value
+        for key, value in given.items()
+        if isinstance(rules[key], NetworkOf) and is_in_file(value)
     }
 
 
@@ -114,10 +121,14 @@ def declared(group: str, name: str) -> Mapping[str, Setting]:
         raise InputError(f"The {kind_of(group)} {name!r} cannot be used: {error}") from error
 
 
-def location_settings(group: str, name: str) -> tuple[str, ...]:
-    """Return the names of a plugin's settings that say where data lie."""
-    found = declared(group, name).values()
-    return tuple(setting.name for setting in found if setting.role == location)
+def location_settings(group: str, spec: str) -> tuple[str, ...]:
+    """Return the names of a spec's settings that say where data lie.
+
+    A network in a user's own file is no such place: its code and its settings are in the key.
+    """
+    found = declared(group, plugin_name(group, spec) or spec).values()
+    own = _own_networks(group, spec)
+    return tuple(each.name for each in found if each.role == location and each.name not in own)
 
 
 def read(spec: str) -> tuple[str, Settings]:
@@ -227,7 +238,8 @@ def build(group: str, spec: str) -> Any:
     factory = load(group, name)
     require_survival("build", group, spec)
     try:
-        built = factory(**given)
+        known = declared(group, name)
+        built = factory(**{key: known[key].made(value) for key, value in given.items()})
         if isinstance(built, Configured):
             require_initialised(built)
         return built
@@ -244,12 +256,12 @@ def build(group: str, spec: str) -> Any:
 
 
 def is_shipped(group: str, spec: str) -> bool:
-    """Return whether the plugin comes with Triptych, rather than from somebody else.
+    """Return whether the plugin comes with Triptych, and so do the networks that it uses.
 
     >>> is_shipped("losses", "adnce(mu=0.5)")
     True
     """
-    return not registry.find(group, read(spec)[0]).is_foreign
+    return not (registry.find(group, read(spec)[0]).is_foreign or _own_networks(group, spec))
 
 
 def require_survival(action: guard.Action, group: str, spec: str) -> None:

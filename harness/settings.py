@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from enum import Enum
 from pathlib import PurePath
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Union, dataclass_transform, get_args, get_origin
@@ -127,7 +128,9 @@ def is_in_file(value: object) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """Return numbers and arrays of NumPy or torch as numbers and lists, and paths as texts.
+    """Return NumPy's and torch's values as numbers and lists, paths as texts, choices as names.
+
+    A choice is a member of an ``Enum``.
 
     Values inside lists, tuples and mappings are converted too; all others are returned unchanged.
 
@@ -135,6 +138,8 @@ def plain(value: Any) -> Any:
     >>> plain({"temperature": np.float64(0.5), "steps": np.arange(2), "root": PurePath("data")})
     {'temperature': 0.5, 'steps': [0, 1], 'root': 'data'}
     """
+    if isinstance(value, Enum):
+        return value.name
     if hasattr(value, "tolist") and not isinstance(value, type):
         return value.tolist()
     if isinstance(value, PurePath):
@@ -199,11 +204,26 @@ class Setting:
             return float(value)  # 1 and 1.0 must give the same spec and record.
         if tuple in self.kinds and isinstance(value, list):  # As TOML writes them.
             return tuple(value)
+        if isinstance(value, str) and any(issubclass(kind, PurePath) for kind in self.kinds):
+            return value
+        for kind in self.kinds:
+            if issubclass(kind, Enum):
+                require_choice(self.name, value, kind.__members__)
+                return value
         if not self.kinds or any(_is(value, kind) for kind in self.kinds):
             return value
         words = [KINDS.get(kind, f"a {kind.__name__}") for kind in self.kinds if kind != NoneType]
         example = "" if self.default is None else f", such as {self.default!r}"
         raise InputError(f"`{self.name}`{of} must be {' or '.join(words)}{example}: got {value!r}.")
+
+    def made(self, value: Any) -> Any:
+        """Return a text as the path or the member of an ``Enum`` that the plugin takes."""
+        for kind in self.kinds:
+            if isinstance(value, str) and issubclass(kind, PurePath):
+                return kind(value)
+            if isinstance(value, str) and issubclass(kind, Enum):
+                return kind[value]
+        return value
 
     def checked(self, value: Any) -> Any:
         """Check the type and rule of ``value`` and return it as the setting takes it.
@@ -216,7 +236,7 @@ class Setting:
             return None
         if self.rule is not None:  # Check it before the type: its message names type and range.
             self.rule.check(self.name, value, whole=float not in self.kinds)
-        return self.typed(value)
+        return self.made(self.typed(value))
 
     def described(self) -> str:
         """Return the setting as ``name=default``, with its rule and its role in brackets."""
@@ -395,15 +415,17 @@ def _annotations(cls: type) -> Mapping[str, Any]:
 def _setting(name: str, annotation: Any, default: Any) -> Setting:
     """Return the setting that an annotation and a default declare."""
     marks: tuple[Any, ...] = ()
-    plain = annotation
+    declared = annotation
     if get_origin(annotation) is Annotated:
-        plain, *found = get_args(annotation)
+        declared, *found = get_args(annotation)
         marks = tuple(found)
     rule = next((mark for mark in marks if isinstance(mark, Between | OneOf)), None)
     role = next((mark for mark in marks if isinstance(mark, Role)), None)
-    kinds = _kinds(plain, default)
+    kinds = _kinds(declared, default)
     if float in kinds and type(default) is int:  # `Setting.typed` converts values alike.
         default = float(default)
+    if isinstance(default, PurePath | Enum):
+        default = plain(default)
     return Setting(name, default, kinds, rule, role, annotation)
 
 

@@ -97,6 +97,7 @@ def report(summary: "Summary", folder: Path, seconds: float) -> None:
 
 def report_lost(summary: "Summary", folder: Path, command: str) -> None:
     """Print the cells without a score, by reason, and the command that tries them again."""
+    from harness.run.dry_run import FOLDER as DRY_RUNS
     from harness.store.records import Store
 
     store = Store(folder)
@@ -115,7 +116,9 @@ def report_lost(summary: "Summary", folder: Path, command: str) -> None:
     if summary.failed:
         say(f"{counted(len(summary.failed), 'cell')} failed:", style="bold red", to=err)
         _say_groups(groups("failed", summary.failed), folder)
-        say(f"See {folder}/failures and {folder}/logs. To try them again: ", to=err)
+        written = [name for name in ("failures", "logs", DRY_RUNS) if (folder / name).is_dir()]
+        seen = " and ".join(f"{folder}/{name}" for name in written)
+        say(f"{f'See {seen}. ' if seen else ''}To try them again: ", to=err)
         say(command, indent=2, verbatim=True, to=err)
     rows: dict[str, list[str]] = {}
     for row, reason in summary.waiting.items():

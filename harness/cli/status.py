@@ -1,5 +1,6 @@
 """``triptych status``."""
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -61,7 +62,7 @@ def status_command(
         command = store.study().get("command", "")
         if command and any(each.state not in status.SETTLED for each in every):
             say("To run the remaining cells:")
-            say(command, indent=2, verbatim=True)
+            say(in_folder(command, str(store.given)), indent=2, verbatim=True)
         stale = status.upgrade(store)
         if stale is not None:
             say(
@@ -77,3 +78,18 @@ def status_command(
             say("Every file of the run is intact.")
     if wrong or any(each.state == "damaged" for each in chosen):
         raise typer.Exit(1)
+
+
+def in_folder(command: str, folder: str) -> str:
+    """Return the command of a run with its folder's place today, which may have been moved.
+
+    >>> in_folder("triptych run quickstart --out runs/old --seeds 2", "kept/new")
+    'triptych run quickstart --out kept/new --seeds 2'
+    """
+    words = shlex.split(command)
+    if words[:2] != ["triptych", "run"]:  # A script's, which says itself where it writes.
+        return command
+    if "--out" not in words:
+        return f"{command} --out {shlex.quote(folder)}"
+    words[words.index("--out") + 1] = folder
+    return shlex.join(words)

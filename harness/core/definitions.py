@@ -16,9 +16,12 @@ from types import ModuleType
 from typing import Any
 
 from harness.core.errors import InputError
+from harness.core.sources import lines_of
 
 _ASKS = re.compile(r"\bsys\.argv\b|(?<![\w.])input\(|\bargparse\.ArgumentParser\b")
 """Code that reads the command line or the keyboard, neither of which workers have."""
+_MAGIC = re.compile(r"^[ \t]*[%!].*$", re.MULTILINE)
+"""A line that IPython reads, and Python does not."""
 _GIVEN = frozenset(dir(builtins)) | {"__file__"}
 """The names that every module has."""
 
@@ -167,9 +170,15 @@ def _statements(text: str) -> Iterator[_Statement]:
     """Yield the statements of a text; none if it is not valid Python."""
     try:
         tree = ast.parse(text)
-    except SyntaxError:  # The cell was never run.
-        return
-    lines = text.splitlines(keepends=True)
+    except SyntaxError:
+        # Lines such as `%%time` and `!pip install` are a notebook's own. Blank ones take their
+        # place, so that all other lines keep their numbers.
+        text = _MAGIC.sub("", text)
+        try:
+            tree = ast.parse(text)
+        except SyntaxError:  # The cell was never run.
+            return
+    lines = lines_of(text)
     for node in tree.body:
         if _is_main_guard(node):
             continue
@@ -178,7 +187,7 @@ def _statements(text: str) -> Iterator[_Statement]:
             first = min(each.lineno for each in decorators)
             source = "".join(lines[first - 1 : node.end_lineno]).rstrip("\n")
         else:
-            source = ast.get_source_segment(text, node) or ""
+            source = ast.get_source_segment(text, node) or ""  # It counts lines as Python does.
         yield _statement(source, node)
 
 

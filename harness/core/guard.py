@@ -5,10 +5,14 @@ then that plugin's failure, and not the end of a run.
 """
 
 import atexit
-from collections.abc import Mapping
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
-from harness.core import children, plugin_files
+from harness.core import children, plugin_files, reads
 from harness.core.errors import InputError
 
 Action = Literal["import", "load", "build", "fetch"]
@@ -38,9 +42,10 @@ def forget() -> None:
 
 
 def require_survival(action: Action, group: str, spec: str, what: str) -> None:
-    """Raise :class:`InputError` if ``action`` ends or stalls a child process.
+    """Raise :class:`InputError` if ``action`` ends or stalls a child process, or leaves a thread.
 
-    An exception is no such end: this process will raise it again, with its message.
+    A thread that is not a daemon would keep this process from ending. An exception is no such
+    end: this process will raise it again, with its message.
 
     Args:
         action: what is tried.
@@ -51,20 +56,42 @@ def require_survival(action: Action, group: str, spec: str, what: str) -> None:
     """
     if _is_off or (action, group, spec) in _passed:
         return
-    ending = _ask({"action": action, "group": group, "spec": spec}, LIMITS[action])
-    if ending:
-        raise InputError(f"{what} must not end its process: {ending} when it was {DONE[action]}.")
+    answer = _ask({"action": action, "group": group, "spec": spec}, LIMITS[action])
+    if isinstance(answer, str):
+        raise InputError(
+            f"{what} must not end its process: it {answer} when it was {DONE[action]}."
+        )
+    thread = answer.get("thread")
+    if thread is not None:
+        raise InputError(
+            f"{what} must leave no thread running that is not a daemon: {thread!r} goes on after "
+            f"it was {DONE[action]}, and the process could not end. Start it with daemon=True."
+        )
     _passed.add((action, group, spec))
 
 
-def _ask(request: Mapping[str, Any], seconds: float) -> str:
-    """Let the child do what ``request`` says; return how it ended, or an empty text."""
+def _ask(request: Mapping[str, Any], seconds: float) -> dict[str, Any] | str:
+    """Let the child do what ``request`` says; return its answer, or how it ended."""
     files = [
         [file.name, file.module, str(file.path), str(file.folder), str(file.origin)]
         for file in plugin_files.known()
     ]
-    answer = _child.ask({**request, "files": files}, seconds)
-    return f"it {answer}" if isinstance(answer, str) else ""
+    return _child.ask({**request, "files": files}, seconds)
+
+
+@contextlib.contextmanager
+def contained(module: str) -> Iterator[None]:
+    """Restore the current folder after an import, and send what it prints to standard error.
+
+    The files that it reads are noted in ``reads.at_import``.
+    """
+    folder = Path.cwd()
+    try:
+        with contextlib.redirect_stdout(sys.stderr), reads.watch() as read:
+            yield
+        reads.at_import.setdefault(module, read)
+    finally:
+        os.chdir(folder)
 
 
 _child = children.Child("harness.run.guarded")

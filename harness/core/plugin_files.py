@@ -87,7 +87,7 @@ def add(path: str | Path) -> PluginFile:
     Raises:
         InputError: if there is no such Python file, or if another file or module has its name.
     """
-    found = _find(Path(path))
+    found = _find(Path(path).expanduser())
     if found is None or found.suffix != SUFFIX:
         raise InputError(
             f"The file of a plugin must be a Python file that exists: got {str(path)!r}. Check "
@@ -107,8 +107,9 @@ def add(path: str | Path) -> PluginFile:
         f"can import: got {found.name!r}. Rename it.",
     )
     other = _imported_from(found.stem)
+    # A folder without code is a package to Python too, but the file is imported before it.
     require(
-        other in (None, found),
+        other is None or other.is_dir() or other.samefile(found),
         f"The file of a plugin must not have the name of another module: got {found.name!r}, but "
         f"`import {found.stem}` leads to {other}. Rename the file.",
     )
@@ -117,8 +118,9 @@ def add(path: str | Path) -> PluginFile:
 
 def register(file: PluginFile) -> PluginFile:
     """Register ``file`` without checks; it replaces a registered file of the same name."""
-    if _finder not in sys.meta_path:
-        sys.meta_path.append(_finder)
+    if _last not in sys.meta_path:
+        sys.meta_path.insert(0, _first)
+        sys.meta_path.append(_last)
     _files[file.name] = file
     importlib.invalidate_caches()
     _remember()
@@ -145,7 +147,7 @@ def _find(path: Path) -> Path | None:
     """Return the file at ``path``, relative to a study's folder or to the current one."""
     for folder in (*_search, Path()):
         if (folder / path).is_file():
-            return (folder / path).resolve()
+            return (folder / path).absolute()  # Not resolved: a link keeps its own name.
     return None
 
 
@@ -181,7 +183,7 @@ def with_file_added(name: str) -> str:
     known = file_of(name)
     if not path.endswith(SUFFIX) or (known is not None and known.path != known.origin):
         return name  # It names a copy, even if the current folder has a file of that name.
-    found = _find(Path(path))
+    found = _find(Path(path).expanduser())
     return name if found is None else f"{add(found).name}:{attribute}"
 
 
@@ -209,44 +211,95 @@ def load(file: PluginFile) -> ModuleType:
     return module
 
 
-class _Finder:
+class _First:
+    """Find plugins' files, and all that a snapshot has; Python asks this finder first."""
+
+    def find_spec(
+        self, name: str, path: Any = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return the spec of a plugin's file, or of a module in a package of a snapshot."""
+        del target
+        if path is None:
+            return next((_spec(name, f.path) for f in _files.values() if f.module == name), None)
+        last = name.rpartition(".")[2]
+        for folder in map(Path, path):
+            for found in (folder / f"{last}{SUFFIX}", folder / last / PACKAGE):
+                if found in _origins:
+                    return _spec(name, found)
+        return None
+
+
+class _Last:
     """Find modules in the folders of plugins' files; Python asks this finder last."""
 
     def find_spec(
         self, name: str, path: Any = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return the spec of a top-level module that lies in one of the folders."""
+        """Return the spec of a top-level module that lies in one of the folders.
+
+        Raises:
+            ModuleNotFoundError: if a snapshot lacks the module, which its user's folder has.
+        """
         del target
         found = _candidate(name) if path is None else None  # Python looks into packages itself.
-        if found is None:
-            return None
-        spec = importlib.util.spec_from_file_location(name, found)
-        if spec is not None and found in _origins:
-            spec.origin = str(_origins[found])  # So that `__file__` leads to data beside it.
+        if found is not None:
+            return _spec(name, found)
+        for file in _files.values():
+            left = None if file.path == file.origin else _in_folder(file.origin.parent, name)
+            if path is None and left is not None:
+                raise ModuleNotFoundError(
+                    f"No module named {name!r} among the copies of {file.origin.name}: no import "
+                    f"statement names {left.name}, so it was not copied, nor does it count in the "
+                    f"cell's key. Write `import {name}` at the top of {file.origin.name}",
+                    name=name,
+                )
+        return None
+
+
+_first: Any = _First()
+_last: Any = _Last()
+
+
+def _spec(name: str, found: Path) -> ModuleSpec | None:
+    """Return the spec of a module in a file, or of a package without ``__init__.py``."""
+    if found.is_dir():
+        spec = ModuleSpec(name, None, is_package=True)
+        spec.submodule_search_locations = [str(found)]
         return spec
-
-
-_finder: Any = _Finder()
+    of_file = importlib.util.spec_from_file_location(name, found)
+    if of_file is not None and found in _origins:
+        of_file.origin = str(_origins[found])  # So that `__file__` leads to data beside it.
+    return of_file
 
 
 def _candidate(module: str) -> Path | None:
-    """Return the file of a top-level module in the folders; another module may hide it."""
+    """Return the file or folder of a top-level module in the folders, even if another hides it."""
     for file in _files.values():
         if file.module == module:
             return file.path
-    for folder in dict.fromkeys(file.folder for file in _files.values()):
-        for path in (folder / f"{module}{SUFFIX}", folder / module / PACKAGE):
-            if path.is_file():
-                return path
-    return None
+    folders = dict.fromkeys(file.folder for file in _files.values())
+    return next(filter(None, (_in_folder(folder, module) for folder in folders)), None)
+
+
+def _in_folder(folder: Path, module: str) -> Path | None:
+    """Return the file of a module in a folder, or its own folder if that has no ``__init__.py``."""
+    for path in (folder / f"{module}{SUFFIX}", folder / module / PACKAGE):
+        if path.is_file():
+            return path
+    inside = folder / module
+    return inside if inside.is_dir() and any(inside.glob(f"*{SUFFIX}")) else None
 
 
 def path_of(module: str) -> Path | None:
-    """Return the file of a top-level module that is imported from the folders; else None."""
+    """Return the file of a top-level module that is imported from the folders; else None.
+
+    It is a folder if the module is a package without ``__init__.py``.
+    """
     found = _candidate(module)
     if found is None or found in _origins:  # No installed module hides a copy.
         return found
-    return found if _imported_from(module) == found else None
+    other = _imported_from(module)
+    return found if other is not None and other.exists() and other.samefile(found) else None
 
 
 def _imported_from(module: str) -> Path | None:
@@ -257,8 +310,10 @@ def _imported_from(module: str) -> Path | None:
         return None
     if spec is None:
         return None
-    place = getattr(spec.loader, "path", None) or spec.origin or spec.name
-    return Path(place).resolve() if Path(place).exists() else Path(place)
+    folders = [*(spec.submodule_search_locations or ())]
+    if spec.origin is None and folders:  # A package without `__init__.py`.
+        return Path(folders[0])
+    return Path(getattr(spec.loader, "path", None) or spec.origin or spec.name)
 
 
 def neighbours() -> frozenset[str]:
@@ -266,7 +321,7 @@ def neighbours() -> frozenset[str]:
     names = {file.module for file in _files.values()}
     for folder in {file.folder for file in _files.values()}:
         names |= {path.stem for path in folder.glob(f"*{SUFFIX}")}
-        names |= {path.parent.name for path in folder.glob(f"*/{PACKAGE}")}
+        names |= {path.parent.name for path in folder.glob(f"*/*{SUFFIX}")}
     return frozenset(name for name in names if path_of(name) is not None)
 
 
@@ -361,7 +416,8 @@ def _with_packages(module: str, path: Path) -> Iterator[tuple[str, Path]]:
     folder = path.parent.parent if path.name == PACKAGE else path.parent
     while "." in module:
         module = module.rpartition(".")[0]
-        yield module, folder / PACKAGE
+        if (folder / PACKAGE).is_file():
+            yield module, folder / PACKAGE
         folder = folder.parent
 
 

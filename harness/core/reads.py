@@ -6,14 +6,17 @@ file given to pyarrow by its path, is not seen.
 """
 
 import os
+import site
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 _watching: list["_Seen"] = []
+at_import: dict[str, set[Path]] = {}
+"""{module of a plugin: the files that were read while it was imported}."""
 
 
 class _Seen:
@@ -36,6 +39,29 @@ def watch() -> Iterator[set[Path]]:
     finally:
         _watching.remove(seen)
         seen.read -= seen.written
+
+
+def data_among(paths: Iterable[Path], apart_from: Path) -> list[Path]:
+    """Return the files that may hold data, sorted.
+
+    No data are the files of Python, of libraries, of the system and of a cache, and hidden files
+    and folders in the home folder, where tools keep settings and caches.
+
+    Args:
+        paths: the files.
+        apart_from: the folder of the cache.
+    """
+    libraries = (sys.prefix, sys.base_prefix, site.getusersitepackages())
+    system = ("/proc", "/sys", "/dev", "/etc", "/usr", "/lib", "/lib64")
+    folders = [Path(folder).resolve() for folder in (*libraries, *system, apart_from)]
+    home = Path.home().resolve()
+
+    def is_data(path: Path) -> bool:
+        hidden = path.is_relative_to(home) and path.relative_to(home).parts[0].startswith(".")
+        code = path.suffix in (".py", ".pyc") or path.parent.suffix in (".dist-info", ".egg-info")
+        return path.is_file() and not (hidden or code or any(map(path.is_relative_to, folders)))
+
+    return [path for path in sorted(paths) if is_data(path)]
 
 
 @cache  # A hook cannot be removed.

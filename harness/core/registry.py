@@ -14,6 +14,7 @@ import inspect
 import shutil
 import sys
 import tempfile
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
@@ -175,7 +176,8 @@ def _import_file(file: plugin_files.PluginFile) -> Any:
     if file.module not in sys.modules:
         guard.require_survival("import", str(file.path), file.name, f"The file {file.origin}")
     try:
-        return plugin_files.load(file)
+        with guard.contained(file.module):
+            return plugin_files.load(file)
     except (Exception, SystemExit) as error:
         raise InputError(
             f"The plugin's file {file.origin} could not be imported: {told(error)}."
@@ -349,9 +351,10 @@ def load(group: str, name: str) -> Any:
     if plugin.is_foreign and plugin.module not in sys.modules:
         guard.require_survival("load", group, name, f"The {kind_of(group)} {name!r}")
     try:
-        if plugin.entry is not None:
-            return plugin.entry.load()
-        made = getattr(importlib.import_module(plugin.module), plugin.attribute)
+        with guard.contained(plugin.module) if plugin.is_foreign else nullcontext():
+            if plugin.entry is not None:
+                return plugin.entry.load()
+            made = getattr(importlib.import_module(plugin.module), plugin.attribute)
     except (Exception, SystemExit) as error:
         raise InputError(
             f"The {kind_of(group)} {name!r} of {plugin.owner} could not be loaded from "

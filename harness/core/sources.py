@@ -8,8 +8,9 @@ import ast
 import importlib.util
 import io
 import re
+import sys
 import tokenize
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
@@ -20,7 +21,9 @@ from typing import Any
 from harness.core import plugin_files
 
 OURS = frozenset({"harness", "adapters", "tasks", "triptych"})
-"""Triptych's packages whose code affects scores; the code of boards does not."""
+"""Triptych's packages whose code affects scores."""
+BOARDS = "leaderboards"
+"""Triptych's package whose code affects none."""
 
 LIBRARIES = (
     "triptych", "torch", "transformers", "datasets", "torch-geometric", "kornia",
@@ -31,6 +34,8 @@ LIBRARIES = (
 
 MODULES = {"scikit-learn": "sklearn", "pillow": "PIL"}
 """{distribution: the module that it is imported as} where the names differ."""
+
+INIT = "__init__.py"
 
 _EMPTY_LINES = re.compile(r"(?:[ \t\f]*\n)+")
 
@@ -50,8 +55,9 @@ def source_digest(modules: Iterable[str]) -> str:
 def modules_of(modules: Iterable[str]) -> dict[str, Path]:
     """Return {module: file} of ``modules`` and all that they import, without running them.
 
-    Imports are followed through Triptych's packages and those that ``modules`` belong to, and
-    from a plugin's file to the other files of its folder. A name imported from a package leads
+    Imports are followed through Triptych's packages and those that ``modules`` belong to, from a
+    plugin's file to the other files of its folder, and to all modules that are not installed, such
+    as those in a folder of ``PYTHONPATH``. A name imported from a package leads
     to the module that defines it. The package's ``__init__`` does not count unless it defines
     the name, nor do its other imports.
     ``TYPE_CHECKING`` blocks are not followed.
@@ -65,11 +71,30 @@ def modules_of(modules: Iterable[str]) -> dict[str, Path]:
     while waiting:
         name = waiting.pop()
         path = find_module(name)
-        if name in found or path is None or _top(name) not in packages:
+        if name in found or path is None or not _counts(_top(name), packages):
             continue
         found[name] = path
         waiting += _imports(name, path, packages)
     return found
+
+
+def _counts(top: str, packages: Collection[str]) -> bool:
+    """Return whether imports are followed into a top-level module."""
+    return top in packages or is_users(top)
+
+
+@cache
+def is_users(module: str) -> bool:
+    """Return whether a module is a user's own: neither installed nor a library.
+
+    One that is installed as a link to its folder (``pip install -e``) is a user's own too.
+    """
+    top, libraries = _top(module), {module_of(name) for name in LIBRARIES}
+    if top in libraries | OURS | {BOARDS} or top in sys.stdlib_module_names:
+        return False
+    file, folders = _located(top)
+    path = file or next(iter(folders), None)
+    return path is not None and not {"site-packages", "dist-packages"} & set(path.parts)
 
 
 def module_of(distribution: str) -> str:
@@ -79,36 +104,50 @@ def module_of(distribution: str) -> str:
 
 def forget() -> None:
     """Clear all caches: files may have changed since this process read them."""
-    for cached in (find_module, code_of, _tree, _parsed, _imports, _definers):
+    for cached in (_located, is_users, code_of, _tree, _parsed, _imports, _definers):
         cached.cache_clear()
 
 
-@cache
 def find_module(name: str) -> Path | None:
     """Return the file of module ``name``, or None if there is none.
 
     The file is looked up on disk: ``find_spec`` would import the parents of a dotted name.
     """
+    return _located(name)[0]
+
+
+def _is_package(name: str) -> bool:
+    return bool(_located(name)[1])
+
+
+@cache
+def _located(name: str) -> tuple[Path | None, tuple[Path, ...]]:
+    """Return the file of a module; and, if it is a package, the folders of its modules.
+
+    A package without ``__init__.py`` has no file.
+    """
     top, *rest = name.split(".")
+    folders: tuple[Path, ...]
     file = plugin_files.path_of(top)
-    folders = [str(file.parent)] if file is not None and file.name == "__init__.py" else []
-    if file is None:
+    if file is not None:
+        folders = (file,) if file.is_dir() else (file.parent,) if file.name == INIT else ()
+    else:
         try:
             spec = importlib.util.find_spec(top)
         except ValueError:  # A loaded module may have no spec, such as __main__.
-            return None
-        if spec is None or spec.origin is None:
-            return None
-        file = Path(spec.origin) if spec.origin.endswith(".py") else None
-        folders = list(spec.submodule_search_locations or ())
-    if not rest:
-        return file
-    for folder in folders:
-        base = Path(folder, *rest)
-        for path in (base.parent / f"{base.name}.py", base / "__init__.py"):
-            if path.is_file():
-                return path
-    return None
+            return None, ()
+        if spec is None:
+            return None, ()
+        file = Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
+        folders = tuple(map(Path, spec.submodule_search_locations or ()))
+    for part in rest:
+        inside = [folder / part for folder in folders]
+        files = (path for at in inside for path in (at.parent / f"{part}.py", at / INIT))
+        file = next((path for path in files if path.is_file()), None)
+        folders = tuple(at for at in inside if at.is_dir()) if file is None else ()
+        if file is not None and file.name == INIT:
+            folders = (file.parent,)
+    return file if file is None or file.is_file() else None, folders
 
 
 # The code of a file
@@ -151,7 +190,7 @@ def without_remarks(text: str) -> str:
     >>> without_remarks('class Mine(Loss):\n    label = "My loss"\n    rate = 2.0\n')
     'class Mine(Loss):\n    rate = 2.0\n'
     """
-    starts = list(accumulate(map(len, _lines(text)), initial=0))
+    starts = list(accumulate(map(len, lines_of(text)), initial=0))
     remarks = set(_docstrings_and_labels(text, starts))
     strings: set[tuple[int, int]] = set()
     for kind, first, last in _strings_and_comments(text):
@@ -173,7 +212,7 @@ def without_remarks(text: str) -> str:
     return "".join(kept).lstrip("\n")
 
 
-def _lines(text: str) -> list[str]:
+def lines_of(text: str) -> list[str]:
     """Return the lines as Python counts them: ``str.splitlines`` also splits at form feeds."""
     return re.findall(r"[^\n]*\n|[^\n]+", text)
 
@@ -186,12 +225,13 @@ def _docstrings_and_labels(text: str, starts: Sequence[int]) -> Iterator[tuple[i
     """Yield the start and the end of every docstring and label, in characters.
 
     A label is what people call a plugin or a metric, on boards and in figures. No result depends
-    on it, so correcting one must not run any cell again. It is ``label = "text"`` in the body of
+    on it, so correcting one must not run any cell again. A text that reads a ``label`` of anything
+    has none: there it may be a value. Otherwise it is ``label = "text"`` in the body of
     a class, plain or annotated as a ``ClassVar``, or the argument ``label="text"`` of a call in
     ``LABELLED_CALLS``, with the comma before it. Any other ``label`` counts as code: an annotated
     field is a setting, a class without a base is no plugin, and an enumeration holds values.
     """
-    lines = _lines(text)
+    lines = lines_of(text)
 
     # A syntax tree counts columns in UTF-8 bytes.
     def offset(line: int, column: int) -> int:
@@ -200,9 +240,14 @@ def _docstrings_and_labels(text: str, starts: Sequence[int]) -> Iterator[tuple[i
     def span(node: Any) -> tuple[int, int]:
         return offset(node.lineno, node.col_offset), offset(node.end_lineno, node.end_col_offset)
 
-    for node in ast.walk(ast.parse(text)):
+    nodes = [*ast.walk(ast.parse(text))]
+    reads = (node for node in nodes if isinstance(node, ast.Attribute) and node.attr == "label")
+    has_labels = not any(isinstance(node.ctx, ast.Load) for node in reads)
+    for node in nodes:
         if isinstance(node, ast.Expr) and _is_text(node.value):
             yield span(node)
+        elif not has_labels:
+            continue
         elif isinstance(node, ast.ClassDef) and node.bases:
             if not any(_dotted(base).endswith("Enum") for base in node.bases):
                 yield from (span(statement) for statement in node.body if _is_label(statement))
@@ -253,6 +298,9 @@ def _strings_and_comments(text: str) -> Iterator[tuple[str, Place, Place]]:
 
 # The imports of a file
 
+_IMPORTING = ("importlib.import_module", "import_module", "__import__")
+"""The functions that import the module of a given name."""
+
 
 @cache
 def _tree(path: Path) -> ast.Module:
@@ -301,7 +349,7 @@ class _File:
 @cache
 def _parsed(name: str, path: Path, *, typing: bool = False) -> _File:
     """Parse the imports of module ``name``; with ``typing``, in ``TYPE_CHECKING`` blocks too."""
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    package = name if path.name == INIT else name.rpartition(".")[0]
     found = _File()
     waiting: list[ast.AST] = [_tree(path)]
     while waiting:
@@ -324,6 +372,9 @@ def _parsed(name: str, path: Path, *, typing: bool = False) -> _File:
                     found.stars.append(base)
                 else:
                     found.names.append((alias.asname or alias.name, base, alias.name))
+        elif isinstance(node, ast.Call) and _top(name) not in OURS:
+            # Our own files import in this way what no key depends on.
+            found.modules += [("", module) for module in _imported_by_call(node)]
         waiting += _children(node, typing=typing)
     for node in _tree(path).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -335,22 +386,32 @@ def _parsed(name: str, path: Path, *, typing: bool = False) -> _File:
     return found
 
 
+def _imported_by_call(call: ast.Call) -> Iterator[str]:
+    """Yield the module that a call such as ``import_module("sibling")`` imports, if it is one."""
+    if _dotted(call.func) in _IMPORTING and call.args:
+        name = call.args[0]
+        if isinstance(name, ast.Constant) and isinstance(name.value, str):
+            yield name.value
+
+
 @cache
 def _imports(name: str, path: Path, packages: frozenset[str]) -> frozenset[str]:
     """Return the modules of ``packages`` that define what the file of module ``name`` imports."""
     file = _parsed(name, path)
-    found: set[str] = {star for star in file.stars if _top(star) in packages}
+    found: set[str] = {star for star in file.stars if _counts(_top(star), packages)}
     inner: dict[str, str] = {}  # {name in the file: the package that it is bound to}
     for local, base, imported in file.names:
-        if _top(base) in packages:
+        if _counts(_top(base), packages):
             definers = _definers(base, imported)
             found |= definers
             if not definers:
                 inner[local] = f"{base}.{imported}"
     for local, module in file.modules:
-        if _top(module) in packages and not _is_package(module):
+        if not _counts(_top(module), packages):
+            continue
+        if not _is_package(module):
             found.add(module)
-        elif _top(module) in packages and local:
+        elif local:
             inner[local] = module
     for dotted in file.used:
         local, _, rest = dotted.partition(".")
@@ -380,8 +441,11 @@ def _definers(base: str, name: str) -> frozenset[str]:
     attributes that are used.
     """
     path = find_module(base)
-    if path is None or path.name != "__init__.py":
+    if not _is_package(base):
         return frozenset({base})
+    inside = f"{base}.{name}"
+    if path is None:
+        return frozenset() if _is_package(inside) else frozenset({inside})
     # A package that imports lazily may name its modules under `TYPE_CHECKING` alone.
     file = _parsed(base, path, typing=True)
     sources = {(where, there) for local, where, there in file.names if local == name}
@@ -390,15 +454,9 @@ def _definers(base: str, name: str) -> frozenset[str]:
         return frozenset().union(*(_definers(*source) for source in sources))
     if name in file.defined:
         return frozenset({base})
-    if find_module(f"{base}.{name}") is not None:
-        inside = _is_package(f"{base}.{name}")
-        return frozenset() if inside else frozenset({f"{base}.{name}"})
+    if find_module(inside) is not None:
+        return frozenset() if _is_package(inside) else frozenset({inside})
     return frozenset({base, *file.stars})
-
-
-def _is_package(name: str) -> bool:
-    path = find_module(name)
-    return path is not None and path.name == "__init__.py"
 
 
 def _top(name: str) -> str:

@@ -69,8 +69,9 @@ class Event:
     """A change in a cell's state, or one of its steps.
 
     Attributes:
-        kind: ``started``, ``step``, ``done``, ``failed``, ``diverged``; or ``claimed`` if
-            another run on the same folder is running the cell or has finished it.
+        kind: ``started``, ``step``, ``done``, ``failed``, ``diverged``; ``claimed`` if another
+            run on the same folder is running the cell or has finished it; or ``trying`` when the
+            dry run of the cell starts.
         cell: the cell.
         worker: the number of the worker that runs it, from 1.
         step: optimizer steps done, of ``steps``.
@@ -85,7 +86,7 @@ class Event:
         seconds: how long the cell took in all.
     """
 
-    kind: Literal["started", "step", "done", "failed", "diverged", "claimed"]
+    kind: Literal["started", "step", "done", "failed", "diverged", "claimed", "trying"]
     cell: Cell
     worker: int = 0
     step: int = 0

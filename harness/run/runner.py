@@ -503,8 +503,9 @@ class _Run:
         if not tried:
             return list(todo)
         dry_runs = try_combinations(
-            tried, self.store.folder, self.engine, self.resources, copied=self.snapshot
-        )
+            tried, self.store.folder, self.engine, self.resources, self._tell_trying,
+            copied=self.snapshot,
+        )  # fmt: skip
         failed = dry_runs.failed()
         for cell in todo:
             if cell in failed:
@@ -512,6 +513,11 @@ class _Run:
         for reason in {event.reason for event in failed.values()}:
             self._give_up_if_hopeless(reason)
         return [cell for cell in todo if cell not in failed]
+
+    def _tell_trying(self, event: Event) -> None:
+        """Tell that a dry run starts: those of a large study take minutes."""
+        if event.kind == "started":
+            self._tell(Event("trying", event.cell, reason="a step before the grid"))
 
     def identify(self, plan: Sequence[Planned]) -> None:
         """Compute the identities of all cells of ``plan``, each once a run.

@@ -52,6 +52,8 @@ class Identity:
             "schema": SCHEMA,
             **cell,
             **{p: plugins.without_owner(g, cell[p]) for p, g in PARTS.items() if g in used},
+            # A default may come from elsewhere than the code, such as an environment variable.
+            "settings": {p: _settings(g, cell[p]) for p, g in PARTS.items() if g in used},
             "contents": [[one.setting, one.form, one.checksum] for one in self.contents],
             "source": self.source,
         }
@@ -101,12 +103,20 @@ def label_of(task: Spec, contents: tuple[Content, ...] = ()) -> Spec:
     names = {one.setting: one.name for one in contents}
     name, given = plugins.parse("tasks", task)
     defaults = plugins.settings("tasks", name)
-    for setting in plugins.location_settings("tasks", name):
+    for setting in plugins.location_settings("tasks", task):
         value = given.get(setting)
         # A location without a default is a folder to search, and names no data.
         if isinstance(value, str) and setting not in names and defaults[setting]:
             names[setting] = value if value.startswith("hub:") else PurePath(value).name
     return _with_locations(task, names)
+
+
+@cache
+def _settings(group: str, spec: Spec) -> dict[str, Any]:
+    """Return all settings of a spec, but for those that say where data lie."""
+    locations = plugins.location_settings(group, spec)
+    found = plugins.described(group, spec)
+    return {name: value for name, value in found.items() if name not in locations}
 
 
 @cache
@@ -117,7 +127,7 @@ def _without_locations(task: Spec) -> Spec:
 def _with_locations(task: Spec, names: Mapping[str, str]) -> Spec:
     """Replace the locations in ``task`` by their ``names``; leave out those without one."""
     name, given = plugins.parse("tasks", task)
-    locations = plugins.location_settings("tasks", name)
+    locations = plugins.location_settings("tasks", task)
     kept = {setting: value for setting, value in given.items() if setting not in locations}
     named = {setting: names[setting] for setting in given if setting in {*locations} & {*names}}
     return plugins.with_settings("tasks", name, kept | named)
@@ -129,7 +139,7 @@ def require_one_content_a_name(identities: Iterable[Identity]) -> None:
     for task, contents in {each.cell.task: each.contents for each in identities}.items():
         name, _ = plugins.parse("tasks", task)
         for one in contents:
-            if one.setting not in plugins.location_settings("tasks", name):
+            if one.setting not in plugins.location_settings("tasks", task):
                 continue
             place = (name, one.setting, one.name)
             checksum, first = first_of.setdefault(place, (one.checksum, task))
@@ -151,7 +161,7 @@ def _fetch(task: Spec) -> tuple[Content, ...] | InputError:
         made = plugins.build("tasks", task)
         plugins.require_survival("fetch", "tasks", task)
         found = contents_of(made.fetch(), task)
-        locations = plugins.location_settings("tasks", plugins.parse("tasks", task)[0])
+        locations = plugins.location_settings("tasks", task)
         unhashed = [] if found else [s for s in locations if getattr(made, s, "")]
         require(
             not unhashed,
@@ -184,6 +194,6 @@ def forget_data() -> None:
 def forget() -> None:
     """Clear all caches of data and code: files may have changed since an earlier run."""
     forget_data()
-    for cached in (label_of, _without_locations, _modules, _source):
+    for cached in (label_of, _settings, _without_locations, _modules, _source):
         cached.cache_clear()
     sources.forget()

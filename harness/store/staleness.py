@@ -28,7 +28,8 @@ MAX_REASONS = 3
 Block = Mapping[str, Any]
 """The modules of the cells of one run.
 
-``modules`` is {module: [digest of its file, digest of its code]}, ``shared`` lists those that all
+``modules`` is {module: [digest of its file, digest of its code]}, with the path of a user's own
+file after them, which another process may not find; ``shared`` lists those that all
 cells depend on, ``uses`` is {digest of a cell's code, as its record holds it: its other modules},
 and ``copies`` is the place of the copies of plugins' files in the run's folder.
 """
@@ -49,7 +50,10 @@ def written(
     shared = frozenset[str]().union(*uses.values()).intersection(*uses.values())
     blocks: list[Block] = [
         {
-            "modules": {name: _digests(path) for name, path in sorted(modules.items())},
+            "modules": {
+                name: [*_digests(path), *([str(path)] if sources.is_users(name) else [])]
+                for name, path in sorted(modules.items())
+            },
             "shared": sorted(shared),
             "uses": {source: sorted(found.keys() - shared) for source, found in uses.items()},
             "copies": copies,
@@ -158,9 +162,9 @@ def _changed(
     found = {}
     for name, digests in modules.items():
         if name not in copied:
-            path = sources.find_module(name)
+            path = Path(digests[2]) if len(digests) > 2 else sources.find_module(name)
             if path is None or not _is_same(path, digests):
-                found[name] = name
+                found[name] = name if path is None or len(digests) < 3 else path.name
         elif copied[name][0].is_file():  # A notebook has no file, and the user's may be gone.
             path, of_class = copied[name]
             if not _is_same(path, digests, of_class):
@@ -170,7 +174,7 @@ def _changed(
 
 def _is_same(path: Path, digests: Sequence[str], of_class: str = "") -> bool:
     try:
-        raw, code = digests
+        raw, code = digests[:2]
         # Most files did not change at all; only for others comments are taken out.
         if not of_class and raw == _digest(path.read_bytes()):
             return True

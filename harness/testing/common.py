@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 from typing import TypeVar
 
 import torch
@@ -9,11 +10,14 @@ from torch import Tensor, nn
 
 from harness import plugins
 from harness.contrast import Contrast
+from harness.core import reads
 from harness.core.randomness import Randomness
+from harness.data import cache_folder
 from harness.heads import representation_width
 from harness.losses.base import Loss
 from harness.methods.base import Method
 from harness.metrics import shown_scores
+from harness.settings import plain
 from harness.study.labels import MAX_LENGTH, is_label
 from harness.task import Task
 from harness.testing.toy import Toy
@@ -83,7 +87,7 @@ def check_spec_round_trips(group: str, spec: str) -> None:
             f"self.{name} = {name}, or declare it as a field and write no `__init__`"
         )
         # None leaves the choice to the plugin, which may replace it by its choice.
-        kept = getattr(built, name)
+        kept = plain(getattr(built, name))
         assert value is None or kept == value, (
             f"the attribute `{name}` must be the setting's value, {value!r}: got {kept!r}"
         )
@@ -109,6 +113,28 @@ def check_label(group: str, spec: str) -> None:
     assert own == "" or is_setting or is_label(own), (
         f"`label` must be a text of at most {MAX_LENGTH} characters, none of them a control "
         f"character: got {own!r}"
+    )
+
+
+def check_reads_no_file(group: str, spec: str, use: Callable[[], object]) -> None:
+    """Fail if a loss or method reads a file of data when it is imported, built or used.
+
+    Args:
+        group: ``losses`` or ``methods``.
+        spec: the plugin's spec.
+        use: a function that builds and uses the plugin.
+    """
+    with reads.watch() as read:
+        use()
+    at_import = chain.from_iterable(
+        reads.at_import.get(m, ()) for m in plugins.modules(group, spec)
+    )
+    found = reads.data_among({*read, *at_import}, cache_folder())
+    kind = plugins.kind_of(group)
+    assert not found, (
+        f"a {kind} must read no file of data, because its cells are run again only if its code or "
+        f"its settings change: it reads {str(found[0])!r}. Write the values into a Python file "
+        "that it imports, or make them a setting"
     )
 
 

@@ -17,6 +17,7 @@ from harness.methods.base import GIFTS, misfit
 from harness.testing.common import (
     assert_learns,
     check_label,
+    check_reads_no_file,
     check_spec_round_trips,
     decisive,
     value_of,
@@ -45,6 +46,14 @@ def check_loss_needs_are_known(spec: str) -> None:
     )
     if loss.pairing is not None:
         require_choice("pairing", loss.pairing, PAIRINGS)
+
+
+@decisive
+def check_loss_reads_no_file(spec: str) -> None:
+    """A loss reads no file of data."""
+    a, b = _projections(4)
+    ids = torch.arange(4)
+    check_reads_no_file("losses", spec, lambda: value_of(_loss(spec), *both_views(a, b, ids)))
 
 
 @decisive
@@ -326,6 +335,7 @@ LOSS_CHECKS = (
     check_loss_needs_are_known,
     check_loss_draws_no_randomness,  # First, because such a loss breaks most of the others.
     check_loss_state_is_restored,
+    check_loss_reads_no_file,
     check_loss_is_finite,
     check_loss_is_finite_at_the_extremes,
     check_loss_without_negatives_is_not_nan,

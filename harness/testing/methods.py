@@ -17,6 +17,8 @@ from harness.testing.common import (
     assert_learns,
     check_canonical,
     check_label,
+    check_reads_no_file,
+    decisive,
     suited_loss,
     value_of,
 )
@@ -37,6 +39,12 @@ def check_method_spec_round_trips(spec: str) -> None:
 def check_method_label_can_be_shown(spec: str) -> None:
     """A method's label is a short text without control characters, or empty."""
     check_label("methods", spec)
+
+
+@decisive
+def check_method_reads_no_file(spec: str) -> None:
+    """A method reads no file of data."""
+    check_reads_no_file("methods", spec, lambda: _contrasts(_attached_method(spec)))
 
 
 def check_method_returns_contrasts(spec: str) -> None:
@@ -110,6 +118,7 @@ def check_method_learns(spec: str) -> None:
 METHOD_CHECKS = (
     check_method_spec_round_trips,
     check_method_label_can_be_shown,
+    check_method_reads_no_file,
     check_method_returns_contrasts,
     check_method_gradient_reaches_parameters,
     check_method_is_repeatable,

@@ -1,7 +1,5 @@
 """Contracts of tasks."""
 
-import site
-import sys
 from collections.abc import Sequence, Set
 from functools import cache
 from pathlib import Path
@@ -49,7 +47,7 @@ def check_task_fetches_checksums(spec: str) -> None:
     first, second = (contents_of(task.fetch(), spec) for _ in range(2))
     assert first == second, "two calls of fetch gave different checksums"
     known = plugins.resolved("tasks", spec)
-    if plugins.location_settings("tasks", plugins.parse("tasks", spec)[0]):
+    if plugins.location_settings("tasks", spec):
         assert any(one.trained_on for one in first), "`fetch` marks no content as trained on"
         unknown = {one.setting for one in first} - known.keys()
         assert not unknown, f"`fetch` must name settings of the task: got {sorted(unknown)}"
@@ -67,12 +65,9 @@ def check_task_declares_what_it_reads(spec: str) -> None:
 def require_declared(spec: str, read: Set[Path]) -> None:
     """Raise an error if ``fetch`` of a task does not read one of the files that the task reads.
 
-    Not a task's data are the files of Python, of libraries, of the system and of Triptych's cache,
-    and hidden files and folders in the home folder, where tools keep settings and caches.
-
     Args:
         spec: the task's spec.
-        read: the files that the task has read.
+        read: the files that the task, and a network of a user's own, have read.
 
     Raises:
         AssertionError: if one of ``read`` is not declared.
@@ -80,23 +75,19 @@ def require_declared(spec: str, read: Set[Path]) -> None:
     task: Task = plugins.build("tasks", spec)
     with reads.watch() as declared:
         task.fetch()
-    missing = [path for path in sorted(read - declared) if _may_be_data(path)]
+    missing = reads.data_among(read - declared, cache_folder())
     more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+    name, _ = plugins.parse("tasks", spec)
+    assert not missing or not plugins.is_shipped("tasks", name), (
+        "a network in a file must read no file of data, because its cells are run again only if "
+        f"its code or its settings change: it reads {str(missing[0])!r}{more}. Start it from fresh "
+        "weights"
+    )
     assert not missing, (
         "`fetch` must return the checksums of all files that the task reads, because a cell is "
         f"run again only if one of them changes: the task reads {str(missing[0])!r}{more}, and "
         f"`fetch` does not. Return triptych.checksums({str(missing[0])!r}) from it"
     )
-
-
-def _may_be_data(path: Path) -> bool:
-    libraries = (sys.prefix, sys.base_prefix, site.getusersitepackages())
-    system = ("/proc", "/sys", "/dev", "/etc", "/usr", "/lib", "/lib64")
-    folders = [Path(folder).resolve() for folder in (*libraries, *system, cache_folder())]
-    home = Path.home().resolve()
-    hidden = path.is_relative_to(home) and path.relative_to(home).parts[0].startswith(".")
-    code = path.suffix in (".py", ".pyc") or path.parent.suffix in (".dist-info", ".egg-info")
-    return path.is_file() and not (hidden or code or any(map(path.is_relative_to, folders)))
 
 
 def check_task_splits_are_disjoint(spec: str) -> None:

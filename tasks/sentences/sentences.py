@@ -19,11 +19,14 @@ from adapters.networks.text_networks import (
     POOLINGS,
     SentenceEncoder,
     Tokens,
+    minilm,
     pad,
+    require_two_views,
     save_pretrained,
     sentence_encoder,
     tokenize,
 )
+from harness import networks
 from harness.core.content import Content
 from harness.core.errors import require_number
 from harness.core.randomness import Randomness
@@ -31,7 +34,7 @@ from harness.data import content
 from harness.evaluation.represent import represent
 from harness.heads import mlp
 from harness.metrics import Evaluation, Metric
-from harness.settings import Above, Between, OneOf, location
+from harness.settings import Above, Between, NetworkOf, OneOf, is_in_file, location
 from harness.settings import evaluation as scoring
 from harness.task import Batch, Task
 from tasks.sentences.sets import Material, material, texts
@@ -51,6 +54,8 @@ from tasks.sentences.transfer import FOLDS, cross_validated, draw_folds, given_p
 
 HEADS = ("simcse", "mlp")
 EVALUATION_LENGTH = 128
+TRIED = 16
+"""How many training sentences are encoded to see whether dropout makes two views."""
 ENCODED_AT_ONCE = 128
 """How many sentences the evaluation encodes at a time."""
 
@@ -83,7 +88,8 @@ class Sentences(Task):
 
     Args:
         network: ``minilm``, the embedded encoder; the folder of any ``transformers``
-            encoder; or its name on the hub, such as ``bert-base-uncased``.
+            encoder; its name on the hub, such as ``bert-base-uncased``; or a network of one's
+            own, ``my_nets.py:Net``, which gets MiniLM's tokens.
         root: a folder to look in first for data sets, corpora and encoders.
         corpus: ``sts-b``, ``wiki1m``, ``nli``, a text or CSV file by its path or its name
             in ``TRIPTYCH_DATA``, or ``hub:owner/name``: see
@@ -112,7 +118,7 @@ class Sentences(Task):
     pairing = "cross_view"
     more_views = False  # Tokens are given, not drawn.
 
-    network: Annotated[str, location] = EMBEDDED
+    network: Annotated[str, NetworkOf((EMBEDDED,), ("",)), location] = EMBEDDED
     root: Annotated[str, location] = ""
     corpus: Annotated[str, location] = BENCHMARK
     evaluation: Annotated[str, scoring] = BENCHMARK
@@ -131,6 +137,8 @@ class Sentences(Task):
         super().setup()
         if self.network == EMBEDDED:
             require_number("layers", self.layers, at_least=0, at_most=MAX_LAYERS, whole=True)
+        # A network of one's own gets the tokens of the embedded encoder.
+        self._tokenizer = EMBEDDED if is_in_file(self.network) else self.network
         self._sets = evaluation_sets(self.evaluation)
         self._kept_out = sets_of(self.keep_out)
         self._set_example_kind(sentence_data.sentences_per_example(self.corpus, self.root))
@@ -147,22 +155,22 @@ class Sentences(Task):
                 for name in (*also, *sets)
                 if name in sources
             ]
-        return [*found, hf_folders.content(self.network, self.root)]
+        return [*found, hf_folders.content(self._tokenizer, self.root)]
 
     def load(self, randomness: Randomness) -> None:
         """Read and tokenize the sentences; draw the folds of the labelled sets."""
         checksums = tuple(one.checksum for one in self.fetch())
         self._words = Words(
-            self.network, self.root, self.corpus, self.evaluation, self.keep_out, checksums
+            self._tokenizer, self.root, self.corpus, self.evaluation, self.keep_out, checksums
         )
-        longest = hf_folders.max_tokens(self.network, self.root)
+        longest = hf_folders.max_tokens(self._tokenizer, self.root)
         require_number("length", self.length, at_most=longest)
         self._data = self._words.material()
         # The columns of a corpus on the hub are known only now that it is read.
         self._set_example_kind(len(self._data.rows[0]))
         self._tokens = _corpus_tokens(self._words, self.length)
         self._ids = _ids(self._words)
-        self._padding = hf_folders.padding(self.network, self.root)
+        self._padding = hf_folders.padding(self._tokenizer, self.root)
         self._folds = {
             name: draw_folds(found.classes, randomness.numpy("split", i))
             for i, (name, found) in enumerate(self._data.labelled.items())
@@ -222,19 +230,30 @@ class Sentences(Task):
 
         Embeddings of tokens that occur only in scored sets are loaded and stay fixed, so that
         the choice of scored sets does not change training.
+
+        Raises:
+            InputError: if dropout does not make the two views differ.
         """
-        trained, read = (
-            _vocabularies(self._words, self.length) if self.network == EMBEDDED else (None, ())
-        )
-        return sentence_encoder(
-            self.network,
-            layers=self.layers or (QUICK_LAYERS if self.network == EMBEDDED else 0),
-            dropout=self.dropout,
-            pooling=self.pooling,
-            vocabulary=trained,
-            also_read=read,
-            root=self.root,
-        )
+        if self.network == EMBEDDED:
+            trained, read = _vocabularies(self._words, self.length)
+            return minilm(
+                layers=self.layers or QUICK_LAYERS, dropout=self.dropout, pooling=self.pooling,
+                vocabulary=trained, also_read=read,
+            )  # fmt: skip
+        if is_in_file(self.network):
+            encoder = networks.build(
+                self.network, vocabulary=hf_folders.minilm_files()[0]["vocab_size"],
+                dropout=self.dropout, layers=self.layers, pooling=self.pooling,
+            )  # fmt: skip
+        else:
+            encoder = sentence_encoder(
+                self.network, layers=self.layers, dropout=self.dropout, pooling=self.pooling,
+                root=self.root,
+            )  # fmt: skip
+        if self.dropout_views:
+            some = self._padded(self._tokens[0], torch.arange(min(TRIED, self.train_size())))
+            require_two_views(encoder, some, f"{self.network!r}", self.dropout)
+        return encoder
 
     def head(self, width: int) -> nn.Module:
         """Return a fresh head of the kind that ``head_form`` names."""
@@ -291,7 +310,9 @@ class Sentences(Task):
         """
         from adapters.export.sentence_transformers_folder import MODES, export
 
-        assert isinstance(encoder, SentenceEncoder)
+        if not isinstance(encoder, SentenceEncoder):  # A network of the user's own.
+            super().save(encoder, folder)
+            return
         # sentence-transformers has no such pooling module, so save the encoder without pooling.
         if self.pooling not in MODES:
             save_pretrained(
@@ -366,7 +387,7 @@ class Words(NamedTuple):
     The functions below cache by it, so that the cells of a process tokenize a corpus once.
     """
 
-    network: str
+    tokenizer: str
     root: str
     corpus: str
     evaluation: str
@@ -381,12 +402,12 @@ class Words(NamedTuple):
 
     def tokens(self, sentences: Sequence[str], length: int) -> list[NDArray[np.int32]]:
         """Return the sentences' tokens."""
-        return tokenize(sentences, length=length, encoder=self.network, root=self.root)
+        return tokenize(sentences, length=length, encoder=self.tokenizer, root=self.root)
 
     def sorted_tokens(self, sentences: Iterable[str]) -> dict[str, NDArray[np.int32]]:
         """Return {scored sentence: its tokens}, the shortest first."""
         different = sorted(set(sentences))
-        cut = min(EVALUATION_LENGTH, hf_folders.max_tokens(self.network, self.root))
+        cut = min(EVALUATION_LENGTH, hf_folders.max_tokens(self.tokenizer, self.root))
         tokens = zip(different, self.tokens(different, cut), strict=True)
         return dict(sorted(tokens, key=lambda pair: len(pair[1])))
 

@@ -1,5 +1,6 @@
 """Networks of a user's own: in a file, with the sizes of the task, part of the key."""
 
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ from harness.core import plugin_files, sources
 from harness.core.cells import Cell
 from harness.core.errors import InputError
 from harness.heads import representation_width
-from harness.run.runner import run
+from harness.run.dry_run import try_cell
+from harness.run.runner import run, run_one
 from harness.store.identity import forget, identify
 from harness.store.records import Store
 from harness.study.study import Study
@@ -51,6 +53,28 @@ class Sums(nn.Module):
             return torch.zeros(len(graph.sizes), rows.shape[1]).index_add(0, owner, rows)
         source, target = graph.edges
         return rows.relu() + torch.zeros_like(rows).index_add(0, target, rows[source])
+
+
+class Words(nn.Module):
+    def __init__(self, vocabulary, dropout):
+        super().__init__()
+        self.words, self.dropout = nn.Embedding(vocabulary, 6), nn.Dropout(dropout)
+        self.last = nn.Linear(6, 5)
+
+    def forward(self, tokens):
+        mask = tokens.mask[:, :, None]
+        return self.last((self.dropout(self.words(tokens.ids)) * mask).sum(1) / mask.sum(1))
+
+
+class NoDropout(Words):
+    def __init__(self, vocabulary):
+        super().__init__(vocabulary, 0.0)
+
+
+class Reads(Words):
+    def __init__(self, vocabulary, dropout):
+        super().__init__(vocabulary, dropout)
+        open("weights.txt").close()
 
 
 def greedy(channels, size, teacher):
@@ -184,3 +208,30 @@ def test_timms_models_are_made_without_their_classifier(monkeypatch: pytest.Monk
     with pytest.raises(InputError, match=r"needs the package timm.*pip install timm"):
         image_networks.encoder("timm:resnet18", channels=1, size=28)
     assert plugins.build("tasks", "images(network='timm:resnet18')").network == "timm:resnet18"
+
+
+def words(nets: Path, name: str) -> Cell:
+    return Cell(f"sentences(network='{nets.name}:{name}', steps=2)", "siamese", "infonce", 0)
+
+
+def test_sentences_train_a_network_from_a_file(nets: Path, tmp_path: Path) -> None:
+    assert run_one(words(nets, "Words"), tmp_path / "runs", device="cpu").kind == "done"
+    (record,) = Store(tmp_path / "runs").records()
+    assert record.task == f"sentences(network='{nets.name}:Words', steps=2)"
+    assert record.steps == 2 and "sts_spearman" in record.scores["test"]
+    settings = identify(words(nets, "Words")).values["settings"]["task"]
+    assert settings["network"] == f"{nets.name}:Words" and "root" not in settings
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("NoDropout", r"encoder that dropout makes two views with.*mean cosine of 1.000000"),
+        ("Reads", r"network in a file must read no file of data.*'.*/weights.txt'"),
+    ],
+)
+def test_a_network_of_sentences_that_cannot_be_compared_is_refused_at_the_first_step(
+    nets: Path, tmp_path: Path, name: str, message: str
+) -> None:
+    (tmp_path / "weights.txt").write_text("1")
+    assert re.search(message, try_cell(words(nets, name))["reason"])

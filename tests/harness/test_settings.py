@@ -2,6 +2,8 @@
 
 import inspect
 import math
+from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import pytest
@@ -28,6 +30,16 @@ class Base(Configured):
     def setup(self) -> None:
         super().setup()
         self.doubled = 2 * self.low
+
+
+class Colour(Enum):
+    RED = 1
+    BLUE = 2
+
+
+class Places(Configured):
+    root: Path = Path("data")
+    colour: Colour = Colour.RED
 
 
 class Other(Base, fixed={"flag": True}):
@@ -190,3 +202,21 @@ def test_defaults_have_the_type_of_values() -> None:
 
         class Shared(Configured):
             names: list = []  # type: ignore[type-arg]  # noqa: RUF012
+
+
+@pytest.mark.parametrize("given", [("x/y", "BLUE"), (Path("x/y"), Colour.BLUE)])
+def test_paths_and_choices_are_texts_in_specs_and_themselves_in_the_plugin(
+    given: tuple[Any, Any],
+) -> None:
+    root, colour = (Places.settings[name].typed(value) for name, value in zip(
+        ("root", "colour"), given, strict=True
+    ))  # fmt: skip
+    assert (root, colour) == ("x/y", "BLUE")
+    made = Places(root=given[0], colour=given[1])
+    assert (made.root, made.colour) == (Path("x/y"), Colour.BLUE)
+    assert (Places().root, Places().colour) == (Path("data"), Colour.RED)
+    assert [setting.default for setting in Places.settings.values()] == ["data", "RED"]
+    with pytest.raises(InputError, match=r"`colour` must be one of 'RED', 'BLUE': got 'GREEN'"):
+        Places(colour="GREEN")
+    with pytest.raises(InputError, match=r"`root` must be .*: got 3"):
+        Places(root=3)

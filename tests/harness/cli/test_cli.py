@@ -363,7 +363,7 @@ def test_sigterm_stops_the_workers_too(small: str, tmp_path: Path) -> None:
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
     )  # fmt: skip
     assert process.stdout is not None
-    assert "started" in process.stdout.readline()
+    assert any("started" in line for line in process.stdout), process.communicate()
     deadline = time.monotonic() + 60
     children: list[str] = []
     while not children and time.monotonic() < deadline:

@@ -181,3 +181,12 @@ def test_a_value_that_the_definitions_do_not_give_is_named(lines: str) -> None:
     assert other_value(taken, whole) == ""
     vars(whole)["Mine"].rate = 2
     assert other_value(taken, whole) == "Mine.rate"
+
+
+@pytest.mark.parametrize(
+    "cell", ["%%time\n{}", "%matplotlib inline\n!pip install x\n{}", "\x0c\n{}", "t = '\u2028'\n{}"]
+)  # fmt: skip
+def test_lines_that_only_a_notebook_reads_and_odd_line_ends_are_no_obstacle(cell: str) -> None:
+    text = "@keep\ndef f():\n    return 1"
+    found = definitions_of("f", ["def keep(f): return f", cell.format(text)])
+    assert found.endswith(text)

@@ -384,3 +384,124 @@ def test_triptychs_own_plugins_are_not_tried_in_a_child(monkeypatch: pytest.Monk
     monkeypatch.setattr(guard, "_ask", lambda *_: pytest.fail("a child was asked"))
     assert plugins.build("losses", "adnce") and plugins.build("tasks", "images")
     assert not registry.find("losses", "adnce").is_foreign
+
+
+def loss_with(head: str, folder: Path) -> Path:
+    """Write a loss whose file begins with ``head``; return the file."""
+    path = folder / f"losses_{time.monotonic_ns()}.py"
+    body = LOSS.replace("from {helper} import scaled", head).replace("scaled(", "(")
+    path.write_text(body)
+    return path
+
+
+def code_of(path: Path) -> str:
+    """Return the digest of all code that the loss in a file depends on, as of now."""
+    sources.forget()
+    return sources.source_digest(plugins.modules("losses", f"{path.name}:Margin"))
+
+
+@pytest.mark.parametrize(
+    ("head", "place"),
+    [
+        ("from {name}.inner import VALUE", "{name}/inner.py"),
+        ("import {name}.inner", "{name}/inner.py"),
+        ("from {name} import inner", "{name}/inner.py"),
+        ("import sys; sys.path.append('{folder}/else')\nimport {name}", "else/{name}.py"),
+        ("from importlib import import_module\nM = import_module('{name}')", "{name}.py"),
+    ],
+)  # fmt: skip
+def test_code_from_any_place_that_is_not_installed_counts(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, head: str, place: str
+) -> None:
+    """Packages without ``__init__.py``, a changed ``sys.path``, a module imported by its name."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    names = {"name": f"helper_{time.monotonic_ns()}", "folder": str(folder)}
+    beside = folder / place.format(**names)
+    beside.parent.mkdir(exist_ok=True)
+    beside.write_text("VALUE = 1\n")
+    path = loss_with(head.format(**names), folder)
+    before = code_of(path)
+    assert code_of(path) == before
+    beside.write_text("VALUE = 2\n")
+    assert code_of(path) != before
+
+
+def test_a_package_without_init_and_its_data_are_read_from_a_snapshot(folder: Path) -> None:
+    name = f"helper_{time.monotonic_ns()}"
+    (folder / name).mkdir()
+    (folder / name / "inner.py").write_text(
+        "from pathlib import Path\nBESIDE = (Path(__file__).parent / 'other.py').read_text()\n"
+    )
+    (folder / name / "other.py").write_text("# data beside the code\n")
+    path = loss_with(f"from {name}.inner import BESIDE", folder)
+    plugins.load("losses", f"{path.name}:Margin")
+    copied = plugin_files.write_snapshot(
+        folder / "copies", sources.modules_of(plugins.modules("losses", f"{path.name}:Margin"))
+    )
+    assert copied is not None and (copied / name / "inner.py").is_file()
+    assert not (copied / name / "other.py").exists()
+    plugin_files._forget_modules()
+    for module in [module for module in sys.modules if module.startswith((name, path.stem))]:
+        del sys.modules[module]
+    plugin_files.start_from(copied)
+    made = importlib.import_module(path.stem)
+    assert "data beside" in made.BESIDE, "`__file__` leads to the user's folder"
+    assert sys.modules[f"{name}.inner"].__loader__.path == str(copied / name / "inner.py")  # type: ignore[union-attr]
+
+
+def test_a_module_imported_by_a_computed_name_says_why_it_is_missing(folder: Path) -> None:
+    name = f"helper_{time.monotonic_ns()}"
+    (folder / f"{name}.py").write_text("VALUE = 1\n")
+    head = f"from importlib import import_module\nM = import_module('{name[:7]}' + '{name[7:]}')"
+    path = loss_with(head, folder)
+    copied = plugin_files.write_snapshot(
+        folder / "copies", sources.modules_of(plugins.modules("losses", f"{path.name}:Margin"))
+    )
+    assert copied is not None
+    plugin_files._forget_modules()
+    sys.modules.pop(name, None)
+    plugin_files.start_from(copied)
+    with pytest.raises(InputError, match=rf"no import statement names {name}.py.*`import {name}`"):
+        plugins.load("losses", f"{path.name}:Margin")
+
+
+def test_an_empty_folder_does_not_hide_a_file_of_its_name(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = loss_with("", folder)
+    (folder / "first" / path.stem).mkdir(parents=True)
+    monkeypatch.setattr(sys, "path", [str(folder / "first"), *sys.path])
+    assert plugins.build("losses", f"{path.name}:Margin").margin == 0.2
+
+
+def test_a_link_keeps_its_own_name(folder: Path) -> None:
+    path = loss_with("", folder)
+    link = folder / f"losses_link_{time.monotonic_ns()}.py"
+    link.symlink_to(path)
+    assert plugins.canonical("losses", f"{link.name}:Margin") == f"{link.name}:Margin"
+
+
+def test_a_files_import_moves_no_folder_and_prints_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = loss_with("import os; os.chdir('/'); print('hello')", folder)
+    plugins.load("losses", f"{path.name}:Margin")
+    assert Path.cwd() == folder
+    printed = capsys.readouterr()
+    assert printed.out == "" and "hello" in printed.err
+
+
+def test_a_thread_that_goes_on_is_its_files_failure(folder: Path) -> None:
+    head = "import threading, time; threading.Thread(target=time.sleep, args=(60,)).start()"
+    path = loss_with(head, folder)
+    with pytest.raises(InputError, match=r"no thread running.*'Thread-\d+.*daemon=True"):
+        plugins.load("losses", f"{path.name}:Margin")
+    assert path.stem not in sys.modules, "it was not imported here"
+
+
+def test_a_label_that_the_code_reads_counts() -> None:
+    remark = 'class A(B):\n    label = "one"\n'
+    value = remark + 'def f(a):\n    return a.label == "one"\n'
+    assert sources.code_in(remark) == sources.code_in(remark.replace('"one"', '"two"'))
+    changed = value.replace('label = "one"', 'label = "two"')
+    assert sources.code_in(value) != sources.code_in(changed)

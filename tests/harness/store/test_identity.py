@@ -1,6 +1,8 @@
 """What a cell is: its settings, its data by content, its code; and nothing of where things lie."""
 
 import json
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from harness.core import plugin_files
 from harness.core.cells import Cell
 from harness.core.content import Content, contents_of, training_data
 from harness.core.errors import InputError
@@ -142,7 +145,7 @@ IDENTITY = Identity(
     [
         replace(IDENTITY, cell=replace(CELL, seed=4)),
         replace(IDENTITY, cell=replace(CELL, loss="adnce")),
-        replace(IDENTITY, cell=replace(CELL, method="m")),
+        replace(IDENTITY, cell=replace(CELL, method="moco")),
         replace(IDENTITY, cell=replace(CELL, scored="validation")),
         replace(IDENTITY, cell=replace(CELL, probes=4)),
         replace(IDENTITY, settings="blobs(noise=1.0)"),
@@ -273,3 +276,22 @@ def test_a_label_keeps_settings_that_are_not_locations() -> None:
     task = "sentences(network='my/bert', corpus='my/lines.txt', evaluation='sts-b+sts13')"
     found = label_of(task, contents)
     assert found == "sentences(network='bert', corpus='lines.txt', evaluation='sts-b+sts13')"
+
+
+def test_a_default_from_the_environment_is_in_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / f"shifted_{time.monotonic_ns()}.py"
+    path.write_text(
+        "import os\nfrom triptych_example import Margin\n"
+        "class Own(Margin):\n    margin: float = float(os.environ['OWN_MARGIN'])\n"
+    )
+    keys = []
+    for margin in ("0.1", "0.1", "0.3"):
+        monkeypatch.setenv("OWN_MARGIN", margin)
+        sys.modules.pop(path.stem, None)
+        forget()
+        keys.append(identify(Cell("blobs(steps=2)", "siamese", f"{path.name}:Own", 0)).key)
+    plugin_files._files.pop(path.name)
+    assert keys[0] == keys[1] != keys[2]

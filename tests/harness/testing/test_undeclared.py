@@ -124,3 +124,38 @@ def test_a_file_that_the_task_itself_writes_is_not_its_data(task: Callable[..., 
 """
     )
     check_task_declares_what_it_reads(spec)
+
+
+LOSS = """
+from pathlib import Path
+from triptych_example import Margin
+
+FILE = Path({file!r})
+{at_import}
+
+class Own(Margin):
+    def setup(self):
+        super().setup()
+        {when_built}
+
+    def forward(self, contrast):
+        {when_used}
+        return super().forward(contrast)
+"""
+
+
+@pytest.mark.parametrize("when", ["at_import", "when_built", "when_used"])
+def test_a_loss_that_reads_a_file_is_found_before_the_grid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "weights.csv"
+    file.write_text("1")
+    places = dict.fromkeys(("at_import", "when_built", "when_used"), "pass")
+    path = tmp_path / f"reads_{time.monotonic_ns()}.py"
+    path.write_text(LOSS.format(file=str(file), **{**places, when: "FILE.read_text()"}))
+    event = try_cell(Cell("blobs(steps=2)", "siamese", f"{path.name}:Own", 0))
+    plugin_files._files.pop(path.name)
+    assert event["kind"] == "failed"
+    assert "a loss must read no file of data, because its cells are run again" in event["reason"]
+    assert f"it reads '{file}'. Write the values into a Python file" in event["reason"]
