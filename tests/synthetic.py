@@ -215,7 +215,7 @@ def write_toy(folder: Path) -> None:
     (folder / "edges.txt").write_bytes(TEXT)
 
 
-def write_graphs(folder: Path, stem: str = "PROTEINS", **files: str) -> Path:
+def write_graphs(folder: Path, stem: str = "OWN", **files: str) -> Path:
     """Write a set of two graphs, a path of 3 nodes and a pair, with ``files`` in place."""
     place = folder / "tudataset" / stem / "raw"
     place.mkdir(parents=True)

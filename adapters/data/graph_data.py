@@ -2,15 +2,17 @@
 
 The files have the collection's own layout, which PyG's ``TUDataset`` keeps in ``NAME/raw``:
 ``NAME_A.txt`` (an edge a line), ``NAME_graph_indicator.txt`` (each node's graph),
-``NAME_graph_labels.txt`` and, if nodes have labels, ``NAME_node_labels.txt``.
+``NAME_graph_labels.txt``, and, if nodes have them, ``NAME_node_labels.txt`` and
+``NAME_node_attributes.txt``. They are read from a folder, or from a zip as it was downloaded.
 """
 
 import io
+import math
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,22 +22,27 @@ from torch import Tensor
 
 from adapters.data import wheels
 from adapters.data.edges import undirected
+from adapters.data.tu_collection import TU_SETS, TUSet
 from harness import data
 from harness.core.content import Content
 from harness.core.errors import InputError, require
 from harness.data import (
+    File,
     Files,
+    Member,
     Source,
     files_of,
     fingerprint,
     in_zip,
+    is_hidden,
     label_of,
     need,
+    opened,
     read_bytes,
     user_path,
 )
 
-FEATURES = ("auto", "constant", "degree")
+FEATURES = ("auto", "labels", "attributes", "constant", "degree")
 DEGREES = 100
 """Columns of the one-hot degrees; the last stands for this many - 1 edges, and more."""
 _FETCH_AGAIN = "Fetch the set again, or name another folder in `root`."
@@ -43,17 +50,20 @@ URL = "https://www.chrsmrrs.com/graphkerneldatasets"
 _IN_WHEEL = "grakel/tests/data/MUTAG"
 _WHEEL_SIZE = 2_122_660
 
-# {name: (the collection's name, contents)}
-_SETS = {
-    "mutag": ("MUTAG", "188 nitroaromatic compounds, mutagenic or not; atoms have labels"),
-    "proteins": ("PROTEINS", "1,113 proteins, enzymes or not; 3 node labels"),
-    "nci1": ("NCI1", "4,110 compounds screened against lung cancer; 37 node labels"),
-    "dd": ("DD", "1,178 proteins, enzymes or not, of 284 amino acids on average; 89 node labels"),
-    "imdb-binary": ("IMDB-BINARY", "1,000 actors' ego networks, action or romance"),
-    "collab": ("COLLAB", "5,000 researchers' ego networks in 3 fields of physics"),
-    "reddit-binary": ("REDDIT-BINARY", "2,000 threads, discussions or questions and answers"),
-    "reddit-multi-5k": ("REDDIT-MULTI-5K", "4,999 threads of 5 subreddits"),
+_ABOUT = {
+    "MUTAG": "nitroaromatic compounds, mutagenic or not; atoms have labels",
+    "PROTEINS": "proteins, enzymes or not",
+    "NCI1": "compounds screened against lung cancer",
+    "DD": "proteins, enzymes or not, as graphs of amino acids",
+    "IMDB-BINARY": "actors' ego networks, action or romance",
+    "COLLAB": "researchers' ego networks in 3 fields of physics",
+    "REDDIT-BINARY": "threads, discussions or questions and answers",
+    "REDDIT-MULTI-5K": "threads of 5 subreddits",
 }
+ROUNDED = 0.006
+"""How far an average of nodes may be from the published one, which has two digits."""
+EDGE_SHARE = 0.01
+"""The same for edges, as a share: the page counts some double edges, which are read once."""
 
 
 class GraphSet(NamedTuple):
@@ -75,8 +85,10 @@ class GraphSet(NamedTuple):
     classes: Int[Tensor, " g"]
 
 
-PARTS = ("A", "graph_indicator", "graph_labels", "node_labels")
-"""Suffixes of the files that are read of a set; the last file is optional."""
+PARTS = ("A", "graph_indicator", "graph_labels")
+"""Suffixes of the files that every set has."""
+OPTIONAL = ("node_labels", "node_attributes")
+"""Suffixes of the files that are read where a set has them."""
 LAYOUT = "tu"
 
 
@@ -89,34 +101,64 @@ def content(name: str, root: str = "") -> Content:
     Raises:
         InputError: if the set is not here and cannot be downloaded.
     """
-    files, label = _files(name, root)
-    return Content("data", label, fingerprint(files), LAYOUT)
+    located = _locate(name, root)
+    return Content("data", located.label, fingerprint(located.files), LAYOUT)
 
 
-def _files(name: str, root: str) -> tuple[Files, str]:
-    """Return the files of a known set or of the user's own, and the name that boards show."""
-    if name in SOURCES:
-        return files_of(SOURCES[name], need(SOURCES[name], root)), name
+class _Located(NamedTuple):
+    """A set found on disk: its label on boards, its files, and the known set that it is."""
+
+    label: str
+    files: Files
+    source: Source | None
+
+
+def _locate(name: str, root: str) -> _Located:
+    source = data.known(name, SOURCES)
+    if source is not None:
+        return _Located(source.name, files_of(source, need(source, root)), source)
     place = user_path(name, root)
-    if place is None or not place.is_dir():
+    if place is None:
         raise data.unknown_data(KIND, name, SOURCES, root)
-    folder = place / "raw" if (place / "raw").is_dir() else place
-    stems = [file.name.removesuffix("_A.txt") for file in sorted(folder.glob("*_A.txt"))]
+    found = _members(place)
+    stems = sorted(each.removesuffix("_A.txt") for each in found if each.endswith("_A.txt"))
     require(
         len(stems) == 1,
-        f"`data` must be a folder in the TU collection's layout, with one file NAME_A.txt: got "
-        f"{folder} with {len(stems)} such files.",
+        f"`data` must be a folder or a zip in the TU collection's layout, with one file "
+        f"NAME_A.txt: got {place} with {len(stems)} such files.",
     )
-    return _listed(folder, stem=stems[0]), label_of(place)
+    files = _listed(place, stem=stems[0])
+    data.require_complete(files, f"at {place}", "Copy the file there")
+    return _Located(label_of(place), files, None)
+
+
+def _members(place: Path) -> dict[str, File]:
+    """Return {name: file} of the text files of a folder, of its ``raw``, or of a zip."""
+    if place.suffix == ".whl":
+        return in_zip(place, _IN_WHEEL)
+    if place.is_file():
+        require(
+            place.suffix.lower() == ".zip",
+            f"`data` must be a folder or a zip of graphs: got the file {place}.",
+        )
+        inside = [name for name in opened(place).namelist() if name.endswith(".txt")]
+        return {name.rpartition("/")[2]: Member(place, name) for name in inside}
+    folder = place / "raw" if (place / "raw").is_dir() else place
+    return {file.name: file for file in sorted(folder.glob("*.txt")) if not is_hidden(file.name)}
 
 
 def _listed(place: Path, *, stem: str) -> Files:
-    """Return {part: file} of a set in a folder, or in the wheel that holds it."""
-    if place.suffix == ".whl":
-        inside = in_zip(place, _IN_WHEEL)
-        return {part: inside[f"{stem}_{part}.txt"] for part in PARTS}
-    files = {part: place / f"{stem}_{part}.txt" for part in PARTS}
-    return {part: file for part, file in files.items() if part != PARTS[-1] or file.is_file()}
+    """Return {part: file} of a set in a folder, in a zip, or in the wheel that holds it."""
+    found = _members(place)
+    lowered = {name.lower(): file for name, file in found.items()}
+    files: dict[str, File] = {}
+    for part in (*PARTS, *OPTIONAL):
+        file = lowered.get(f"{stem}_{part}.txt".lower())
+        if file is None and part in PARTS:
+            file = place / f"{stem}_{part}.txt"  # It is missing, and so is said.
+        if file is not None:
+            files[part] = file
+    return files
 
 
 def load(name: str, root: str = "", features: str = "auto") -> GraphSet:
@@ -128,18 +170,45 @@ def load(name: str, root: str = "", features: str = "auto") -> GraphSet:
     Args:
         name: as in ``SOURCES``; or a folder in that layout, by its path or name.
         root: a folder that is looked in first.
-        features: ``auto``: the node's label, one-hot, or a constant 1 if the set has no
-            labels (as GraphCL). ``constant``: a constant 1 in any case. ``degree``: the
-            node's degree, one-hot; the last column stands for ``DEGREES`` - 1 and above.
+        features: ``labels``: the node's labels, one-hot. ``attributes``: its numbers.
+            ``constant``: a constant 1. ``degree``: the node's degree, one-hot; the last column
+            stands for ``DEGREES`` - 1 and above. ``auto``: the first of labels, attributes and
+            a constant that the set has (as GraphCL, whose sets have labels or neither).
 
     Raises:
         InputError: if the set is not here and cannot be downloaded, or a file breaks
             the layout.
     """
-    return _read(_files(name, root)[0], features)
+    located = _locate(name, root)
+    # As a tuple, because a dictionary cannot be part of a cache's key.
+    files = tuple(located.files.items())
+    found = _read(files, features, fingerprint(located.files))
+    if located.source is not None:
+        data.require_counts(located.source, _counts(found), _where(located.files["A"]))
+    return found
 
 
-def _read(files: Files, features: str) -> GraphSet:
+def _counts(found: GraphSet) -> dict[str, int]:
+    return {
+        "graphs": len(found.sizes),
+        "classes": int(found.classes.max()) + 1,
+        "nodes": len(found.x),
+        "edges": found.edges.shape[1] // 2,
+    }
+
+
+def _measure(place: Path, *, stem: str) -> Mapping[str, int]:
+    return _counts(_read(tuple(_listed(place, stem=stem).items()), "constant", ""))
+
+
+def _where(file: File) -> Path:
+    return file.archive if isinstance(file, Member) else file.parent
+
+
+@lru_cache(maxsize=8)
+def _read(listed: tuple[tuple[str, File], ...], features: str, checksum: str) -> GraphSet:
+    del checksum  # Part of the cache's key: files that changed are read again.
+    files = dict(listed)
     owner = _numbers(files, "graph_indicator")[:, 0] - 1
     labels = _numbers(files, "graph_labels")[:, 0]
     ends = _numbers(files, "A", columns=2).T - 1
@@ -159,16 +228,8 @@ def _read(files: Files, features: str) -> GraphSet:
     if features == "degree":
         degrees = torch.bincount(edges[0], minlength=nodes)
         x = _one_hot(degrees.clamp(max=DEGREES - 1), DEGREES)
-    elif features == "auto" and "node_labels" in files:
-        kinds = _numbers(files, "node_labels")[:, 0]
-        require(
-            len(kinds) == nodes,
-            f"{files['node_labels'].name} must have one line per node: got {len(kinds)} for "
-            f"{nodes}. {_FETCH_AGAIN}",
-        )
-        x = _one_hot(torch.from_numpy(kinds - kinds.min()))
     else:
-        x = torch.ones(nodes, 1)
+        x = _features(files, features, nodes)
     return GraphSet(
         x,
         edges,
@@ -178,43 +239,108 @@ def _read(files: Files, features: str) -> GraphSet:
     )
 
 
-def _numbers(files: Files, part: str, columns: int = 1) -> NDArray[np.int64]:
+def _features(files: Files, features: str, nodes: int) -> Float[Tensor, "n f"]:
+    """Return the nodes' labels, attributes or a constant, as ``features`` says."""
+    wanted = {"auto": OPTIONAL, "constant": ()}.get(features, (f"node_{features}",))
+    part = next((part for part in wanted if part in files), None)
+    require(
+        part is not None or features in ("auto", "constant"),
+        f"`features` must be what the set has: got {features!r}, but there is no file "
+        f"{files['A'].name.removesuffix('A.txt')}node_{features}.txt. Use 'auto'.",
+    )
+    if part is None:
+        return torch.ones(nodes, 1)
+    labels = part == "node_labels"
+    table = _numbers(files, part, columns=None, kind=np.int64 if labels else np.float64)
+    require(
+        len(table) == nodes,
+        f"{files[part].name} must have one line per node: got {len(table)} for {nodes}. "
+        f"{_FETCH_AGAIN}",
+    )
+    if labels:
+        kinds = torch.from_numpy(table - table.min(axis=0))
+        return torch.cat([_one_hot(column) for column in kinds.T], dim=1)
+    return torch.from_numpy(table).float()
+
+
+def _numbers(
+    files: Files, part: str, columns: int | None = 1, kind: type = np.int64
+) -> NDArray[Any]:
+    """Return the table in a file; ``columns`` None allows any number of them."""
     file = files[part]
     try:
         lines = io.BytesIO(read_bytes(file))
-        table = np.loadtxt(lines, np.int64, delimiter=",", ndmin=2)
+        table: NDArray[Any] = np.loadtxt(lines, np.float64, delimiter=",", ndmin=2)
     except OSError as error:
         raise InputError(f"{file} could not be read: {error}. {_FETCH_AGAIN}") from error
     except ValueError as error:
-        raise InputError(f"{file.name} must hold whole numbers: {error}. {_FETCH_AGAIN}") from error
+        raise InputError(f"{file.name} must hold numbers: {error}. {_FETCH_AGAIN}") from error
     require(
-        table.shape[1] == columns and len(table) > 0,
+        columns in (None, table.shape[1]) and len(table) > 0,
         f"{file.name} must hold {'a number' if columns == 1 else f'{columns} numbers'} per line: "
         f"got a table of shape {table.shape}. {_FETCH_AGAIN}",
     )
-    return table
+    # Some sets write whole numbers as 1.0.
+    good = np.isfinite(table) & ((table == np.round(table)) if kind is np.int64 else True)
+    if not good.all():
+        line, column = (int(place) for place in np.argwhere(~good)[0])
+        word = "whole" if kind is np.int64 else "finite"
+        raise InputError(
+            f"{file.name} must hold {word} numbers: got {table[line, column]} in line {line + 1}, "
+            f"number {column + 1}. {_FETCH_AGAIN}"
+        )
+    return table.astype(kind)
 
 
 def _one_hot(kinds: Int[Tensor, " n"], columns: int = -1) -> Float[Tensor, "n f"]:
     return torch.nn.functional.one_hot(kinds, columns).float()
 
 
-def _source(name: str) -> Source:
-    stem, about = _SETS[name]
-    # Where the files may lie: in a folder of several collections, in PyG's root, or unpacked.
-    places = (f"tudataset/{stem}/raw", f"{stem}/raw", stem)
-    about = f"{about} ({stem})"
-    listed = partial(_listed, stem=stem)
-    if name == "mutag":
+def _source(stem: str, known: TUSet) -> Source:
+    # Where the files may lie: in a folder of several collections, in PyG's root, unpacked, or
+    # in the zip as it was downloaded.
+    folders = ("tudataset", "TUDataset", ".")
+    places = tuple(f"{f}/{stem}{end}" for f in folders for end in ("/raw", "", ".zip"))
+    about = _ABOUT.get(stem, "")
+    counts: dict[str, data.Count] = {}
+    if known.graphs:
+        about = f"{known.graphs:,} graphs of {known.classes} classes" + (
+            f": {about}" if about else ""
+        )
+        counts = {
+            "graphs": known.graphs,
+            "classes": known.classes,
+            "nodes": _about(known.nodes * known.graphs, ROUNDED * known.graphs),
+            "edges": _about(known.edges * known.graphs, EDGE_SHARE * known.edges * known.graphs),
+        }
+    shared: dict[str, Any] = {
+        "name": stem.lower().replace("_", "-"), "modality": "graph", "about": about or "graphs",
+        "places": places, "holds": tuple(f"{stem}_{part}.txt" for part in PARTS),
+        "listed": partial(_listed, stem=stem), "counts": counts,
+        "measure": partial(_measure, stem=stem),
+    }  # fmt: skip
+    if stem == "MUTAG":
         return Source(
-            name, "graph", about, f"the wheel {wheels.MUTAG.filename}",
-            "not stated; BSD-3-Clause as part of grakel", _WHEEL_SIZE, places, listed=listed,
-            embedded=partial(wheels.fetch, wheels.MUTAG), wheel=wheels.MUTAG.filename,
+            origin=f"the wheel {wheels.MUTAG.filename}", size=_WHEEL_SIZE,
+            licence="not stated; BSD-3-Clause as part of grakel",
+            embedded=partial(wheels.fetch, wheels.MUTAG), wheel=wheels.MUTAG.filename, **shared,
         )  # fmt: skip
-    # No download: the collection publishes no checksums to pin.
+    fetched = partial(_fetch, stem=stem, sha256=known.sha256) if known.sha256 else None
     origin = f"{URL}/{stem}.zip"
-    return Source(name, "graph", about, origin, "research use", 0, places, listed=listed)
+    return Source(origin=origin, licence="research use", download=fetched, **shared)
 
 
-SOURCES: Mapping[str, Source] = MappingProxyType({name: _source(name) for name in _SETS})
-"""The known sets, by the collection's names in lower case."""
+def _about(value: float, tolerance: float) -> tuple[int, int]:
+    return math.floor(value - tolerance), math.ceil(value + tolerance)
+
+
+def _fetch(folder: Path, *, stem: str, sha256: str) -> None:
+    archive = folder / f".{stem}.zip"
+    data.download(f"{URL}/{stem}.zip", archive, sha256)
+    data.unpack(archive, folder)
+    archive.unlink()
+
+
+_ALL = [_source(stem, known) for stem, known in TU_SETS.items()]
+SOURCES: Mapping[str, Source] = MappingProxyType({source.name: source for source in _ALL})
+"""The known sets, by the collection's names in lower case, with - in the place of _."""

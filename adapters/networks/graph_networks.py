@@ -147,13 +147,15 @@ def walk(graphs: GraphBatch, share: float, chosen: Bool[Tensor, " g"]) -> GraphB
     steps as the graph has nodes.
     """
     sizes, edges = graphs.sizes, graphs.edges
-    wanted = torch.where(chosen, _amounts(sizes, share, chosen) + 1, 0)
+    has_nodes = sizes > 0
+    wanted = torch.where(chosen & has_nodes, _amounts(sizes, share, chosen) + 1, 0)
     neighbours = edges[1][edges[0].argsort()]
     degrees = torch.bincount(edges[0], minlength=len(graphs.x))
     first = _starts(degrees)
-    current = _starts(sizes) + _below(sizes)
+    # An empty graph has no node to start from: its index belongs to another graph, or to none.
+    current = (_starts(sizes) + _below(sizes)).clamp(max=len(graphs.x) - 1)
     seen = torch.repeat_interleave(~chosen, sizes, output_size=len(graphs.x))
-    seen[current] = True
+    seen[current[has_nodes]] = True
     steps, count = 0, torch.ones_like(sizes)
     # All graphs take a step at a time; `walking` says which have not ended.
     while bool((walking := (count < wanted) & (steps < sizes) & (degrees[current] > 0)).any()):
@@ -161,7 +163,7 @@ def walk(graphs: GraphBatch, share: float, chosen: Bool[Tensor, " g"]) -> GraphB
         onward = (first[current] + _below(degrees[current])).clamp(max=len(neighbours) - 1)
         current = torch.where(walking, neighbours[onward], current)
         count += ~seen[current]
-        seen[current] = True
+        seen[current[has_nodes]] = True
         steps += 1
     return keep_nodes(graphs, seen)
 

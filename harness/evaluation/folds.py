@@ -1,6 +1,7 @@
 """Cross-validation of frozen representations: arrays in, predictions out."""
 
 from collections.abc import Callable
+from itertools import count as count_up
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -36,6 +37,31 @@ def stratified_folds(
     seed = int(generator.integers(2**32))
     parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(classes, classes)
     return [rows for _, rows in parts]
+
+
+def require_inner_folds(classes: Int[np.ndarray, " n"], folds: int) -> None:
+    """Raise :class:`InputError` if a class has too few rows for the folds on which C is chosen.
+
+    A probe is fitted without two of ``folds`` parts, and divides its rows into ``INNER`` parts,
+    each of which needs a row of every class.
+    """
+    numbers, counts = np.unique(classes, return_counts=True)
+    # One more row may leave fewer of them, where it makes the two parts larger.
+    least = next(
+        n for n in count_up(INNER) if all(_left(n + i, folds) >= INNER for i in range(folds))
+    )
+    number, fewest = numbers[counts.argmin()], int(counts.min())
+    require(
+        fewest >= least,
+        f"Each class must have {least} examples or more for `folds` = {folds} and the {INNER} "
+        f"inner folds that choose the probe's C: got {fewest} of class {number}. Lower `folds`, or "
+        "leave out that class.",
+    )
+
+
+def _left(count: int, folds: int) -> int:
+    """Return how many of a class's rows are left at least without two of the folds."""
+    return count - 2 * -(-count // folds)
 
 
 def svc_probe(

@@ -15,7 +15,13 @@ from harness import networks
 from harness.core.content import Content
 from harness.core.randomness import Randomness
 from harness.data import require_known
-from harness.evaluation.folds import Rows, logistic_cv_probe, stratified_folds, svc_probe
+from harness.evaluation.folds import (
+    Rows,
+    logistic_cv_probe,
+    require_inner_folds,
+    stratified_folds,
+    svc_probe,
+)
 from harness.evaluation.represent import represent
 from harness.heads import mlp
 from harness.metrics import Evaluation, Metric, mean_scores
@@ -121,8 +127,11 @@ class Graphs(Task):
         self.more_views = self.view_2 != "identity"
 
     def fetch(self) -> list[Content]:
-        """Download what is missing; return the graphs' checksum."""
-        return [graph_data.content(self.data, self.root)]
+        """Download what is missing and check it; return the graphs' checksum."""
+        found = graph_data.content(self.data, self.root)
+        classes = graph_data.load(self.data, self.root, self.features).classes.numpy()
+        require_inner_folds(classes, self.folds)
+        return [found]
 
     def load(self, randomness: Randomness) -> None:
         """Read the graphs; draw the folds."""

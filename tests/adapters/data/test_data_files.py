@@ -84,12 +84,10 @@ def fashion(tmp_path: Path) -> tuple[Callable[[], object], Callable[[], str], Pa
 
 def graphs(tmp_path: Path) -> tuple[Callable[[], object], Callable[[], str], Path]:
     root = str(write_graphs(tmp_path))
-    source = graph_data.SOURCES["proteins"]
-    place = data.need(source, root)
     return (
-        lambda: graph_data.load("proteins", root),
-        lambda: graph_data.content("proteins", root).checksum,
-        place,
+        lambda: graph_data.load("tudataset/OWN", root),
+        lambda: graph_data.content("tudataset/OWN", root).checksum,
+        tmp_path / "tudataset/OWN/raw",
     )
 
 
@@ -177,13 +175,13 @@ def test_a_set_has_the_same_content_in_a_wheel_and_in_a_folder(name: str, tmp_pa
 
 def test_a_users_graphs_and_nodes_are_identified_by_content(tmp_path: Path) -> None:
     root = write_graphs(tmp_path / "a")
-    known = graph_data.content("proteins", str(root))
-    own = data.need(graph_data.SOURCES["proteins"], str(root)).parent
+    known = graph_data.content("tudataset/OWN", str(root))
+    own = root / "tudataset/OWN"
     for place in (str(own), f"{own}/", own.name):
         found = graph_data.content(place, str(own.parent))
         assert (found.checksum, found.form) == (known.checksum, known.form)
     assert graph_data.load(own.name, str(own.parent)).classes.tolist() == (
-        graph_data.load("proteins", str(root)).classes.tolist()
+        graph_data.load("tudataset/OWN", str(root)).classes.tolist()
     )
 
 

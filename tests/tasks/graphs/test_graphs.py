@@ -1,6 +1,7 @@
 """Sets of graphs, GraphCL's views, the GIN, and the cross-validation."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,20 @@ from torch import Tensor
 
 from adapters.data import graph_data
 from adapters.data.graph_data import GraphSet
+from adapters.data.tu_collection import TU_SETS
 from adapters.networks import graph_networks
 from adapters.networks.graph_networks import AUGMENTATIONS, GIN, GraphBatch, take, view
+from harness import data
 from harness.core.errors import InputError
 from harness.core.randomness import Randomness
-from harness.evaluation.folds import PENALTIES, logistic_cv_probe, stratified_folds, svc_probe
+from harness.evaluation.folds import (
+    INNER,
+    PENALTIES,
+    logistic_cv_probe,
+    require_inner_folds,
+    stratified_folds,
+    svc_probe,
+)
 from tasks.graphs import graphs as graphs_module
 from tasks.graphs.graphs import Graphs
 
@@ -33,18 +43,18 @@ DATA = Path(os.environ.get("TRIPTYCH_DATA", "nowhere"), "tudataset")
 
 
 def test_mutag() -> None:
-    data = graph_data.load("mutag")
-    assert (len(data.sizes), tuple(data.x.shape), data.edges.shape[1]) == (188, (3371, 7), 7442)
-    assert data.classes.bincount().tolist() == [63, 125]
-    assert data.x.sum(dim=0).tolist() == [2395, 345, 593, 12, 1, 23, 2]  # C N O F I Cl Br
-    assert (int(data.sizes.sum()), int(data.edge_sizes.sum())) == (3371, 7442)
+    found = graph_data.load("mutag")
+    assert (len(found.sizes), tuple(found.x.shape), found.edges.shape[1]) == (188, (3371, 7), 7442)
+    assert found.classes.bincount().tolist() == [63, 125]
+    assert found.x.sum(dim=0).tolist() == [2395, 345, 593, 12, 1, 23, 2]  # C N O F I Cl Br
+    assert (int(found.sizes.sum()), int(found.edge_sizes.sum())) == (3371, 7442)
 
 
 def test_edges_are_undirected_and_single_without_self_loops(tmp_path: Path) -> None:
-    data = graph_data.load("proteins", str(write_graphs(tmp_path)))
-    assert data.edges.T.tolist() == [[0, 1], [1, 0], [1, 2], [2, 1], [3, 4], [4, 3]]
-    assert (data.sizes.tolist(), data.edge_sizes.tolist()) == ([3, 2], [4, 2])
-    assert data.classes.tolist() == [0, 1]
+    found = graph_data.load("tudataset/OWN", str(write_graphs(tmp_path)))
+    assert found.edges.T.tolist() == [[0, 1], [1, 0], [1, 2], [2, 1], [3, 4], [4, 3]]
+    assert (found.sizes.tolist(), found.edge_sizes.tolist()) == ([3, 2], [4, 2])
+    assert found.classes.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +68,7 @@ def test_edges_are_undirected_and_single_without_self_loops(tmp_path: Path) -> N
 )
 def test_features(tmp_path: Path, features: str, labels: str, expected: list[int]) -> None:
     root = str(write_graphs(tmp_path, node_labels=labels))
-    x = graph_data.load("proteins", root, features).x
+    x = graph_data.load("tudataset/OWN", root, features).x
     assert x.argmax(dim=1).tolist() == expected
     assert x.sum(dim=1).tolist() == [1] * 5
 
@@ -68,7 +78,7 @@ def test_features(tmp_path: Path, features: str, labels: str, expected: list[int
     [
         ({"A": "1, 2\n2, 4\n"}, "A.txt must join nodes 1 to 5, both in the same graph"),
         ({"A": "1, 2\n2, 9\n"}, "A.txt must join nodes 1 to 5"),
-        ({"A": "1 2\n"}, "A.txt must hold whole numbers"),
+        ({"A": "1 2\n"}, "A.txt must hold numbers"),
         ({"A": "1\n2\n"}, r"A.txt must hold 2 numbers per line: got a table of shape \(2, 1\)"),
         (
             {"graph_indicator": "1\n2\n1\n2\n2\n"},
@@ -79,12 +89,14 @@ def test_features(tmp_path: Path, features: str, labels: str, expected: list[int
             "must number the graphs from 1 to 2, in ascending",
         ),
         ({"node_labels": "1\n2\n"}, "must have one line per node: got 2 for 5"),
-        ({"graph_labels": ""}, "must be complete: PROTEINS_graph_labels.txt is missing"),
+        ({"node_labels": "1\n1\n1.5\n1\n1\n"}, "node_labels.txt must hold whole .* 1.5 in line 3"),
+        ({"node_labels": "", "node_attributes": "1\n2\nnan\n1\n1\n"}, "finite numbers: .* line 3"),
+        ({"graph_labels": ""}, "must be complete: OWN_graph_labels.txt is missing"),
     ],
 )
 def test_a_damaged_file_is_explained(tmp_path: Path, files: dict[str, str], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        graph_data.load("proteins", str(write_graphs(tmp_path, **files)))
+        graph_data.load("tudataset/OWN", str(write_graphs(tmp_path, **files)))
 
 
 def test_a_missing_set_names_the_places_searched(
@@ -98,9 +110,9 @@ def test_a_missing_set_names_the_places_searched(
 
 @pytest.mark.skipif(not (DATA / "IMDB-BINARY").exists(), reason="needs IMDB-BINARY")
 def test_imdb_binary_has_each_edge_once_a_direction() -> None:
-    data = graph_data.load("imdb-binary")
-    assert (len(data.sizes), len(data.x), data.edges.shape[1]) == (1000, 19773, 2 * 96531)
-    assert data.classes.bincount().tolist() == [500, 500]
+    found = graph_data.load("imdb-binary")
+    assert (len(found.sizes), len(found.x), found.edges.shape[1]) == (1000, 19773, 2 * 96531)
+    assert found.classes.bincount().tolist() == [500, 500]
 
 
 @pytest.mark.skipif(not (DATA / "MUTAG").exists(), reason="needs MUTAG as TU has it")
@@ -413,7 +425,7 @@ def test_the_representation_is_in_the_order_of_the_graphs(monkeypatch: pytest.Mo
     [
         ({"data": "mutga"}, "Did you mean 'mutag'"),
         ({"view_1": "random5"}, "`view_1` must be one of 'identity'"),
-        ({"features": "labels"}, "`features` must be one of 'auto'"),
+        ({"features": "label"}, "`features` must be one of 'auto'"),
         ({"share": 1.0}, "`share` must be a number at least 0 and at most 0.9"),
         ({"folds": 2}, "`folds` must be a whole number at least 3"),
     ],
@@ -443,3 +455,101 @@ def test_further_views_are_drawn_as_the_second_view() -> None:
     nodes = [int(graphs.sizes.sum()) for graphs in further]
     assert len(nodes) == 3
     assert all(count < int(batch.data.sizes.sum()) for count in nodes)
+
+
+def test_node_attributes_and_several_labels_are_features(tmp_path: Path) -> None:
+    numbers = "0.5, 1\n1.5, 2\n2.5, 3\n3.5, 4\n4.5, 5\n"
+    root = str(write_graphs(tmp_path, node_attributes=numbers))
+    assert graph_data.load("tudataset/OWN", root, "attributes").x[:, 0].tolist() == [
+        0.5, 1.5, 2.5, 3.5, 4.5
+    ]  # fmt: skip
+    assert graph_data.load("tudataset/OWN", root).x.shape == (5, 4), "labels come first"
+    pairs = "0.0, 1.0\n1, 1\n0, 2\n0, 1\n1, 3\n"
+    two = str(write_graphs(tmp_path / "two", node_labels=pairs))
+    assert graph_data.load("tudataset/OWN", two).x.tolist()[4] == [0, 1, 0, 0, 1]
+    with pytest.raises(InputError, match=r"'attributes', but there is no file OWN_node_attrib"):
+        graph_data.load("tudataset/OWN", two, "attributes")
+
+
+@pytest.mark.parametrize("name", ["PTC_MR", "ptc-mr", "ptc_mr", "Ptc_mr"])
+@pytest.mark.parametrize("place", ["tudataset/PTC_MR/raw", "TUDataset/PTC_MR/raw", "ptc_mr", "zip"])
+def test_a_set_of_the_collection_is_known_by_any_spelling_and_its_sizes_are_checked(
+    tmp_path: Path, name: str, place: str
+) -> None:
+    made = write_graphs(tmp_path / "made", "PTC_MR") / "tudataset/PTC_MR/raw"
+    root = tmp_path / "root"
+    if place == "zip":
+        root.mkdir()
+        shutil.make_archive(str(root / "PTC_MR"), "zip", made.parent, "raw")
+    else:
+        shutil.copytree(made, root / place)
+    message = r"'ptc-mr' must have 344 graphs: got 2 in .*Get the whole set from https://www"
+    with pytest.raises(InputError, match=message):
+        graph_data.load(name, str(root))
+
+
+def test_half_of_a_sets_edges_do_not_pass_under_its_name(tmp_path: Path) -> None:
+    source = graph_data.SOURCES["mutag"]
+    files = graph_data._listed(data.need(source), stem="MUTAG")
+    place = tmp_path / "MUTAG"
+    place.mkdir()
+    for part, file in files.items():
+        text = data.read_bytes(file).decode().splitlines(keepends=True)
+        (place / f"MUTAG_{part}.txt").write_text("".join(text[: len(text) // 2] if part == "A" else text))
+    with pytest.raises(InputError, match=r"'mutag' must have 3,6\d\d to 3,7\d\d edges: got"):
+        graph_data.load("mutag", str(tmp_path))
+
+
+def test_known_sizes_hold_for_the_sets_that_are_here() -> None:
+    for source in graph_data.SOURCES.values():
+        place = data.find_local(source)
+        if place is not None:
+            assert source.measure is not None
+            data.require_counts(source, source.measure(place), place)
+
+
+def test_a_set_is_fetched_as_the_zip_with_the_published_checksum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = write_graphs(tmp_path / "made", "PTC_MR") / "tudataset"
+    (made / "PTC_MR/raw").rename(made / "PTC_MR/PTC_MR")
+    archive = shutil.make_archive(str(tmp_path / "PTC_MR"), "zip", made / "PTC_MR", "PTC_MR")
+    monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "cache"))
+    asked = []
+
+    def download(url: str, to: Path, sha256: str) -> None:
+        asked.append((url, sha256))
+        shutil.copy(archive, to)
+
+    monkeypatch.setattr(data, "download", download)
+    place = data.fetch(graph_data.SOURCES["ptc-mr"])
+    assert asked == [(f"{graph_data.URL}/PTC_MR.zip", TU_SETS["PTC_MR"].sha256)]
+    assert graph_data._measure(place, stem="PTC_MR")["graphs"] == 2
+    assert sum(source.download is not None for source in graph_data.SOURCES.values()) >= 25
+
+
+def test_an_empty_graph_stays_empty_in_every_view() -> None:
+    batch = GraphBatch(
+        torch.eye(4), torch.tensor([[0, 1, 2, 3], [1, 0, 3, 2]]), torch.tensor([0, 2, 0, 2, 0])
+    )
+    for name in graph_networks.AUGMENTATIONS:
+        for seed in range(8):
+            torch.manual_seed(seed)
+            seen = graph_networks.view(batch, name, share=0.5, subgraph=0.5)
+            assert (seen.sizes[[0, 2, 4]] == 0).all() and (seen.sizes[[1, 3]] > 0).all(), name
+
+
+@pytest.mark.parametrize(("count", "folds", "fits"), [(7, 5, False), (8, 5, False), (9, 5, True)])
+def test_classes_must_be_large_enough_for_the_inner_folds(
+    count: int, folds: int, fits: bool
+) -> None:
+    classes = np.repeat([0, 1], [count, 40])
+    if not fits:
+        with pytest.raises(InputError, match=rf"have 9 examples.*`folds` = 5.*got {count} of clas"):
+            require_inner_folds(classes, folds)
+        return
+    require_inner_folds(classes, folds)
+    parts = stratified_folds(classes, folds, np.random.default_rng(0))
+    for k in range(folds):
+        kept = np.concatenate([p for i, p in enumerate(parts) if i not in (k, (k + 1) % folds)])
+        assert np.bincount(classes[kept]).min() >= INNER
