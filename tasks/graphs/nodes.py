@@ -59,9 +59,13 @@ class Nodes(Task):
     Args:
         data: ``cora`` (LINQS' text), ``planetoid-cora``, ``citeseer``, ``pubmed``,
             ``amazon-computers``, ``amazon-photo``, ``coauthor-cs``, ``coauthor-physics``,
-            ``wikics`` or ``ogbn-arxiv``; or an npz file in the layout of "Pitfalls of
-            Graph Neural Network Evaluation", by its path or its name in ``TRIPTYCH_DATA``.
+            ``cora-full``, ``cora-ml``, ``dblp``, ``citeseer-full``, ``cornell``, ``texas``,
+            ``wisconsin``, ``actor``, ``polblogs``, ``wikics`` or ``ogbn-arxiv``. Or one's own,
+            by its path or its name in ``TRIPTYCH_DATA``: an npz in the layout of "Pitfalls of
+            Graph Neural Network Evaluation" or with PyG's ``edge_index``, ``x`` and ``y``; a
+            folder with ``nodes.csv`` and ``edges.csv``; or Wiki-CS's ``data.json``.
         root: a folder to look in first.
+        features: ``auto``, the set's own; ``degree``, one-hot; or ``constant``.
         split: ``random``, ``public`` or ``grace``.
         normalise_features: subtract the lowest feature of all, then divide each node's
             features by their sum if it is above 1: PyG's NormalizeFeatures, as in GRACE's
@@ -111,6 +115,7 @@ class Nodes(Task):
 
     data: Annotated[str, location] = "cora"
     root: Annotated[str, location] = ""
+    features: Annotated[str, OneOf(node_data.FEATURES)] = "auto"
     split: Annotated[str, OneOf(SPLITS)] = "random"
     normalise_features: bool = False
     network: Annotated[str, NetworkOf(NETWORKS)] = "gcn"
@@ -156,12 +161,15 @@ class Nodes(Task):
         self.labelled = self.split != "grace" or self.draws == 1
 
     def fetch(self) -> list[Content]:
-        """Download what is missing; return the graph's checksum."""
-        return [node_data.content(self.data, self.root)]
+        """Download what is missing and check it; return the graph's checksum."""
+        found = node_data.content(self.data, self.root)
+        data = node_data.load(self.data, self.root, self.features)
+        divide(self.split, data.classes, data.public, 1, np.random.default_rng(0))
+        return [found]
 
     def load(self, randomness: Randomness) -> None:
         """Read the graph; draw the divisions; prepare the views."""
-        data = node_data.load(self.data, self.root)
+        data = node_data.load(self.data, self.root, self.features)
         x = graph_views.normalised(data.x) if self.normalise_features else data.x
         self._graph, self._classes = Graph(x, data.edges), data.classes
         self._divisions = divide(
@@ -192,7 +200,7 @@ class Nodes(Task):
             central = graph_views.centrality(edges, len(x), self.centrality)
             # GCA weights features by how common they are. Use them unnormalised, because dividing
             # by a node's sum would blur that.
-            unnormalised = node_data.load(self.data, self.root).x
+            unnormalised = node_data.load(self.data, self.root, self.features).x
             return graph_views.corruption(
                 edges,
                 len(x),

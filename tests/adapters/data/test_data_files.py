@@ -206,7 +206,7 @@ def test_a_users_nodes_must_be_one_npz_file(
     with pytest.raises(InputError, match=r"There is no set of nodes 'net.np'\."):
         data.require_known(node_data.KIND, "net.np", node_data.SOURCES)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"`data` must be one npz file with adjacency, features"):
+    with pytest.raises(InputError, match=r"`data` must be an npz file, or a folder with one"):
         node_data.content(str(tmp_path / "empty"))
 
 

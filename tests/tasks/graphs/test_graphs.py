@@ -495,7 +495,9 @@ def test_half_of_a_sets_edges_do_not_pass_under_its_name(tmp_path: Path) -> None
     place.mkdir()
     for part, file in files.items():
         text = data.read_bytes(file).decode().splitlines(keepends=True)
-        (place / f"MUTAG_{part}.txt").write_text("".join(text[: len(text) // 2] if part == "A" else text))
+        (place / f"MUTAG_{part}.txt").write_text(
+            "".join(text[: len(text) // 2] if part == "A" else text)
+        )
     with pytest.raises(InputError, match=r"'mutag' must have 3,6\d\d to 3,7\d\d edges: got"):
         graph_data.load("mutag", str(tmp_path))
 

@@ -16,11 +16,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.data import node_data, plain_pickle
+from adapters.data import node_data, node_layouts, plain_pickle
 from adapters.data.edges import undirected
 from adapters.networks import neighbours, node_networks
 from adapters.views import graph_views
-from harness import plugins
+from harness import data, plugins
 from harness.core.errors import InputError
 from harness.core.randomness import Randomness
 from harness.methods.siamese import Siamese
@@ -40,6 +40,12 @@ def loaded(spec: str, seed: int = 0) -> Nodes:
     task: Nodes = plugins.build("tasks", spec)
     task.load(Randomness(spec, "", seed))
     return task
+
+
+@pytest.fixture
+def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a small set pass under a known name."""
+    monkeypatch.setattr(data, "require_counts", lambda *_: None)
 
 
 def random_graph(nodes: int, pairs: int, seed: int = 0, features: int = 12) -> node_networks.Graph:
@@ -223,6 +229,7 @@ def write_planetoid(root: Path) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("any_size")
 def test_a_tiny_planetoid_folder(tmp_path: Path) -> None:
     from torch_geometric.io.planetoid import read_planetoid_data
 
@@ -239,6 +246,7 @@ def test_a_tiny_planetoid_folder(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["CiteSeer"]  # Nothing was written.
 
 
+@pytest.mark.usefixtures("any_size")
 @pytest.mark.parametrize(
     ("name", "place"),
     [
@@ -267,13 +275,15 @@ def test_a_tiny_npz(name: str, place: str, tmp_path: Path) -> None:
     ours, theirs = node_data.load(name, str(tmp_path)), read_npz(str(file))
     assert torch.equal(ours.x.to_dense(), theirs.x)
     assert keys(ours.edges) == keys(theirs.edge_index)
-    assert np.array_equal(ours.classes, theirs.y.numpy())
+    # One of the three classes has no node; ours are numbered without gaps.
+    assert np.array_equal(ours.classes, np.unique(theirs.y, return_inverse=True)[1])
     file.write_bytes(b"PK nothing")
     node_data._read.cache_clear()
     with pytest.raises(InputError, match=f"is not a valid copy of '{name}'"):
         node_data.load(name, str(tmp_path))
 
 
+@pytest.mark.usefixtures("any_size")
 def test_a_tiny_wikics(tmp_path: Path) -> None:
     from torch_geometric.datasets import WikiCS
     from torch_geometric.utils import remove_self_loops
@@ -305,6 +315,7 @@ def test_a_tiny_wikics(tmp_path: Path) -> None:
         assert np.array_equal(division["test"], np.flatnonzero(theirs.test_mask))
 
 
+@pytest.mark.usefixtures("any_size")
 def test_a_tiny_ogb_folder(tmp_path: Path) -> None:
     folder = tmp_path / "ogbn_arxiv"
     tables = {
@@ -396,6 +407,7 @@ def test_a_public_split_is_used_or_its_absence_is_an_error() -> None:
         loaded("nodes(split='public')")
 
 
+@pytest.mark.usefixtures("any_size")
 def test_the_random_split_refuses_a_graph_that_is_too_small(tmp_path: Path) -> None:
     write_planetoid(tmp_path)
     with pytest.raises(InputError, match=r"needs 1560 nodes with a class.*got 511. Set split"):
@@ -793,3 +805,218 @@ def test_the_shipped_studies_are_graces(name: str) -> None:
     assert built.total_steps() == (1500 if name == "pubmed" else 200)
     # One division moves CiteSeer by a point: four of a seed are too few.
     assert (len(study.seeds), built.draws) == (5, 20 if name == "citeseer" else 4)
+
+
+# One's own data
+
+
+def pyg_arrays(**changes: Any) -> dict[str, Any]:
+    """Return the arrays of a ring of 12 nodes, six of each class, with masks."""
+    nodes = np.arange(12)
+    arrays = {
+        "x": np.eye(12, 3, dtype=np.float32) + 0.5,
+        "edge_index": np.array([nodes, np.roll(nodes, 1)]),
+        "y": nodes % 2,
+        "train_mask": nodes < 4,
+        "val_mask": (nodes >= 4) & (nodes < 8),
+        "test_mask": nodes >= 8,
+    }
+    return {name: value for name, value in {**arrays, **changes}.items() if value is not None}
+
+
+def compressed(**changes: Any) -> dict[str, Any]:
+    """Return the same graph in the layout of "Pitfalls"."""
+    arrays = pyg_arrays()
+    links = scipy.sparse.coo_matrix((np.ones(12), arrays["edge_index"]), (12, 12)).tocsr()
+    parts = {
+        f"{name}_{part}": getattr(matrix, part)
+        for name, matrix in (("adj", links), ("attr", scipy.sparse.csr_matrix(arrays["x"])))
+        for part in ("data", "indices", "indptr", "shape")
+    }
+    made = {**parts, "labels": arrays["y"], **changes}
+    return {name: value for name, value in made.items() if value is not None}
+
+
+def wikics_json(**changes: Any) -> dict[str, Any]:
+    """Return the same graph in Wiki-CS's layout."""
+    arrays = pyg_arrays()
+    made = {
+        "features": arrays["x"].tolist(), "labels": arrays["y"].tolist(),
+        "links": [[int(n)] for n in arrays["edge_index"][1]],
+        "train_masks": [arrays["train_mask"].tolist()],
+        "val_masks": [arrays["val_mask"].tolist()], "test_mask": arrays["test_mask"].tolist(),
+    }  # fmt: skip
+    return {**made, **changes}
+
+
+def csv_tables(nodes: str | None = None, edges: str | None = None) -> tuple[str, str]:
+    """Return the same graph as two tables, whose nodes have names."""
+    arrays = pyg_arrays()
+    rows = ["id,a,b,c,label,split"]
+    for n in range(12):
+        values = ",".join(map(str, arrays["x"][n]))
+        part = ("train", "val", "test")[n // 4]
+        rows.append(f"n{n},{values},{'odd' if n % 2 else 'even'},{part}")
+    links = ["from,to", *(f"n{a},n{b}" for a, b in arrays["edge_index"].T)]
+    return nodes or "\n".join(rows) + "\n", edges or "\n".join(links) + "\n"
+
+
+def written(folder: Path, layout: str, made: Any) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    if layout == "npz":
+        np.savez(folder / "net.npz", **made)
+        return str(folder / "net.npz")
+    if layout == "json":
+        (folder / "data.json").write_text(json.dumps(made))
+    else:
+        for name, text in zip(("nodes.csv", "edges.csv"), made, strict=True):
+            (folder / name).write_text(text)
+    return str(folder)
+
+
+def test_one_graph_in_every_layout_is_the_same_graph(tmp_path: Path) -> None:
+    dense = pyg_arrays()["x"]
+    layouts = {
+        "npz": [pyg_arrays(), compressed(), compressed(attr_data=None, attr_matrix=dense)],
+        "json": [wikics_json()],
+        "csv": [csv_tables()],
+    }  # fmt: skip
+    found = [
+        node_data.load(written(tmp_path / f"{layout}{i}", layout, made))
+        for layout, several in layouts.items()
+        for i, made in enumerate(several)
+    ]
+    for one in found:
+        assert torch.equal(one.x, found[0].x) and torch.equal(one.edges, found[0].edges)
+        assert one.classes.tolist() == [0, 1] * 6
+    for one in (found[0], *found[3:]):
+        assert {name: part.tolist() for name, part in one.public[0].items()} == {
+            "train": [0, 1, 2, 3], "validation": [4, 5, 6, 7], "test": [8, 9, 10, 11]
+        }  # fmt: skip
+
+
+NAN = pyg_arrays()["x"] * 1.0
+NAN[7, 2] = np.nan
+INFINITE = pyg_arrays()["x"] * 1.0
+INFINITE[0, 1] = np.inf
+FAR = pyg_arrays()["edge_index"].copy()
+FAR[1, 5] = 12
+
+
+@pytest.mark.parametrize(
+    ("layout", "made", "message"),
+    [
+        ("npz", pyg_arrays(x=NAN), r"must be finite numbers: got nan at node 7, column 2 in .*npz"),
+        ("npz", pyg_arrays(x=INFINITE), r"got inf at node 0, column 1"),
+        ("npz", pyg_arrays(edge_index=FAR), r"nodes 0 to 11: edge number 5 joins 5 and 12"),
+        ("npz", pyg_arrays(edge_index=-FAR), r"Edges must join two of the nodes 0 to 11"),
+        ("npz", pyg_arrays(y=np.arange(9)), r"a class for each node: got 9 for 12"),
+        ("npz", pyg_arrays(y=np.full(12, 0.5)), r"Classes must be whole numbers"),
+        ("npz", pyg_arrays(y=np.zeros(12)), r"two classes or more: got 1"),
+        ("npz", pyg_arrays(test_mask=np.zeros(12)), r"The test part of split 0 must not be empty"),
+        ("npz", pyg_arrays(val_mask=np.zeros(3)), r"Masks must be of one length"),
+        ("npz", compressed(labels=np.arange(11) % 2), r"a class for each node: got 11 for 12"),
+        ("npz", compressed(adj_shape=(13, 13), adj_indptr=np.r_[compressed()["adj_indptr"], 12]),
+         r"must have a row for each node: got \(13, 13\) and \(12, 3\)"),
+        ("npz", compressed(adj_data=None), r"an npz with adjacency, features and labels .*: got"),
+        ("json", wikics_json(links=[[40]] * 12), r"edge number 0 joins 0 and 40"),
+        ("json", wikics_json(links=[[-3]] * 12), r"joins 0 and -3"),
+        ("json", wikics_json(labels=[0, 1]), r"an entry for each of the 12 nodes"),
+        ("json", wikics_json(features=[[1.0], [1.0, 2.0]] * 6), r"same number of features: got"),
+        ("json", wikics_json(val_masks=[[False] * 12]), r"validation part of split 0 must not"),
+        ("csv", csv_tables(nodes="id,a\nn0,1\n"), r"must have a column 'label'.*got id, a"),
+        ("csv", csv_tables(nodes="id,a,label\nn0,x,1\n"), r"numbers in all columns .* in line 2"),
+        ("csv", csv_tables(nodes="id,a,label\nn0,1\n"), r"as many cells.*2 cells in line 2"),
+        ("csv", csv_tables(nodes="id,a,label\nn0,1,u\nn0,1,v\n"), r"name each node once"),
+        ("csv", csv_tables(edges="from,to\nn0,n99\n"), r"must join .*got 'n99' in line 2"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_a_users_graph_is_said_before_training(
+    tmp_path: Path, layout: str, made: Any, message: str
+) -> None:
+    place = written(tmp_path / "own", layout, made)
+    with pytest.raises(InputError, match=message):
+        plugins.build("tasks", f"nodes(data='{place}', split='grace')").fetch()
+
+
+def test_nodes_without_a_class_are_in_no_part_and_classes_are_numbered_anew(tmp_path: Path) -> None:
+    labels = np.array([7, 99] * 6)
+    labels[[0, 5, 9]] = -1
+    found = node_data.load(written(tmp_path, "npz", pyg_arrays(y=labels)))
+    assert found.classes.tolist() == [-1, 1, 0, 1, 0, -1, 0, 1, 0, -1, 0, 1]
+    (division,) = found.public
+    assert [division[part].tolist() for part in ("train", "validation", "test")] == [
+        [1, 2, 3], [4, 6, 7], [8, 10, 11]
+    ]  # fmt: skip
+
+
+def test_a_graph_without_edges_or_features_is_read(tmp_path: Path) -> None:
+    none = np.zeros((2, 0), dtype=np.int64)
+    assert node_data.load(
+        written(tmp_path / "a", "npz", pyg_arrays(edge_index=none))
+    ).edges.shape == (2, 0)
+    assert node_data.load(
+        written(tmp_path / "b", "json", wikics_json(links=[[]] * 12))
+    ).edges.shape == (2, 0)
+    bare = written(tmp_path / "c", "npz", pyg_arrays(x=None))
+    assert node_data.load(bare, features="degree").x.argmax(dim=1).tolist() == [2] * 12
+    assert node_data.load(bare, features="constant").x.tolist() == [[1.0]] * 12
+    with pytest.raises(
+        InputError, match=r"`features` must be 'degree' or 'constant' for 'net.npz'"
+    ):
+        node_data.load(bare)
+
+
+@pytest.mark.parametrize("name", ["wikics", "WikiCS", "amazon-photo", "Cora-ML", "DBLP"])
+def test_a_small_set_does_not_pass_under_a_known_name(tmp_path: Path, name: str) -> None:
+    source = data.known(name, node_data.SOURCES)
+    assert source is not None
+    place = tmp_path / source.places[0]
+    if source.name == "wikics":
+        written(place, "json", wikics_json())
+    else:
+        place.mkdir(parents=True)
+        np.savez(place / source.holds[0], **compressed())
+    message = rf"'{source.name}' must have [\d,]+ nodes: got 12 in .*Get the whole set from https"
+    with pytest.raises(InputError, match=message):
+        node_data.load(name, str(tmp_path))
+
+
+def test_known_sizes_hold_for_the_sets_that_are_here() -> None:
+    for source in node_data.SOURCES.values():
+        place = data.find_local(source)
+        if place is not None:
+            assert source.measure is not None
+            data.require_counts(source, source.measure(place), place)
+
+
+@pytest.mark.usefixtures("any_size")
+def test_geom_gcns_tables_are_read_with_their_splits(tmp_path: Path) -> None:
+    folder = tmp_path / "Cornell" / "raw"
+    folder.mkdir(parents=True)
+    nodes = "node_id\tfeature\tlabel\n2\t0,1\t1\n0\t1,0\t0\n1\t1,1\t1\n"
+    (folder / "out1_node_feature_label.txt").write_text(nodes)
+    (folder / "out1_graph_edges.txt").write_text("node_id\tnode_id\n0\t2\n2\t1\n")
+    masks = {f"{part}_mask": np.arange(3) == i for i, part in enumerate(("train", "val", "test"))}
+    for number in range(2):
+        np.savez(folder / f"cornell_split_0.6_0.2_{number}.npz", **masks)  # type: ignore[arg-type]
+    found = node_data.load("cornell", str(tmp_path))
+    assert found.x.tolist() == [[1, 0], [1, 1], [0, 1]] and found.classes.tolist() == [0, 1, 1]
+    assert keys(found.edges) == {(0, 2), (2, 0), (1, 2), (2, 1)} and len(found.public) == 2
+    words = node_layouts.geom_gcn({name: folder / name for name in node_layouts.GEOM}, words=2)
+    assert words.x.tolist() == [[1, 1], [0, 1], [1, 1]]
+
+
+@pytest.mark.usefixtures("any_size")
+def test_the_blogs_are_read_without_features(tmp_path: Path) -> None:
+    (tmp_path / "polblogs").mkdir()
+    (tmp_path / "polblogs/adjacency.tsv").write_text("0\t1\t2\n2\t1\n")
+    (tmp_path / "polblogs/labels.tsv").write_text("0\n1\n0\n")
+    found = node_data.load("polblogs", str(tmp_path), "degree")
+    assert found.x.argmax(dim=1).tolist() == [1, 2, 1] and found.classes.tolist() == [0, 1, 0]
+
+
+def test_a_pickle_is_refused_with_the_way_to_write_an_npz(tmp_path: Path) -> None:
+    torch.save({"x": torch.ones(2)}, tmp_path / "graph.pt")
+    with pytest.raises(InputError, match=r"graph.pt is a pickle.*numpy.savez\('net.npz'"):
+        node_data.load(str(tmp_path / "graph.pt"))
