@@ -118,6 +118,29 @@ class NetworkOf(OneOf):
         return ", ".join([*self.known, *others, "my_nets.py:Net"])
 
 
+@dataclass(frozen=True)
+class SetsOf:
+    """Mark a text that names several data sets, joined by +, some by their paths.
+
+    In keys and labels a path is shortened to the name of its file: ``fetch`` returns its content.
+    """
+
+    def check(self, name: str, value: Any, *, whole: bool = False) -> None:
+        """Leave the check of the names to the task, which knows the sets."""
+
+    def without_paths(self, value: str) -> str:
+        """Return the names with the last part of each path in its place.
+
+        >>> SetsOf().without_paths("sts-b+../sets/pairs.csv")
+        'sts-b+pairs.csv'
+        """
+        return "+".join(PurePath(part).name for part in value.split("+"))
+
+    def __str__(self) -> str:
+        """Return what is taken, in words."""
+        return "names or paths, joined by +"
+
+
 def is_in_file(value: object) -> bool:
     """Return whether a setting's value names a class in a Python file.
 
@@ -185,7 +208,7 @@ class Setting:
     name: str
     default: Any
     kinds: tuple[type, ...]
-    rule: Between | OneOf | None = None
+    rule: Between | OneOf | SetsOf | None = None
     role: Role | None = None
     annotation: Any = None
 
@@ -419,7 +442,7 @@ def _setting(name: str, annotation: Any, default: Any) -> Setting:
     if get_origin(annotation) is Annotated:
         declared, *found = get_args(annotation)
         marks = tuple(found)
-    rule = next((mark for mark in marks if isinstance(mark, Between | OneOf)), None)
+    rule = next((mark for mark in marks if isinstance(mark, Between | OneOf | SetsOf)), None)
     role = next((mark for mark in marks if isinstance(mark, Role)), None)
     kinds = _kinds(declared, default)
     if float in kinds and type(default) is int:  # `Setting.typed` converts values alike.

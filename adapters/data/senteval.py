@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.data.sentence_data import in_senteval
+from harness import data
 from harness.core.errors import InputError, require
 from harness.data import Files, Source, need
 
@@ -36,6 +37,12 @@ _ABOUT = {
     "mrpc": ("MRPC", "4,076 / 1,725 pairs, paraphrases or not", "Microsoft Research's own"),
 }
 
+_ROWS = {
+    "mr": 10_662, "cr": 3_775, "subj": 10_000, "mpqa": 10_606, "sst-2": 67_349 + 872 + 1_821,
+    "trec": 5_452 + 500, "mrpc": 4_076 + 1_725,
+}  # fmt: skip
+"""{name: how many rows SentEval counts}."""
+
 # {name: the files of its parts, in the order train, (dev,) test}
 _PARTS = {
     "sst-2": tuple(f"sentiment-{part}" for part in ("train", "dev", "test")),
@@ -60,6 +67,7 @@ SOURCES: Mapping[str, Source] = {
         licence=licence,
         places=in_senteval(folder),
         listed=partial(_files, name=name),
+        counts={"rows": _ROWS[name]},
     )
     for name, (folder, about, licence) in _ABOUT.items()
 }
@@ -78,6 +86,11 @@ class Labelled(NamedTuple):
     columns: tuple[list[str], ...]
     classes: NDArray[np.int64]
     parts: NDArray[np.str_]
+
+    @property
+    def is_crossed(self) -> bool:
+        """Return whether the set has no parts and is cross-validated."""
+        return bool((self.parts == "train").all())
 
 
 Example = tuple[str, int | str, tuple[str, ...]]
@@ -113,6 +126,7 @@ def read(name: str, root: str = "") -> Labelled:
         f"The set {name!r} must hold two classes or more: got {classes.tolist()} in {place}. "
         "Fetch it again with SentEval's get_transfer_data.bash.",
     )
+    data.require_counts(SOURCES[name], {"rows": len(rows)}, place)
     columns = tuple(list(column) for column in zip(*texts, strict=True))
     return Labelled(columns, numbers.astype(np.int64), np.array(parts))
 

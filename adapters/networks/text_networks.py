@@ -1,6 +1,7 @@
 """The ``transformers`` library: encoders of sentences, and their tokenizers."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import chain
@@ -36,7 +37,8 @@ UNKNOWN = 100
 """MiniLM's id of ``[UNK]``."""
 
 EMBEDDINGS = "embeddings.word_embeddings.weight"
-_DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
+_DROPOUT = re.compile(r"(?<!classifier_)(?<!layer)(dropout|pdrop)")
+"""Part of the names of a configuration's rates of dropout, but for those of classifiers."""
 LEAST_DISTANCE = 0.01
 """How far apart two views must be, 1 - cosine, divided by the rate of dropout."""
 _TOKENIZED_AT_ONCE = 8192
@@ -231,7 +233,7 @@ def sentence_encoder(
         model, loaded = AutoModel.from_pretrained(
             folder,
             config=config,
-            attn_implementation="packed" if config.model_type in PACKED else "sdpa",
+            attn_implementation=_attention(config),
             dtype=torch.float32,
             use_safetensors=True,
             trust_remote_code=False,
@@ -398,11 +400,26 @@ def _cut(config: Any, layers: int) -> None:
 
 
 def _set_dropout(name: str, config: Any, dropout: float) -> None:
-    dropouts = [setting for setting in _DROPOUTS if hasattr(config, setting)]
+    """Set every rate of dropout that a configuration has."""
+    rates = [
+        setting
+        for setting, value in config.to_dict().items()
+        if _DROPOUT.search(setting) and isinstance(value, int | float)
+    ]
     require(
-        bool(dropouts),
+        bool(rates),
         f"The encoder {name!r} must have dropout, which makes the two views: its configuration "
-        f"names none of {', '.join(_DROPOUTS)}. Choose another encoder.",
+        "names none. Choose another encoder.",
     )
-    for setting in dropouts:
+    for setting in rates:
         setattr(config, setting, dropout)
+
+
+def _attention(config: Any) -> str:
+    """Return the fastest attention that a type of encoder has."""
+    from transformers import MODEL_MAPPING
+
+    if config.model_type in PACKED:
+        return "packed"
+    model: Any = MODEL_MAPPING.get(type(config), None)
+    return "sdpa" if getattr(model, "_supports_sdpa", False) else "eager"

@@ -137,8 +137,7 @@ class Bars(Progress):
         note += [f", {len(summary.diverged)} diverged"] if summary.diverged else []
         note += [] if left is None else [f", about {clock(left)} left"]
         total = summary.expected
-        if event.kind == "trying":
-            note = [f"trying {short_label(event.cell, NARROW, method=self.methods)} first"]
+        note += [", trying a step"] if event.kind == "trying" else []
         self.update(self.overall, completed=summary.settled, total=total, note=tuple(note))
         if event.kind == "started":
             self._end(event.worker)

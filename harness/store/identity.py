@@ -13,6 +13,7 @@ from harness.core.content import Content, contents_of, training_data
 from harness.core.errors import InputError, require
 from harness.core.randomness import Randomness
 from harness.core.telling import told
+from harness.settings import SetsOf
 from harness.store.records import SCHEMA, key_of
 
 FRAME = "harness.training.loop"
@@ -115,6 +116,7 @@ def label_of(task: Spec, contents: tuple[Content, ...] = ()) -> Spec:
 def _settings(group: str, spec: Spec) -> dict[str, Any]:
     """Return all settings of a spec, but for those that say where data lie."""
     locations = plugins.location_settings(group, spec)
+    spec = _without_locations(spec) if group == "tasks" else spec
     found = plugins.described(group, spec)
     return {name: value for name, value in found.items() if name not in locations}
 
@@ -128,7 +130,12 @@ def _with_locations(task: Spec, names: Mapping[str, str]) -> Spec:
     """Replace the locations in ``task`` by their ``names``; leave out those without one."""
     name, given = plugins.parse("tasks", task)
     locations = plugins.location_settings("tasks", task)
-    kept = {setting: value for setting, value in given.items() if setting not in locations}
+    rules = {key: each.rule for key, each in plugins.declared("tasks", name).items()}
+    kept = {
+        setting: rule.without_paths(value) if isinstance(rule := rules[setting], SetsOf) else value
+        for setting, value in given.items()
+        if setting not in locations
+    }
     named = {setting: names[setting] for setting in given if setting in {*locations} & {*names}}
     return plugins.with_settings("tasks", name, kept | named)
 

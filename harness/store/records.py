@@ -50,6 +50,7 @@ class Record:
         finished: the time it finished, in UTC, ISO 8601.
         plugins: where the run's folder has a copy of the plugins' files that it used; empty if
             all its plugins are installed.
+        notes: what of the data was left out, and why, in sentences.
     """
 
     key: str
@@ -77,6 +78,7 @@ class Record:
     metrics: list[dict[str, Any]] = field(default_factory=list)
     resolution: dict[str, dict[str, float]] = field(default_factory=dict)
     plugins: str = ""
+    notes: list[str] = field(default_factory=list)
     schema: int = field(default=SCHEMA)
 
     @property

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
-from adapters.data import hf_folders, sentence_data, senteval
+from adapters.data import corpora, hf_folders, own_sets, sentence_data, senteval
 from adapters.data.hf_folders import EMBEDDED
+from adapters.data.own_sets import is_own
 from adapters.data.sentence_data import SUBSETS, Pairs
 from adapters.networks.text_networks import (
     POOLINGS,
@@ -30,11 +31,11 @@ from harness import networks
 from harness.core.content import Content
 from harness.core.errors import require_number
 from harness.core.randomness import Randomness
-from harness.data import content
+from harness.data import content, label_of
 from harness.evaluation.represent import represent
 from harness.heads import mlp
 from harness.metrics import Evaluation, Metric
-from harness.settings import Above, Between, NetworkOf, OneOf, is_in_file, location
+from harness.settings import Above, Between, NetworkOf, OneOf, SetsOf, is_in_file, location
 from harness.settings import evaluation as scoring
 from harness.task import Batch, Task
 from tasks.sentences.sets import Material, material, texts
@@ -45,6 +46,7 @@ from tasks.sentences.sts import (
     average_of_seven,
     evaluation_sets,
     geometry,
+    metric_of,
     metrics_of,
     sets_of,
     spearman,
@@ -91,13 +93,17 @@ class Sentences(Task):
             encoder; its name on the hub, such as ``bert-base-uncased``; or a network of one's
             own, ``my_nets.py:Net``, which gets MiniLM's tokens.
         root: a folder to look in first for data sets, corpora and encoders.
-        corpus: ``sts-b``, ``wiki1m``, ``nli``, a text or CSV file by its path or its name
-            in ``TRIPTYCH_DATA``, or ``hub:owner/name``: see
-            :func:`adapters.data.sentence_data.corpus`.
+        corpus: ``sts-b``, ``wiki1m``, ``nli``; a file of texts (txt, csv, tsv, jsonl, parquet,
+            each with .gz too) or a folder of them, by its path or its name in
+            ``TRIPTYCH_DATA``; or ``hub:owner/name``, optionally with ``@revision``: see
+            :func:`adapters.data.corpora.read`.
+        columns: those of the corpus to read, joined by +, such as ``question+answer``; empty:
+            the usual names are recognised.
         evaluation: sets to be scored on, joined by +: ``sts-b``, ``sts12`` to ``sts16``,
             ``sick-r``; the transfer sets ``mr``, ``cr``, ``subj``, ``mpqa``, ``sst-2``,
             ``trec``, ``mrpc``; ``geometry``, alignment and uniformity on STS-B; ``sts`` or
-            ``transfer``, all seven of a kind and their mean; or ``all``, both kinds.
+            ``transfer``, all seven of a kind and their mean; ``all``, both kinds; or the path of
+            one's own scored pairs or labelled sentences: see :mod:`adapters.data.own_sets`.
             STS12-16 and SICK-R have no validation part and are scored on test only.
         keep_out: sets whose sentences are kept out of training, named as in ``evaluation``.
         layers: how many of the encoder's layers to start from; 0: all. For the embedded
@@ -121,8 +127,9 @@ class Sentences(Task):
     network: Annotated[str, NetworkOf((EMBEDDED,), ("",)), location] = EMBEDDED
     root: Annotated[str, location] = ""
     corpus: Annotated[str, location] = BENCHMARK
-    evaluation: Annotated[str, scoring] = BENCHMARK
-    keep_out: str = BENCHMARK
+    columns: str = ""
+    evaluation: Annotated[str, SetsOf(), scoring] = BENCHMARK
+    keep_out: Annotated[str, SetsOf()] = BENCHMARK
     layers: Annotated[int, Between(0)] = 0
     dropout: Annotated[float, Above(0, 0.9)] = 0.1
     pooling: Annotated[str, OneOf(POOLINGS)] = "mean"
@@ -139,14 +146,14 @@ class Sentences(Task):
             require_number("layers", self.layers, at_least=0, at_most=MAX_LAYERS, whole=True)
         # A network of one's own gets the tokens of the embedded encoder.
         self._tokenizer = EMBEDDED if is_in_file(self.network) else self.network
-        self._sets = evaluation_sets(self.evaluation)
+        self._sets = evaluation_sets(self.evaluation, self.root)
         self._kept_out = sets_of(self.keep_out)
-        self._set_example_kind(sentence_data.sentences_per_example(self.corpus, self.root))
+        self._set_example_kind(corpora.sentences_per_example(self.corpus, self.root, self.columns))
 
     def fetch(self) -> list[Content]:
-        """Download what is missing; return the checksums of corpus, sets and encoder."""
+        """Download what is missing and check it; return the checksums of corpus, sets, encoder."""
         sources = {**sentence_data.SOURCES, **senteval.SOURCES}
-        found = [sentence_data.content(self.corpus, self.root)]
+        found = [corpora.content(self.corpus, self.root, self.columns)]
         for setting, sets in (("evaluation", self._sets), ("keep_out", self._kept_out)):
             # If STS12 lacks the file of its sub-set MSRvid, its pairs are read from STS-B.
             also = [BENCHMARK] if "sts12" in sets and BENCHMARK not in sets else []
@@ -155,17 +162,25 @@ class Sentences(Task):
                 for name in (*also, *sets)
                 if name in sources
             ]
-        return [*found, hf_folders.content(self._tokenizer, self.root)]
+            found += [own_sets.content(name, setting, self.root) for name in sets if is_own(name)]
+        found.append(hf_folders.content(self._tokenizer, self.root))
+        self._read(found)
+        return found
+
+    def _read(self, contents: Sequence[Content]) -> None:
+        """Read all sentences, which checks them, and note them."""
+        checksums = tuple(one.checksum for one in contents)
+        self._words = Words(
+            self._tokenizer, self.root, self.corpus, self.columns, self.evaluation,
+            self.keep_out, checksums,
+        )  # fmt: skip
+        self._data = self._words.material()
 
     def load(self, randomness: Randomness) -> None:
         """Read and tokenize the sentences; draw the folds of the labelled sets."""
-        checksums = tuple(one.checksum for one in self.fetch())
-        self._words = Words(
-            self._tokenizer, self.root, self.corpus, self.evaluation, self.keep_out, checksums
-        )
+        self.fetch()
         longest = hf_folders.max_tokens(self._tokenizer, self.root)
         require_number("length", self.length, at_most=longest)
-        self._data = self._words.material()
         # The columns of a corpus on the hub are known only now that it is read.
         self._set_example_kind(len(self._data.rows[0]))
         self._tokens = _corpus_tokens(self._words, self.length)
@@ -181,6 +196,8 @@ class Sentences(Task):
             len(self._data.rows), self.corpus, self._data.left_out, self.keep_out,
             self._data.dev_left_out,
         )  # fmt: skip
+        if self._data.corpus_left_out:
+            log.info("left out of the corpus: %s", self._data.corpus_left_out)
 
     def _set_example_kind(self, columns: int | None) -> None:
         """Note whether the corpus has sentences, pairs, or pairs with a hard negative."""
@@ -189,7 +206,7 @@ class Sentences(Task):
 
     def splits(self) -> Sequence[Mapping[str, Iterable[tuple[str, ...]]]]:
         """Return the training and scored sentences, one division per fold."""
-        crossed = any(name in senteval.CROSS_VALIDATED for name in self._folds)
+        crossed = any(found.is_crossed for found in self._data.labelled.values())
         return [self._division(fold) for fold in range(FOLDS if crossed else 1)]
 
     def _division(self, fold: int) -> Mapping[str, Iterable[tuple[str, ...]]]:
@@ -199,10 +216,7 @@ class Sentences(Task):
         }
         for name, found in self._data.labelled.items():
             for number, part in enumerate(found.parts):
-                if name in senteval.CROSS_VALIDATED:
-                    tested = self._folds[name][number] == fold
-                else:
-                    tested = part == "test"
+                tested = self._folds[name][number] == fold if found.is_crossed else part == "test"
                 # A set with a dev part (SST-2) uses its training rows only to fit the probe, so
                 # these belong to neither split.
                 if tested or part == "dev" or "dev" not in found.parts:
@@ -264,19 +278,30 @@ class Sentences(Task):
     @property
     def metrics(self) -> Sequence[Metric]:
         """Return the scored sets' metrics, first the main one: Spearman on STS-B, if scored."""
-        pairs = metrics_of(self._sets)
-        labelled = [name for name in self._sets if name in senteval.SOURCES]
-        own = [
-            Metric(_accuracy_of(name), f"The accuracy of a probe on {name}.", margin=0.5)
+        own = {name: own_sets.read(name, self.root) for name in self._sets if is_own(name)}
+        labelled = [
+            name for name in self._sets
+            if name in senteval.SOURCES or (name in own and own[name].labelled is not None)
+        ]  # fmt: skip
+        pairs = metrics_of([name for name in self._sets if name not in labelled])
+        accuracies = [
+            Metric(
+                metric_of(name, "accuracy"), f"The accuracy of a probe on {label_of(Path(name))}.",
+                margin=0.5,
+            )
             for name in labelled
-        ]
-        if len(own) == len(senteval.SOURCES):
+        ]  # fmt: skip
+        if {*senteval.SOURCES} <= {*labelled}:
             text = "The mean accuracy over the seven transfer tasks."
-            own.insert(
+            accuracies.insert(
                 0, Metric("transfer_avg7_accuracy", text, margin=0.5, label="transfer average")
             )
-        main = [metric for metric in pairs if metric.name == "sts_spearman"]
-        return [*main, *own, *(metric for metric in pairs if metric not in main)]
+        # The main metric must have a validation part.
+        validated = {"sts_spearman"} | {
+            metric_of(name, "spearman") for name, found in own.items() if found.has_validation
+        }
+        main = [metric for metric in pairs if metric.name in validated]
+        return [*main, *accuracies, *(metric for metric in pairs if metric not in main)]
 
     def evaluate(self, encoder: nn.Module, splits: Sequence[str]) -> Evaluation:
         """Return the correlations and accuracies of the sets that have a part in each split."""
@@ -285,9 +310,10 @@ class Sentences(Task):
         }
         accuracies = {name: self._accuracy(encoder, name, splits) for name in self._data.labelled}
         for split in splits:
-            own = {_accuracy_of(name): found[split] for name, found in accuracies.items()}
-            if len(own) == len(senteval.SOURCES):
-                own["transfer_avg7_accuracy"] = float(np.mean([*own.values()]))
+            own = {metric_of(n, "accuracy"): found[split] for n, found in accuracies.items()}
+            if {*senteval.SOURCES} <= {*accuracies}:
+                seven = [accuracies[name][split] for name in senteval.SOURCES]
+                own["transfer_avg7_accuracy"] = float(np.mean(seven))
             scores[split] |= own
         return Evaluation(scores)
 
@@ -338,6 +364,9 @@ class Sentences(Task):
             if name in sets:
                 pairs = sets[name][name]
                 scores[metric] = spearman(cosine(pairs), pairs.scores)
+        for name in filter(is_own, sets):
+            pairs = sets[name][name]
+            scores[metric_of(name, "spearman")] = spearman(cosine(pairs), pairs.scores)
         for name in SUBSETS:
             if name in sets:
                 scores |= year_scores(name, sets[name], cosine)
@@ -355,7 +384,7 @@ class Sentences(Task):
         rows = self._represented(encoder, list(tokens.values())).astype(np.float64)
         columns = [rows[[row[s] for s in column]] for column in found.columns]
         features = pair_features(*columns) if len(columns) == 2 else columns[0]
-        if name in senteval.CROSS_VALIDATED:
+        if found.is_crossed:
             return cross_validated(features, found.classes, folds, splits)
         return given_parts(features, found.classes, found.parts, folds, splits)
 
@@ -367,11 +396,6 @@ class Sentences(Task):
         starts = range(0, len(tokens), ENCODED_AT_ONCE)
         batches = (pad(tokens[i : i + ENCODED_AT_ONCE], self._padding) for i in starts)
         return represent(encoder, batches)
-
-
-def _accuracy_of(name: str) -> str:
-    """Return the name of a labelled set's metric."""
-    return f"{name.replace('-', '')}_accuracy"
 
 
 class TwoViews(NamedTuple):
@@ -390,6 +414,7 @@ class Words(NamedTuple):
     tokenizer: str
     root: str
     corpus: str
+    columns: str
     evaluation: str
     keep_out: str
     checksums: tuple[str, ...]
@@ -397,7 +422,8 @@ class Words(NamedTuple):
     def material(self) -> Material:
         """Return the sentences."""
         return material(
-            self.corpus, self.evaluation, self.keep_out, self.root, *self.checksums
+            self.corpus, self.columns, self.evaluation, self.keep_out, self.root,
+            *self.checksums,
         )  # fmt: skip
 
     def tokens(self, sentences: Sequence[str], length: int) -> list[NDArray[np.int32]]:

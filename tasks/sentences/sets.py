@@ -6,8 +6,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from adapters.data import sentence_data, senteval
-from adapters.data.sentence_data import SUBSETS, Examples, Pairs, normal
+from adapters.data import corpora, own_sets, sentence_data, senteval
+from adapters.data.corpora import Examples
+from adapters.data.own_sets import OwnSet, is_own
+from adapters.data.sentence_data import SUBSETS, Pairs, normal
 from adapters.data.senteval import Labelled
 from harness.core.errors import require
 from tasks.sentences.sts import BENCHMARK, GEOMETRY, RELATED, evaluation_sets, sets_of
@@ -27,6 +29,7 @@ class Material:
         dev_left_out: how many of STS-B's dev pairs are left out, because they are test pairs
             too.
         labelled: {set: its labelled sentences}.
+        corpus_left_out: which rows of the corpus are left out, in a sentence.
     """
 
     rows: Examples
@@ -34,10 +37,13 @@ class Material:
     pairs: Mapping[str, Mapping[str, Subsets]]
     dev_left_out: int
     labelled: Mapping[str, Labelled]
+    corpus_left_out: str = ""
 
 
 @lru_cache(maxsize=2)
-def material(corpus: str, evaluation: str, keep_out: str, root: str, *checksums: str) -> Material:
+def material(
+    corpus: str, columns: str, evaluation: str, keep_out: str, root: str, *checksums: str
+) -> Material:
     """Read a corpus and the sets that ``evaluation`` names, and keep them disjoint.
 
     Training examples that share a sentence with a set of ``keep_out`` are left out. That
@@ -46,7 +52,8 @@ def material(corpus: str, evaluation: str, keep_out: str, root: str, *checksums:
     dev pairs are in the tests of STS12 to STS16, from which it was drawn.
 
     Args:
-        corpus: see :func:`adapters.data.sentence_data.corpus`.
+        corpus: see :func:`adapters.data.corpora.read`.
+        columns: see there.
         evaluation: the sets to be scored on.
         keep_out: the sets whose sentences no training example may have.
         root: a folder to look in first.
@@ -57,10 +64,12 @@ def material(corpus: str, evaluation: str, keep_out: str, root: str, *checksums:
             example shares a sentence with a scored set that is not kept out.
     """
     del checksums
-    names = evaluation_sets(evaluation)
-    pairs, dev_left_out = _scored_pairs(names, root)
+    names = evaluation_sets(evaluation, root)
+    own = {name: own_sets.read(name, root) for name in names if is_own(name)}
+    pairs, dev_left_out = _scored_pairs(names, root, own)
     labelled = {name: senteval.read(name, root) for name in names if name in senteval.SOURCES}
-    rows = sentence_data.corpus(corpus, root)
+    labelled |= {name: found.labelled for name, found in own.items() if found.labelled is not None}
+    rows, corpus_left_out = corpora.read(corpus, root, columns)
     kept_out = {
         normal(s)
         for name in sets_of(keep_out)
@@ -83,11 +92,11 @@ def material(corpus: str, evaluation: str, keep_out: str, root: str, *checksums:
             f"in the corpus {corpus!r}, such as {min(shared, default='')[:60]!r}. Set "
             f"keep_out={wanted!r}.",
         )
-    return Material(left, len(rows) - len(left), pairs, dev_left_out, labelled)
+    return Material(left, len(rows) - len(left), pairs, dev_left_out, labelled, corpus_left_out)
 
 
 def _scored_pairs(
-    names: Sequence[str], root: str
+    names: Sequence[str], root: str, own: Mapping[str, OwnSet]
 ) -> tuple[Mapping[str, Mapping[str, Subsets]], int]:
     """Return {split: {set: {sub-set: scored pairs}}}, and how many dev pairs are test pairs."""
     test: dict[str, Subsets] = {}
@@ -103,6 +112,10 @@ def _scored_pairs(
         kept = _without(benchmark["validation"], test)
         validation[BENCHMARK] = {BENCHMARK: kept}
         dev_left_out = len(benchmark["validation"].scores) - len(kept.scores)
+    for name, found in own.items():
+        for split, sets in (("test", test), ("validation", validation)):
+            if split in found.pairs:
+                sets[name] = {name: found.pairs[split]}
     return {"validation": validation, "test": test}, dev_left_out
 
 
@@ -110,7 +123,12 @@ def sentences_of(name: str, root: str) -> set[str]:
     """Return all sentences of a scored set, from both of its splits."""
     if name in senteval.SOURCES:
         return {s for column in senteval.read(name, root).columns for s in column}
-    if name in (BENCHMARK, GEOMETRY):
+    if is_own(name):
+        own = own_sets.read(name, root)
+        if own.labelled is not None:
+            return {s for column in own.labelled.columns for s in column}
+        subsets = [*own.pairs.values()]
+    elif name in (BENCHMARK, GEOMETRY):
         benchmark = sentence_data.sts_b()
         subsets = [benchmark["validation"], benchmark["test"]]
     elif name == RELATED:

@@ -1,6 +1,8 @@
 """Name the sets a sentence encoder is scored on, and score it on pairs with human scores."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,9 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize, pdist
 
+from adapters.data import own_sets
+from adapters.data.own_sets import is_own
 from adapters.data.sentence_data import SUBSETS, Pairs
 from adapters.data.senteval import SOURCES as TRANSFER
 from harness.core.errors import InputError, unknown
+from harness.data import label_of
 from harness.metrics import Metric
 
 BENCHMARK = "sts-b"
@@ -32,6 +37,8 @@ Cosine = Callable[[Pairs], NDArray[np.float64]]
 def sets_of(names: str) -> tuple[str, ...]:
     """Return the sets that a setting such as ``sts-b+sts12`` names, in a fixed order.
 
+    The path of a file or folder of one's own is the name of a set too.
+
     Raises:
         InputError: if a name is unknown.
 
@@ -40,29 +47,45 @@ def sets_of(names: str) -> tuple[str, ...]:
     """
     chosen: set[str] = set()
     for name in filter(None, map(str.strip, names.split("+"))):
-        if name not in {*NAMES, *GROUPS}:
-            raise unknown("set to evaluate on", name, (*NAMES, *GROUPS))
+        if name not in {*NAMES, *GROUPS} and not is_own(name):
+            error = unknown("set to evaluate on", name, (*NAMES, *GROUPS))
+            raise InputError(f"{error} Your own is named by its path, such as './pairs.csv'.")
         chosen |= set(GROUPS.get(name, (name,)))
     if GEOMETRY in chosen:  # It is computed on STS-B's pairs.
         chosen.add(BENCHMARK)
     # Sets with a validation part come first, because a task's first metric is its main one.
-    order = (BENCHMARK, *TRANSFER, GEOMETRY, *SUBSETS, RELATED)
+    own = sorted(name for name in chosen if is_own(name))
+    order = (BENCHMARK, *TRANSFER, *own, GEOMETRY, *SUBSETS, RELATED)
     return tuple(name for name in order if name in chosen)
 
 
-def evaluation_sets(evaluation: str) -> tuple[str, ...]:
+def evaluation_sets(evaluation: str, root: str = "") -> tuple[str, ...]:
     """Return the sets that ``evaluation`` names: see :func:`sets_of`.
 
     Raises:
         InputError: if a name is unknown, or no set has a validation part.
     """
     chosen = sets_of(evaluation)
-    if not set(chosen) & {BENCHMARK, *TRANSFER}:
+    validated = any(own_sets.read(n, root).has_validation for n in chosen if is_own(n))
+    if not validated and not set(chosen) & {BENCHMARK, *TRANSFER}:
         raise InputError(
-            f"`evaluation` must name a set with a validation part, {BENCHMARK} or one of "
-            f"{', '.join(TRANSFER)}: got {evaluation!r}. Write {evaluation + '+' + BENCHMARK!r}."
+            f"`evaluation` must name a set with a validation part, {BENCHMARK}, one of "
+            f"{', '.join(TRANSFER)}, or your own with a part 'dev': got "
+            f"{evaluation!r}. Write {evaluation + '+' + BENCHMARK!r}."
         )
     return chosen
+
+
+def metric_of(name: str, kind: str) -> str:
+    """Return the name of a set's metric, of the kind ``spearman`` or ``accuracy``.
+
+    >>> metric_of("sst-2", "accuracy"), metric_of("./My pairs.csv", "spearman")
+    ('sst2_accuracy', 'my_pairs_spearman')
+    """
+    if not is_own(name):
+        return f"{name.replace('-', '')}_{kind}"
+    stem = label_of(Path(name)).lower().partition(".")[0]
+    return f"{re.sub(r'[^a-z0-9]+', '_', stem).strip('_') or 'own'}_{kind}"
 
 
 def metrics_of(sets: Sequence[str]) -> list[Metric]:
@@ -87,6 +110,9 @@ def metrics_of(sets: Sequence[str]) -> list[Metric]:
         ),
     }
     metrics = [metric for name, metric in alone.items() if name in sets]
+    for name in filter(is_own, sets):
+        text = f"Spearman's correlation on the pairs of {label_of(Path(name))}"
+        metrics.append(_correlation(metric_of(name, "spearman"), text))
     for name in SUBSETS:
         if name in sets:
             metrics += [

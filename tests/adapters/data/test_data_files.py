@@ -12,7 +12,15 @@ import scipy.sparse
 from PIL import Image
 from synthetic import write_graphs
 
-from adapters.data import graph_data, image_data, node_data, sentence_data, senteval, wheels
+from adapters.data import (
+    corpora,
+    graph_data,
+    image_data,
+    node_data,
+    sentence_data,
+    senteval,
+    wheels,
+)
 from harness import data
 from harness.core import reads
 from harness.core.errors import InputError
@@ -97,8 +105,8 @@ def corpus(tmp_path: Path) -> tuple[Callable[[], object], Callable[[], str], Pat
     for name in ("a.txt", "b.txt"):
         (place / name).write_text(f"{name} one.\n{name} two.\n")
     return (
-        lambda: sentence_data.corpus(str(place)),
-        lambda: sentence_data.content(str(place)).checksum,
+        lambda: corpora.read(str(place)),
+        lambda: corpora.content(str(place)).checksum,
         place,
     )
 

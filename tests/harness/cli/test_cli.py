@@ -159,7 +159,7 @@ def test_run_logs_json_and_tensorboard_and_show_prints_the_record(
     *events, last = map(json.loads, done.stdout.splitlines())
     assert last["kind"] == "summary"
     assert last["done"] == events[-1]["settled"] == events[-1]["expected"] == 3
-    assert {event["kind"] for event in events} == {"started", "step", "done"}
+    assert {event["kind"] for event in events} == {"trying", "started", "step", "done"}
     assert all(datetime.fromisoformat(event["time"]).tzinfo for event in events)
     named = {(event["cell"]["loss"], event["cell"]["seed"]) for event in events}
     assert len(named) == 3

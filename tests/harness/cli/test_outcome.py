@@ -48,7 +48,7 @@ def test_lost_cells_are_grouped_by_reason(
         f"  nodes / siamese / adnce / seed 0: {long[:299]}… ({len(long) - 299:,} more characters)",
         f"  details: triptych show {tmp_path} 000000000000000c",
         "  nodes / siamese / adnce / seed 1: killed",
-        f"See {tmp_path}/failures and {tmp_path}/logs. To try them again:",
+        f"See {tmp_path}/failures. To try them again:",
         "  triptych run q --seeds 4",
         "Tuning chose no settings for row 0, row 1, row 2, row 3, row 4 and 2 more: "
         "no trial is done.",

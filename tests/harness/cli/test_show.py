@@ -166,7 +166,7 @@ def test_status_counts_the_chosen_cells(here: Call, store: Store) -> None:
         f"  failed     {key_of(identity(CELLS[5]))}  {CELLS[5]}: ValueError: bad luck",
         f"  diverged   {key_of(identity(CELLS[6]))}  {CELLS[6]}: ValueError: bad luck",
         "To run the remaining cells:",
-        "  triptych run x",
+        f"  triptych run x --out {store.given}",
     ]
     some = here("status", str(store.given), "--loss", "dcl,infonce", "--seed", "10,10001")
     assert some.stdout.splitlines()[0] == "3 of 9 cells: 1 done, 1 failed, 1 to do"

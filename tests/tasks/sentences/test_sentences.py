@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
 
-from adapters.data import hf_folders, sentence_data, senteval, wheels
+from adapters.data import corpora, hf_folders, sentence_data, senteval, wheels
 from adapters.data.sentence_data import SUBSETS, Pairs
 from adapters.export import sentence_transformers_folder
 from adapters.networks import text_networks
 from adapters.networks.text_networks import POOLINGS, pad, sentence_encoder, tokenize
-from harness import plugins
+from harness import data, plugins
 from harness.core.errors import InputError
 from harness.core.randomness import Randomness
 from harness.methods.siamese import Siamese
@@ -42,6 +42,12 @@ def loaded(spec: str) -> Sentences:
     with RANDOMNESS.seeded("split"):
         task.load(RANDOMNESS)
     return task
+
+
+@pytest.fixture
+def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let small sets pass under known names."""
+    monkeypatch.setattr(data, "require_counts", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +74,7 @@ def encoders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         ),
         "roberta": RobertaModel(
             RobertaConfig(
-                vocab_size=60, num_hidden_layers=3, max_position_embeddings=66, pad_token_id=1,
+                vocab_size=12, num_hidden_layers=3, max_position_embeddings=66, pad_token_id=1,
                 **sizes,
             )
         ),
@@ -152,7 +158,7 @@ def test_dropout_is_set_and_an_encoder_without_one_is_refused(encoders: Path) ->
         assert found == {0.3}
         tokens = pad(tokenize(SENTENCES, length=30))
         assert not torch.allclose(encoder(tokens), encoder(tokens))
-    bare = type("Config", (), {})()
+    bare = type("Config", (), {"to_dict": lambda self: {"classifier_dropout": 0.1}})()
     with pytest.raises(InputError, match="'bare' must have dropout, which makes the two views"):
         text_networks._set_dropout("bare", bare, 0.1)
 
@@ -341,7 +347,7 @@ def test_wrong_sets_are_refused() -> None:
     assert evaluation_sets("all") == evaluation_sets("transfer+sts")
     with pytest.raises(InputError, match=r"no set to evaluate on 'sts-12'. Did you mean 'sts12'"):
         Sentences(evaluation="sts-b+sts-12")
-    with pytest.raises(InputError, match="a set with a validation part, sts-b or one of mr, cr"):
+    with pytest.raises(InputError, match="a set with a validation part, sts-b, one of mr, cr"):
         Sentences(evaluation="sts12+sick-r")
     assert evaluation_sets("geometry+mr") == ("sts-b", "mr", "geometry")
     for corpus in ("sick-r", "sts12", "minilm"):
@@ -387,7 +393,7 @@ def test_a_text_file_keeps_its_order_and_duplicates_share_an_id(tmp_path: Path) 
     (tmp_path / "own.txt").write_text(
         "One  line.\n\n Another\u2028line. \nOne  line.\nLast", "utf-8"
     )
-    rows = sentence_data.corpus("own.txt", str(tmp_path))
+    rows = corpora.read("own.txt", str(tmp_path)).rows
     assert rows == [("One  line.",), ("Another\u2028line.",), ("One  line.",), ("Last",)]
     task = loaded(f"sentences(corpus='own.txt', root='{tmp_path}', layers=1)")
     assert task.train_size() == 4
@@ -398,39 +404,44 @@ def test_a_text_file_keeps_its_order_and_duplicates_share_an_id(tmp_path: Path) 
     ]  # fmt: skip
     assert [one.setting for one in task.fetch() if one.trained_on] == ["corpus"]
     with pytest.raises(InputError, match=r"There is no corpus 'other.txt': looked for other.txt"):
-        sentence_data.corpus("other.txt", str(tmp_path))
+        corpora.read("other.txt", str(tmp_path))
     (tmp_path / "wrong.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match="must have the columns sent0, sent1, hard_neg"):
-        sentence_data.corpus("wrong.csv", str(tmp_path))
+    with pytest.raises(InputError, match=r"column text, .*wrong.csv has a, b. Name yours, .*'a.b'"):
+        corpora.read("wrong.csv", str(tmp_path))
 
 
-def test_wiki1m_is_read_from_any_text_file_in_its_place(
+def test_wiki1m_is_read_from_any_text_file_in_its_place_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TRIPTYCH_DATA", raising=False)
     monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "cache"))
     with pytest.raises(InputError, match=r"'wiki1m' is not here: .*Three ways to get it"):
-        sentence_data.corpus("wiki1m", str(tmp_path))
+        corpora.read("wiki1m", str(tmp_path))
     (tmp_path / "wiki1m").mkdir()
     (tmp_path / "wiki1m/a_slice.txt").write_text("One.\nTwo.\n")
     (tmp_path / "wiki1m/LICENSE").write_text("CC BY-SA")
-    assert sentence_data.corpus("wiki1m", str(tmp_path)) == [("One.",), ("Two.",)]
+    with pytest.raises(
+        InputError, match=r"'wiki1m' must have 1,000,000 examples: got 2 in .*wiki1m"
+    ):
+        corpora.read("wiki1m", str(tmp_path))
+    (tmp_path / "wiki1m/a_slice.txt").write_text("One.\nTwo.\n" * 500_000)
+    assert len(corpora.read("wiki1m", str(tmp_path)).rows) == 1_000_000
 
 
 def test_no_training_example_shares_a_sentence_with_a_scored_set(tmp_path: Path) -> None:
     scored = sentence_data.sts_b()["validation"].first[7]
     (tmp_path / "own.txt").write_text(f"First.\n  {scored.replace(' ', '  ')} \nSecond.\n")
     own = str(tmp_path / "own.txt")
-    found = material(own, "sts-b", "sts-b", "")
+    found = material(own, "", "sts-b", "sts-b", "")
     assert found.rows == [("First.",), ("Second.",)]
     assert found.left_out == 1
     (tmp_path / "own.txt").write_text(f"First.\n{scored}\n{scored}\n")
     material.cache_clear()
     with pytest.raises(InputError, match=r"two examples or more .* 1 of 3 are left"):
-        material(own, "sts-b", "sts-b", "")
+        material(own, "", "sts-b", "sts-b", "")
     material.cache_clear()
     with pytest.raises(InputError, match=r"`keep_out` must name 'sts-b'.* 1 of its sentences are"):
-        material(own, "sts-b", "", "")
+        material(own, "", "sts-b", "", "")
     material.cache_clear()
 
 
@@ -441,17 +452,19 @@ def test_a_copy_of_a_corpus_is_the_same_and_other_files_beside_it_are_not_read(
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "one.txt").write_text("One.\nTwo.\n")
         (tmp_path / folder / "two.txt").write_text("Three.\n")
-    first = sentence_data.content("a", str(tmp_path))
+    first = corpora.content("a", str(tmp_path))
     (tmp_path / "b" / ".hidden.txt").write_text("Four.\n")
-    (tmp_path / "b" / "notes.md").write_text("Five.\n")
-    second = sentence_data.content(f"{tmp_path}/b/")
+    (tmp_path / "b" / "README.md").write_text("Five.\n")
+    second = corpora.content(f"{tmp_path}/b/")
     assert (first.name, second.name, first.form) == ("a", "b", ".txt")
     assert first.checksum == second.checksum
-    assert sentence_data.corpus("a", str(tmp_path)) == sentence_data.corpus(f"{tmp_path}/b")
-    (tmp_path / "b" / "two.txt").rename(tmp_path / "b" / "two.csv")
-    assert sentence_data.content("b", str(tmp_path)).form == ".txt+.csv", "it is read otherwise"
+    assert corpora.read("a", str(tmp_path)) == corpora.read(f"{tmp_path}/b")
+    (tmp_path / "b" / "two.txt").unlink()
+    (tmp_path / "b" / "two.csv").write_text("text\nThree.\n")
+    assert corpora.content("b", str(tmp_path)).form == ".txt+.csv", "it is read otherwise"
 
 
+@pytest.mark.usefixtures("any_size")
 def test_other_scored_sets_do_not_change_training(tmp_path: Path, encoders: Path) -> None:
     """To the last bit: weights, batches, objective and the score that both have."""
     write_transfer(tmp_path)
@@ -474,7 +487,8 @@ def test_other_scored_sets_do_not_change_training(tmp_path: Path, encoders: Path
 
 def test_pairs_are_the_views_and_contradictions_the_hard_negatives(tmp_path: Path) -> None:
     write_triples(tmp_path / "nli_for_simcse.csv")
-    task = loaded(f"sentences(corpus='nli', root='{tmp_path}', layers=1)")
+    assert Sentences(corpus="nli").hard_negatives, "it is known before it is here"
+    task = loaded(f"sentences(corpus='nli_for_simcse.csv', root='{tmp_path}', layers=1)")
     assert task.hard_negatives
     batch = task.batch(torch.tensor([3, 23, 5]))
     assert batch.ids.tolist() == [3, 3, 5]  # The same premise.
@@ -493,20 +507,20 @@ def test_pairs_are_the_views_and_contradictions_the_hard_negatives(tmp_path: Pat
 def test_a_hub_data_set_is_read_by_its_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
-    def load(name: str, split: str) -> datasets.Dataset:
+    def load(name: str, split: str, revision: str | None) -> datasets.Dataset:
         if name != "some/one":
             raise ConnectionError("Couldn't reach the Hub")
         assert split == "train"
         return datasets.Dataset.from_dict({"id": [1, 2], "text": [" One. ", "Two."]})
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    assert sentence_data.corpus("hub:some/one") == [("One.",), ("Two.",)]
-    found = sentence_data.content("hub:some/one")
+    assert corpora.read("hub:some/one").rows == [("One.",), ("Two.",)]
+    found = corpora.content("hub:some/one")
     assert (found.name, found.form) == ("hub:some/one", "hub")
     with pytest.raises(
         InputError, match="'no/body' could not be fetched from the hub: Couldn't reach"
     ):
-        sentence_data.corpus("hub:no/body")
+        corpora.read("hub:no/body")
 
 
 # Transfer
@@ -541,6 +555,7 @@ def write_transfer(root: Path, rows: int = 10) -> None:
         (root / f"MRPC/msr_paraphrase_{part}.txt").write_text(text, encoding="utf-8-sig")
 
 
+@pytest.mark.usefixtures("any_size")
 def test_the_transfer_sets_are_read_as_sentevals_are(tmp_path: Path) -> None:
     write_transfer(tmp_path)
     found = {name: senteval.read(name, str(tmp_path)) for name in senteval.SOURCES}
@@ -647,6 +662,7 @@ def spec(tmp_path_factory: pytest.TempPathFactory, encoders: Path) -> str:
     )
 
 
+@pytest.mark.usefixtures("any_size")
 @pytest.mark.parametrize("check", QUICK)
 def test_contracts_with_another_encoder_corpus_and_evaluation(check: str, spec: str) -> None:
     CHECKS[check](spec)
@@ -664,6 +680,7 @@ def check_folds(task: Sentences) -> None:
         assert not chosen & set(fold)
 
 
+@pytest.mark.usefixtures("any_size")
 def test_transfer_sets_are_scored_by_name(spec: str) -> None:
     assert len(loaded(spec).splits()) == 1
     task = loaded(spec.replace("sst-2+mrpc", "transfer"))
@@ -724,9 +741,11 @@ def test_a_saved_encoder_is_what_sentence_transformers_loads(
         pooling = "mean"
     else:
         used, pooling = [], "cls"
-    encoder = sentence_encoder(
-        network, layers=1, dropout=0.1, pooling=pooling, vocabulary=used, root=str(encoders)
-    ).eval()
+    settings: dict[str, Any] = {"layers": 1, "dropout": 0.1, "pooling": pooling}
+    if network == "minilm":
+        encoder = text_networks.minilm(vocabulary=used, **settings).eval()
+    else:
+        encoder = sentence_encoder(network, root=str(encoders), **settings).eval()
     for parameter in encoder.parameters():  # As if it had been trained.
         parameter.data.mul_(1.1)
     task = Sentences(network=network, root=str(encoders), layers=1, pooling=pooling)
@@ -793,8 +812,74 @@ def test_the_real_years_and_the_real_slice() -> None:
         pytest.skip("TRIPTYCH_DATA names no folder with sts/ and wiki1m/")
     sizes = {n: sum(len(p.scores) for p in sentence_data.sts(n).values()) for n in SUBSETS}
     assert list(sizes.values()) == [3108, 1500, 3750, 3000, 1186]
-    found = material("wiki1m", "sts-b+sts12+sts13+sts14+sts15+sts16", "")
+    corpus = str(next(Path(folder).glob("wiki1m/*.txt")))
+    found = material(corpus, "", "sts-b", "sts-b+sts12+sts13+sts14+sts15+sts16", "")
     assert found.left_out == 0
     assert all(len(row) == 1 and row[0] for row in found.rows)
     assert len(found.rows) > 10_000
     assert len(found.pairs["validation"]["sts-b"]["sts-b"].scores) == 1500 - found.unseen == 369
+
+
+@pytest.mark.parametrize("score", ["nan", "9e99", "-1", "5.5", "inf"])
+def test_a_score_of_a_known_set_is_from_0_to_5(tmp_path: Path, score: str) -> None:
+    rows = [f"{score if i == 2 else 1.0}\tone {i}\tother {i}" for i in range(9)]
+    path = tmp_path / "FNWN.test.tsv"
+    path.write_text("\n".join(rows))
+    with pytest.raises(InputError, match=r"line 3 of .*FNWN.test.tsv does not .scores are from 0"):
+        sentence_data._subset(tmp_path, "FNWN")
+
+
+@pytest.mark.parametrize("name", sorted(senteval.SOURCES))
+def test_a_transfer_set_of_another_size_is_refused(tmp_path: Path, name: str) -> None:
+    write_transfer(tmp_path)
+    with pytest.raises(InputError, match=rf"'{name}' must have [\d,]+ rows: got \d+ in"):
+        senteval.read(name, str(tmp_path))
+
+
+# Encoders
+
+
+def broken(encoders: Path, folder: Path, fault: str) -> Path:
+    """Copy the tiny BERT, with a fault."""
+    shutil.copytree(encoders / "bert", folder)
+    weights = folder / "model.safetensors"
+    if fault == "pointer":
+        weights.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    elif fault == "cut":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    elif fault == "header":
+        weights.write_bytes(b"\xff" * 64)
+    elif fault == "no tokenizer":
+        for path in folder.glob("tokenizer*"):
+            path.unlink()
+    elif fault == "tokenizer pointer":
+        (folder / "tokenizer.json").write_text("version https://git-lfs.github.com/spec/v1\n")
+    else:  # The tokenizer has many more words, or many fewer, than the weights.
+        text = json.loads((folder / "tokenizer.json").read_text())
+        words = text["model"]["vocab"]
+        if fault == "more words":
+            text["model"]["vocab"] = words | {f"word{i}": len(words) + i for i in range(9)}
+        else:
+            text["model"]["vocab"] = dict(list(words.items())[: len(words) // 3])
+        (folder / "tokenizer.json").write_text(json.dumps(text))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("pointer", r"model.safetensors of the encoder .* is a pointer of git-lfs.*`git lfs pull`"),
+        ("cut", r"must be a whole safetensors file"),
+        ("header", r"must be a whole safetensors file"),
+        ("no tokenizer", r"must have the files of its tokenizer, one of tokenizer.json, vocab.txt"),
+        ("tokenizer pointer", r"tokenizer.json of the encoder .* is a pointer of git-lfs"),
+        ("more words", r"must belong together: the tokenizer has [\d,]+ tokens, numbered up"),
+        ("fewer words", r"must belong together: the tokenizer has"),
+    ],
+)
+def test_an_encoder_that_cannot_work_is_refused_at_the_plan(
+    encoders: Path, tmp_path: Path, fault: str, message: str
+) -> None:
+    folder = broken(encoders, tmp_path / "own", fault)
+    with pytest.raises(InputError, match=message):
+        Sentences(network=str(folder)).fetch()
