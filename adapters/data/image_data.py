@@ -27,12 +27,13 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 import harness.data
-from adapters.data import image_layouts, wheels
+from adapters.data import image_layouts, own_images, wheels
 from adapters.data.image_layouts import Parts
 from harness.core.content import Content
 from harness.core.errors import InputError, require
 from harness.core.files import write_atomically
 from harness.data import (
+    Files,
     Source,
     cache_folder,
     download,
@@ -44,7 +45,7 @@ from harness.data import (
     user_path,
 )
 
-FORM = "2"
+FORM = "3"
 """Version of the files in the cache; change it to have all sets decoded again."""
 FOLDER = "folder"
 """The format of a user's own images, whatever their path."""
@@ -53,9 +54,8 @@ BLOCK = 1000
 """Images decoded at a time."""
 
 MNIST = "mnist-5k"
-# Two sets have no test split. This many images of each class are drawn for it: a share of
-# the digits, and a fixed number of MNIST-5k.
-DIGITS_FOR_TEST = 0.2
+# For a set without a test split, this share of each class is drawn; of MNIST-5k a fixed number.
+SHARE_FOR_TEST = 0.2
 MNIST_FOR_TEST = 100
 Array = NDArray[Any]
 
@@ -101,9 +101,9 @@ def prepare(data: str, root: str, size: int) -> list[Content]:
     """Decode ``data`` unless that was done before, and return its :class:`Content`.
 
     Args:
-        data: a name of :data:`SOURCES`; the path of a folder, or its name in one of the
-            folders of data; ``folder``, for the folder ``root`` names; or
-            ``hub:OWNER/NAME``, optionally with ``@REVISION``.
+        data: a name of :data:`SOURCES`; the path of one's own images, or their name in one of the
+            folders of data, in a layout of :mod:`adapters.data.own_images`; ``folder``, for the
+            folder ``root`` names; or ``hub:OWNER/NAME``, optionally with ``@REVISION``.
         root: a folder that is looked in first.
         size: height and width in pixels: the short side is scaled to it, and the centre
             is cropped. 0 keeps images as they are (ImageNet-100: 224).
@@ -113,7 +113,7 @@ def prepare(data: str, root: str, size: int) -> list[Content]:
     """
     origin = _origin(data, root)
     _decoded(origin, size)
-    return [Content("data", origin.name, origin.checksum, origin.form)]
+    return [Content("data", origin.name, origin.checksum, origin.form, left_out=origin.left_out)]
 
 
 def load(data: str, root: str, size: int) -> Pictures:
@@ -134,6 +134,7 @@ class _Origin(NamedTuple):
     read: Callable[[], Parts]
     size: int = 0
     normalised: bool = True
+    left_out: str = ""
 
 
 def _origin(data: str, root: str) -> _Origin:
@@ -143,20 +144,37 @@ def _origin(data: str, root: str) -> _Origin:
         return _Origin(MNIST, checksum, MNIST, image_layouts.mnist_5k, normalised=False)
     if data.startswith("hub:"):
         return _hub(data.removeprefix("hub:"))
-    if data not in SOURCES:
+    source = harness.data.known(data, SOURCES)
+    if source is None:
         path = _user_folder(data, root)
-        if path is None or not path.is_dir():
+        if path is None or not path.exists():
             searched = ", ".join(str(place) for place in searched_paths(data, root))
             raise InputError(
                 f"`data` must be a folder of images: got {data!r}. Looked for {searched}."
             )
-        checksum = fingerprint(image_layouts.folder_files(path))
-        read = partial(image_layouts.folder, path)
-        return _Origin(label_of(path), checksum, FOLDER, read)
-    place = need(SOURCES[data], root)
-    reader, size = _READERS[data]
-    checksum = fingerprint(files_of(SOURCES[data], place))
-    return _Origin(data, checksum, data, partial(reader, place), size, data != "digits")
+        own = own_images.find(path)
+        drawn = "test" not in own.read()
+        said = [own.left_out, DRAWN if drawn else ""]
+        return _Origin(
+            label_of(path), fingerprint(own.files), FOLDER, own.read,
+            left_out="; ".join(filter(None, said)),
+        )  # fmt: skip
+    place = need(source, root)
+    reader, size = _READERS[source.name]
+    # Copies as files of images, one folder a class, are read too.
+    if source.listed is not None and not source.listed(place):
+        own = own_images.find(place)
+        return _Origin(
+            source.name, fingerprint(own.files), source.name, own.read, size,
+            left_out="; ".join(filter(None, [own.left_out, AS_FILES])),
+        )  # fmt: skip
+    checksum = fingerprint(files_of(source, place))
+    read = partial(reader, place)
+    return _Origin(source.name, checksum, source.name, read, size, source.name != "digits")
+
+
+DRAWN = "a test split was drawn: a fifth of each class"
+AS_FILES = "read from files of images, which may differ from the set's own files by compression"
 
 
 def _hub(name: str) -> _Origin:
@@ -194,12 +212,14 @@ def _decoded(origin: _Origin, size: int) -> Path:
     size = size or origin.size
     key = sha256(f"{FORM} {origin.form} {origin.checksum} {size}".encode()).hexdigest()[:24]
     folder = cache_folder() / "images" / f"{_as_file_name(origin.name)}-{size or 'whole'}-{key}"
-    if folder.exists():
+    if _is_whole(folder):
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.parent / f"{folder.name}.lock"):
-            if not folder.exists():
+            if not _is_whole(folder):
+                # A decoding that was changed on disk is made anew.
+                shutil.rmtree(folder, ignore_errors=True)
                 with _complete_or_absent(folder) as temporary:
                     _decode(origin, size, temporary)
     except OSError as error:
@@ -233,14 +253,10 @@ def _decode(origin: _Origin, size: int, folder: Path) -> None:
         parts = origin.read()
     except (OSError, EOFError, zlib.error, BadZipFile) as error:
         raise InputError(f"{origin.name} cannot be read: {error}. Fetch it again.") from error
-    for split, count in COUNTS.get(origin.form, {}).items():
-        size_of_split = len(parts[split].images)
-        require(
-            size_of_split == count,
-            f"{origin.name} must have {count} images in {split}: got {size_of_split}. "
-            "Fetch the set again.",
-        )
-    colour = _has_colour(parts["train"].images)
+    if origin.form in SOURCES:
+        sizes = {f"images in {split}": len(part.images) for split, part in parts.items()}
+        harness.data.require_counts(SOURCES[origin.form], sizes, "the copy that is here")
+    colour = any(_has_colour(part.images) for part in parts.values())
     shape = _pixels(parts["train"].images[0], size, colour).shape
     total = sum(len(part.images) for part in parts.values())
     images = np.lib.format.open_memmap(
@@ -255,9 +271,9 @@ def _decode(origin: _Origin, size: int, folder: Path) -> None:
             images[start : start + len(block)] = block
             start += len(block)
     if origin.form == MNIST:
-        numbers = _draw_test_split(labels, lambda count: MNIST_FOR_TEST)
-    elif origin.form == "digits":
-        numbers = _draw_test_split(labels, lambda count: round(DIGITS_FOR_TEST * count))
+        numbers |= _draw_test_split(labels, lambda count: MNIST_FOR_TEST)
+    elif "test" not in parts:
+        numbers |= _draw_test_split(labels, lambda count: round(SHARE_FOR_TEST * count))
     training = [numbers["train"], numbers.get("unlabelled", np.arange(0))]
     mean, std = _moments(images, np.concatenate(training))
     if not origin.normalised:
@@ -266,8 +282,26 @@ def _decode(origin: _Origin, size: int, folder: Path) -> None:
     np.save(folder / "labels.npy", labels, allow_pickle=False)
     for name in ("train", "test", "unlabelled"):
         np.save(folder / f"{name}.npy", numbers.get(name, np.arange(0)), allow_pickle=False)
-    about = {"data": origin.name, "sha256": origin.checksum, "mean": mean, "std": std}
+    about = {
+        "data": origin.name, "sha256": origin.checksum, "mean": mean, "std": std,
+        "decoded": fingerprint(_arrays(folder)),
+    }  # fmt: skip
     write_atomically(folder / "about.json", json.dumps(about))
+
+
+def _arrays(folder: Path) -> dict[str, Path]:
+    """Return the files of a decoding."""
+    names = ("images", "labels", "train", "test", "unlabelled")
+    return {name: folder / f"{name}.npy" for name in names}
+
+
+def _is_whole(folder: Path) -> bool:
+    """Return whether a decoding is as it was written."""
+    try:
+        about = json.loads((folder / "about.json").read_text())
+        return bool(about["decoded"] == fingerprint(_arrays(folder)))
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def _draw_test_split(labels: Array, test_count: Callable[[int], int]) -> dict[str, Array]:
@@ -300,18 +334,11 @@ def _blocks(images: Any, size: int, colour: bool, shape: tuple[int, ...]) -> Ite
 
 
 def _has_colour(images: Any) -> bool:
-    """Return whether any of up to 100 evenly spaced images has colours.
-
-    Decoding all images only to learn this would take too long.
-    """
-    spread = range(0, len(images), math.ceil(len(images) / 100))
-    return any(_mode(images[index]) not in ("1", "L", 1) for index in spread)
-
-
-def _mode(image: Any) -> str | int:
-    """Return the mode of a PIL image, or the number of channels of an array."""
-    mode: str | int = image.shape[0] if isinstance(image, np.ndarray) else image.mode
-    return mode
+    """Return whether any image has colours, by the headers of all."""
+    if isinstance(images, np.ndarray):
+        return bool(images.shape[1] > 1)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return not {*pool.map(images.mode, range(len(images)))} <= {"1", "L", "LA"}
 
 
 def _pixels(image: Any, size: int, colour: bool) -> Array:
@@ -322,11 +349,6 @@ def _pixels(image: Any, size: int, colour: bool) -> Array:
         if not size or image.shape[1:] == (size, size):
             return image
         image = Image.fromarray(image[0] if len(image) == 1 else np.moveaxis(image, 0, -1))
-    require(
-        image.mode[0] not in "IF",
-        f"Images must have 8 bits per channel: got one of Pillow's mode {image.mode!r}, whose "
-        "values would be cut off. Convert the images to 8 bits.",
-    )
     image = image.convert("RGB" if colour else "L")
     if size and image.size != (size, size):
         scale = size / min(image.size)
@@ -411,9 +433,45 @@ def _get_archive(url: str, checksum: str, inside: str, folder: Path) -> None:
     archive.unlink()
 
 
-def _get_fashion(folder: Path) -> None:
-    for name, checksum in FASHION_FILES.items():
-        download(f"{FASHION}/{name}", folder / name, checksum)
+MNIST_FILES = {
+    "train-images-idx3-ubyte.gz": (
+        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"
+    ),
+    "train-labels-idx1-ubyte.gz": (
+        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"
+    ),
+    "t10k-images-idx3-ubyte.gz": (
+        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"
+    ),
+    "t10k-labels-idx1-ubyte.gz": (
+        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"
+    ),
+}
+_LIKE_MNIST = {"images in train": 60_000, "images in test": 10_000}
+# {part: (classes, training images, test images)}
+EMNIST = {
+    "balanced": (47, 112_800, 18_800), "letters": (26, 124_800, 20_800),
+    "digits": (10, 240_000, 40_000),
+}  # fmt: skip
+# The same of the sets of MedMNIST with one label an image whose sizes no version has changed.
+MEDMNIST = {
+    "path": (9, 89_996, 7_180), "derma": (7, 7_007, 2_005), "oct": (4, 97_477, 1_000),
+    "pneumonia": (2, 4_708, 624), "retina": (5, 1_080, 400), "breast": (2, 546, 156),
+    "blood": (8, 11_959, 3_421), "tissue": (8, 165_466, 47_280),
+}  # fmt: skip
+
+
+def _get_files(address: str, files: Mapping[str, str], folder: Path) -> None:
+    for name, checksum in files.items():
+        download(f"{address}/{name}", folder / name, checksum)
+
+
+def _one_file(place: Path) -> Files:
+    return {place.name: place}
+
+
+def _svhn_files(place: Path) -> Files:
+    return {name: place / name for name in image_layouts.SVHN}
 
 
 def _digits_file() -> Path:
@@ -434,14 +492,16 @@ def _source(name: str, about: str, origin: str, licence: str, size: int, **more:
 
 
 def _cifar(classes: int, parts: _Cifar, size: int, checksum: str, folder: str) -> Source:
-    name = f"cifar{classes}"
+    name, python = f"cifar{classes}", "batches-py" if classes == 10 else "python"
     return _source(
         name,
         f"60,000 colour images of 32 x 32 in {classes} classes",
         f"{KRIZ}/cifar.html",
         "none stated; research use",
         size,
-        places=(folder, f"{name}/{folder}", name),
+        places=(folder, f"{name}/{folder}", f"cifar-{classes}-{python}", name),
+        holds=(*parts["train"], parts["test"]),
+        counts={"images in train": 50_000, "images in test": 10_000},
         listed=partial(image_layouts.cifar_files, **parts),
         download=partial(_get_archive, f"{KRIZ}/cifar-{classes}-binary.tar.gz", checksum, folder),
     )
@@ -473,7 +533,69 @@ _ALL = (
         30_878_645,
         places=("fashion-mnist", "FashionMNIST/raw", "/usr/share/datasets/fashion-mnist"),
         listed=image_layouts.idx_files,
-        download=_get_fashion,
+        download=partial(_get_files, FASHION, FASHION_FILES),
+        counts=_LIKE_MNIST,
+    ),
+    _source(
+        "mnist",
+        "70,000 handwritten digits of 28 x 28 in grey, 10 classes",
+        "https://ossci-datasets.s3.amazonaws.com/mnist",
+        "CC BY-SA 3.0",
+        11_594_722,
+        places=("mnist", "MNIST/raw"),
+        listed=image_layouts.idx_files,
+        holds=image_layouts.IDX,
+        download=partial(_get_files, "https://ossci-datasets.s3.amazonaws.com/mnist", MNIST_FILES),
+        counts=_LIKE_MNIST,
+    ),
+    _source(
+        "kmnist",
+        "70,000 cursive Japanese characters of 28 x 28 in grey, 10 classes",
+        "http://codh.rois.ac.jp/kmnist",
+        "CC BY-SA 4.0",
+        0,
+        places=("kmnist", "KMNIST/raw"),
+        listed=image_layouts.idx_files,
+        holds=image_layouts.IDX,
+        counts=_LIKE_MNIST,
+    ),
+    *(
+        _source(
+            f"emnist-{part}",
+            f"handwritten characters of 28 x 28 in grey, {classes} classes",
+            "https://www.nist.gov/itl/products-and-services/emnist-dataset",
+            "none stated; research use",
+            0,
+            places=("emnist", "EMNIST/raw", "gzip"),
+            listed=partial(image_layouts.idx_files, prefix=f"emnist-{part}-"),
+            holds=(f"emnist-{part}-train-images-idx3-ubyte.gz",),
+            counts={"images in train": train, "images in test": test},
+        )
+        for part, (classes, train, test) in EMNIST.items()
+    ),
+    _source(
+        "svhn",
+        "99,289 colour images of house numbers, 32 x 32, in 10 classes",
+        "http://ufldl.stanford.edu/housenumbers",
+        "none stated; non-commercial",
+        0,
+        places=("svhn", "SVHN"),
+        listed=_svhn_files,
+        holds=image_layouts.SVHN,
+        counts={"images in train": 73_257, "images in test": 26_032},
+    ),
+    *(
+        _source(
+            f"{part}mnist",
+            f"medical images of 28 x 28 in {classes} classes",
+            "https://zenodo.org/records/10519652 (MedMNIST)",
+            "CC BY 4.0",
+            0,
+            places=(f"{part}mnist.npz", f"medmnist/{part}mnist.npz", f".medmnist/{part}mnist.npz"),
+            listed=_one_file,
+            counts={"images in train": train, "images in test": test},
+        )
+        for part, (classes, train, test) in MEDMNIST.items()
     ),
     _cifar(
         10,
@@ -497,6 +619,7 @@ _ALL = (
         2_640_397_119,
         places=("stl10_binary", "stl10/stl10_binary", "stl10"),
         listed=image_layouts.stl10_files,
+        counts={"images in train": 5_000, "images in test": 8_000},
         download=partial(
             _get_archive,
             "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
@@ -512,6 +635,7 @@ _ALL = (
         248_100_043,
         places=("tiny-imagenet-200", "tinyimagenet/tiny-imagenet-200", "tinyimagenet"),
         listed=image_layouts.tiny_files,
+        counts={"images in train": 100_000, "images in test": 10_000},
         download=partial(
             _get_archive,
             "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
@@ -526,29 +650,28 @@ _ALL = (
         "ImageNet's terms: non-commercial research",
         0,
         places=("imagenet100", "imagenet-100"),
-        listed=image_layouts.folder_files,
+        listed=lambda place: own_images.find(place).files,
     ),
 )
 SOURCES: Mapping[str, Source] = {source.name: source for source in _ALL}
 
 _CIFAR10 = partial(image_layouts.cifar, **CIFAR10, labels=1)
 _CIFAR100 = partial(image_layouts.cifar, **CIFAR100, labels=2)
-COUNTS: Mapping[str, Mapping[str, int]] = {
-    "fashion-mnist": {"train": 60_000, "test": 10_000},
-    "cifar10": {"train": 50_000, "test": 10_000},
-    "cifar100": {"train": 50_000, "test": 10_000},
-    "stl10": {"train": 5_000, "test": 8_000},
-    "tinyimagenet": {"train": 100_000, "test": 10_000},
-}
-"""Images of each split. Incomplete copies are refused: their scores are not comparable."""
-
 _READERS: Mapping[str, tuple[Callable[[Path], Parts], int]] = {
     "digits": (image_layouts.digits, 0),
     "fashion-mnist": (image_layouts.idx, 0),
+    "mnist": (image_layouts.idx, 0),
+    "kmnist": (image_layouts.idx, 0),
+    **{
+        f"emnist-{part}": (partial(image_layouts.idx, prefix=f"emnist-{part}-"), 0)
+        for part in EMNIST
+    },
+    "svhn": (image_layouts.svhn, 0),
+    **{f"{part}mnist": (image_layouts.med_npz, 0) for part in MEDMNIST},
     "cifar10": (_CIFAR10, 0),
     "cifar100": (_CIFAR100, 0),
     "stl10": (image_layouts.stl10, 0),
     "tinyimagenet": (image_layouts.tiny, 0),
-    "imagenet100": (image_layouts.folder, 224),
+    "imagenet100": (lambda place: own_images.find(place).read(), 224),
 }
 """{name: (reader, default size)}."""

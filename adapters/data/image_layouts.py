@@ -1,25 +1,26 @@
 """Readers of the layouts that image sets come in; each returns the splits, not yet decoded.
 
-They read binary files, idx files, folders of classes (in zips too), and whatever
-``datasets`` reads.
+They read binary files, idx files, pickles of arrays, and data sets of the hub;
+``adapters.data.own_images`` reads folders of classes and tables.
 """
 
 import gzip
 import io
 import math
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.data import wheels
+from adapters.data import plain_pickle, wheels
 from harness.core.errors import InputError, require
-from harness.data import File, Files, Member, all_files, cache_folder, is_hidden, opened, read_bytes
+from harness.data import File, Files, Member, is_hidden, read_bytes
 
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp"}
+EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".webp", ".gif", ".tif", ".tiff"}
 Array = NDArray[Any]
 
 
@@ -54,15 +55,23 @@ IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-u
        "t10k-labels-idx1-ubyte")  # fmt: skip
 
 
-def idx_files(path: Path) -> dict[str, Path]:
-    """Return the four files of MNIST's layout, gzipped or not."""
-    gzipped = {name: path / f"{name}.gz" for name in IDX}
+def idx_files(path: Path, prefix: str = "") -> dict[str, Path]:
+    """Return the four files of MNIST's layout, gzipped or not; EMNIST's have a prefix."""
+    names = [f"{prefix}{name.replace('t10k', 'test') if prefix else name}" for name in IDX]
+    gzipped = {name: path / f"{name}.gz" for name in names}
     return {name: file if file.exists() else path / name for name, file in gzipped.items()}
 
 
-def idx(path: Path) -> Parts:
-    """Read MNIST's layout: idx files, gzipped or not."""
-    arrays = [_idx_array(file) for file in idx_files(path).values()]
+def idx(path: Path, prefix: str = "") -> Parts:
+    """Read MNIST's layout: idx files, gzipped or not.
+
+    EMNIST's images, which have a prefix, are stored by columns, and their classes are numbered
+    anew: those of its letters begin at 1.
+    """
+    arrays = [_idx_array(file) for file in idx_files(path, prefix).values()]
+    if prefix:
+        first = arrays[1].min()
+        arrays = [a.swapaxes(1, 2) if a.ndim == 3 else a - first for a in arrays]
     return {
         "train": Part(arrays[0][:, None], arrays[1]),
         "test": Part(arrays[2][:, None], arrays[3]),
@@ -94,19 +103,19 @@ def _bytes_as_array(content: bytes, shape: Sequence[int], path: Path, offset: in
 
 
 def cifar_files(path: Path, *, train: Sequence[str], test: str) -> Files:
-    """Return the files of CIFAR's binary version, or those of a folder of classes."""
+    """Return the files of CIFAR's binary version, of its pickles, or of a folder of classes."""
     if not (path / test).exists():
-        return folder_files(path)
+        return cifar_pickles(path)
     return {name: path / name for name in (*train, test)}
 
 
 def cifar(path: Path, *, train: Sequence[str], test: str, labels: int) -> Parts:
-    """Read CIFAR's binary version, or a folder of classes.
+    """Read CIFAR's binary version, or its pickles.
 
     A record is ``labels`` bytes, the last of which is the class, and then 3 x 32 x 32 pixels.
     """
     if not (path / test).exists():
-        return folder(path)
+        return cifar_python(cifar_pickles(path))
 
     def read(names: Sequence[str]) -> Part:
         content = b"".join((path / name).read_bytes() for name in names)
@@ -152,20 +161,18 @@ def stl10_files(path: Path) -> Files:
 
 
 def tiny_files(path: Path) -> Files:
-    """Return the files of TinyImageNet's own layout, or those of a folder of classes."""
+    """Return the files of TinyImageNet's own layout; empty if they are not here."""
     annotations = path / "val" / "val_annotations.txt"
     if not annotations.exists():
-        return folder_files(path)
+        return {}
     files = [*(path / "train").glob("*/images/*"), *(path / "val" / "images").glob("*")]
     images = [file for file in files if not is_hidden(file.name)]
     return {file.relative_to(path).as_posix(): file for file in (annotations, *images)}
 
 
 def tiny(path: Path) -> Parts:
-    """Read TinyImageNet's own layout, or a folder of classes; validation is the test split."""
+    """Read TinyImageNet's own layout; validation is the test split."""
     annotations = path / "val" / "val_annotations.txt"
-    if not annotations.exists():
-        return folder(path)
     # A training image is train/CLASS/images/NAME, so its class is the third part from the end.
     train = sorted(
         file for file in tiny_files(path).values()
@@ -175,126 +182,179 @@ def tiny(path: Path) -> Parts:
     number = {name: label for label, name in enumerate(classes)}
     rows = [line.split("\t")[:2] for line in annotations.read_text(encoding="utf-8").splitlines()]
     return {
-        "train": Part(_ImageFiles(train), np.array([number[file.parts[-3]] for file in train])),
+        "train": Part(ImageFiles(train), np.array([number[file.parts[-3]] for file in train])),
         "test": Part(
-            _ImageFiles([path / "val" / "images" / name for name, _ in rows]),
+            ImageFiles([path / "val" / "images" / name for name, _ in rows]),
             np.array([number[label] for _, label in rows]),
         ),
     }
 
 
-def folder(path: Path) -> Parts:
-    """Read a folder of classes, unpacked or in zips; or whatever `datasets` reads.
+class Bytes(NamedTuple):
+    """An image that a table holds.
 
-    Images are ``train/CLASS/IMAGE`` and ``test/CLASS/IMAGE`` (or ``val``), in the folder or
-    in zips in it. We read these ourselves: `datasets`' imagefolder takes five times as long,
-    and does not read zips whose classes are folders. `datasets` reads Parquet, Arrow and
-    metadata.csv.
+    Attributes:
+        content: the bytes of its file.
+        name: where it is, for messages.
     """
-    images = _class_folders(path)
-    if not images:
-        return _tables(path)
-    classes = sorted({label for _, label, _ in images})
-    numbers = {label: number for number, label in enumerate(classes)}
-    parts = {}
-    for part in ("train", "test"):
-        rows = [(label, file) for split, label, file in images if split == part]
-        parts[part] = Part(
-            _ImageFiles([file for _, file in rows]), np.array([numbers[label] for label, _ in rows])
-        )
-    return parts
+
+    content: bytes
+    name: str
 
 
-def folder_files(path: Path) -> Files:
-    """Return the files that :func:`folder` reads, in a folder or a zip, by part, class and name."""
-    images = [
-        (f"{part}/{label}/{_name_of(file)}", file) for part, label, file in _class_folders(path)
-    ]
-    by_name = dict(images)
-    if len(by_name) < len(images):  # Two zips hold images of the same name: add the zip's name.
-        by_name = {_where(file): file for _, file in images}
-    return by_name or all_files(path)
+class ImageFiles(Sequence[Any]):
+    """Image files by index, each read when it is indexed, and turned as its EXIF note says."""
 
-
-def _class_folders(path: Path) -> list[tuple[str, str, File]]:
-    """Return (part, class, image) of every split/class/image below ``path``, in order.
-
-    The list is empty unless there are both parts, ``train`` and ``test`` (or ``val``).
-    Folders and files whose names begin with a dot are not read.
-    """
-    images: list[tuple[str, str, File]] = []
-    for file in sorted(path.glob("*/*/*")):
-        if _is_image(file.relative_to(path).parts):
-            images.append((file.parts[-3], file.parts[-2], file))
-    # Zips count only if there are no folders: a zip that was unpacked beside itself would
-    # otherwise give each image twice.
-    for archive in sorted(path.glob("*.zip")) if not images else ():
-        if is_hidden(archive.name):
-            continue
-        for name in sorted(opened(archive).namelist()):
-            parts = tuple(name.split("/"))
-            if len(parts) >= 3 and _is_image(parts):
-                images.append((parts[-3], parts[-2], Member(archive, name)))
-    splits = {split for split, _, _ in images}
-    test = next((name for name in ("test", "val", "validation") if name in splits), "")
-    if "train" not in splits or not test:
-        return []
-    part = {"train": "train", test: "test"}
-    return [(part[split], label, file) for split, label, file in images if split in part]
-
-
-def _name_of(file: File) -> str:
-    return file.name.rpartition("/")[2]
-
-
-def _where(file: File) -> str:
-    return f"{file.archive.name}/{file.name}" if isinstance(file, Member) else str(file)
-
-
-def _is_image(parts: Sequence[str]) -> bool:
-    """Return whether a path, given by its parts, is an image and has no hidden part."""
-    return Path(parts[-1]).suffix.lower() in EXTENSIONS and not any(map(is_hidden, parts))
-
-
-class _ImageFiles(Sequence[Any]):
-    """Image files by index, each read when it is indexed."""
-
-    def __init__(self, files: Sequence[File]) -> None:
+    def __init__(self, files: Sequence[File | Bytes]) -> None:
         self.files = files
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: Any) -> Any:
-        from PIL import Image
+        from PIL import ImageOps
 
-        file = self.files[index]
-        try:
-            image = Image.open(io.BytesIO(read_bytes(file)))
+        name, content = self._content(index)
+        with _named(name):
+            image = _opened(content)
             image.load()
-        except OSError as error:
-            raise InputError(
-                f"{_where(file)} is not a readable image: {error}. Remove it, or fetch it again."
-            ) from error
-        return image
+            require(
+                image.mode[0] not in "IF",
+                f"it has more than 8 bits per channel (Pillow's mode {image.mode!r}), whose "
+                "values would be cut off. Convert it to 8 bits",
+            )
+            return ImageOps.exif_transpose(image)
+
+    def mode(self, index: int) -> str:
+        """Return the mode of an image, by its header alone."""
+        name, content = self._content(index)
+        with _named(name):
+            mode: str = _opened(content).mode
+            return mode
+
+    def _content(self, index: int) -> tuple[str, bytes]:
+        file = self.files[index]
+        if isinstance(file, Bytes):
+            return file.name, file.content
+        where = f"{file.archive}/{file.name}" if isinstance(file, Member) else str(file)
+        with _named(where):
+            return where, read_bytes(file)
 
 
-def _tables(path: Path) -> Parts:
-    """Read a folder with `datasets`: one that it saved, Parquet files, or images with metadata."""
-    import datasets
+@contextmanager
+def _named(where: str) -> Iterator[None]:
+    """Raise whatever Pillow raises as an error that names the image."""
+    try:
+        yield
+    except Exception as error:  # Pillow raises many types.
+        reason = re.sub(r" ?<_io.BytesIO[^>]*>", "", str(error)).strip(". ") or type(error).__name__
+        raise InputError(
+            f"{where} is not a readable image: {reason}. Remove it, or copy it again."
+        ) from error
 
-    if (path / "dataset_dict.json").exists():
-        return splits(datasets.load_from_disk(str(path)), str(path))
-    # A temporary cache, because its files are not needed once the images are decoded.
-    with tempfile.TemporaryDirectory(dir=cache_folder(), ignore_cleanup_errors=True) as folder:
-        try:
-            loaded = datasets.load_dataset(str(path), cache_dir=folder, keep_in_memory=True)
-        except Exception as error:  # `datasets` raises many types of exception.
-            raise InputError(
-                f"{path} must hold train/CLASS/IMAGE and test/CLASS/IMAGE (or val), in folders or "
-                f"zips, or what `datasets` reads: {type(error).__name__}: {error}."
-            ) from error
-        return splits(loaded, str(path))
+
+def _opened(content: bytes) -> Any:
+    from PIL import Image
+
+    try:
+        return Image.open(io.BytesIO(content))
+    except ValueError:
+        # Pillow refuses a PNG whose texts or colour profile are very large when unpacked. Neither
+        # changes a pixel here, so they are left out.
+        return Image.open(io.BytesIO(_without_notes(content)))
+
+
+PNG = b"\x89PNG\r\n\x1a\n"
+_NOTES = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+
+
+def _without_notes(content: bytes) -> bytes:
+    """Return a PNG without its texts and its colour profile."""
+    if not content.startswith(PNG):
+        return content
+    kept, place = [PNG], len(PNG)
+    while place + 8 <= len(content):
+        # A chunk is its length, its type, its content and a checksum.
+        size = int.from_bytes(content[place : place + 4], "big") + 12
+        if content[place + 4 : place + 8] not in _NOTES:
+            kept.append(content[place : place + size])
+        place += size
+    return b"".join(kept)
+
+
+def cifar_pickles(path: Path) -> dict[str, Path]:
+    """Return the files of CIFAR's version for Python; empty if they are not here."""
+    for names in ([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"], ["train", "test"]):
+        files = {name: path / name for name in names}
+        if all(file.is_file() and not file.suffix for file in files.values()):
+            return files
+    return {}
+
+
+def cifar_python(files: Mapping[str, Path]) -> Parts:
+    """Read CIFAR's version for Python: pickles, of which only arrays and lists are read."""
+
+    def read(names: Sequence[str]) -> Part:
+        batches = [plain_pickle.read(files[name].read_bytes(), str(files[name])) for name in names]
+        pixels, labels = [], []
+        for name, batch in zip(names, batches, strict=True):
+            keys = {_as_text(key): value for key, value in batch.items()}
+            label = keys.get("labels", keys.get("fine_labels"))
+            rows = np.asarray(keys.get("data", ()))
+            require(
+                label is not None and rows.ndim == 2 and rows.shape == (len(label), 3 * 32 * 32),
+                f"{files[name]} must hold `data` of 3072 bytes a row and as many `labels`: got "
+                f"{', '.join(keys)} of shape {rows.shape}.",
+            )
+            pixels.append(rows.astype(np.uint8))
+            labels.append(np.asarray(label, dtype=np.int64))
+        return Part(np.concatenate(pixels).reshape(-1, 3, 32, 32), np.concatenate(labels))
+
+    test = [name for name in files if name.startswith("test")]
+    return {"train": read([name for name in files if name not in test]), "test": read(test)}
+
+
+def _as_text(key: object) -> str:
+    return key.decode("latin1") if isinstance(key, bytes) else str(key)
+
+
+def med_npz(path: Path) -> Parts:
+    """Read MedMNIST's layout (arXiv 2110.14795): arrays of images and labels in an npz."""
+    with np.load(path, allow_pickle=False) as arrays:
+        names = [f"{split}_{what}" for split in ("train", "test") for what in ("images", "labels")]
+        missing = [name for name in names if name not in arrays]
+        require(
+            not missing,
+            f"{path} must hold {', '.join(names)}: {', '.join(missing)} is missing, and it has "
+            f"{', '.join(arrays)}.",
+        )
+        parts = {}
+        for split in ("train", "test"):
+            images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"].reshape(-1)
+            require(
+                images.dtype == np.uint8 and images.ndim in (3, 4) and len(images) == len(labels),
+                f"{split}_images in {path} must be bytes, one image for each of {len(labels)} "
+                f"labels: got {images.dtype} of shape {images.shape}.",
+            )
+            images = images[:, None] if images.ndim == 3 else np.moveaxis(images, -1, 1)
+            parts[split] = Part(images, labels.astype(np.int64))
+    return parts
+
+
+def svhn(path: Path) -> Parts:
+    """Read SVHN's cropped digits: MATLAB files, in which the class 10 is the digit 0."""
+    from scipy.io import loadmat
+
+    def read(name: str) -> Part:
+        stored = loadmat(path / name)
+        return Part(
+            np.moveaxis(stored["X"], (3, 2), (0, 1)), stored["y"].ravel().astype(np.int64) % 10
+        )
+
+    return {"train": read(SVHN[0]), "test": read(SVHN[1])}
+
+
+SVHN = ("train_32x32.mat", "test_32x32.mat")
 
 
 def splits(loaded: Any, where: str) -> Parts:
@@ -324,12 +384,12 @@ def splits(loaded: Any, where: str) -> Parts:
         f"{', '.join(labelled) or 'no split'}.",
     )
     parts = {
-        part: Part(_Column(loaded[split], image), labels[split])
+        part: Part(ImageFiles(_Column(loaded[split], image)), labels[split])
         for part, split in (("train", "train"), ("test", test))
     }
     unlabelled = _first_in(loaded, "unlabelled", "unlabeled", "unsupervised")
     if unlabelled:
-        parts["unlabelled"] = Part(_Column(loaded[unlabelled], image))
+        parts["unlabelled"] = Part(ImageFiles(_Column(loaded[unlabelled], image)))
     return parts
 
 
@@ -338,14 +398,19 @@ def _first_in(known: Iterable[str], *names: str) -> str:
     return next((name for name in names if name in known), "")
 
 
-class _Column(Sequence[Any]):
-    """The images of a table's column, by index."""
+class _Column(Sequence["Bytes"]):
+    """The images of a table's column, by index, as the bytes of their files."""
 
     def __init__(self, table: Any, name: str) -> None:
-        self.table, self.name = table, name
+        import datasets
+
+        # Pillow reads them here, as it does all others.
+        self.table, self.name = table.cast_column(name, datasets.Image(decode=False)), name
 
     def __len__(self) -> int:
         return len(self.table)
 
     def __getitem__(self, index: Any) -> Any:
-        return self.table[index][self.name]
+        cell = self.table[index][self.name]
+        content = cell["bytes"] or Path(cell["path"]).read_bytes()
+        return Bytes(content, f"image {index} of {self.name}")
