@@ -26,13 +26,13 @@ from harness.core.files import write_atomically
 ROOT = "TRIPTYCH_DATA"
 """The environment variable that names a folder of data sets."""
 
-FINGERPRINT_VERSION = 3
+FINGERPRINT_VERSION = 4
 """The version of the fingerprints; cached ones of another version are ignored."""
 
 TIMEOUT_SECONDS = 60.0
 """Seconds without a byte after which a transfer counts as broken off."""
 ATTEMPTS = 4
-"""How often a download is begun or resumed before it fails."""
+"""How many transfers may break off one after another without a new byte."""
 PAUSE = 1.0
 """Seconds before the second attempt; each further pause takes twice as long."""
 
@@ -440,18 +440,22 @@ def download(url: str, to: Path, sha256: str = "") -> None:
     if not url.startswith("https://") and not url.startswith("http://"):
         raise InputError(f"`url` must start with https:// or http://: got {url!r}.")
     to.unlink(missing_ok=True)
-    for attempt in range(ATTEMPTS):
+    failures, had = 0, 0
+    while True:
         try:
             _continue(url, to)
             break
         except urllib.error.HTTPError as error:
             raise InputError(f"could not download {url}: {error}") from error
         except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-            if attempt == ATTEMPTS - 1:
+            have = to.stat().st_size if to.exists() else 0
+            failures = failures + 1 if have <= had else 1
+            had = have
+            if failures == ATTEMPTS:
                 raise InputError(
-                    f"could not download {url} in {ATTEMPTS} attempts: {error}"
+                    f"could not download {url}: {ATTEMPTS} attempts brought nothing more: {error}"
                 ) from error
-            time.sleep(PAUSE * 2**attempt)
+            time.sleep(PAUSE * 2 ** (failures - 1))
     if sha256 and (actual := _sha256(to)) != sha256:
         raise InputError(f"{url} must have the pinned sha256 {sha256}: got {actual}")
 
@@ -519,8 +523,8 @@ def checksums(*paths: str | Path, setting: str = "data", trained_on: bool = True
 def fingerprint(place: Path | Files, *, remembered: bool = True) -> str:
     """Return the sha256 of one file's content, or one over the names and contents of several.
 
-    The cache remembers it until a file's size or modification time changes, so that a large
-    set is not read in every run.
+    The cache remembers it until a file's size, its modification or change time, or its inode
+    changes, so that a large set is not read in every run.
 
     Args:
         place: a file, a folder with all that is not hidden, or {name: file}.
@@ -530,8 +534,8 @@ def fingerprint(place: Path | Files, *, remembered: bool = True) -> str:
         InputError: if a folder holds no file.
     """
     files = all_files(place.resolve()) if isinstance(place, Path) else place
-    # The cache is keyed by names, paths, sizes and modification times: if all of them are
-    # unchanged, so are the contents.
+    # The cache is keyed by names, paths and stamps: if all of them are unchanged, so are the
+    # contents.
     state = []
     for name in sorted(files):
         file = files[name]
@@ -539,9 +543,11 @@ def fingerprint(place: Path | Files, *, remembered: bool = True) -> str:
         # A file whose checksum is remembered is read as well: see harness.core.reads.
         sys.audit("triptych.read", str(on_disk))
         inside = file.name if isinstance(file, Member) else ""
-        state.append(
-            (name, str(on_disk), inside, on_disk.stat().st_size, on_disk.stat().st_mtime_ns)
-        )
+        stat = on_disk.stat()
+        # A tool may restore the modification time of a file that it changed, and no tool the
+        # change time; another file in its place has another inode.
+        stamp = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+        state.append((name, str(on_disk), inside, *stamp))
     listing = hashlib.sha256(json.dumps([FINGERPRINT_VERSION, state]).encode()).hexdigest()
     cache_file = cache_folder() / "fingerprints" / f"{listing[:32]}.json"
     try:

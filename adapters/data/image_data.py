@@ -162,7 +162,7 @@ def _origin(data: str, root: str) -> _Origin:
     place = need(source, root)
     reader, size = _READERS[source.name]
     # Copies as files of images, one folder a class, are read too.
-    if source.listed is not None and not source.listed(place):
+    if _is_copy(source, place):
         own = own_images.find(place)
         return _Origin(
             source.name, fingerprint(own.files), source.name, own.read, size,
@@ -254,8 +254,7 @@ def _decode(origin: _Origin, size: int, folder: Path) -> None:
     except (OSError, EOFError, zlib.error, BadZipFile) as error:
         raise InputError(f"{origin.name} cannot be read: {error}. Fetch it again.") from error
     if origin.form in SOURCES:
-        sizes = {f"images in {split}": len(part.images) for split, part in parts.items()}
-        harness.data.require_counts(SOURCES[origin.form], sizes, "the copy that is here")
+        harness.data.require_counts(SOURCES[origin.form], _sizes(parts), "the copy that is here")
     colour = any(_has_colour(part.images) for part in parts.values())
     shape = _pixels(parts["train"].images[0], size, colour).shape
     total = sum(len(part.images) for part in parts.values())
@@ -487,8 +486,38 @@ CIFAR10 = _Cifar(train=[f"data_batch_{i}.bin" for i in range(1, 6)], test="test_
 CIFAR100 = _Cifar(train=["train.bin"], test="test.bin")
 
 
+@dataclass(frozen=True)
+class _OrFiles:
+    """List a set's own files; or, if they are not here, the images of a copy in class folders.
+
+    Attributes:
+        own: lists the set's own files; empty if they are not here.
+    """
+
+    own: Callable[[Path], Files]
+
+    def __call__(self, place: Path) -> Files:
+        return self.own(place) or own_images.find(place).files
+
+
+def _is_copy(source: Source, place: Path) -> bool:
+    """Return whether a known set lies at a place as files of images, not as its own files."""
+    return isinstance(source.listed, _OrFiles) and not source.listed.own(place)
+
+
 def _source(name: str, about: str, origin: str, licence: str, size: int, **more: Any) -> Source:
-    return Source(name, "image", about, origin, licence, size, **more)
+    measure = partial(_measure, name=name) if "counts" in more else None
+    return Source(name, "image", about, origin, licence, size, measure=measure, **more)
+
+
+def _measure(place: Path, *, name: str) -> Mapping[str, int]:
+    """Return the numbers of images in a copy, which is not decoded."""
+    copy = _is_copy(SOURCES[name], place)
+    return _sizes(own_images.find(place).read() if copy else _READERS[name][0](place))
+
+
+def _sizes(parts: Parts) -> dict[str, int]:
+    return {f"images in {split}": len(part.images) for split, part in parts.items()}
 
 
 def _cifar(classes: int, parts: _Cifar, size: int, checksum: str, folder: str) -> Source:
@@ -502,7 +531,7 @@ def _cifar(classes: int, parts: _Cifar, size: int, checksum: str, folder: str) -
         places=(folder, f"{name}/{folder}", f"cifar-{classes}-{python}", name),
         holds=(*parts["train"], parts["test"]),
         counts={"images in train": 50_000, "images in test": 10_000},
-        listed=partial(image_layouts.cifar_files, **parts),
+        listed=_OrFiles(partial(image_layouts.cifar_files, **parts)),
         download=partial(_get_archive, f"{KRIZ}/cifar-{classes}-binary.tar.gz", checksum, folder),
     )
 
@@ -634,7 +663,7 @@ _ALL = (
         "ImageNet's terms: non-commercial research",
         248_100_043,
         places=("tiny-imagenet-200", "tinyimagenet/tiny-imagenet-200", "tinyimagenet"),
-        listed=image_layouts.tiny_files,
+        listed=_OrFiles(image_layouts.tiny_files),
         counts={"images in train": 100_000, "images in test": 10_000},
         download=partial(
             _get_archive,

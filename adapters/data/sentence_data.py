@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.data import wheels
-from adapters.data.text_tables import enumerate_files
+from adapters.data import hub_files, text_tables, wheels
+from adapters.data.text_tables import enumerate_files, files_in
 from harness.core.errors import InputError, require
 from harness.data import (
     File,
@@ -97,12 +97,29 @@ def _year(name: str, subsets: Mapping[str, int]) -> Source:
         origin=f"https://ixa2.si.ehu.eus/stswiki (SemEval {year}, STS, English test)",
         licence="CC BY-SA and others: see the readme of each year",
         places=(f"sts/{year}", *in_senteval(senteval)),
+        holds=tuple(f"{subset}.test.tsv" for subset in subsets),
         listed=partial(_year_files, subsets=tuple(subsets)),
+        download=partial(hub_files.unpack_senteval, wanted=partial(_is_of, folder=senteval)),
+        counts={f"pairs of {subset}": count for subset, count in subsets.items()},
+        measure=partial(_measure_year, name=name),
     )
 
 
 def _texts(place: Path) -> Files:
     return dict(enumerate_files(place))
+
+
+def _measure(place: Path) -> Mapping[str, int]:
+    return {"examples": sum(len(text_tables.read(file).rows) for file in files_in(place))}
+
+
+def _measure_year(place: Path, *, name: str) -> Mapping[str, int]:
+    return {f"pairs of {s}": len(pairs.scores) for s, pairs in _year_pairs(name, place).items()}
+
+
+def _is_of(path: str, *, folder: str) -> bool:
+    """Return whether a path in SentEval's archive lies directly in one of its folders."""
+    return f"/{path}".rpartition("/")[0].endswith(f"/{folder}")
 
 
 def in_senteval(folder: str) -> tuple[str, ...]:
@@ -144,25 +161,37 @@ _ALL = (
         origin="https://zenodo.org/records/2787612",
         licence="CC BY-NC-SA 3.0",
         places=in_senteval("SICK"),
+        holds=SICK_FILES,
         listed=_sick_file,
+        download=partial(hub_files.unpack_senteval, wanted=partial(_is_of, folder="SICK")),
+        counts={"test pairs": SICK_PAIRS},
+        measure=lambda place: {"test pairs": len(_sick_pairs(place).scores)},
     ),
     _source(
         name="wiki1m",
         about="a million sentences of English Wikipedia, drawn by SimCSE's authors",
         origin=f"{_SIMCSE}/resolve/main/wiki1m_for_simcse.txt",
         licence="CC BY-SA",
-        places=("wiki1m/wiki1m_for_simcse.txt", "wiki1m", "wiki1m_for_simcse.txt"),
+        size=120_000_000,
+        places=("wiki1m", "wiki1m_for_simcse.txt"),
         listed=_texts,
+        holds=("wiki1m_for_simcse.txt",),
+        download=partial(hub_files.copy, name="wiki1m_for_simcse.txt"),
         counts={"examples": 1_000_000},
+        measure=_measure,
     ),
     _source(
         name="nli",
         about="275,601 triples of SNLI and MNLI: premise, entailed, contradicting",
         origin=f"{_SIMCSE}/resolve/main/nli_for_simcse.csv",
         licence="CC BY-SA (SNLI), the OANC's and others (MNLI)",
-        places=("nli/nli_for_simcse.csv", "nli", "nli_for_simcse.csv"),
+        size=49_000_000,
+        places=("nli", "nli_for_simcse.csv"),
         listed=_texts,
+        holds=("nli_for_simcse.csv",),
+        download=partial(hub_files.copy, name="nli_for_simcse.csv"),
         counts={"examples": 275_601},
+        measure=_measure,
     ),
 )
 SOURCES: Mapping[str, Source] = {source.name: source for source in _ALL}
@@ -218,7 +247,10 @@ def sts(name: str, root: str = "") -> dict[str, Pairs]:
     Raises:
         InputError: if a sub-set is missing, or has another number of scored pairs.
     """
-    place = need(SOURCES[name], root)
+    return _year_pairs(name, need(SOURCES[name], root))
+
+
+def _year_pairs(name: str, place: Path) -> dict[str, Pairs]:
     by_subset = {}
     for subset, size in SUBSETS[name].items():
         pairs = _subset(place, subset)
@@ -249,7 +281,10 @@ def sick_r(root: str = "") -> Pairs:
     Raises:
         InputError: if there is no such file, or it has another number of test pairs.
     """
-    place = need(SOURCES["sick-r"], root)
+    return _sick_pairs(need(SOURCES["sick-r"], root))
+
+
+def _sick_pairs(place: Path) -> Pairs:
     (file,) = _sick_file(place).values()
     with io.StringIO(read_bytes(file).decode("utf-8"), newline="") as text:
         rows = list(csv.DictReader(text, delimiter="\t", quoting=csv.QUOTE_NONE))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from adapters.data import hub_files
 from adapters.data.sentence_data import in_senteval
 from harness import data
 from harness.core.errors import InputError, require
@@ -58,6 +59,16 @@ def _files(place: Path, *, name: str) -> Files:
     return {file: place / file for file in _PARTS[name]}
 
 
+def _is_file_of(path: str, *, folder: str, name: str) -> bool:
+    """Return whether a path in SentEval's archive is that of one of the set's files."""
+    files = _CLASSES[name] if name in _CLASSES else [f"{folder}/{f}" for f in _PARTS[name]]
+    return any(f"/{path}".endswith(f"/{file}") for file in files)
+
+
+def _measure(place: Path, *, name: str) -> Mapping[str, int]:
+    return {"rows": len(_read(name, place).classes)}
+
+
 SOURCES: Mapping[str, Source] = {
     name: Source(
         name=name,
@@ -67,7 +78,11 @@ SOURCES: Mapping[str, Source] = {
         licence=licence,
         places=in_senteval(folder),
         listed=partial(_files, name=name),
+        download=partial(
+            hub_files.unpack_senteval, wanted=partial(_is_file_of, folder=folder, name=name)
+        ),
         counts={"rows": _ROWS[name]},
+        measure=partial(_measure, name=name),
     )
     for name, (folder, about, licence) in _ABOUT.items()
 }
@@ -104,6 +119,12 @@ def read(name: str, root: str = "") -> Labelled:
         InputError: if the set is not here, a file is missing, or a class is empty.
     """
     place = need(SOURCES[name], root)
+    found = _read(name, place)
+    data.require_counts(SOURCES[name], {"rows": len(found.classes)}, place)
+    return found
+
+
+def _read(name: str, place: Path) -> Labelled:
     rows: list[Example]
     if name in CROSS_VALIDATED:
         rows = [
@@ -126,7 +147,6 @@ def read(name: str, root: str = "") -> Labelled:
         f"The set {name!r} must hold two classes or more: got {classes.tolist()} in {place}. "
         "Fetch it again with SentEval's get_transfer_data.bash.",
     )
-    data.require_counts(SOURCES[name], {"rows": len(rows)}, place)
     columns = tuple(list(column) for column in zip(*texts, strict=True))
     return Labelled(columns, numbers.astype(np.int64), np.array(parts))
 

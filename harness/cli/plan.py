@@ -95,7 +95,9 @@ def plan_command(
         seconds = estimate.total(left, prices)
         known = sum(cost.records for cost in prices.values())
         source = f"from {known} records" if known else "from a few steps of each task here"
+        evaluating = estimate.total(left, prices, estimate.Cost.evaluating)
         say(
             f"The {len(left)} cells without a record will take about {clock(seconds / jobs)} with "
-            f"{jobs} workers, or {clock(seconds)} with one: estimated {source}."
+            f"{jobs} workers, or {clock(seconds)} with one, {clock(evaluating)} of it for "
+            f"evaluation: estimated {source}."
         )

@@ -41,10 +41,12 @@ class Cost:
 
     def of(self, cell: Cell) -> float:
         """Return the seconds of one cell."""
+        return self.evaluating(cell) + (self.training if is_trained(cell.loss) else 0.0)
+
+    def evaluating(self, cell: Cell) -> float:
+        """Return the seconds of one cell's evaluations: at its end, and at probes before."""
         splits = 1 if cell.scored == "validation" else 2
-        if not is_trained(cell.loss):
-            return self.evaluation * splits
-        return self.training + self.evaluation * (splits + cell.probes)
+        return self.evaluation * (splits + (cell.probes if is_trained(cell.loss) else 0))
 
 
 def costs(
@@ -129,11 +131,15 @@ def measure(cell: Cell) -> Cost:
     return Cost(per_step * steps, fitted.evaluate_seconds)
 
 
-def total(cells: Iterable[Cell], cost_of: Mapping[tuple[str, str], Cost]) -> float:
-    """Return the seconds of one worker that ``cells`` take."""
+def total(
+    cells: Iterable[Cell],
+    cost_of: Mapping[tuple[str, str], Cost],
+    seconds: Callable[[Cost, Cell], float] = Cost.of,
+) -> float:
+    """Return the seconds of one worker that ``cells`` take, or ``Cost.evaluating`` alone."""
     # Evaluation costs the same for every method: untrained cells take any method's cost.
     of_task = {task: cost for (task, _), cost in cost_of.items()}
-    return sum(cost_of.get((c.task, c.method), of_task[c.task]).of(c) for c in cells)
+    return sum(seconds(cost_of.get((c.task, c.method), of_task[c.task]), c) for c in cells)
 
 
 def unrecorded(study: Study, folder: str | Path | None) -> list[Cell]:

@@ -1,19 +1,21 @@
 """Data sets by name: where they are looked for, fetched to, and checked."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
-from synthetic import PINNED, TEXT, TOY, write_toy
+from synthetic import PINNED, TEXT, TOY, write_graphs, write_toy
 from typer.testing import CliRunner
 
 from harness import data
 from harness.cli import app, listing
 from harness.core.errors import InputError
-from harness.data import checksums
+from harness.data import Source, checksums
 
 
 @pytest.fixture(autouse=True)
@@ -224,7 +226,7 @@ def test_data_that_cannot_be_fetched_is_an_error(tmp_path: Path) -> None:
     code, words = call("check", "lost")
     assert code == 2 and "nothing to check" in words
     code, words = call("fetch", "tyo")
-    assert code == 2 and "There is no data set 'tyo'. Did you mean 'toy'?" in words
+    assert code == 2 and "There is no data set 'tyo'. Did you mean 'toy" in words
 
 
 def test_checksums_make_fetch_one_line_and_ignore_the_place(tmp_path: Path) -> None:
@@ -243,3 +245,112 @@ def test_checksums_make_fetch_one_line_and_ignore_the_place(tmp_path: Path) -> N
     assert checksums(there / "table.csv") != checksums(here / "table.csv")
     with pytest.raises(InputError, match=r"`data` must be a file or folder that exists: got 'no.c"):
         checksums("no.csv")
+
+
+def sized(**counts: Any) -> Source:
+    """Return the toy set with known sizes."""
+    measure = {"nodes": 2, "edges": 1}
+    return replace(TOY, counts=counts, measure=lambda place: measure)
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ({"nodes": 2, "edges": 1}, ""),
+        ({"nodes": (1, 3)}, ""),
+        (
+            {"nodes": 1_113},
+            r"'toy' must have 1,113 nodes: got 2 in here. Get the whole set",
+        ),
+        ({"edges": (1_500, 2_000)}, r"'toy' must have 1,500 to 2,000 edges: got 1 in here"),
+    ],
+)
+def test_known_sizes_are_required(counts: dict[str, Any], message: str) -> None:
+    source = sized(**counts)
+    assert source.measure is not None
+    if not message:
+        data.require_counts(source, source.measure(Path()), "here")
+        return
+    with pytest.raises(InputError, match=message):
+        data.require_counts(source, source.measure(Path()), "here")
+
+
+def test_a_known_set_is_found_by_any_spelling() -> None:
+    known = {"cora-ml": TOY, "imdb-binary": replace(TOY, name="other")}
+    for name in ("cora-ml", "Cora_ML", "CORA-ML"):
+        assert data.known(name, known) is TOY
+    assert data.known("Cora ML", known) is None
+
+
+@pytest.mark.parametrize("place", ["TOY", "Old/Toy", "old/toy"])
+def test_places_are_found_in_any_capitals(tmp_path: Path, place: str) -> None:
+    put(tmp_path / "root" / place)
+    found = data.find_local(TOY, str(tmp_path / "root"))
+    assert found is not None and found.samefile(tmp_path / "root" / place)
+
+
+def test_a_file_changed_behind_its_times_is_read_again(tmp_path: Path) -> None:
+    """Its size and its time of modification are as before; another file is in its place."""
+    path = tmp_path / "data.txt"
+    path.write_text("one")
+    before, stat = data.fingerprint(path), path.stat()
+    path.write_text("two")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert data.fingerprint(path) != before
+    other = tmp_path / "other"
+    other.write_text("six")
+    os.utime(other, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    second = data.fingerprint(path)
+    other.replace(path)
+    assert data.fingerprint(path) != second
+
+
+def test_check_and_fetch_on_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "root"
+    put(root / "toy")
+    monkeypatch.setenv("TRIPTYCH_DATA", str(root))
+    for counts, text, status in (
+        ({"nodes": 2}, "toy: 2 nodes, 1 edges; sha256", 0),
+        ({}, "which are not known, and not checked", 0),
+        ({"nodes": 3}, "toy: The data set 'toy' must have 3 nodes: got 2", 1),
+    ):
+        source = sized(**counts)
+        monkeypatch.setattr(listing, "sources", lambda source=source: {"toy": source})
+        done = CliRunner().invoke(app, ["data", "check", "toy"])
+        assert done.exit_code == status and text in " ".join(done.output.split())
+    checksum = data.fingerprint(data.files_of(source, root / "toy"))
+    done = CliRunner().invoke(app, ["data", "show", "toy"])
+    assert checksum in done.output and "3 nodes" in done.output, "records have this checksum"
+    done = CliRunner().invoke(app, ["data", "fetch"])
+    assert done.exit_code == 2 and "needs names of data sets, or --study NAME" in done.output
+    study = tmp_path / "mine.toml"
+    study.write_text('tasks = ["blobs", "images(data=\'digits\')"]\nlosses = ["infonce"]\n')
+    done = CliRunner().invoke(app, ["data", "fetch", "--study", str(study)])
+    assert done.exit_code == 0, done.output
+    assert "blobs: none needed" in done.output and "images(data='digits'): digits " in done.output
+
+
+def test_a_plugins_data_set_is_read_by_the_shipped_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plugin: Callable[..., None]
+) -> None:
+    from adapters.data import graph_data
+    from tasks.graphs.graphs import Graphs
+
+    made = write_graphs(tmp_path / "made") / "tudataset" / "OWN"
+    text = f"""
+import shutil
+from harness.data import Source
+
+def download(folder):
+    shutil.copytree({str(made)!r}, folder, dirs_exist_ok=True)
+
+SETS = {{"ours": Source("ours", "graph", "two graphs", "https://example.org", "CC0",
+                        places=("ours",), download=download)}}
+"""
+    plugin("their_data", "data:theirs = their_data:SETS", text)
+    monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "cache"))
+    Graphs(data="ours", folds=3)
+    assert graph_data.load("ours").classes.tolist() == [0, 1]
+    assert graph_data.content("ours").name == "ours"
