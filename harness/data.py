@@ -184,10 +184,13 @@ def is_path(name: str) -> bool:
 def label_of(place: Path) -> str:
     """Return the label that boards give the data at ``place``: the last part of its path.
 
-    >>> label_of(Path("home/pets/"))
-    'pets'
+    PyG keeps each set's files in a folder ``raw``, which names nothing.
+
+    >>> label_of(Path("home/pets/")), label_of(Path("sets/MINE/raw"))
+    ('pets', 'MINE')
     """
-    return Path(os.path.abspath(place)).name  # noqa: PTH100  `resolve` would follow a link and lose its name.
+    whole = Path(os.path.abspath(place))  # noqa: PTH100  `resolve` would follow a link and lose its name.
+    return whole.parent.name if whole.name == "raw" else whole.name
 
 
 def find_local(source: Source, root: str | None = None) -> Path | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import datasets
 import evaluate
+import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.metrics import accuracy_score, f1_score
@@ -88,6 +89,11 @@ def computed(
         )
     assert scores is not None
     return scores
+
+
+def require_working(*names: str) -> None:
+    """Raise an error before the training if the metrics cannot be computed after it."""
+    computed(names, np.array([0, 1]), np.array([0, 1]))
 
 
 def _metric(name: str, cache: str) -> evaluate.EvaluationModule:

@@ -135,6 +135,9 @@ class Graphs(Task):
 
     def load(self, randomness: Randomness) -> None:
         """Read the graphs; draw the folds."""
+        from adapters.metrics.hf_evaluate import require_working
+
+        require_working("accuracy")
         self._graphs = graph_data.load(self.data, self.root, self.features)
         self._classes = self._graphs.classes.numpy()
         parts = stratified_folds(self._classes, self.folds, randomness.numpy("split"))

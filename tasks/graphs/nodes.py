@@ -169,6 +169,9 @@ class Nodes(Task):
 
     def load(self, randomness: Randomness) -> None:
         """Read the graph; draw the divisions; prepare the views."""
+        from adapters.metrics.hf_evaluate import require_working
+
+        require_working("accuracy", "macro_f1")
         data = node_data.load(self.data, self.root, self.features)
         x = graph_views.normalised(data.x) if self.normalise_features else data.x
         self._graph, self._classes = Graph(x, data.edges), data.classes

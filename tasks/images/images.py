@@ -169,6 +169,9 @@ class Images(Task):
 
     def load(self, randomness: Randomness) -> None:
         """Open the images; draw validation and the labelled images."""
+        from adapters.metrics.hf_evaluate import require_working
+
+        require_working("accuracy")
         self._pictures = image_data.load(self.data, self.root, self.size)
         _, self._channels, height, width = self._pictures.images.shape
         require(

@@ -178,6 +178,9 @@ class Sentences(Task):
 
     def load(self, randomness: Randomness) -> None:
         """Read and tokenize the sentences; draw the folds of the labelled sets."""
+        from adapters.metrics.hf_evaluate import require_working
+
+        require_working("spearman")
         self.fetch()
         longest = hf_folders.max_tokens(self._tokenizer, self.root)
         require_number("length", self.length, at_most=longest)
@@ -190,10 +193,12 @@ class Sentences(Task):
             name: draw_folds(found.classes, randomness.numpy("split", i))
             for i, (name, found) in enumerate(self._data.labelled.items())
         }
+        repeated = len(self._ids) - len(set(self._ids.tolist()))
         log.info(
-            "%d training examples of %s; left out: %d more that share a sentence with %s, and %d "
-            "of STS-B's dev pairs, which are test pairs too",
-            len(self._data.rows), self.corpus, self._data.left_out, self.keep_out,
+            "%d training examples of %s, %d of which repeat an earlier first sentence; left out: "
+            "%d more that share a sentence with %s, and %d of STS-B's dev pairs, which are test "
+            "pairs too",
+            len(self._data.rows), self.corpus, repeated, self._data.left_out, self.keep_out,
             self._data.dev_left_out,
         )  # fmt: skip
         if self._data.corpus_left_out:
