@@ -368,6 +368,7 @@ def run_one(
             given for a cell that is done already.
     """
     _require_no_import()
+    _require_libraries()
     if plugin_files.refresh():
         guard.forget()
     resources = Resources(provenance.choose_device(device))
