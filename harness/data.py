@@ -454,9 +454,9 @@ def download(url: str, to: Path, sha256: str = "") -> None:
             have = to.stat().st_size if to.exists() else 0
             failures = failures + 1 if have <= had else 1
             had = have
-            if failures == ATTEMPTS:
+            if failures == (ATTEMPTS if have else 2):  # Who is offline should not wait.
                 raise InputError(
-                    f"could not download {url}: {ATTEMPTS} attempts brought nothing more: {error}"
+                    f"could not download {url}: {failures} attempts brought nothing more: {error}"
                 ) from error
             time.sleep(PAUSE * 2 ** (failures - 1))
     if sha256 and (actual := _sha256(to)) != sha256:

@@ -182,12 +182,12 @@ def content(name: str, root: str = "", columns: str = "") -> Content:
         digest = hashlib.sha256()
         for row in found.rows:
             digest.update("\0".join((*row, "\n")).encode())
-        return Content("corpus", name, digest.hexdigest(), "hub", left_out=found.left_out)
+        return Content("corpus", name, digest.hexdigest(), "hub", note=found.left_out)
     place = corpus_place(name, root)
     files = dict(text_tables.enumerate_files(place))
     form = "+".join(dict.fromkeys(key[6:] for key in files))
     label = name if name in CORPORA else label_of(place)
-    return Content("corpus", label, fingerprint(files), form, left_out=found.left_out)
+    return Content("corpus", label, fingerprint(files), form, note=found.left_out)
 
 
 def corpus_place(name: str, root: str = "") -> Path:

@@ -299,8 +299,8 @@ def _one_hot(kinds: Int[Tensor, " n"], columns: int = -1) -> Float[Tensor, "n f"
 def _source(stem: str, known: TUSet) -> Source:
     # Where the files may lie: in a folder of several collections, in PyG's root, unpacked, or
     # in the zip as it was downloaded.
-    folders = ("tudataset", "TUDataset", ".")
-    places = tuple(f"{f}/{stem}{end}" for f in folders for end in ("/raw", "", ".zip"))
+    ends = (f"{stem}/raw", stem, f"{stem}.zip")
+    places = (*(f"tudataset/{end}" for end in ends), *ends)
     about = _ABOUT.get(stem, "")
     counts: dict[str, data.Count] = {}
     if known.graphs:

@@ -113,7 +113,7 @@ def prepare(data: str, root: str, size: int) -> list[Content]:
     """
     origin = _origin(data, root)
     _decoded(origin, size)
-    return [Content("data", origin.name, origin.checksum, origin.form, left_out=origin.left_out)]
+    return [Content("data", origin.name, origin.checksum, origin.form, note=origin.note)]
 
 
 def load(data: str, root: str, size: int) -> Pictures:
@@ -134,7 +134,7 @@ class _Origin(NamedTuple):
     read: Callable[[], Parts]
     size: int = 0
     normalised: bool = True
-    left_out: str = ""
+    note: str = ""
 
 
 def _origin(data: str, root: str) -> _Origin:
@@ -154,10 +154,10 @@ def _origin(data: str, root: str) -> _Origin:
             )
         own = own_images.find(path)
         drawn = "test" not in own.read()
-        said = [own.left_out, DRAWN if drawn else ""]
+        said = [own.note, DRAWN if drawn else ""]
         return _Origin(
             label_of(path), fingerprint(own.files), FOLDER, own.read,
-            left_out="; ".join(filter(None, said)),
+            note="; ".join(filter(None, said)),
         )  # fmt: skip
     place = need(source, root)
     reader, size = _READERS[source.name]
@@ -166,7 +166,7 @@ def _origin(data: str, root: str) -> _Origin:
         own = own_images.find(place)
         return _Origin(
             source.name, fingerprint(own.files), source.name, own.read, size,
-            left_out="; ".join(filter(None, [own.left_out, AS_FILES])),
+            note="; ".join(filter(None, [own.note, AS_FILES])),
         )  # fmt: skip
     checksum = fingerprint(files_of(source, place))
     read = partial(reader, place)

@@ -39,12 +39,12 @@ class OwnImages(NamedTuple):
     Attributes:
         files: what is read, and hashed.
         read: returns its parts. Without ``test``, a test split is to be drawn.
-        left_out: what is not used, in a sentence; empty if all is.
+        note: what is not used, in a sentence; empty if all is.
     """
 
     files: Files
     read: Callable[[], Parts]
-    left_out: str = ""
+    note: str = ""
 
 
 class _Row(NamedTuple):

@@ -121,7 +121,7 @@ def _about(record: "Record") -> dict[str, str]:
         "cost": ", ".join(cost),
         "device": ", ".join([record.device, *(f"{n} {record.versions[n]}" for n in libraries)]),
         "data": ", ".join(f"{name} {text[:CHECKSUM]}" for name, text in record.data.items()),
-        **({"left out": "; ".join(record.notes)} if record.notes else {}),
+        **({"note": "; ".join(record.notes)} if record.notes else {}),
         "key": record.key,
         "commit": commit[:CHECKSUM] + (" with changes" if changed else ""),
         "finished": f"{finished:%Y-%m-%d %H:%M:%S} UTC",

@@ -20,8 +20,8 @@ class Content:
         trained_on: whether training examples come from it. Only the checksums of such data
             seed random streams; data that are only scored, and encoders, count in the cell's
             key alone.
-        left_out: what of it is not used, and why, in a sentence; empty if all is. Logs and records
-            say it.
+        note: what a reader should know of how it was read, such as what was left out; empty if
+            there is nothing. Records and ``triptych cell`` say it.
     """
 
     setting: str
@@ -29,7 +29,7 @@ class Content:
     checksum: str
     form: str = ""
     trained_on: bool = True
-    left_out: str = ""
+    note: str = ""
 
 
 Fetched = Mapping[str, str] | Sequence[Content]

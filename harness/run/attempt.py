@@ -163,7 +163,7 @@ def run_cell(
         peak_memory=provenance.peak_memory(),
         proof=proof_of(outcome, device),
         data={one.name: one.checksum for one in identity.contents},
-        notes=[f"{one.name}: {one.left_out}" for one in identity.contents if one.left_out],
+        notes=[f"{one.name}: {one.note}" for one in identity.contents if one.note],
         frame=identity.frame,
         versions=provenance.versions(),
         commit=provenance.commit(),

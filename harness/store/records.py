@@ -50,7 +50,7 @@ class Record:
         finished: the time it finished, in UTC, ISO 8601.
         plugins: where the run's folder has a copy of the plugins' files that it used; empty if
             all its plugins are installed.
-        notes: what of the data was left out, and why, in sentences.
+        notes: how the data were read, such as what was left out and why, in sentences.
     """
 
     key: str

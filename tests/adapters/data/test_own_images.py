@@ -174,7 +174,7 @@ def test_the_same_images_are_read_in_every_layout(
     np.testing.assert_array_equal(found.images, np.moveaxis(np.stack(wanted), -1, 1))
     assert found.labels.tolist() == [CLASSES.index(row[1]) for row in rows()]
     assert (len(found.train), len(found.test)) == (10, 4)
-    assert image_data.prepare(str(place), "", 0)[0].left_out == ""
+    assert image_data.prepare(str(place), "", 0)[0].note == ""
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -200,7 +200,7 @@ def test_a_set_without_splits_gets_a_drawn_one_and_says_so(tmp_path: Path) -> No
     assert np.bincount(first.labels[first.test]).tolist() == [2, 2]
     assert first.test.tolist() == second.test.tolist()
     (content,) = image_data.prepare(str(tmp_path / "here"), "", 0)
-    assert content.left_out == "a test split was drawn: a fifth of each class"
+    assert content.note == "a test split was drawn: a fifth of each class"
 
 
 def test_what_is_not_used_is_counted(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_what_is_not_used_is_counted(tmp_path: Path) -> None:
     put(tmp_path / "here" / "val" / "cat" / "1.png", png(1))
     put(tmp_path / "here" / "extra" / "cat" / "1.png", png(2))
     (content,) = image_data.prepare(str(tmp_path / "here"), "", 0)
-    assert content.left_out == ("not used: 1 images of validation, 1 images outside of the splits")
+    assert content.note == ("not used: 1 images of validation, 1 images outside of the splits")
 
 
 def broken_table(text: str) -> Callable[[Path], None]:

@@ -129,10 +129,10 @@ def test_rows_without_a_text_are_counted_and_too_many_are_refused(
         return
     assert len(corpora.read(str(path)).rows) == 39
     (one,) = [c for c in Sentences(corpus=str(path)).fetch() if c.setting == "corpus"]
-    assert re.fullmatch(said, one.left_out)
+    assert re.fullmatch(said, one.note)
     run_one(Cell(f"sentences(corpus='{path}',steps=1)", "siamese", "infonce", 0), tmp_path / "run")
     (record,) = Store(tmp_path / "run").records()
-    assert record.notes == [f"gaps.csv: {one.left_out}"]
+    assert record.notes == [f"gaps.csv: {one.note}"]
 
 
 BROKEN: dict[str, tuple[bytes, str]] = {
