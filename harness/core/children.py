@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -79,6 +80,9 @@ class Child:
         self.module = module
         self.process: subprocess.Popen[str] | None = None
         self.output: IO[str]
+        # Two runs in threads of one process share a child. Without the lock, one thread would read
+        # the other's answer, and the other would wait for ever.
+        self._asking = threading.Lock()
 
     def ask(self, request: Mapping[str, Any], seconds: float) -> dict[str, Any] | str:
         """Return the answer, or, if the process ended without one, a text that says how it ended.
@@ -86,6 +90,10 @@ class Child:
         Raises:
             InputError: if the process does not start.
         """
+        with self._asking:
+            return self._asked(request, seconds)
+
+    def _asked(self, request: Mapping[str, Any], seconds: float) -> dict[str, Any] | str:
         if self.process is None or self.process.poll() is not None:
             self._start()
         assert self.process is not None and self.process.stdin is not None

@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from harness import plugins
-from harness.core import guard, plugin_files, registry, sources
+from harness.core import children, guard, plugin_files, registry, sources
 from harness.core.errors import InputError
 from harness.study.study import Study
 
@@ -295,7 +296,8 @@ def test_a_studys_file_names_files_beside_it(file: Path, folder: Path) -> None:
     text = f'tasks = ["blobs"]\nlosses = ["infonce", "{file.name}:Margin(margin=0.3)"]\n'
     (inner / "mine.toml").write_text(text)
     assert f"{file.name}:Margin(margin=0.3)" in Study.load(inner / "mine.toml").losses
-    assert plugin_files.known()[-1].path == moved
+    found = plugin_files.file_of(file.name)
+    assert found is not None and found.path == moved
     (inner / "two.toml").write_text(f'plugins = "{file.name}"\n{text}')
     assert Study.load("inner/two.toml").losses
     (inner / "wrong.toml").write_text('plugins = "no.py"\ntasks = ["blobs"]\nlosses = ["dcl"]\n')
@@ -505,3 +507,22 @@ def test_a_label_that_the_code_reads_counts() -> None:
     assert sources.code_in(remark) == sources.code_in(remark.replace('"one"', '"two"'))
     changed = value.replace('label = "one"', 'label = "two"')
     assert sources.code_in(value) != sources.code_in(changed)
+
+
+def test_two_threads_may_ask_one_child(folder: Path) -> None:
+    """As two runs in one process do."""
+    child = children.Child("harness.run.guarded")
+    request = {"action": "load", "group": "losses", "spec": "infonce", "files": []}
+    answers: list[object] = []
+
+    def ask() -> None:
+        for _ in range(30):
+            answers.append(child.ask(request, 30.0))
+
+    threads = [threading.Thread(target=ask, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=90)
+    child.end()
+    assert answers == [{"thread": None}] * 120

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize_scalar
 from torch import Tensor
 
-from harness import plugins
+from harness import data, plugins
 from harness.core.errors import InputError
 from harness.core.randomness import Randomness
 from harness.evaluation import diagnostics
@@ -143,9 +143,8 @@ def test_invalid_shares_of_false_negatives_are_refused(as_a_user: None) -> None:
 def test_false_negatives_need_labels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_a_user: None
 ) -> None:
-    from adapters.data import image_data
 
-    monkeypatch.setattr(image_data, "COUNTS", {})
+    monkeypatch.setattr(data, "require_counts", lambda *_: None)
     monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "stl10_binary"
     folder.mkdir()

@@ -301,7 +301,7 @@ def test_fitting_methods_losses_and_tasks_are_accepted() -> None:
 
 def test_sentence_pairs_count_as_distinct_views(tmp_path: Path) -> None:
     for columns in ("sent0,sent1", "sent0,sent1,hard_neg"):
-        (tmp_path / "pairs.csv").write_text(columns + "\na,b,c\n")
+        (tmp_path / "pairs.csv").write_text(f"{columns}\n{columns}\n")
         task: Task = plugins.build("tasks", f"sentences(corpus='{tmp_path}/pairs.csv')")
         parts = plugins.build("methods", "simsiam"), plugins.build("losses", "regression")
         found = misfit(*parts, task)
