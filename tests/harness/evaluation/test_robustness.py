@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize_scalar
 from torch import Tensor
 
-from harness import data, plugins
+from harness import plugins
 from harness.core.errors import InputError
 from harness.core.randomness import Randomness
 from harness.evaluation import diagnostics
