@@ -72,9 +72,7 @@ def find(place: Path) -> OwnImages:
         if text_tables.is_saved(place):
             listed: Files = all_files(place)
             return OwnImages(listed, *_parts(_saved(place), place))
-        tables = [
-            f for f in sorted(place.rglob("*")) if f.name.lower() in TABLES and _seen(f, place)
-        ]
+        tables = [f for f in _files(place) if f.name.lower() in TABLES]
         if tables:
             rows = [row for table in tables for row in _listed(table, place)]
             images = {row.image.relative_to(place).as_posix(): row.image for row in rows}
@@ -82,7 +80,7 @@ def find(place: Path) -> OwnImages:
             return OwnImages({**images, **named}, *_parts(rows, place))
     parquet = _parquet_files(place)
     if parquet:
-        rows = [row for name, file in parquet.items() for row in _parquet(file, name)]
+        rows = [row for file in parquet.values() for row in _parquet(file)]
         return OwnImages(parquet, *_parts(rows, place))
     rows, outside = _class_folders(place)
     found = {f"{row.split or '-'}/{row.label}/{_name(row.image)}": row.image for row in rows}
@@ -91,8 +89,10 @@ def find(place: Path) -> OwnImages:
     return OwnImages(found, *_parts(rows, place, outside))
 
 
-def _seen(file: Path, place: Path) -> bool:
-    return not any(map(is_hidden, file.relative_to(place).parts))
+def _files(place: Path) -> list[Path]:
+    """Return the files in a folder that are not hidden, sorted; links to folders are followed."""
+    found = all_files(place).values() if any(place.iterdir()) else ()
+    return sorted(file for file in found if isinstance(file, Path))
 
 
 def _name(file: File) -> str:
@@ -151,8 +151,8 @@ def _images(place: Path) -> list[tuple[tuple[str, ...], File]]:
         return _in_zip(place)
     images: list[tuple[tuple[str, ...], File]] = [
         (file.relative_to(place).parts, file)
-        for file in sorted(place.rglob("*"))
-        if file.suffix.lower() in EXTENSIONS and _seen(file, place) and file.is_file()
+        for file in _files(place)
+        if file.suffix.lower() in EXTENSIONS
     ]
     # Unpacked beside itself, a zip would otherwise give each image twice.
     zips = sorted(place.glob("*.zip")) if not images else []
@@ -209,19 +209,22 @@ def _split(name: str, where: str) -> str:
 
 
 def _parquet_files(place: Path) -> dict[str, Path]:
-    found = [place] if place.is_file() else sorted(f for f in place.rglob("*") if _seen(f, place))
-    return {file.name: file for file in found if file.suffix.lower() == ".parquet"}
+    found = {place.name: place}
+    if place.is_dir():
+        found = {file.relative_to(place).as_posix(): file for file in _files(place)}
+    return {name: file for name, file in found.items() if file.suffix.lower() == ".parquet"}
 
 
-def _parquet(file: Path, name: str) -> list[_Row]:
+def _parquet(file: Path) -> list[_Row]:
     import pandas as pd
 
     try:
         table = pd.read_parquet(file)
     except (ValueError, OSError) as error:  # pyarrow's errors derive from these.
         raise InputError(f"{file} is not a valid Parquet file: {error}. Copy it again.") from error
-    first = re.split(r"[-_.]", name.lower())[0]
-    return _of_columns({str(n): list(table[n]) for n in table}, SPLITS.get(first, ""), str(file))
+    first = re.split(r"[-_.]", file.name.lower())[0]
+    split = SPLITS.get(first) or SPLITS.get(file.parent.name.lower(), "")
+    return _of_columns({str(n): list(table[n]) for n in table}, split, str(file))
 
 
 def _saved(place: Path) -> list[_Row]:

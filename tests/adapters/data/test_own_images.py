@@ -425,3 +425,16 @@ def test_a_zip_beside_its_files_is_not_read_twice(tmp_path: Path) -> None:
         for file in place.glob("train/*/*"):
             archive.write(file, file.relative_to(place))
     assert len(own_images.find(place).files) == 14
+
+
+def test_links_to_folders_of_classes_are_followed(tmp_path: Path) -> None:
+    """As people make a subset of ImageNet."""
+    folders(tmp_path / "all")
+    for split in ("train", "test"):
+        (tmp_path / "some" / split).mkdir(parents=True)
+        for label in CLASSES:
+            link = tmp_path / "some" / split / label
+            link.symlink_to(tmp_path / "all" / split / label)
+    (tmp_path / "some" / "loop").symlink_to(tmp_path / "some")
+    one, other = (image_data.prepare(str(tmp_path / n), "", 0)[0] for n in ("all", "some"))
+    assert one.checksum == other.checksum and other.note == ""
