@@ -414,12 +414,16 @@ def fetch(source: Source) -> Path:
 
 
 def _fetched(source: Source, write: Callable[[Path], None], place: Path) -> Path:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".download-") as folder:
+    # Not in the place's own parent: a download that fails must not leave that folder behind,
+    # which may be a place of the set too.
+    kept = cache_folder() / "data"
+    kept.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=kept, prefix=".download-") as folder:
         made = Path(folder) / "made"
         made.mkdir()
         write(made)
         _require_pinned(source, made)
+        place.parent.mkdir(parents=True, exist_ok=True)
         try:
             made.rename(place)
         except OSError:

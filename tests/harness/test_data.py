@@ -354,3 +354,14 @@ SETS = {{"ours": Source("ours", "graph", "two graphs", "https://example.org", "C
     Graphs(data="ours", folds=3)
     assert graph_data.load("ours").classes.tolist() == [0, 1]
     assert graph_data.content("ours").name == "ours"
+
+
+def test_a_failed_download_leaves_no_folder_that_looks_like_the_set(tmp_path: Path) -> None:
+    def fail(folder: Path) -> None:
+        raise InputError("could not download it")
+
+    source = replace(TOY, places=("toy/raw", "toy"), download=fail)
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"'toy' is not here: could not download it"):
+            data.need(source)
+    assert not [p for p in (tmp_path / "cache" / "data").iterdir() if not p.name.startswith(".")]

@@ -143,8 +143,7 @@ def test_invalid_shares_of_false_negatives_are_refused(as_a_user: None) -> None:
 def test_false_negatives_need_labels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_a_user: None
 ) -> None:
-
-    monkeypatch.setattr(data, "require_counts", lambda *_: None)
+    monkeypatch.setattr("harness.data.require_counts", lambda *_: None)
     monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "stl10_binary"
     folder.mkdir()

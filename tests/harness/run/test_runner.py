@@ -348,7 +348,8 @@ def test_ctrl_c_keeps_what_is_finished_and_stops_the_workers(tmp_path: Path) -> 
     with pytest.raises(Interrupted) as stop:
         run(study, tmp_path, engine=engine, listen=interrupt)
     assert len(stop.value.summary.done) >= 2
-    assert len(list(Store(tmp_path).records())) == len(stop.value.summary.done)
+    # A cell may finish while the run is being stopped.
+    assert len(list(Store(tmp_path).records())) >= len(stop.value.summary.done)
     assert not list(tmp_path.glob("*/.tmp-*")), "what killed workers left is swept"
     deadline = time.monotonic() + 20
     while any(running(engine)):
