@@ -32,7 +32,9 @@ FINGERPRINT_VERSION = 4
 TIMEOUT_SECONDS = 60.0
 """Seconds without a byte after which a transfer counts as broken off."""
 ATTEMPTS = 4
-"""How many transfers may break off one after another without a new byte."""
+"""How many transfers in a row may bring no new byte."""
+FIRST_ATTEMPTS = 2
+"""The same before the first byte: without a network, nobody should wait long."""
 PAUSE = 1.0
 """Seconds before the second attempt; each further pause takes twice as long."""
 
@@ -223,12 +225,12 @@ def _in_any_case(folder: Path, place: str) -> Path | None:
 
 
 def require_counts(source: Source, found: Mapping[str, int], where: object) -> None:
-    """Raise :class:`InputError` unless data have the numbers that are known of ``source``.
+    """Raise :class:`InputError` if a copy of a data set has other sizes than ``source.counts``.
 
     Args:
         source: the data set.
-        found: {what: how many there are}.
-        where: the place, for the message.
+        found: {what: how many there are} in the copy.
+        where: the place of the copy, for the message.
     """
     for what, known in source.counts.items():
         low, high = known if isinstance(known, tuple) else (known, known)
@@ -458,7 +460,7 @@ def download(url: str, to: Path, sha256: str = "") -> None:
             have = to.stat().st_size if to.exists() else 0
             failures = failures + 1 if have <= had else 1
             had = have
-            if failures == (ATTEMPTS if have else 2):  # Who is offline should not wait.
+            if failures == (ATTEMPTS if have else FIRST_ATTEMPTS):
                 raise InputError(
                     f"could not download {url}: {failures} attempts brought nothing more: {error}"
                 ) from error

@@ -75,7 +75,7 @@ def modules(group: str, spec: str) -> set[str]:
 
 
 def _own_networks(group: str, spec: str) -> Settings:
-    """Return {setting: network} of the networks of a spec that are in a user's own files."""
+    """Return {setting: network} for each network of a spec that is in a user's file."""
     name, given = parse(group, spec)
     rules = {key: setting.rule for key, setting in declared(group, name).items()}
     return {
@@ -256,7 +256,7 @@ def build(group: str, spec: str) -> Any:
 
 
 def is_shipped(group: str, spec: str) -> bool:
-    """Return whether the plugin comes with Triptych, and so do the networks that it uses.
+    """Return whether a plugin, with all networks named in its spec, is one of Triptych's own.
 
     >>> is_shipped("losses", "adnce(mu=0.5)")
     True
@@ -378,5 +378,5 @@ def _written(name: str, given: Mapping[str, Any]) -> str:
 
 
 def _same(value: Any, default: Any) -> bool:
-    """Return whether two values are equal and of the same type, because True == 1 == 1.0."""
+    """Return whether two values are equal and of one type; ``==`` alone holds for True and 1."""
     return type(value) is type(default) and bool(value == default)

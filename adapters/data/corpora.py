@@ -31,9 +31,9 @@ PAIRED = (
 """The columns of pairs that are recognised; the third is the hard negative, if there is one."""
 SINGLE = ("text", "sentence", "sentences")
 LABELS = ("label", "gold_label")
-"""Columns that say how a premise and a hypothesis are related."""
+"""The names of a column with the relation of two sentences: entailment, neutral, contradiction."""
 ENTAILED = ("0", "entailment")
-"""The values of these columns by which the second sentence is a positive of the first."""
+"""The relations with which the second sentence is a positive of the first."""
 
 MAX_LEFT_OUT = 0.05
 """The largest share of a corpus's rows that may be left out because a cell of them is empty."""
@@ -233,4 +233,4 @@ def _from_hub(name: str) -> Table:
             f"The data set {where!r} could not be fetched from the hub: {reason}. Connect to the "
             "network once, or name a file of texts."
         ) from error
-    return text_tables.of_mappings(list(table))
+    return text_tables.from_rows(list(table))

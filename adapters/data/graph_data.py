@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adapters.data import wheels
-from adapters.data.edges import undirected
+from adapters.data.edges import one_hot_degrees, undirected
 from adapters.data.tu_collection import TU_SETS, TUSet
 from harness import data
 from harness.core.content import Content
@@ -43,8 +43,6 @@ from harness.data import (
 )
 
 FEATURES = ("auto", "labels", "attributes", "constant", "degree")
-DEGREES = 100
-"""Columns of the one-hot degrees; the last stands for this many - 1 edges, and more."""
 _FETCH_AGAIN = "Fetch the set again, or name another folder in `root`."
 URL = "https://www.chrsmrrs.com/graphkerneldatasets"
 _IN_WHEEL = "grakel/tests/data/MUTAG"
@@ -155,7 +153,7 @@ def _listed(place: Path, *, stem: str) -> Files:
     for part in (*PARTS, *OPTIONAL):
         file = lowered.get(f"{stem}_{part}.txt".lower())
         if file is None and part in PARTS:
-            file = place / f"{stem}_{part}.txt"  # It is missing, and so is said.
+            file = place / f"{stem}_{part}.txt"  # Reading it will say that it is missing.
         if file is not None:
             files[part] = file
     return files
@@ -171,9 +169,10 @@ def load(name: str, root: str = "", features: str = "auto") -> GraphSet:
         name: as in ``SOURCES``; or a folder in that layout, by its path or name.
         root: a folder that is looked in first.
         features: ``labels``: the node's labels, one-hot. ``attributes``: its numbers.
-            ``constant``: a constant 1. ``degree``: the node's degree, one-hot; the last column
-            stands for ``DEGREES`` - 1 and above. ``auto``: the first of labels, attributes and
-            a constant that the set has (as GraphCL, whose sets have labels or neither).
+            ``constant``: a constant 1. ``degree``: the node's degree, as
+            :func:`adapters.data.edges.one_hot_degrees` writes it. ``auto``: the first of labels,
+            attributes and a constant that the set has (as GraphCL, whose sets have labels or
+            neither).
 
     Raises:
         InputError: if the set is not here and cannot be downloaded, or a file breaks
@@ -225,11 +224,8 @@ def _read(listed: tuple[tuple[str, File], ...], features: str, checksum: str) ->
     )
     first, second = torch.from_numpy(ends)
     edges = undirected(first, second, nodes)
-    if features == "degree":
-        degrees = torch.bincount(edges[0], minlength=nodes)
-        x = _one_hot(degrees.clamp(max=DEGREES - 1), DEGREES)
-    else:
-        x = _features(files, features, nodes)
+    by_degree = features == "degree"
+    x = one_hot_degrees(edges, nodes) if by_degree else _features(files, features, nodes)
     return GraphSet(
         x,
         edges,
@@ -292,8 +288,8 @@ def _numbers(
     return table.astype(kind)
 
 
-def _one_hot(kinds: Int[Tensor, " n"], columns: int = -1) -> Float[Tensor, "n f"]:
-    return torch.nn.functional.one_hot(kinds, columns).float()
+def _one_hot(kinds: Int[Tensor, " n"]) -> Float[Tensor, "n f"]:
+    return torch.nn.functional.one_hot(kinds).float()
 
 
 def _source(stem: str, known: TUSet) -> Source:

@@ -42,8 +42,9 @@ def padding(name: str, root: str = "") -> int:
 def max_tokens(name: str, root: str = "") -> int:
     """Return the largest number of tokens that the encoder ``name`` takes."""
     config = config_of(name, root)
-    # Positions start at `first`, so the position embeddings before it hold no token. Only of BERT
-    # it is known that they start at 0; many types start after the padding's.
+    # The first token's position is `first`, so the position embeddings before it are not used.
+    # BERT starts at 0. For all types but those in PACKED, assume that positions start after the
+    # padding's, as RoBERTa's do: if that is wrong, the encoder takes more tokens than this says.
     starts_at_0 = PACKED.get(config["model_type"]) is False
     first = 0 if starts_at_0 else (config.get("pad_token_id") or 0) + 1
     return int(config.get("max_position_embeddings") or 512) - first
@@ -125,7 +126,7 @@ def _with_weights(name: str, folder: Path) -> Path:
 
 
 POINTER = b"version https://git-lfs"
-"""The first bytes of a file that git-lfs has put in the place of a large one."""
+"""The first bytes of a git-lfs pointer: a small text file that stands for the real one."""
 VOCABULARY = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 """The files of which a tokenizer needs one: without, `transformers` knows no word."""
 _EMBEDDED_WORDS = ("word_embeddings.weight", "tok_embeddings.weight", "embed_tokens.weight")
@@ -168,7 +169,11 @@ def _require_no_pointer(name: str, file: Path) -> None:
 
 
 def _shapes(name: str, file: Path) -> dict[str, list[int]]:
-    """Return {tensor: shape} of a file of weights, which must be whole."""
+    """Return {tensor: shape} of a safetensors file.
+
+    Raises:
+        InputError: if the file is not complete.
+    """
     _require_no_pointer(name, file)
     try:
         with safetensors.safe_open(file, framework="np") as opened:

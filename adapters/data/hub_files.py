@@ -1,4 +1,4 @@
-"""Files of the Hugging Face hub at a revision, whose content the hub names by its sha256."""
+"""Download files of data sets on the Hugging Face hub, each at a fixed revision."""
 
 import hashlib
 import tarfile
@@ -12,14 +12,14 @@ from harness.data import cache_folder
 SIMCSE = "princeton-nlp/datasets-for-simcse"
 SIMCSE_REVISION = "e145e8bb659b2aa2669f32ef79cb4cdef6c58fef"
 SENTEVAL = "senteval.tar"
-"""The archive in SimCSE's repository with all sets of SentEval."""
+"""An archive of all of SentEval's data sets, in the repository of SimCSE's authors."""
 
 
 def fetch(repository: str, revision: str, name: str) -> Path:
-    """Return one file of a data set's repository, downloading it into the cache once.
+    """Return a file of a data set on the hub; download it if it is not in the cache.
 
-    ``huggingface_hub`` resumes what broke off. Files that git-lfs keeps are named by their sha256,
-    which is checked here.
+    ``huggingface_hub`` resumes a broken download. For files stored with git-lfs, the hub states the
+    sha256, and this function checks it.
 
     Raises:
         InputError: if it cannot be downloaded, or has another checksum.
@@ -57,7 +57,7 @@ def copy(folder: Path, *, name: str) -> None:
 
 
 def unpack_senteval(folder: Path, *, wanted: Callable[[str], bool]) -> None:
-    """Write files of SentEval's archive into a folder, without the folders that hold them.
+    """Write chosen files of SentEval's archive into one folder, without their sub-folders.
 
     Args:
         folder: where to write them.

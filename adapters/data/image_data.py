@@ -218,7 +218,7 @@ def _decoded(origin: _Origin, size: int) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.parent / f"{folder.name}.lock"):
             if not _is_whole(folder):
-                # A decoding that was changed on disk is made anew.
+                # Its arrays were changed on disk, so they are decoded again.
                 shutil.rmtree(folder, ignore_errors=True)
                 with _complete_or_absent(folder) as temporary:
                     _decode(origin, size, temporary)
@@ -289,13 +289,13 @@ def _decode(origin: _Origin, size: int, folder: Path) -> None:
 
 
 def _arrays(folder: Path) -> dict[str, Path]:
-    """Return the files of a decoding."""
+    """Return {name: file} of the arrays in a folder of decoded images."""
     names = ("images", "labels", "train", "test", "unlabelled")
     return {name: folder / f"{name}.npy" for name in names}
 
 
 def _is_whole(folder: Path) -> bool:
-    """Return whether a decoding is as it was written."""
+    """Return whether a folder of decoded images has all its arrays, unchanged since written."""
     try:
         about = json.loads((folder / "about.json").read_text())
         return bool(about["decoded"] == fingerprint(_arrays(folder)))
@@ -397,6 +397,7 @@ def _opened(folder: Path) -> Pictures:
 # Where the sets come from
 
 KRIZ = "https://www.cs.toronto.edu/~kriz"
+MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist"
 FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
 # These checksums are those that tensorflow_datasets pins; TinyImageNet's is the one that several
 # of its users state.
@@ -446,13 +447,21 @@ MNIST_FILES = {
         "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"
     ),
 }
-_LIKE_MNIST = {"images in train": 60_000, "images in test": 10_000}
-# {part: (classes, training images, test images)}
+
+
+def _counts(**images: int) -> dict[str, int]:
+    """Return {what: how many}, as sources have it, of the images of each split."""
+    return {f"images in {split}": number for split, number in images.items()}
+
+
+_LIKE_MNIST = _counts(train=60_000, test=10_000)
+# {part of EMNIST: (classes, training images, test images)}
 EMNIST = {
     "balanced": (47, 112_800, 18_800), "letters": (26, 124_800, 20_800),
     "digits": (10, 240_000, 40_000),
 }  # fmt: skip
-# The same of the sets of MedMNIST with one label an image whose sizes no version has changed.
+# {set of MedMNIST: (classes, training images, test images)}. These sets have one label per image,
+# and the same sizes in every version of MedMNIST.
 MEDMNIST = {
     "path": (9, 89_996, 7_180), "derma": (7, 7_007, 2_005), "oct": (4, 97_477, 1_000),
     "pneumonia": (2, 4_708, 624), "retina": (5, 1_080, 400), "breast": (2, 546, 156),
@@ -517,7 +526,7 @@ def _measure(place: Path, *, name: str) -> Mapping[str, int]:
 
 
 def _sizes(parts: Parts) -> dict[str, int]:
-    return {f"images in {split}": len(part.images) for split, part in parts.items()}
+    return _counts(**{split: len(part.images) for split, part in parts.items()})
 
 
 def _cifar(classes: int, parts: _Cifar, size: int, checksum: str, folder: str) -> Source:
@@ -530,7 +539,7 @@ def _cifar(classes: int, parts: _Cifar, size: int, checksum: str, folder: str) -
         size,
         places=(folder, f"{name}/{folder}", f"cifar-{classes}-{python}", name),
         holds=(*parts["train"], parts["test"]),
-        counts={"images in train": 50_000, "images in test": 10_000},
+        counts=_counts(train=50_000, test=10_000),
         listed=_OrFiles(partial(image_layouts.cifar_files, **parts)),
         download=partial(_get_archive, f"{KRIZ}/cifar-{classes}-binary.tar.gz", checksum, folder),
     )
@@ -568,13 +577,13 @@ _ALL = (
     _source(
         "mnist",
         "70,000 handwritten digits of 28 x 28 in grey, 10 classes",
-        "https://ossci-datasets.s3.amazonaws.com/mnist",
+        MNIST_URL,
         "CC BY-SA 3.0",
         11_594_722,
         places=("mnist", "MNIST/raw"),
         listed=image_layouts.idx_files,
         holds=image_layouts.IDX,
-        download=partial(_get_files, "https://ossci-datasets.s3.amazonaws.com/mnist", MNIST_FILES),
+        download=partial(_get_files, MNIST_URL, MNIST_FILES),
         counts=_LIKE_MNIST,
     ),
     _source(
@@ -598,7 +607,7 @@ _ALL = (
             places=("emnist", "EMNIST/raw", "gzip"),
             listed=partial(image_layouts.idx_files, prefix=f"emnist-{part}-"),
             holds=(f"emnist-{part}-train-images-idx3-ubyte.gz",),
-            counts={"images in train": train, "images in test": test},
+            counts=_counts(train=train, test=test),
         )
         for part, (classes, train, test) in EMNIST.items()
     ),
@@ -611,7 +620,7 @@ _ALL = (
         places=("svhn", "SVHN"),
         listed=_svhn_files,
         holds=image_layouts.SVHN,
-        counts={"images in train": 73_257, "images in test": 26_032},
+        counts=_counts(train=73_257, test=26_032),
     ),
     *(
         _source(
@@ -622,7 +631,7 @@ _ALL = (
             0,
             places=(f"{part}mnist.npz", f"medmnist/{part}mnist.npz", f".medmnist/{part}mnist.npz"),
             listed=_one_file,
-            counts={"images in train": train, "images in test": test},
+            counts=_counts(train=train, test=test),
         )
         for part, (classes, train, test) in MEDMNIST.items()
     ),
@@ -648,7 +657,7 @@ _ALL = (
         2_640_397_119,
         places=("stl10_binary", "stl10/stl10_binary", "stl10"),
         listed=image_layouts.stl10_files,
-        counts={"images in train": 5_000, "images in test": 8_000},
+        counts=_counts(train=5_000, test=8_000),
         download=partial(
             _get_archive,
             "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
@@ -664,7 +673,7 @@ _ALL = (
         248_100_043,
         places=("tiny-imagenet-200", "tinyimagenet/tiny-imagenet-200", "tinyimagenet"),
         listed=_OrFiles(image_layouts.tiny_files),
-        counts={"images in train": 100_000, "images in test": 10_000},
+        counts=_counts(train=100_000, test=10_000),
         download=partial(
             _get_archive,
             "http://cs231n.stanford.edu/tiny-imagenet-200.zip",

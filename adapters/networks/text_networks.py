@@ -38,9 +38,9 @@ UNKNOWN = 100
 
 EMBEDDINGS = "embeddings.word_embeddings.weight"
 _DROPOUT = re.compile(r"(?<!classifier_)(?<!layer)(dropout|pdrop)")
-"""Part of the names of a configuration's rates of dropout, but for those of classifiers."""
+"""Matches the names of dropout rates in a configuration, except those of classifiers."""
 LEAST_DISTANCE = 0.01
-"""How far apart two views must be, 1 - cosine, divided by the rate of dropout."""
+"""The least distance (1 - cosine) of two views of a sentence, per unit of the dropout rate."""
 _TOKENIZED_AT_ONCE = 8192
 
 
@@ -256,7 +256,7 @@ def sentence_encoder(
 
 
 def require_two_views(encoder: nn.Module, tokens: Tokens, name: str, dropout: float) -> None:
-    """Raise :class:`InputError` if dropout does not make two views of a sentence.
+    """Raise :class:`InputError` if two passes with dropout give a sentence the same representation.
 
     Two passes of the same sentences are compared by their mean cosine. It falls with the rate:
     BERT's is .973 at .1 and .793 at .5. Without dropout of hidden states it stays at 1, and a

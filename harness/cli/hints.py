@@ -61,7 +61,7 @@ def option_hint(command: str | None, option: str) -> str:
 
 
 def kind_hint(word: str) -> str:
-    """Return a sentence that says of which kind ``word`` is a plugin; empty if it names none.
+    """Return a sentence with the kind of the plugin ``word``; empty if there is no such plugin.
 
     >>> kind_hint("adnce"), kind_hint("nothing")
     (' It is one of the losses: write `triptych list losses adnce`.', '')

@@ -81,7 +81,7 @@ def status_command(
 
 
 def in_folder(command: str, folder: str) -> str:
-    """Return the command of a run with its folder's place today, which may have been moved.
+    """Return the command of a run with ``--out`` set to ``folder``, where the run is now.
 
     >>> in_folder("triptych run quickstart --out runs/old --seeds 2", "kept/new")
     'triptych run quickstart --out kept/new --seeds 2'

@@ -8,7 +8,7 @@ UNTRAINED = "untrained"
 """Stands in place of a loss: the encoder is evaluated as it is at step 0."""
 
 DEFAULT_METHOD = "siamese"
-"""The method of losses for which none is named."""
+"""The method of a loss if the study names none for it."""
 DEFAULT_SEEDS = 3
 """The number of seeds of a study that does not say."""
 PARTS = {"task": "tasks", "method": "methods", "loss": "losses"}

@@ -80,8 +80,8 @@ class Child:
         self.module = module
         self.process: subprocess.Popen[str] | None = None
         self.output: IO[str]
-        # Two runs in threads of one process share a child. Without the lock, one thread would read
-        # the other's answer, and the other would wait for ever.
+        # Two threads that run studies share this child. Without the lock, one thread could read the
+        # answer to the other's request, and that thread would wait for ever.
         self._asking = threading.Lock()
 
     def ask(self, request: Mapping[str, Any], seconds: float) -> dict[str, Any] | str:

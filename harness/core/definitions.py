@@ -19,9 +19,9 @@ from harness.core.errors import InputError
 from harness.core.sources import lines_of
 
 _ASKS = re.compile(r"\bsys\.argv\b|(?<![\w.])input\(|\bargparse\.ArgumentParser\b")
-"""Code that reads the command line or the keyboard, neither of which workers have."""
+"""Matches code that reads the command line or the keyboard; worker processes have neither."""
 _MAGIC = re.compile(r"^[ \t]*[%!].*$", re.MULTILINE)
-"""A line that IPython reads, and Python does not."""
+"""Matches a line that only IPython understands, such as ``%%time`` or ``!pip install``."""
 _GIVEN = frozenset(dir(builtins)) | {"__file__"}
 """The names that every module has."""
 
@@ -171,8 +171,7 @@ def _statements(text: str) -> Iterator[_Statement]:
     try:
         tree = ast.parse(text)
     except SyntaxError:
-        # Lines such as `%%time` and `!pip install` are a notebook's own. Blank ones take their
-        # place, so that all other lines keep their numbers.
+        # Replace a notebook's commands by empty lines, so that the other lines keep their numbers.
         text = _MAGIC.sub("", text)
         try:
             tree = ast.parse(text)

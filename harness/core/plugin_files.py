@@ -212,7 +212,7 @@ def load(file: PluginFile) -> ModuleType:
 
 
 class _First:
-    """Find plugins' files, and all that a snapshot has; Python asks this finder first."""
+    """Find plugins' files, and the modules of packages in snapshots; Python asks it first."""
 
     def find_spec(
         self, name: str, path: Any = None, target: ModuleType | None = None
@@ -230,7 +230,7 @@ class _First:
 
 
 class _Last:
-    """Find modules in the folders of plugins' files; Python asks this finder last."""
+    """Find the modules beside plugins' files; Python asks it last."""
 
     def find_spec(
         self, name: str, path: Any = None, target: ModuleType | None = None

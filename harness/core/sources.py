@@ -23,7 +23,7 @@ from harness.core import plugin_files
 OURS = frozenset({"harness", "adapters", "tasks", "triptych"})
 """Triptych's packages whose code affects scores."""
 BOARDS = "leaderboards"
-"""Triptych's package whose code affects none."""
+"""Triptych's package that makes boards; its code affects no score."""
 
 LIBRARIES = (
     "triptych", "torch", "transformers", "datasets", "torch-geometric", "kornia",
@@ -79,7 +79,7 @@ def modules_of(modules: Iterable[str]) -> dict[str, Path]:
 
 
 def _counts(top: str, packages: Collection[str]) -> bool:
-    """Return whether imports are followed into a top-level module."""
+    """Return whether a top-level module counts: it is one of ``packages``, or a user's own."""
     return top in packages or is_users(top)
 
 
@@ -387,7 +387,7 @@ def _parsed(name: str, path: Path, *, typing: bool = False) -> _File:
 
 
 def _imported_by_call(call: ast.Call) -> Iterator[str]:
-    """Yield the module that a call such as ``import_module("sibling")`` imports, if it is one."""
+    """Yield the name in a call such as ``import_module("sibling")``; nothing for other calls."""
     if _dotted(call.func) in _IMPORTING and call.args:
         name = call.args[0]
         if isinstance(name, ast.Constant) and isinstance(name.value, str):

@@ -46,7 +46,8 @@ def require_inner_folds(classes: Int[np.ndarray, " n"], folds: int) -> None:
     each of which needs a row of every class.
     """
     numbers, counts = np.unique(classes, return_counts=True)
-    # One more row may leave fewer of them, where it makes the two parts larger.
+    # A class with one more row can leave a probe fewer rows, because the two held-out parts are
+    # then larger. So find the first size of a class from which on all sizes leave enough.
     least = next(
         n for n in count_up(INNER) if all(_left(n + i, folds) >= INNER for i in range(folds))
     )

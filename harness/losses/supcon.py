@@ -65,8 +65,8 @@ class SupCon(SumLoss):
             anchors = self.embed(at_least_float32(contrast.anchors))
             same = contrast.candidates is contrast.anchors
             rows = anchors if same else self.embed(at_least_float32(contrast.candidates))
-            # Scores are linear in the rows: the mean of the scores with the positives is the
-            # score with the positives' mean.
+            # A score is linear in the candidate, so an anchor's mean score over its positives is
+            # its score with the mean of these positives: one product instead of many.
             means, counts = mean_positives(contrast, contrast.places, rows)
             pos: Tensor = torch.linalg.vecdot(anchors, means)
             # With places in the role of ids, only the anchor itself does not repel. If anchors and

@@ -83,7 +83,7 @@ def _require_kept(check: Check, group: str, spec: str) -> None:
 
 @contextmanager
 def _contract(group: str, spec: str) -> Iterator[None]:
-    """Raise an ``AssertionError`` of a contract as an ``InputError`` that names the plugin."""
+    """Turn the ``AssertionError`` of a contract check into an ``InputError`` with the plugin."""
     try:
         yield
     except AssertionError as error:

@@ -53,7 +53,8 @@ class Identity:
             "schema": SCHEMA,
             **cell,
             **{p: plugins.without_owner(g, cell[p]) for p, g in PARTS.items() if g in used},
-            # A default may come from elsewhere than the code, such as an environment variable.
+            # Name every setting, given or not: a default may depend on more than the code, such as
+            # on an environment variable.
             "settings": {p: _settings(g, cell[p]) for p, g in PARTS.items() if g in used},
             "contents": [[one.setting, one.form, one.checksum] for one in self.contents],
             "source": self.source,

@@ -91,7 +91,7 @@ class Code:
         self._reasons: dict[str, str] = {}
 
     def why(self, source: str) -> str:
-        """Return why a record is stale; an empty text if it is not, or if its code is not known.
+        """Return why a record is stale: which files have changed. Empty if none has, or if unknown.
 
         Args:
             source: the digest of its code, as the record holds it.

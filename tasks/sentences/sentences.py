@@ -151,7 +151,7 @@ class Sentences(Task):
         self._set_example_kind(corpora.sentences_per_example(self.corpus, self.root, self.columns))
 
     def fetch(self) -> list[Content]:
-        """Download what is missing and check it; return the checksums of corpus, sets, encoder."""
+        """Download missing data and check them; return the contents of corpus, sets and encoder."""
         sources = {**sentence_data.SOURCES, **senteval.SOURCES}
         found = [corpora.content(self.corpus, self.root, self.columns)]
         for setting, sets in (("evaluation", self._sets), ("keep_out", self._kept_out)):
