@@ -110,6 +110,21 @@ class Child:
         how = ending(self.process.wait())
         return how + self.end()
 
+    def ends_by_itself(self, seconds: float) -> bool:
+        """Return whether the process ends once it has no more requests to wait for."""
+        with self._asking:
+            if self.process is None or self.process.stdin is None:
+                return True
+            try:
+                self.process.stdin.close()
+                self.process.stdin = None  # `communicate` would write to it.
+                self.process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                return False
+            finally:
+                self.end()
+            return True
+
     def end(self) -> str:
         """End the process and all that its plugins started; return its last words."""
         if self.process is None:

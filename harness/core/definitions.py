@@ -20,8 +20,9 @@ from harness.core.sources import lines_of
 
 _ASKS = re.compile(r"\bsys\.argv\b|(?<![\w.])input\(|\bargparse\.ArgumentParser\b")
 """Matches code that reads the command line or the keyboard; worker processes have neither."""
-_MAGIC = re.compile(r"^[ \t]*[%!].*$", re.MULTILINE)
-"""Matches a line that only IPython understands, such as ``%%time`` or ``!pip install``."""
+_MAGIC = re.compile(r"([ \t]*)[%!](?:.*\\\n)*.*")
+"""Matches a line that only IPython understands, such as ``%%time`` or ``!pip install``, and the
+lines that continue it after a backslash."""
 _GIVEN = frozenset(dir(builtins)) | {"__file__"}
 """The names that every module has."""
 
@@ -168,15 +169,11 @@ def _places(name: str, statements: Sequence[_Statement], imported: Set[str]) -> 
 
 def _statements(text: str) -> Iterator[_Statement]:
     """Yield the statements of a text; none if it is not valid Python."""
+    text = without_magics(text)
     try:
         tree = ast.parse(text)
-    except SyntaxError:
-        # Replace a notebook's commands by empty lines, so that the other lines keep their numbers.
-        text = _MAGIC.sub("", text)
-        try:
-            tree = ast.parse(text)
-        except SyntaxError:  # The cell was never run.
-            return
+    except SyntaxError:  # The cell was never run.
+        return
     lines = lines_of(text)
     for node in tree.body:
         if _is_main_guard(node):
@@ -188,6 +185,30 @@ def _statements(text: str) -> Iterator[_Statement]:
         else:
             source = ast.get_source_segment(text, node) or ""  # It counts lines as Python does.
         yield _statement(source, node)
+
+
+def without_magics(text: str) -> str:
+    r"""Return a cell with its IPython commands replaced by ``pass``, each line in its place.
+
+    Only a line at which Python finds an error can be a command: the second line of ``(100`` and
+    ``% 7)`` is none.
+
+    >>> without_magics("%%time\nx = (100\n% 7)\nif x:\n    !ls")
+    'pass\nx = (100\n% 7)\nif x:\n    pass'
+    """
+    while True:
+        try:
+            ast.parse(text)
+        except SyntaxError as error:
+            lines = text.split("\n")
+            before = "".join(f"{line}\n" for line in lines[: (error.lineno or 1) - 1])
+            found = _MAGIC.match(text, len(before))
+            if found is None:
+                return text
+            command = found[1] + "pass" + "\n" * found[0].count("\n")
+            text = before + command + text[found.end() :]
+        else:
+            return text
 
 
 def _is_main_guard(node: ast.stmt) -> bool:

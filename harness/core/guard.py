@@ -19,6 +19,8 @@ Action = Literal["import", "load", "build", "fetch"]
 """What is tried: to import a plugin's file, to load or build a plugin, to fetch its data."""
 LIMITS: Mapping[Action, float] = {"import": 60.0, "load": 60.0, "build": 60.0, "fetch": 6 * 3600.0}
 """{action: how many seconds it may take}; fetching may download for hours."""
+ENDING = 10.0
+"""Seconds that a process may take to end after its last request."""
 CONTRACT = 120.0
 """Seconds that one contract may take in ``triptych check``."""
 DONE = {
@@ -42,10 +44,9 @@ def forget() -> None:
 
 
 def require_survival(action: Action, group: str, spec: str, what: str) -> None:
-    """Raise :class:`InputError` if ``action`` ends or stalls a child process, or leaves a thread.
+    """Raise :class:`InputError` if ``action`` ends a child process, or keeps it from ending.
 
-    A thread that is not a daemon would keep this process from ending. An exception is no such
-    end: this process will raise it again, with its message.
+    An exception is no such end: this process will raise it again, with its message.
 
     Args:
         action: what is tried.
@@ -62,10 +63,11 @@ def require_survival(action: Action, group: str, spec: str, what: str) -> None:
             f"{what} must not end its process: it {answer} when it was {DONE[action]}."
         )
     thread = answer.get("thread")
-    if thread is not None:
+    # The idle threads of a ThreadPoolExecutor are no daemons either, and end with their process.
+    if thread is not None and not _child.ends_by_itself(ENDING):
         raise InputError(
-            f"{what} must leave no thread running that is not a daemon: {thread!r} goes on after "
-            f"it was {DONE[action]}, and the process could not end. Start it with daemon=True."
+            f"{what} must leave no thread running that keeps its process from ending: {thread!r} "
+            f"went on for {ENDING:g} s after it was {DONE[action]}. Start it with daemon=True."
         )
     _passed.add((action, group, spec))
 

@@ -190,3 +190,32 @@ def test_lines_that_only_a_notebook_reads_and_odd_line_ends_are_no_obstacle(cell
     text = "@keep\ndef f():\n    return 1"
     found = definitions_of("f", ["def keep(f): return f", cell.format(text)])
     assert found.endswith(text)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x = (100\n% 7)",
+        "x = [\n    1,\n    3\n    % 2]",
+        "x = 100 \\\n% 7",
+        "x = '''\n%time\n!ls\n'''",
+        "def g():\n    return (5\n%\n3)\nx = g()",
+    ],
+)
+@pytest.mark.parametrize(
+    "command", ["%%time", "!echo it's (", "!pip install \\\n  x", "%time f(1,"]
+)
+def test_only_commands_are_left_out_of_a_cell(code: str, command: str) -> None:
+    """A line of an expression may begin with % too."""
+    want: dict[str, Any] = {}
+    exec(code, want)
+    got: dict[str, Any] = {}
+    exec(definitions_of("f", [f"{command}\n{code}\ndef f():\n    return x"]), got)
+    assert got["x"] == want["x"]
+
+
+def test_a_command_inside_a_function_is_left_out_alone() -> None:
+    found: dict[str, Any] = {}
+    body = "    if a:\n        !ls\n    else:\n        %time g()\n    return (100\n  % 7)"
+    exec(definitions_of("f", [f"def f(a):\n{body}"]), found)
+    assert found["f"](True) == 2

@@ -496,9 +496,26 @@ def test_a_files_import_moves_no_folder_and_prints_nothing(
 def test_a_thread_that_goes_on_is_its_files_failure(folder: Path) -> None:
     head = "import threading, time; threading.Thread(target=time.sleep, args=(60,)).start()"
     path = loss_with(head, folder)
-    with pytest.raises(InputError, match=r"no thread running.*'Thread-\d+.*daemon=True"):
+    with pytest.raises(InputError, match=r"'Thread-\d+.*went on for 10 s.*daemon=True"):
         plugins.load("losses", f"{path.name}:Margin")
     assert path.stem not in sys.modules, "it was not imported here"
+
+
+POOL = "from concurrent.futures import ThreadPoolExecutor; pool = ThreadPoolExecutor(2)\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        f"{POOL}assert list(pool.map(abs, [-1, -2])) == [1, 2]",
+        f"import time; {POOL}pool.submit(time.sleep, 3)",
+        "import threading, time; threading.Thread(target=time.sleep, args=(3,)).start()",
+        "import threading, time; threading.Thread(target=time.sleep, args=[60], daemon=1).start()",
+    ],
+)
+def test_threads_that_end_with_their_process_are_no_failure(folder: Path, head: str) -> None:
+    path = loss_with(head, folder)
+    assert plugins.build("losses", f"{path.name}:Margin").margin == 0.2
 
 
 def test_a_label_that_the_code_reads_counts() -> None:
