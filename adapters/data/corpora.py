@@ -1,12 +1,13 @@
 """Training corpora: sentences, pairs, or pairs with a hard negative, by name or of one's own."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from adapters.data import text_tables
+from adapters.data.saved_sets import is_saved
 from adapters.data.sentence_data import SOURCES, sts_b
 from adapters.data.text_tables import Table
 from harness import data
@@ -30,10 +31,19 @@ PAIRED = (
 )  # fmt: skip
 """The columns of pairs that are recognised; the third is the hard negative, if there is one."""
 SINGLE = ("text", "sentence", "sentences")
-LABELS = ("label", "gold_label")
-"""The names of a column with the relation of two sentences: entailment, neutral, contradiction."""
-ENTAILED = ("0", "entailment")
-"""The relations with which the second sentence is a positive of the first."""
+SCORES = ("score", "similarity", "similarity_score", "relatedness_score")
+"""The names of a column that says how similar two sentences are."""
+RELATIONS = ("label", "gold_label", "is_duplicate", *SCORES)
+"""The names of a column that says whether the second sentence is a positive of the first."""
+ENTAILMENT = "entailment"
+"""The relation of a positive, in words."""
+WORDS = frozenset(
+    {ENTAILMENT, "neutral", "contradiction", "not_entailment", "non-entailment", "-", ""}
+)
+"""All relations that are understood in words; SNLI writes - where its judges do not agree."""
+NUMBERS = {"0": ENTAILMENT, "1": "neutral", "2": "contradiction", "-1": "-"}
+"""{number: relation} between a premise and a hypothesis. Between other sentences 1 may mean that
+they are paraphrases, so that no number is understood."""
 
 MAX_LEFT_OUT = 0.05
 """The largest share of a corpus's rows that may be left out because a cell of them is empty."""
@@ -77,8 +87,8 @@ def read(name: str, root: str = "", columns: str = "") -> Corpus:
         parts = [examples(_from_hub(name), name, columns)]
     else:
         place = corpus_place(name, root)
-        whole = [place] if text_tables.is_saved(place) else text_tables.files_in(place)
-        parts = [examples(text_tables.read(file), str(file), columns) for file in whole]
+        tables = _tables(place)
+        parts = [examples(table, str(place / n), columns) for n, table in tables.items()]
     rows = [row for part in parts for row in part.rows]
     require(
         len({len(row) for row in rows}) == 1 and len(rows) > 1,
@@ -93,13 +103,9 @@ def read(name: str, root: str = "", columns: str = "") -> Corpus:
 def examples(table: Table, where: str, columns: str = "") -> Corpus:
     """Return the training examples in a table."""
     chosen = _columns(table, where, columns)
-    at = [table.columns.index(name) for name in chosen]
-    label = next((i for i, name in enumerate(table.columns) if name in LABELS), None)
-    if label is not None and len(chosen) == 2:
-        kept = [i for i, row in enumerate(table.rows) if row[label].lower() in ENTAILED]
-    else:
-        kept = list(range(len(table.rows)))
-    rows = [tuple(table.rows[i][column] for column in at) for i in kept]
+    cells = table.cells(chosen, where)
+    kept = _positives(table, where) if len(chosen) == 2 else list(range(len(cells)))
+    rows = [cells[i] for i in kept]
     gaps = [(i, row.index("")) for i, row in zip(kept, rows, strict=True) if "" in row]
     said = []
     if len(kept) < len(table.rows):
@@ -118,13 +124,39 @@ def examples(table: Table, where: str, columns: str = "") -> Corpus:
             f"{MAX_LEFT_OUT:.0%} may. Fill the cells or remove the rows"
             + (
                 f"; or read the pairs alone, columns='{'+'.join(chosen[:2])}'."
-                if len(at) > 2
+                if len(chosen) > 2
                 else "."
             ),
         )
         said.append(fault)
     whole = [row for row in rows if "" not in row]
     return Corpus(whole, "; ".join(said))
+
+
+def _positives(table: Table, where: str) -> list[int]:
+    """Return the indices of the rows whose second sentence is a positive of the first.
+
+    Raises:
+        InputError: if a column says which rows are, in a way that is not understood.
+    """
+    relation = next((name for name in RELATIONS if name in table.columns), None)
+    if relation is None:
+        return list(range(len(table.rows)))
+    is_numbered = relation in RELATIONS[:2] and {"premise", "hypothesis"} <= set(table.columns)
+    kept = []
+    for i, (cell,) in enumerate(table.cells([relation], where)):
+        value = NUMBERS.get(cell, cell.lower()) if is_numbered else cell.lower()
+        require(
+            value in WORDS,
+            f"The column {relation!r} of a corpus of pairs must have one of "
+            f"{', '.join(sorted(WORDS - {'', '-'}))} in each row, since only the pairs of an "
+            f"{ENTAILMENT} are trained on: got {cell!r} in {table.word} {table.lines[i]} of "
+            f"{where}. Keep the rows whose second sentence is a positive of the first, and remove "
+            "the column.",
+        )
+        if value == ENTAILMENT:
+            kept.append(i)
+    return kept
 
 
 def _columns(table: Table, where: str, columns: str) -> tuple[str, ...]:
@@ -152,6 +184,19 @@ def _columns(table: Table, where: str, columns: str) -> tuple[str, ...]:
     return (single,)
 
 
+def _tables(place: Path) -> Mapping[str, Table]:
+    """Return {name: table} of all files at a place; of a saved set with splits, of train alone."""
+    tables = text_tables.read(place)
+    if not is_saved(place) or "" in tables:
+        return tables
+    require(
+        "train" in tables,
+        f"A saved corpus must have a split 'train': {place} has {', '.join(tables)}. Save the "
+        "split to train on by itself.",
+    )
+    return {"train": tables["train"]}
+
+
 def sentences_per_example(name: str, root: str = "", columns: str = "") -> int | None:
     """Return how many sentences an example of a corpus has, or None if it is not here.
 
@@ -166,8 +211,8 @@ def sentences_per_example(name: str, root: str = "", columns: str = "") -> int |
     place = None if name.startswith(HUB) else find_corpus(name, root)
     if place is None:
         return None
-    file = place if text_tables.is_saved(place) else text_tables.files_in(place)[0]
-    return len(_columns(text_tables.read(file), str(file), columns))
+    file, table = next(iter(_tables(place).items()))
+    return len(_columns(table, str(place / file), columns))
 
 
 def content(name: str, root: str = "", columns: str = "") -> Content:

@@ -2,9 +2,9 @@
 
 A file has any format of :mod:`adapters.data.text_tables`. Scored pairs have a column of
 :data:`SCORES` and two of sentences; labelled sentences have a column of :data:`CLASSES` and one or
-two of sentences. A column ``split``, or a folder with a file for each part (``train``, ``dev``,
-``test``), says which part a row is in; without it, pairs are tested on, and labelled sentences
-are cross-validated.
+two of sentences. A column ``split``, a folder with a file for each part (``train``, ``dev``,
+``test``), or the splits of a set that ``datasets`` has saved, say which part a row is in; without
+them, pairs are tested on, and labelled sentences are cross-validated.
 """
 
 import math
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from adapters.data import text_tables
-from adapters.data.corpora import PAIRED, SINGLE
+from adapters.data.corpora import PAIRED, SCORES, SINGLE
 from adapters.data.sentence_data import Pairs
 from adapters.data.senteval import Labelled
 from adapters.data.text_tables import Table
@@ -23,11 +23,10 @@ from harness.core.content import Content
 from harness.core.errors import InputError, require
 from harness.data import fingerprint, label_of, searched_paths, user_path
 
-SCORES = ("score", "similarity", "similarity_score", "relatedness_score")
 CLASSES = ("label", "class", "category")
 PARTS = {"train": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev",
          "test": "test"}  # fmt: skip
-"""{what files and the column ``split`` say: the part}."""
+"""{what files, splits and the column ``split`` say: the part}."""
 
 
 class OwnSet(NamedTuple):
@@ -78,24 +77,31 @@ def read(name: str, root: str = "") -> OwnSet:
         InputError: if there is no such file, or it lacks a column, a score or a text.
     """
     place = _place(name, root)
-    whole = place.is_file() or text_tables.is_saved(place)
-    files = [place] if whole else text_tables.files_in(place)
     rows: list[_Row] = []
-    for file in files:
-        part = "" if whole else PARTS.get(file.name.lower().partition(".")[0], "")
+    for name, table in text_tables.read(place).items():
+        part = PARTS.get(name.lower().partition(".")[0], "")
         require(
-            whole or bool(part),
-            f"A folder to evaluate on must have files train, dev and test: got {file.name} in "
-            f"{place}. Name one file instead.",
+            not name or bool(part),
+            f"A folder to evaluate on must have files or splits train, dev and test alone: got "
+            f"{name} in {place}. Name one file instead.",
         )
-        rows += _rows(text_tables.read(file), file, part)
+        rows += _rows(table, place / name, part)
     require(len(rows) > 1, f"A set to evaluate on must have two rows or more: got {len(rows)}.")
     by_class = [row for row in rows if row.label]
     require(
         len(by_class) in (0, len(rows)),
         f"All files in {place} must hold scored pairs, or all labelled sentences: got both.",
     )
-    return OwnSet({}, _labelled(rows, place)) if by_class else OwnSet(_pairs(rows))
+    found = OwnSet({}, _labelled(rows, place)) if by_class else OwnSet(_pairs(rows))
+    for own in sorted({row.part for row in rows}):
+        values = {row.label or row.score for row in rows if row.part == own}
+        require(
+            len(values) > 1,
+            f"Rows to evaluate on must have two classes, or two scores, or more: all "
+            f"{f'of the part {own} ' if own else ''}in {place} have {values.pop()}. Remove a part "
+            "whose values are hidden, as in GLUE's test sets.",
+        )
+    return found
 
 
 class _Row(NamedTuple):
@@ -117,16 +123,15 @@ def _rows(table: Table, file: Path, part: str) -> list[_Row]:
         f"{' and '.join(PAIRED[-2])}; or a column {CLASSES[0]} and one of {', '.join(SINGLE)}: got "
         f"{', '.join(table.columns) or 'none'}. Rename its columns.",
     )
-    at = {name: table.columns.index(name) for name in (*texts, score or label)}
-    split = table.columns.index("split") if "split" in table.columns else None
+    split = ("split",) if "split" in table.columns else ()
     found = []
-    for number, row in zip(table.lines, table.rows, strict=True):
+    chosen = table.cells((*texts, score or label, *split), file)
+    for number, row in zip(table.lines, chosen, strict=True):
         where = f"{table.word} {number} of {file}"
-        cells = tuple(row[at[name]] for name in texts)
+        cells, value = row[: len(texts)], row[len(texts)]
         require(all(cells), f"A row must have a text in {' and '.join(texts)}: {where} has none.")
-        own = part if split is None else PARTS.get(row[split].lower(), "?")
+        own = PARTS.get(row[-1].lower(), "?") if split else part
         require(own != "?", f"`split` must be train, dev or test: {where} has another value.")
-        value = row[at[score or label]]
         require(bool(value), f"A row must have a {score or label}: {where} has none.")
         found.append(
             _Row(own, cells, _number(value, where) if score else 0.0, "" if score else value)
@@ -158,10 +163,6 @@ def _pairs(rows: list[_Row]) -> Mapping[str, Pairs]:
 def _labelled(rows: list[_Row], place: Path) -> Labelled:
     names = sorted({row.label for row in rows})
     parts = np.array([row.part or "train" for row in rows])
-    require(
-        len(names) > 1,
-        f"Labelled sentences must have two classes or more: got {len(names)} in {place}.",
-    )
     require(
         set(parts) == {"train"} or {"train", "test"} <= set(parts),
         f"Labelled sentences must have the parts train and test, or no parts: got "

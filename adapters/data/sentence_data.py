@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.data import hub_files, text_tables, wheels
-from adapters.data.text_tables import enumerate_files, files_in
+from adapters.data.text_tables import enumerate_files
 from harness.core.errors import InputError, require
 from harness.data import (
     File,
@@ -110,7 +110,7 @@ def _texts(place: Path) -> Files:
 
 
 def _measure(place: Path) -> Mapping[str, int]:
-    return {"examples": sum(len(text_tables.read(file).rows) for file in files_in(place))}
+    return {"examples": sum(len(table.rows) for table in text_tables.read(place).values())}
 
 
 def _measure_year(place: Path, *, name: str) -> Mapping[str, int]:

@@ -15,14 +15,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from adapters.data.saved_sets import is_saved, open_saved, saved_files
 from harness.core.errors import InputError, require
 from harness.data import fingerprint, is_hidden
 
 FORMATS = (".txt", ".csv", ".tsv", ".jsonl", ".json", ".parquet")
-SAVED = ("dataset_info.json", "dataset_dict.json")
-"""A folder that ``datasets.save_to_disk`` wrote has one of these files."""
 NO_TEXTS = ("readme", "license", "licence", "copying", "changelog", "notice")
 """The names, without their endings, of files in a folder that are not read."""
+_NESTED = (list, tuple, dict, bytes)
 
 
 class Table(NamedTuple):
@@ -34,12 +34,38 @@ class Table(NamedTuple):
         lines: the line of the file that each row begins in, from 1; the row's number for formats
             without lines.
         word: what these numbers count, ``line`` or ``row``.
+        nested: {column: the number of its first row with a list, a mapping or bytes}.
     """
 
     columns: tuple[str, ...]
     rows: list[tuple[str, ...]]
     lines: list[int]
     word: str = "line"
+    nested: Mapping[str, int] = {}
+
+    def cells(self, names: Sequence[str], where: object) -> list[tuple[str, ...]]:
+        """Return the cells of some columns, a row each.
+
+        Args:
+            names: names of columns.
+            where: the table's file, for the message.
+
+        Raises:
+            InputError: if two columns have one of the names, or a cell holds several values.
+        """
+        for name in names:
+            require(
+                self.columns.count(name) == 1,
+                f"{where} must have one column {name!r}: got {self.columns.count(name)}. Rename "
+                "the others.",
+            )
+            require(
+                name not in self.nested,
+                f"{where} must have a text or a number in each cell of {name!r}: {self.word} "
+                f"{self.nested.get(name)} has a list, a mapping or bytes. Write one value a cell.",
+            )
+        at = [self.columns.index(name) for name in names]
+        return [tuple(row[i] for i in at) for row in self.rows]
 
 
 def format_of(file: Path) -> str:
@@ -50,11 +76,6 @@ def format_of(file: Path) -> str:
     """
     name = file.name.lower().removesuffix(".gz")
     return next((each for each in FORMATS if name.endswith(each)), "")
-
-
-def is_saved(place: Path) -> bool:
-    """Return whether a place is a folder that ``datasets.save_to_disk`` wrote."""
-    return any((place / name).is_file() for name in SAVED)
 
 
 def files_in(place: Path) -> list[Path]:
@@ -73,7 +94,7 @@ def files_in(place: Path) -> list[Path]:
         )
         return [place]
     if is_saved(place):
-        return sorted(f for f in place.rglob("*") if f.suffix in (".arrow", ".json"))
+        return list(saved_files(place).values())
     listed = sorted(file for file in place.iterdir() if not is_hidden(file.name))
     texts = [file for file in listed if not file.name.lower().startswith(NO_TEXTS)]
     other = [file.name for file in texts if not (file.is_file() and format_of(file))]
@@ -86,13 +107,24 @@ def files_in(place: Path) -> list[Path]:
     return texts
 
 
-def read(file: Path) -> Table:
-    """Return the rows of a file, or of a folder that ``datasets`` has saved.
+def read(place: Path) -> Mapping[str, Table]:
+    """Return {name: table} of what is at a place.
+
+    The name is that of a file in a folder, or of a split of a set that ``datasets`` has saved;
+    it is empty for a file, and for a saved set without splits.
 
     Raises:
         InputError: if it cannot be read; the message names the file, and the line if it has lines.
     """
-    return _read(file, fingerprint(dict(enumerate_files(file))))
+    if is_saved(place):
+        return _read_saved(place, fingerprint(dict(enumerate_files(place))))
+    names = {"": place} if place.is_file() else {file.name: file for file in files_in(place)}
+    return {name: read_file(file) for name, file in names.items()}
+
+
+def read_file(file: Path) -> Table:
+    """Return the rows of a file; raise as :func:`read` does."""
+    return _read_file(file, fingerprint(dict(enumerate_files(file))))
 
 
 def enumerate_files(place: Path) -> Iterator[tuple[str, Path]]:
@@ -104,11 +136,15 @@ def enumerate_files(place: Path) -> Iterator[tuple[str, Path]]:
         yield f"{number:06}{format_of(file) or file.suffix}", file
 
 
+@lru_cache(maxsize=2)
+def _read_saved(folder: Path, checksum: str) -> Mapping[str, Table]:
+    del checksum  # Part of the cache's key: a folder that changed is read again.
+    return {name: from_rows(table.to_list()) for name, table in open_saved(folder).items()}
+
+
 @lru_cache(maxsize=4)
-def _read(file: Path, checksum: str) -> Table:
-    del checksum  # Part of the cache's key: a file that changed is read again.
-    if file.is_dir():
-        return _saved(file)
+def _read_file(file: Path, checksum: str) -> Table:
+    del checksum  # As above.
     kind = format_of(file)
     try:
         content = file.read_bytes()
@@ -198,41 +234,37 @@ def _json(file: Path, text: str, *, lines: bool) -> Table:
         f"{file} must hold objects such as {{\"text\": \"...\"}}: got another value in line "
         f"{numbers[wrong or 0] if numbers else 0}.",
     )  # fmt: skip
-    return from_rows(found)._replace(lines=numbers, word="line" if lines else "row")
+    table = from_rows(found)
+    nested = {name: numbers[row - 1] for name, row in table.nested.items()}
+    return table._replace(lines=numbers, word="line" if lines else "row", nested=nested)
 
 
 def _parquet(file: Path, content: bytes) -> Table:
-    import pandas as pd
+    import pyarrow
+    from pyarrow import parquet
 
     try:
-        table = pd.read_parquet(io.BytesIO(content)).to_dict("records")
-    except (ValueError, OSError) as error:  # pyarrow's errors derive from these.
+        # pandas would turn whole numbers into 0.0 and 1.0 if a cell of their column is missing.
+        rows = parquet.read_table(io.BytesIO(content)).to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
         raise InputError(f"{file} is not a valid Parquet file: {error}. Copy it again.") from error
-    rows = [{str(name): value for name, value in row.items()} for row in table]
-    return from_rows(rows)
-
-
-def _saved(folder: Path) -> Table:
-    import datasets
-
-    try:
-        loaded = datasets.load_from_disk(str(folder))
-        table = loaded["train"] if isinstance(loaded, dict) else loaded
-        rows = table.to_list()
-    except Exception as error:  # `datasets` raises many types of exception.
-        raise InputError(
-            f"{folder} is not a data set that `datasets` has saved, with a split 'train' if it has "
-            f"splits: {type(error).__name__}: {error}. Save it again."
-        ) from error
     return from_rows(rows)
 
 
 def from_rows(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Return a table of rows, each {column: value}; missing values become empty texts."""
-    columns = tuple(dict.fromkeys(name for row in rows for name in row))
+    columns = tuple(dict.fromkeys(str(name) for row in rows for name in row))
     cells = [tuple(_text(row.get(name)) for name in columns) for row in rows]
-    return Table(columns, cells, list(range(1, len(rows) + 1)), "row")
+    nested: dict[str, int] = {}
+    for number, row in enumerate(rows, start=1):
+        for name, value in row.items():
+            if isinstance(value, _NESTED):
+                nested.setdefault(name, number)
+    return Table(columns, cells, list(range(1, len(rows) + 1)), "row", nested)
 
 
 def _text(value: Any) -> str:
-    return "" if value is None else value.strip() if isinstance(value, str) else str(value)
+    if isinstance(value, str):
+        return value.strip()
+    is_missing = value is None or value != value  # NaN alone differs from itself.
+    return "" if is_missing or isinstance(value, _NESTED) else str(value)

@@ -42,11 +42,10 @@ from tasks.sentences.sets import Material, material, texts
 from tasks.sentences.sts import (
     BENCHMARK,
     GEOMETRY,
-    RELATED,
     average_of_seven,
     evaluation_sets,
     geometry,
-    metric_of,
+    metric_starts,
     metrics_of,
     sets_of,
     spearman,
@@ -147,6 +146,7 @@ class Sentences(Task):
         # A network of one's own gets the tokens of the embedded encoder.
         self._tokenizer = EMBEDDED if is_in_file(self.network) else self.network
         self._sets = evaluation_sets(self.evaluation, self.root)
+        self._starts = metric_starts(self._sets)
         self._kept_out = sets_of(self.keep_out)
         self._set_example_kind(corpora.sentences_per_example(self.corpus, self.root, self.columns))
 
@@ -288,22 +288,25 @@ class Sentences(Task):
             name for name in self._sets
             if name in senteval.SOURCES or (name in own and own[name].labelled is not None)
         ]  # fmt: skip
-        pairs = metrics_of([name for name in self._sets if name not in labelled])
+        pairs = metrics_of([name for name in self._sets if name not in labelled], self._starts)
         accuracies = [
             Metric(
-                metric_of(name, "accuracy"), f"The accuracy of a probe on {label_of(Path(name))}.",
+                f"{self._starts[name]}_accuracy",
+                f"The accuracy of a probe on {label_of(Path(name))}.",
                 margin=0.5,
             )
             for name in labelled
-        ]  # fmt: skip
+        ]
         if {*senteval.SOURCES} <= {*labelled}:
             text = "The mean accuracy over the seven transfer tasks."
             accuracies.insert(
                 0, Metric("transfer_avg7_accuracy", text, margin=0.5, label="transfer average")
             )
         # The main metric must have a validation part.
-        validated = {"sts_spearman"} | {
-            metric_of(name, "spearman") for name, found in own.items() if found.has_validation
+        validated = {
+            f"{self._starts[name]}_spearman"
+            for name in self._sets
+            if name == BENCHMARK or (name in own and own[name].has_validation)
         }
         main = [metric for metric in pairs if metric.name in validated]
         return [*main, *accuracies, *(metric for metric in pairs if metric not in main)]
@@ -315,7 +318,7 @@ class Sentences(Task):
         }
         accuracies = {name: self._accuracy(encoder, name, splits) for name in self._data.labelled}
         for split in splits:
-            own = {metric_of(n, "accuracy"): found[split] for n, found in accuracies.items()}
+            own = {f"{self._starts[n]}_accuracy": by[split] for n, by in accuracies.items()}
             if {*senteval.SOURCES} <= {*accuracies}:
                 seven = [accuracies[name][split] for name in senteval.SOURCES]
                 own["transfer_avg7_accuracy"] = float(np.mean(seven))
@@ -365,13 +368,10 @@ class Sentences(Task):
             return found
 
         scores: dict[str, float] = {}
-        for name, metric in ((BENCHMARK, "sts_spearman"), (RELATED, "sick_r_spearman")):
-            if name in sets:
+        for name in sets:
+            if name not in SUBSETS:
                 pairs = sets[name][name]
-                scores[metric] = spearman(cosine(pairs), pairs.scores)
-        for name in filter(is_own, sets):
-            pairs = sets[name][name]
-            scores[metric_of(name, "spearman")] = spearman(cosine(pairs), pairs.scores)
+                scores[f"{self._starts[name]}_spearman"] = spearman(cosine(pairs), pairs.scores)
         for name in SUBSETS:
             if name in sets:
                 scores |= year_scores(name, sets[name], cosine)

@@ -1,7 +1,8 @@
 """Name the sets a sentence encoder is scored on, and score it on pairs with human scores."""
 
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ GEOMETRY = "geometry"
 SEVEN = (*SUBSETS, BENCHMARK, RELATED)
 GROUPS = {"sts": SEVEN, "transfer": tuple(TRANSFER), "all": (*SEVEN, *TRANSFER)}
 NAMES = (*SEVEN, *TRANSFER, GEOMETRY)
+_STARTS = {BENCHMARK: "sts", RELATED: "sick_r"}
+"""{set: what its metrics' names begin with}, of those that are not called by the set's own name."""
 CLOSE = 4.0
 """Score, out of 5, from which on the sentences of a pair count as having the same meaning."""
 
@@ -63,9 +66,10 @@ def evaluation_sets(evaluation: str, root: str = "") -> tuple[str, ...]:
     """Return the sets that ``evaluation`` names: see :func:`sets_of`.
 
     Raises:
-        InputError: if a name is unknown, or no set has a validation part.
+        InputError: if a name is unknown, two files have one name, or no set has a validation part.
     """
     chosen = sets_of(evaluation)
+    metric_starts(chosen)
     validated = any(own_sets.read(n, root).has_validation for n in chosen if is_own(n))
     if not validated and not set(chosen) & {BENCHMARK, *TRANSFER}:
         raise InputError(
@@ -76,33 +80,61 @@ def evaluation_sets(evaluation: str, root: str = "") -> tuple[str, ...]:
     return chosen
 
 
-def metric_of(name: str, kind: str) -> str:
-    """Return the name of a set's metric, of the kind ``spearman`` or ``accuracy``.
+def metric_starts(sets: Iterable[str]) -> Mapping[str, str]:
+    """Return {set: what the names of its metrics begin with}, of the known sets and of one's own.
 
-    >>> metric_of("sst-2", "accuracy"), metric_of("./My pairs.csv", "spearman")
-    ('sst2_accuracy', 'my_pairs_spearman')
+    A set of one's own is called by its file's name; if another set has that name, folders above
+    the file are added until the names differ.
+
+    Raises:
+        InputError: if two sets of one's own have the same name in the same folder.
+
+    >>> starts = metric_starts(["./My pairs.csv", "a/sts12.csv", "a/x.csv", "b/x.csv"])
+    >>> [starts[n] for n in ("sst-2", "./My pairs.csv", "a/sts12.csv", "a/x.csv", "b/x.csv")]
+    ['sst2', 'my_pairs', 'a_sts12', 'a_x', 'b_x']
     """
-    if not is_own(name):
-        return f"{name.replace('-', '')}_{kind}"
-    stem = label_of(Path(name)).lower().partition(".")[0]
-    return f"{re.sub(r'[^a-z0-9]+', '_', stem).strip('_') or 'own'}_{kind}"
+    starts = {name: _STARTS.get(name, name.replace("-", "")) for name in NAMES}
+    ends = {name: _ends(name) for name in sets if is_own(name)}
+    for name, own in ends.items():
+        taken = {*starts.values()}.union(*(ends[other] for other in ends if other != name))
+        free = next((end for end in own if end not in taken), None)
+        if free is None:
+            alike = [other for other in ends if other != name and set(own) & set(ends[other])]
+            raise InputError(
+                f"`evaluation` must name files of different names: got {name!r} and "
+                f"{', '.join(map(repr, alike))}. Rename one of them."
+            )
+        starts[name] = free
+    return starts
 
 
-def metrics_of(sets: Sequence[str]) -> list[Metric]:
-    """Return the metrics of the scored pairs among ``sets``, the benchmark's first.
+def _ends(name: str) -> list[str]:
+    """Return the names that a set of one's own may have: its file's, and with folders above it."""
+    place = Path(os.path.abspath(name))  # noqa: PTH100  `resolve` would follow a link.
+    parts = [*place.parts[1:-1], label_of(place).partition(".")[0]]
+    ends = ("_".join(parts[-depth:]).lower() for depth in range(1, len(parts) + 1))
+    return [re.sub(r"[^a-z0-9]+", "_", end).strip("_") or "own" for end in ends]
+
+
+def metrics_of(sets: Sequence[str], starts: Mapping[str, str]) -> list[Metric]:
+    """Return the metrics of scored pairs, the benchmark's first.
 
     Correlations are shown in points (times 100), as papers do.
+
+    Args:
+        sets: the sets of scored pairs.
+        starts: what their metrics' names begin with: see :func:`metric_starts`.
     """
     alone = {
         BENCHMARK: Metric(
-            "sts_spearman",
+            f"{starts[BENCHMARK]}_spearman",
             f"Spearman's correlation on {BENCHMARK}'s pairs.",
             margin=0.5,
             low=-1.0,
             label="STS Spearman",
         ),
         RELATED: Metric(
-            "sick_r_spearman",
+            f"{starts[RELATED]}_spearman",
             f"Spearman's correlation on {RELATED}'s pairs.",
             margin=0.5,
             low=-1.0,
@@ -112,7 +144,7 @@ def metrics_of(sets: Sequence[str]) -> list[Metric]:
     metrics = [metric for name, metric in alone.items() if name in sets]
     for name in filter(is_own, sets):
         text = f"Spearman's correlation on the pairs of {label_of(Path(name))}"
-        metrics.append(_correlation(metric_of(name, "spearman"), text))
+        metrics.append(_correlation(f"{starts[name]}_spearman", text))
     for name in SUBSETS:
         if name in sets:
             metrics += [
@@ -187,7 +219,9 @@ def spearman(cosines: NDArray[np.float64], scores: NDArray[np.float64]) -> float
 
 def average_of_seven(scores: Mapping[str, float]) -> dict[str, float]:
     """Return the mean of STS12 to STS16 ('all'), STS-B and SICK-R, or {} unless all are given."""
-    names = [*(f"{year}_all" for year in SUBSETS), "sts_spearman", "sick_r_spearman"]
+    names = [f"{year}_all" for year in SUBSETS] + [
+        f"{start}_spearman" for start in _STARTS.values()
+    ]
     if not scores.keys() >= set(names):
         return {}
     return {"sts_avg7_all": float(np.mean([scores[name] for name in names]))}

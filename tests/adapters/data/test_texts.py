@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.data import corpora, text_tables
+from adapters.data import corpora, own_sets, text_tables
 from harness import plugins
 from harness.core.cells import Cell
 from harness.core.errors import InputError
@@ -288,7 +288,10 @@ WRONG_SETS = {
     "nan": ("score,sentence1,sentence2\n1,a,b\nnan,a,b\n", r"finite number: line 3 of .*has 'nan'"),
     "no text": ("text,label\n,1\nx,2\n", r"a text in text: line 2 of .*own.csv has none"),
     "no class": ("text,label\nx,\ny,1\n", r"must have a label: line 2 of .*own.csv has none"),
-    "one class": ("text,label\nx,1\ny,1\n", r"two classes or more: got 1"),
+    "one class": (
+        "text,label\nx,1\ny,1\n",
+        r"two classes, or two scores, or more: all in .* have 1",
+    ),
     "part": (
         "text,label,split\nx,1,eval\ny,2,test\n",
         r"must be train, dev or test: line 2",
@@ -304,3 +307,156 @@ def test_an_own_set_with_a_fault_is_refused_with_its_line(tmp_path: Path, fault:
     (tmp_path / "own.csv").write_text(text)
     with pytest.raises(InputError, match=message):
         Sentences(evaluation=f"sts-b+{tmp_path}/own.csv")
+
+
+@pytest.mark.parametrize("names", [("sentence1", "sentence2"), ("question", "answer")])
+@pytest.mark.parametrize("relation", corpora.RELATIONS)
+@pytest.mark.parametrize("value", ["0", "1", "0.5", "true"])
+def test_a_column_whose_pairs_may_be_no_positives_is_not_guessed_at(
+    tmp_path: Path, names: tuple[str, str], relation: str, value: str
+) -> None:
+    """In MRPC, QQP and PAWS 1 is a paraphrase; in RTE 0 is an entailment."""
+    rows = [(*row[:2], value) for row in TRIPLES]
+    path = write_table(tmp_path / "pairs.csv", rows, (*names, relation))
+    said = rf"column '{relation}' of a corpus .*got '{value}' in line 2 of .*remove the column"
+    for columns in ("", "+".join(names)):
+        with pytest.raises(InputError, match=said):
+            Sentences(corpus=str(path), columns=columns).fetch()
+    assert corpora.read(str(path), columns=names[0]).rows == [(row[0],) for row in TRIPLES]
+
+
+@pytest.mark.parametrize("names", corpora.PAIRED)
+def test_a_relation_in_words_is_understood_between_all_pairs(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    words = ("entailment", "neutral", "-", "Entailment")
+    rows = [(*row[:2], word) for row, word in zip(TRIPLES, words, strict=True)]
+    path = write_table(tmp_path / "pairs.tsv", rows, (*names[:2], "gold_label"))
+    assert corpora.read(str(path)).rows == [TRIPLES[0][:2], TRIPLES[3][:2]]
+
+
+def test_hard_negatives_need_no_relation(tmp_path: Path) -> None:
+    rows = [(*row, 1) for row in TRIPLES]
+    path = write_table(tmp_path / "triples.csv", rows, (*NAMES, "label"))
+    assert corpora.read(str(path)).rows == TRIPLES
+
+
+def saved(folder: Path, **splits: list[dict[str, Any]]) -> Path:
+    """Write a set as ``datasets`` saves it; ``rows=`` gives one without splits."""
+    import datasets
+
+    made = {name: datasets.Dataset.from_list(rows) for name, rows in splits.items()}
+    whole = made["rows"] if "rows" in made else datasets.DatasetDict(made)
+    whole.save_to_disk(str(folder))
+    return folder
+
+
+def as_dicts(rows: list[tuple[Any, ...]], names: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def test_the_splits_of_a_saved_set_are_its_parts(tmp_path: Path) -> None:
+    rows = as_dicts(scored_rows(), SCORED)
+    splits = {"train": rows[:2], "validation": rows[2:6], "test": rows[6:]}
+    found = own_sets.read(str(saved(tmp_path / "pairs", **splits)))
+    assert {split: len(pairs.scores) for split, pairs in found.pairs.items()} == {
+        "validation": 4,
+        "test": len(rows) - 6,
+    }
+    assert found.pairs["test"].first == [row["sentence1"] for row in rows[6:]]
+    whole = own_sets.read(str(saved(tmp_path / "whole", rows=rows)))
+    assert {split: len(pairs.scores) for split, pairs in whole.pairs.items()} == {"test": len(rows)}
+    labelled = as_dicts(labelled_rows(), ("text", "label"))
+    parted = own_sets.read(str(saved(tmp_path / "m", train=labelled[:-4], test=labelled[-4:])))
+    assert (
+        parted.labelled is not None and list(parted.labelled.parts[-5:]) == ["train"] + ["test"] * 4
+    )
+    with pytest.raises(
+        InputError, match=r"splits train, dev and test alone: got validation_matched"
+    ):
+        own_sets.read(str(saved(tmp_path / "odd", train=rows, validation_matched=rows)))
+
+
+def test_a_saved_corpus_is_its_train_split(tmp_path: Path) -> None:
+    rows = as_dicts(TRIPLES, NAMES)
+    assert corpora.read(str(saved(tmp_path / "a", train=rows, test=rows[:1]))).rows == TRIPLES
+    with pytest.raises(InputError, match=r"must have a split 'train': .* has dev, test"):
+        corpora.read(str(saved(tmp_path / "b", dev=rows, test=rows)))
+
+
+@pytest.mark.parametrize("kind", ["scores", "classes"])
+def test_a_part_whose_values_are_hidden_is_refused(tmp_path: Path, kind: str) -> None:
+    """GLUE's test sets have -1 in each row."""
+    rows, names = (
+        (scored_rows(), SCORED) if kind == "scores" else (labelled_rows(), ("text", "label"))
+    )
+    hidden = [tuple(-1 if n in ("score", "label") else v for n, v in zip(names, row, strict=True))
+              for row in rows]  # fmt: skip
+    folder = saved(tmp_path / "glue", train=as_dicts(rows, names), test=as_dicts(hidden, names))
+    with pytest.raises(InputError, match=r"all of the part test in .*glue have -1.*GLUE"):
+        Sentences(evaluation=f"sts-b+{folder}")
+
+
+@pytest.mark.parametrize("ending", ["parquet", "jsonl", "json", "saved"])
+def test_a_missing_cell_is_empty_and_keeps_whole_numbers_whole(tmp_path: Path, ending: str) -> None:
+    rows = [{"text": "a", "label": 0}, {"text": None, "label": 1}, {"text": "b", "label": None}]
+    path = tmp_path / f"mine.{ending}"
+    if ending == "saved":
+        saved(path, rows=rows)
+    elif ending == "parquet":
+        pd.DataFrame(rows).astype({"label": "Int64"}).to_parquet(path)
+    else:
+        write_table(path, [tuple(row.values()) for row in rows], ("text", "label"))
+    (table,) = text_tables.read(path).values()
+    assert table.rows == [("a", "0"), ("", "1"), ("b", "")]
+    with pytest.raises(InputError, match=r"a text in text: row 2|a text in text: line 2"):
+        own_sets.read(str(path))
+
+
+def test_not_a_number_is_a_missing_cell_too(tmp_path: Path) -> None:
+    rows = [{"score": value, "text": "a"} for value in (1.5, float("nan"))]
+    pd.DataFrame(rows).to_parquet(tmp_path / "a.parquet")
+    assert text_tables.read_file(tmp_path / "a.parquet").rows == [("1.5", "a"), ("", "a")]
+
+
+@pytest.mark.parametrize("value", [["a", "b"], {"a": "b"}, []])
+@pytest.mark.parametrize("ending", ["parquet", "jsonl", "json", "saved"])
+def test_a_list_is_no_text(tmp_path: Path, ending: str, value: Any) -> None:
+    if value == [] and ending == "saved":
+        value = ["c"]
+    rows = [{"text": "x", "more": value}, {"text": "y", "more": value}]
+    path = tmp_path / f"mine.{ending}"
+    if ending == "saved":
+        saved(path, rows=rows)
+    elif ending == "parquet":
+        pd.DataFrame(rows).to_parquet(path)
+    else:
+        write_table(path, [tuple(row.values()) for row in rows], ("text", "more"))
+    assert corpora.read(str(path)).rows == [("x",), ("y",)]
+    with pytest.raises(InputError, match=r"in each cell of 'more': (row|line) 1 has a list, a map"):
+        corpora.read(str(path), columns="more")
+
+
+def test_a_column_named_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "twice.csv").write_text("text,text\na,b\nc,d\n")
+    with pytest.raises(InputError, match=r"one column 'text': got 2. Rename"):
+        corpora.read(str(tmp_path / "twice.csv"))
+
+
+@pytest.mark.parametrize("name", ["pairs", "sts", "sick_r", "sts12", "sst2"])
+def test_sets_of_one_name_have_metrics_of_different_names(tmp_path: Path, name: str) -> None:
+    paths = [tmp_path / folder / f"{name}.csv" for folder in ("a", "b")]
+    for path in paths:
+        path.parent.mkdir()
+        write_table(path, scored_rows(), SCORED)
+    task = loaded(f"sentences(evaluation='sts-b+{paths[0]}+{paths[1]}', layers=1)")
+    found = scores_of(task, task.encoder())
+    assert {f"a_{name}_spearman", f"b_{name}_spearman", "sts_spearman"} == found.keys()
+    write_table(paths[1], labelled_rows(), ("text", "label"))  # One is labelled now.
+    task = Sentences(evaluation=f"sts-b+{paths[0]}+{paths[1]}")
+    assert {f"a_{name}_spearman", f"b_{name}_accuracy"} < {one.name for one in task.metrics}
+    paths[1].rename(tmp_path / "a" / f"{name}.tsv")
+    with pytest.raises(
+        InputError, match=r"files of different names: got .*csv' and .*tsv'. Rename"
+    ):
+        Sentences(evaluation=f"sts-b+{paths[0]}+{paths[0].with_suffix('.tsv')}")
