@@ -118,44 +118,69 @@ def _locate(name: str, root: str) -> _Located:
     place = user_path(name, root)
     if place is None:
         raise data.unknown_data(KIND, name, SOURCES, root)
-    found = _members(place)
-    stems = sorted(each.removesuffix("_A.txt") for each in found if each.endswith("_A.txt"))
-    require(
-        len(stems) == 1,
-        f"`data` must be a folder or a zip in the TU collection's layout, with one file "
-        f"NAME_A.txt: got {place} with {len(stems)} such files.",
-    )
-    files = _listed(place, stem=stems[0])
+    files = _listed(place)
     data.require_complete(files, f"at {place}", "Copy the file there")
     return _Located(label_of(place), files, None)
 
 
 def _members(place: Path) -> dict[str, File]:
-    """Return {name: file} of the text files of a folder, of its ``raw``, or of a zip."""
+    """Return {path inside: file} of the text files of a folder, of its ``raw``, or of a zip."""
     if place.suffix == ".whl":
         return in_zip(place, _IN_WHEEL)
     if place.is_file():
         require(
             place.suffix.lower() == ".zip",
-            f"`data` must be a folder or a zip of graphs: got the file {place}.",
+            f"`data` must be a folder or a zip of graphs: got the file {place}. Pack the files as "
+            "a zip.",
         )
-        inside = [name for name in opened(place).namelist() if name.endswith(".txt")]
-        return {name.rpartition("/")[2]: Member(place, name) for name in inside}
+        names = [name for name in opened(place).namelist() if name.endswith(".txt")]
+        outside = [name for name in names if name.startswith("/") or ".." in name.split("/")]
+        require(
+            not outside,
+            f"{place} must hold files inside of it: got the name {outside[:1]}. Pack it again, "
+            "from the folder with the files.",
+        )
+        shown = [name for name in names if not any(map(is_hidden, name.split("/")))]
+        return {name: Member(place, name) for name in shown}
     folder = place / "raw" if (place / "raw").is_dir() else place
     return {file.name: file for file in sorted(folder.glob("*.txt")) if not is_hidden(file.name)}
 
 
-def _listed(place: Path, *, stem: str) -> Files:
-    """Return {part: file} of a set in a folder, in a zip, or in the wheel that holds it."""
+def _listed(place: Path, *, stem: str = "") -> Files:
+    """Return {part: file} of a set in a folder, in a zip, or in the wheel that holds it.
+
+    The files of a set lie side by side, at any depth of a zip. Capitals do not matter.
+
+    Args:
+        place: the folder, zip or wheel.
+        stem: the set's name; empty if it is the only set there, of any name.
+
+    Raises:
+        InputError: if there are several such sets, or several files for a part.
+    """
     found = _members(place)
-    lowered = {name.lower(): file for name, file in found.items()}
+    last = {name: name.rpartition("/")[2].lower() for name in found}
+    ending = f"{stem}_A.txt".lower()
+    sets = [n for n, end in last.items() if (end == ending if stem else end.endswith(ending))]
+    require(
+        len(sets) == 1 or (bool(stem) and not sets),
+        f"`data` must be a folder or a zip in the TU collection's layout, with one file "
+        f"{stem or 'NAME'}_A.txt: got {' and '.join(sets) or 'none'} in {place}. Name a folder or "
+        "zip with one set.",
+    )
+    head = sets[0][: -len("A.txt")] if sets else f"{stem}_"
     files: dict[str, File] = {}
     for part in (*PARTS, *OPTIONAL):
-        file = lowered.get(f"{stem}_{part}.txt".lower())
-        if file is None and part in PARTS:
-            file = place / f"{stem}_{part}.txt"  # Reading it will say that it is missing.
-        if file is not None:
-            files[part] = file
+        wanted = f"{head}{part}.txt"
+        alike = [name for name in found if name.lower() == wanted.lower()]
+        require(
+            len(alike) < 2,
+            f"{place} must hold {wanted} once: got {' and '.join(alike)}. Remove one of them.",
+        )
+        if alike:
+            files[part] = found[alike[0]]
+        elif part in PARTS:
+            files[part] = place / wanted  # Reading it will say that it is missing.
     return files
 
 
@@ -211,7 +236,12 @@ def _read(listed: tuple[tuple[str, File], ...], features: str, checksum: str) ->
     owner = _numbers(files, "graph_indicator")[:, 0] - 1
     labels = _numbers(files, "graph_labels")[:, 0]
     ends = _numbers(files, "A", columns=2).T - 1
-    nodes, graphs = len(owner), len(labels)
+    nodes, graphs, known = len(owner), len(labels), np.unique(labels)
+    require(
+        len(known) > 1,
+        f"Graphs must have two classes or more: got {len(known)} in "
+        f"{files['graph_labels'].name}. Add graphs of another class.",
+    )
     require(
         bool((np.diff(owner) >= 0).all() and owner[0] >= 0 and owner[-1] < graphs),
         f"{files['graph_indicator'].name} must number the graphs from 1 to {graphs}, in ascending "
@@ -231,7 +261,7 @@ def _read(listed: tuple[tuple[str, File], ...], features: str, checksum: str) ->
         edges,
         torch.from_numpy(np.bincount(owner, minlength=graphs)),
         torch.from_numpy(np.bincount(owner[edges[0].numpy()], minlength=graphs)),
-        torch.from_numpy(np.unique(labels, return_inverse=True)[1]),
+        torch.from_numpy(np.searchsorted(known, labels)),
     )
 
 

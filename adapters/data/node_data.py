@@ -4,11 +4,13 @@ Each is read from the raw files of PyG or OGB, in the folders where these librar
 them; nothing is written there.
 """
 
+import zlib
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import torch
 from jaxtyping import Float
@@ -28,6 +30,7 @@ from harness.data import (
     files_of,
     fingerprint,
     in_zip,
+    is_hidden,
     label_of,
     need,
     user_path,
@@ -44,10 +47,11 @@ def content(name: str, root: str = "") -> Content:
     """Return the :class:`Content` of a set's files, downloading them if possible.
 
     Raises:
-        InputError: if the set is not here and cannot be downloaded.
+        InputError: as :func:`load`, for a set that is not here or is not as expected.
     """
     located = _locate(name, root)
-    return Content("data", located.label, fingerprint(located.files), located.form)
+    checksum = fingerprint(located.files)
+    return Content("data", located.label, checksum, located.form, note=_found(located).note)
 
 
 FEATURES = ("auto", "degree", "constant")
@@ -84,7 +88,8 @@ def _locate(name: str, root: str) -> _Set:
         if (folder / "data.json").is_file():
             return _Set(label_of(place), "wikics", {"data.json": folder / "data.json"})
     inside = sorted(place.glob("*.npz")) + sorted(place.glob("raw/*.npz"))
-    found = [place] if place.is_file() else inside
+    shown = [file for file in inside if not is_hidden(file.name)]
+    found = [place] if place.is_file() else shown
     pickled = "".join(f" {file.name} is a pickle, which may run code." for file in found
                       if file.suffix in (".pt", ".pth", ".pkl"))  # fmt: skip
     require(
@@ -116,12 +121,17 @@ def load(name: str, root: str = "", features: str = "auto") -> NodeSet:
             sizes than the known set of its name.
     """
     located = _locate(name, root)
+    found = _found(located)
+    return found._replace(x=_chosen(found, features, located.label))
+
+
+def _found(located: _Set) -> NodeSet:
     # As a tuple, because a dictionary cannot be part of a cache's key.
     files = tuple(located.files.items())
     found = _read(located.label, located.form, files, fingerprint(located.files))
     if located.source is not None:
         data.require_counts(located.source, _counts(found), files[0][1])
-    return found._replace(x=_chosen(found, features, located.label))
+    return found
 
 
 def _chosen(found: NodeSet, features: str, label: str) -> Float[Tensor, "n f"]:
@@ -151,12 +161,17 @@ def _measure(place: Path, *, name: str) -> Mapping[str, int]:
     return _counts(_READERS[_form_of(name)](files_of(SOURCES[name], place)))
 
 
+_BROKEN = (OSError, EOFError, RuntimeError, BadZipFile, zlib.error, KeyError, IndexError, TypeError,
+           ValueError, MemoryError)  # fmt: skip
+"""What readers raise if a file is cut, damaged, encrypted, or in another layout."""
+
+
 @cache
 def _read(label: str, form: str, files: tuple[tuple[str, File], ...], checksum: str) -> NodeSet:
     del checksum  # Part of the cache's key: files that changed are read again.
     try:
         return _READERS[form](dict(files))
-    except (OSError, KeyError, IndexError, TypeError, ValueError, MemoryError) as error:
+    except _BROKEN as error:
         if isinstance(error, InputError):
             raise
         origin = f" from {SOURCES[label].origin}" if label in SOURCES else ""
@@ -281,8 +296,9 @@ def _npz_file(place: Path, *, file: str) -> Files:
 
 
 def _geom_files(place: Path) -> Files:
-    splits = sorted(place.glob("*_split_0.6_0.2_*.npz"))
-    return {name: place / name for name in (*GEOM, *(split.name for split in splits))}
+    splits = [file.name for file in sorted(place.glob("*_split_0.6_0.2_*.npz"))]
+    shown = [name for name in splits if not is_hidden(name)]
+    return {name: place / name for name in (*GEOM, *shown)}
 
 
 def _json_file(place: Path) -> Files:

@@ -3,10 +3,12 @@
 Every graph becomes undirected: each edge once in each direction, sorted, without self-loops.
 """
 
-import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,9 +16,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from adapters.data import plain_pickle
+from adapters.data import plain_pickle, text_tables
 from adapters.data.edges import undirected
-from harness.core.errors import InputError, require
+from adapters.data.text_tables import Table
+from harness.core.errors import InputError, is_number, require
 from harness.data import File, Files, read_bytes
 
 PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
@@ -32,6 +35,8 @@ SPARSE = 0.05
 Division = Mapping[str, np.ndarray]
 """A split: {``train``, ``validation``, ``test``: indices of nodes}."""
 
+DRAWN = "validation nodes were drawn from the published split: a fifth of each class's train nodes"
+
 
 class NodeSet(NamedTuple):
     """One graph with a class for each node.
@@ -42,12 +47,14 @@ class NodeSet(NamedTuple):
         edges: both directions of each edge, sorted by source and then target.
         classes: class of each node, 0 and up; -1 for none.
         public: the splits that its authors published, of nodes with a class.
+        note: what is not used of the files, or was drawn, in a sentence; empty if nothing is.
     """
 
     x: Float[Tensor, "n f"]
     edges: Int[Tensor, "2 e"]
     classes: np.ndarray
     public: tuple[Division, ...] = ()
+    note: str = ""
 
 
 def node_set(
@@ -57,10 +64,12 @@ def node_set(
     second: Any,
     classes: Any,
     public: Sequence[Division] = (),
+    notes: Sequence[str] = (),
 ) -> NodeSet:
     """Return a :class:`NodeSet`, after checks of all that a file may have wrong.
 
     Classes are numbered anew, in their order. Nodes without a class are left out of the splits.
+    A split without a part ``validation`` gets one: see :func:`_with_validation`.
 
     Args:
         where: the file, for messages.
@@ -69,14 +78,16 @@ def node_set(
         second: the other end.
         classes: a whole number for each node; negative for none.
         public: splits.
+        notes: what is not used of the file.
 
     Raises:
         InputError: if a feature is not finite, an edge leads to a node that there is not, there
-            is not one class for each node, or a split has an empty part.
+            is not one class for each node, or a split cannot be used: see :func:`_checked`.
     """
     import scipy.sparse
 
-    matrix = scipy.sparse.coo_matrix(x, dtype=np.float32)
+    with np.errstate(over="ignore"):  # A number that is too large becomes infinite: refused below.
+        matrix = scipy.sparse.coo_matrix(x, dtype=np.float32)
     nodes = matrix.shape[0]
     odd = np.flatnonzero(~np.isfinite(matrix.data))
     if len(odd):
@@ -85,7 +96,7 @@ def node_set(
             f"Features must be finite numbers: got {matrix.data[odd[0]]} at node {row}, column "
             f"{column} in {where} ({len(odd)} such in all). Replace them, or leave out the nodes."
         )
-    ends = np.array([_whole(first, "Edges", where), _whole(second, "Edges", where)])
+    ends = np.array([_whole(end, "Edges", "edge number", where) for end in (first, second)])
     outside = (ends < 0) | (ends >= nodes)
     if outside.any():
         edge = int(np.flatnonzero(outside.any(axis=0))[0])
@@ -93,7 +104,7 @@ def node_set(
             f"Edges must join two of the nodes 0 to {nodes - 1}: edge number {edge} joins "
             f"{ends[0, edge]} and {ends[1, edge]} in {where}. Correct it, or add its node."
         )
-    labels = _whole(classes, "Classes", where)
+    labels = _whole(classes, "Classes", "node", where)
     require(
         len(labels) == nodes,
         f"There must be a class for each node: got {len(labels)} for {nodes} nodes in {where}.",
@@ -105,43 +116,78 @@ def node_set(
     )
     numbered = np.where(labels >= 0, np.searchsorted(known, labels), -1)
     edges = undirected(torch.from_numpy(ends[0]), torch.from_numpy(ends[1]), nodes)
-    return NodeSet(_features(matrix), edges, numbered, _labelled(public, numbered, where))
+    splits = tuple(_checked(split, i, numbered, where) for i, split in enumerate(public))
+    drawn = [DRAWN] if any("validation" not in split for split in public) else []
+    return NodeSet(_features(matrix), edges, numbered, splits, "; ".join([*notes, *drawn]))
 
 
-def _whole(values: Any, what: str, where: object) -> np.ndarray:
+def _whole(values: Any, what: str, item: str, where: object) -> np.ndarray:
     """Return numbers as int64; refuse what is no whole number."""
     array = np.asarray(values)
+    if array.dtype == object and array.ndim == 1:  # Such as a list of JSON with a null.
+        array = np.array([value if is_number(value) else math.nan for value in array])
     if array.ndim == 1 and array.size == 0:
         return array.astype(np.int64)
-    good = np.issubdtype(array.dtype, np.number) and (array == np.floor(array)).all()
     require(
-        bool(good) and array.ndim == 1,
+        np.issubdtype(array.dtype, np.number) and array.ndim == 1,
         f"{what} must be whole numbers in one dimension: got {array.dtype} of shape {array.shape} "
-        f"in {where}.",
+        f"in {where}. Convert them.",
     )
+    odd = np.flatnonzero(~np.isfinite(array) | (array != np.floor(array)))
+    if len(odd):
+        raise InputError(
+            f"{what} must be whole numbers: got {array[odd[0]]} at {item} {odd[0]} in {where} "
+            f"({len(odd)} such in all). Replace them; a node without a class has -1."
+        )
     return array.astype(np.int64)
 
 
-def _labelled(
-    public: Sequence[Division], classes: np.ndarray, where: object
-) -> tuple[Division, ...]:
-    """Return the splits, with nodes that have no class removed from each part.
+def _checked(division: Division, number: int, classes: np.ndarray, where: object) -> Division:
+    """Return a split with nodes that have no class removed from each part.
 
     Raises:
-        InputError: if a part of a split is then empty.
+        InputError: if a part is then empty, a node is in two parts, or train has only one class.
     """
-    kept: list[Division] = []
-    for number, division in enumerate(public):
-        parts = {name: nodes[classes[nodes] >= 0] for name, nodes in division.items()}
-        for name, nodes in parts.items():
-            require(
-                len(nodes) > 0,
-                f"The {name} part of split {number} must not be empty: {where} marks "
-                f"{len(division[name])} nodes, none with a class. Mark some, or set another "
-                "`split`.",
-            )
-        kept.append(parts)
-    return tuple(kept)
+    advice = "Mark other nodes, or remove the split from the data."
+    labelled = {name: nodes[classes[nodes] >= 0] for name, nodes in division.items()}
+    parts = _with_validation(labelled, classes)
+    for name, nodes in parts.items():
+        marked = len(division.get(name, division["train"]))
+        require(
+            len(nodes) > 0,
+            f"The {name} part of split {number} must not be empty: {where} has {marked} nodes for "
+            f"it, too few of them with a class. {advice}",
+        )
+    nodes, times = np.unique(np.concatenate(list(parts.values())), return_counts=True)
+    if (times > 1).any():
+        shared = nodes[times > 1]
+        among = [name for name, part in parts.items() if shared[0] in part]
+        raise InputError(
+            f"The parts of split {number} must share no node: node {shared[0]} is in "
+            f"{' and '.join(among)} in {where} ({len(shared)} such in all). {advice}"
+        )
+    require(
+        len(np.unique(classes[parts["train"]])) > 1,
+        f"The train part of split {number} must have nodes of two classes or more: got one class "
+        f"in {where}. {advice}",
+    )
+    return parts
+
+
+def _with_validation(division: Division, classes: np.ndarray) -> Division:
+    """Return a split that has a part ``validation``: its own, or a fifth of each class of train.
+
+    The draw is the same for every seed, as a published split is.
+    """
+    if "validation" in division:
+        return division
+    nodes = np.random.default_rng(0).permutation(division["train"])
+    of_class = [nodes[classes[nodes] == label] for label in np.unique(classes[nodes])]
+    # Rounded so that a class of two nodes gives one of them, and a class of one keeps it.
+    drawn = [same[: (len(same) + 3) // 5] for same in of_class]
+    validation = np.sort(np.concatenate([nodes[:0], *drawn]))
+    train = np.setdiff1d(nodes, validation)
+    return {"train": train, "validation": validation, "test": division["test"]}
 
 
 def _features(matrix: Any) -> Float[Tensor, "n f"]:
@@ -211,8 +257,7 @@ def npz(files: Files, *, binary: bool = False) -> NodeSet:
 
     "Pitfalls" has ``adj_data``, ``adj_indices``, ``adj_indptr`` and ``adj_shape``, the same of
     ``attr_`` (or a dense ``attr_matrix``, or no features), and ``labels``. PyG's ``Data`` has
-    ``edge_index``, ``y``, ``x`` and the masks ``train_mask``, ``val_mask`` and ``test_mask``, of
-    which all but the first two may be missing.
+    ``edge_index``, ``y`` and perhaps ``x``. Both may have masks: see :func:`splits_of_masks`.
 
     Args:
         files: the file.
@@ -255,7 +300,9 @@ def _compressed(arrays: Any, where: File, binary: bool) -> NodeSet:
     if binary:
         x.data = np.where(np.isnan(x.data), x.data, x.data > 0)
     links = adjacency.tocoo()
-    return node_set(where, x, links.row, links.col, arrays["labels"])
+    weighted = ["the weights of adj_data are not used"] if (links.data != 1).any() else []
+    public = splits_of_masks(_masks_in(arrays, where), x.shape[0], where)
+    return node_set(where, x, links.row, links.col, arrays["labels"], public, weighted)
 
 
 def _pyg_arrays(arrays: Any, where: File) -> NodeSet:
@@ -266,23 +313,107 @@ def _pyg_arrays(arrays: Any, where: File) -> NodeSet:
         f"{where}.",
     )
     x = arrays["x"] if "x" in arrays else np.zeros((len(classes), 0))
-    public = []
-    if all(f"{part}_mask" in arrays for part in MASKS):
-        public = [masks_to_division([arrays[f"{part}_mask"] for part in MASKS], where)]
+    read = {"edge_index", "y", "x", *_mask_names(arrays, where).values()}
+    unused = _unused(where, [name for name in arrays if name not in read])
     first, second = edges
-    return node_set(where, x, first, second, np.ravel(classes), public)
+    public = splits_of_masks(_masks_in(arrays, where), len(x), where)
+    return node_set(where, x, first, second, np.ravel(classes), public, unused)
 
 
-MASKS = ("train", "val", "test")
-"""The parts of a split, as PyG and Geom-GCN name their masks."""
+def _unused(file: File, names: Sequence[str]) -> list[str]:
+    """Return the note that parts of a file are not used; no note if there are none."""
+    name = Path(file.name).name
+    return [f"not used of {name}: {', '.join(names)}"] if names else []
 
 
-def masks_to_division(masks: Sequence[Any], where: object) -> Division:
-    """Return the split of three masks, in the order of ``MASKS``; they must be of one length."""
-    lengths = {len(np.asarray(mask)) for mask in masks}
-    require(len(lengths) == 1, f"Masks must be of one length: got {lengths} in {where}.")
-    train, validation, test = (np.flatnonzero(mask) for mask in masks)
-    return {"train": train, "validation": validation, "test": test}
+MASKS = {
+    "train": ("train_mask",),
+    "validation": ("val_mask", "valid_mask", "validation_mask"),
+    "test": ("test_mask",),
+}
+"""{part of a split: names of its mask, as PyG and Geom-GCN have them}."""
+
+
+def _only(names: Sequence[str], found: Iterable[str], what: str, where: object) -> str | None:
+    """Return which of the names is found, in capitals or not; None if none is.
+
+    Raises:
+        InputError: if several are found: nothing says which one counts.
+    """
+    alike = [name for name in found if name.lower() in names]
+    require(
+        len(alike) < 2,
+        f"{what} must have one name of {', '.join(names)}: got {' and '.join(map(repr, alike))} "
+        f"in {where}. Rename or remove all but one.",
+    )
+    return alike[0] if alike else None
+
+
+def _mask_names(found: Iterable[str], where: object) -> dict[str, str]:
+    """Return {part of the split: name of its mask} of the masks among the names."""
+    named = {part: _only(names, found, "A mask", where) for part, names in MASKS.items()}
+    return {part: name for part, name in named.items() if name is not None}
+
+
+def _masks_in(arrays: Any, where: object) -> dict[str, Any]:
+    """Return {part of the split: mask} of the masks among an npz's arrays."""
+    return {part: arrays[name] for part, name in _mask_names(arrays, where).items()}
+
+
+def splits_of_masks(masks: Mapping[str, Any], nodes: int, where: object) -> list[Division]:
+    """Return the splits that masks mark; none if there are no masks.
+
+    A mask with a column for each split counts in its split, and one without columns in all.
+
+    Args:
+        masks: {part of the split: mask}; the part ``validation`` may be missing.
+        nodes: the number of nodes.
+        where: the file, for messages.
+
+    Raises:
+        InputError: if train or test has no mask, or a mask does not say for each node whether it
+            is in.
+    """
+    if not masks:
+        return []
+    missing = {"train", "test"} - set(masks)
+    require(
+        not missing,
+        f"A split must have nodes for train and for test: got none for "
+        f"{' and '.join(sorted(missing))} in {where}. Add them, or remove the split.",
+    )
+    marked = {part: _marked(mask, part, nodes, where) for part, mask in masks.items()}
+    counts = {mask.shape[1] for mask in marked.values()} - {1}
+    require(
+        len(counts) < 2,
+        f"Masks must have a column for each split: got {' and '.join(map(str, sorted(counts)))} "
+        f"columns in {where}. Give all masks as many columns, or none.",
+    )
+    return [
+        {part: np.flatnonzero(mask[:, i % mask.shape[1]]) for part, mask in marked.items()}
+        for i in range(max(counts, default=1))
+    ]
+
+
+def _marked(mask: Any, part: str, nodes: int, where: object) -> np.ndarray:
+    """Return a mask as True and False, with a row for each node and a column for each split.
+
+    Node numbers are read too, if they are no mask: if one of them is above 1.
+    """
+    array = np.asarray(mask)
+    numbers = array.dtype.kind in "iu" and array.ndim == 1 and array.size > 0 and array.max() > 1
+    if numbers:
+        good = array.min() >= 0 and array.max() < nodes and len(np.unique(array)) == len(array)
+        array = np.isin(np.arange(nodes), array)
+    else:
+        good = array.dtype.kind in "biuf" and bool(np.isin(array, (0, 1)).all())
+    require(
+        bool(good) and array.ndim in (1, 2) and len(array) == nodes,
+        f"The mask of {part} must say True or False for each of the {nodes} nodes: got "
+        f"{np.asarray(mask).dtype} of shape {np.shape(mask)} in {where}. To make a mask of node "
+        f"numbers: mask = numpy.zeros({nodes}, bool); mask[numbers] = True.",
+    )
+    return array.astype(bool).reshape(nodes, -1)
 
 
 def wikics(files: Files) -> NodeSet:
@@ -297,13 +428,16 @@ def wikics(files: Files) -> NodeSet:
     first = [i for i, linked in enumerate(stored["links"]) for _ in linked]
     second = [node for linked in stored["links"] for node in linked]
     nodes = len(stored["features"])
-    masks = zip(stored["train_masks"], stored["val_masks"], strict=True)
-    public = [masks_to_division([*pair, stored["test_mask"]], where) for pair in masks]
+    masks = {"train": stored["train_masks"], "validation": stored["val_masks"],
+             "test": [stored["test_mask"]]}  # fmt: skip
     require(
-        all(len(stored[name]) == nodes for name in ("links", "labels", "test_mask")),
+        all(len(stored[name]) == nodes for name in ("links", "labels"))
+        and all(len(mask) == nodes for part in masks.values() for mask in part),
         f"Links, labels and masks must have an entry for each of the {nodes} nodes in {where}.",
     )
+    columns = {part: np.array(rows).T for part, rows in masks.items()}
     x = np.array(stored["features"], dtype=np.float32)
+    public = splits_of_masks(columns, nodes, where)
     return node_set(where, x, first, second, stored["labels"], public)
 
 
@@ -351,9 +485,8 @@ def geom_gcn(files: Files, *, words: int = 0) -> NodeSet:
     public = []
     for name, file in files.items():
         if name not in GEOM:
-            with np.load(io.BytesIO(read_bytes(file)), allow_pickle=False) as masks:
-                found = [masks[f"{part}_mask"] for part in MASKS]
-            public.append(masks_to_division(found, file))
+            with np.load(io.BytesIO(read_bytes(file)), allow_pickle=False) as arrays:
+                public += splits_of_masks(_masks_in(arrays, file), len(rows), file)
     return node_set(nodes_file, x, first, second, [int(rows[i][2]) for i in order], public)
 
 
@@ -381,74 +514,172 @@ def _tab_lines(file: File, columns: int, *, head: bool = True) -> list[list[str]
 
 TABLES = ("nodes.csv", "edges.csv")
 """The files of a graph as CSV tables."""
-_NAMES = {"class": ("label", "class", "y"), "split": ("split",), "id": ("id", "node", "node_id")}
+LABEL, ID, SPLIT = ("label", "class", "y"), ("id", "node", "node_id"), ("split",)
+"""The names that a column of nodes with the class, the name or the part of the split may have."""
+ENDS = (("source", "target"), ("src", "dst"), ("from", "to"), ("head", "tail"), ("start", "end"),
+        ("citing", "cited"), ("u", "v"), ("i", "j"), ("1", "2"))  # fmt: skip
+"""Names of the two ends of an edge, without ``node`` and ``id``: ``node_1`` is ``1``."""
 _PARTS = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation",
           "dev": "validation", "test": "test"}  # fmt: skip
+_TRUTH: Mapping[str, float] = {"true": 1, "false": 0, "1": 1, "0": 0, "1.0": 1, "0.0": 0}
+LARGEST = float(np.finfo(np.float32).max)
+NO_LABEL = ("nan", "inf", "-inf", "none", "null", "<na>", "nat")
+"""What tools write for a missing label: refused, because it could be the name of a class."""
 
 
 def tables(files: Files) -> NodeSet:
     """Read ``nodes.csv`` and ``edges.csv``.
 
     A row of nodes has a class in the column ``label`` (empty: none), a name in ``id`` if edges
-    use names, a part of the split in ``split`` if there is one, and numbers in all other columns.
-    The first two columns of edges are their ends. Classes are the labels, sorted.
+    use names, a part of the split in ``split`` or masks, if there is a split, and numbers in all
+    other columns. Two columns of edges are their ends: those that :data:`ENDS` names, or the only
+    two. Classes are the labels, sorted. The index that pandas writes is left out.
     """
     where, links = (files[name] for name in TABLES)
-    head, rows = _csv(where)
-    at = {
-        kind: next((i for i, name in enumerate(head) if name.lower() in names), None)
-        for kind, names in _NAMES.items()
-    }
-    label = at["class"]
+    nodes, indices = _table(where)
+    label, name = (_only(names, nodes.columns, "A column", where) for names in (LABEL, ID))
     if label is None:
         raise InputError(
-            f"{where} must have a column 'label' with each node's class: got {', '.join(head)}."
+            f"{where} must have a column 'label' with each node's class: got "
+            f"{', '.join(nodes.columns) or 'none'}. Name the column of classes 'label'."
         )
-    columns = [i for i in range(len(head)) if i not in at.values()]
-    x = np.zeros((len(rows), len(columns)), dtype=np.float32)
-    for number, row in enumerate(rows):
-        try:
-            x[number] = [float(row[i]) for i in columns]
-        except ValueError as error:
-            raise InputError(
-                f"{where} must hold numbers in all columns but {', '.join(_NAMES)}: {error} in "
-                f"line {number + 2}."
-            ) from error
-    ids = {row[at["id"]] if at["id"] is not None else str(i): i for i, row in enumerate(rows)}
-    require(len(ids) == len(rows), f"{where} must name each node once: got a name twice.")
-    ends = []
-    for number, row in enumerate(_csv(links)[1]):
-        wrong = next((name for name in row[:2] if name not in ids), None)
-        require(
-            wrong is None,
-            f"{links} must join nodes of {TABLES[0]}: got {wrong!r} in line {number + 2}.",
-        )
-        ends.append([ids[name] for name in row[:2]])
-    names = sorted({row[label] for row in rows} - {""})
-    classes = [names.index(row[label]) if row[label] else -1 for row in rows]
-    public = []
-    if at["split"] is not None:
-        parts = np.array([_PARTS.get(row[at["split"]].lower(), "") for row in rows])
-        public = [{name: np.flatnonzero(parts == name) for name in dict.fromkeys(_PARTS.values())}]
-    first, second = np.array(ends, dtype=np.int64).reshape(-1, 2).T
-    return node_set(where, x, first, second, classes, public)
-
-
-def _csv(file: File) -> tuple[list[str], list[list[str]]]:
-    """Return the heading and the rows of a CSV file; refuse rows of another length."""
-    try:
-        text = read_bytes(file).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} must be UTF-8: {error}. Save it as UTF-8.") from error
-    head, *rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row] or [[]]
-    wrong = next((i for i, row in enumerate(rows) if len(row) != len(head)), None)
+    order = [str(i) for i in range(len(nodes.rows))]
     require(
-        len(head) > 1 and wrong is None,
-        f"{file} must have a heading of two columns or more, and as many cells in each row: got "
-        f"{len(head)} columns, and {len(rows[wrong or 0]) if rows else 0} cells in line "
-        f"{(wrong or 0) + 2}.",
+        name is not None or all(cells == order for cells in indices),
+        f"The unnamed index of {where} must number the rows 0, 1, 2, ...: got other numbers. Name "
+        "the column 'id' if edges use these numbers; otherwise remove it.",
     )
-    return [name.strip() for name in head], [[cell.strip() for cell in row] for row in rows]
+    public, of_split = _split_in(nodes, where)
+    features = [each for each in nodes.columns if each not in (label, name, *of_split)]
+    x = _numbers(nodes, features, where)
+    names = order if name is None else _column(nodes, name)
+    ids = {each: i for i, each in enumerate(names)}
+    require(
+        len(ids) == len(names),
+        f"{where} must name each node once: got a name twice. Remove one of its rows.",
+    )
+    labels = _column(nodes, label)
+    rule = "a class, or nothing for a node without one"
+    _require_cells(nodes, label, lambda cell: cell.lower() not in NO_LABEL, where, rule)
+    known = sorted(set(labels) - {""})
+    number = {"": -1, **{each: i for i, each in enumerate(known)}}
+    first, second, unused = _edges(links, ids)
+    notes = [f"not used of {where.name}: its index"] if indices else []
+    classes = [number[each] for each in labels]
+    return node_set(where, x, first, second, classes, public, [*notes, *unused])
+
+
+def _table(file: File) -> tuple[Table, list[list[str]]]:
+    """Return the columns of a CSV file that have a name, and the cells of each pandas index."""
+    assert isinstance(file, Path), f"{file} is in a zip"
+    table = text_tables.read_file(file)
+    unnamed = re.compile(r"(unnamed: [\d_.]+(level_\d+)?)?", re.IGNORECASE)
+    index = [i for i, name in enumerate(table.columns) if unnamed.fullmatch(name)]
+    cells = [[row[i] for row in table.rows] for i in index]
+    for i, column in zip(index, cells, strict=True):
+        require(
+            len(set(column)) == len(column) and all(map(str.isdecimal, column)),
+            f"Each column of {file} must have a name: column {i + 1} has none, and is no index of "
+            "different whole numbers. Name it, or remove it.",
+        )
+    kept = [i for i in range(len(table.columns)) if i not in index]
+    rows = [tuple(row[i] for i in kept) for row in table.rows]
+    columns = tuple(table.columns[i] for i in kept)
+    twice = next((name for name in columns if columns.count(name) > 1), None)
+    require(
+        twice is None,
+        f"Columns of {file} must have different names: got {twice!r} twice. Rename one.",
+    )
+    return table._replace(columns=columns, rows=rows), cells
+
+
+def _column(table: Table, name: str) -> list[str]:
+    at = table.columns.index(name)
+    return [row[at] for row in table.rows]
+
+
+def _require_cells(
+    table: Table, name: str, good: Callable[[str], bool], where: object, rule: str
+) -> None:
+    """Raise :class:`InputError` with the line of the first cell of a column that is not good."""
+    for line, cell in zip(table.lines, _column(table, name), strict=True):
+        if not good(cell):
+            raise InputError(
+                f"The column {name!r} must hold {rule}: got {cell!r} in {table.word} {line} of "
+                f"{where}. Correct the cell."
+            )
+
+
+def _numbers(table: Table, columns: Sequence[str], where: object) -> np.ndarray:
+    """Return columns of finite numbers as an array, a row a row."""
+    x = np.zeros((len(table.rows), len(columns)))
+    for i, name in enumerate(columns):
+        x[:, i] = [_number(cell) for cell in _column(table, name)]
+        if np.isnan(x[:, i]).any():
+            rule = "finite numbers, as all columns of features"
+            _require_cells(table, name, lambda cell: not math.isnan(_number(cell)), where, rule)
+    return x
+
+
+def _number(cell: str) -> float:
+    """Return the number in a cell; NaN if there is none that float32 can hold."""
+    try:
+        number = float(cell)
+    except ValueError:
+        return math.nan
+    return number if abs(number) <= LARGEST else math.nan
+
+
+def _split_in(table: Table, where: object) -> tuple[list[Division], list[str]]:
+    """Return the splits that a table of nodes has, and the columns that say them."""
+    split = _only(SPLIT, table.columns, "A column", where)
+    masks = _mask_names(table.columns, where)
+    require(
+        split is None or not masks,
+        f"{where} must say its split once: got the columns {split!r} and "
+        f"{', '.join(map(repr, masks.values()))}. Remove one or the other.",
+    )
+    if split is not None:
+        rule = f"one of {', '.join(_PARTS)}, or nothing"
+        _require_cells(table, split, lambda cell: cell.lower() in ("", *_PARTS), where, rule)
+        parts = np.array([_PARTS.get(cell.lower(), "") for cell in _column(table, split)])
+        found = {part: parts == part for part in MASKS if part in parts}
+        return splits_of_masks(found, len(parts), where), [split]
+    for name in masks.values():
+        _require_cells(table, name, lambda cell: cell.lower() in _TRUTH, where, "True or False")
+    cells = {part: [_TRUTH[c.lower()] for c in _column(table, n)] for part, n in masks.items()}
+    return splits_of_masks(cells, len(table.rows), where), list(masks.values())
+
+
+def _edges(file: File, ids: Mapping[str, int]) -> tuple[list[int], list[int], list[str]]:
+    """Return both ends of each edge, as numbers of nodes, and the notes on what is not used."""
+    table, indices = _table(file)
+    ends = _ends(table.columns, file)
+    require(
+        not all(name in ids for name in ends),
+        f"{file} must have a heading: got {' and '.join(map(repr, ends))}, which are nodes. Write "
+        "source,target into its first line.",
+    )
+    for name in ends:
+        _require_cells(table, name, ids.__contains__, file, f"nodes of {TABLES[0]}")
+    first, second = ([ids[cell] for cell in _column(table, name)] for name in ends)
+    unused = [*["its index"][: len(indices)], *(n for n in table.columns if n not in ends)]
+    return first, second, _unused(file, unused)
+
+
+def _ends(columns: Sequence[str], file: File) -> tuple[str, str]:
+    """Return the names of the two columns that hold the ends of edges."""
+    short = {name: re.sub(r"node|id|[^a-z0-9]", "", name.lower()) for name in columns}
+    pairs = [(a, b) for a in columns for b in columns if (short[a], short[b]) in ENDS]
+    if not pairs and len(columns) == 2:
+        pairs = [(columns[0], columns[1])]
+    require(
+        len(pairs) == 1,
+        f"{file} must have one pair of columns with the ends of its edges, such as source and "
+        f"target, or two columns alone: got {', '.join(columns) or 'none'}. Rename or remove "
+        "columns.",
+    )
+    return pairs[0]
 
 
 Reader = Callable[[Files], NodeSet]

@@ -34,7 +34,7 @@ def divide(
         generator: draws the divisions.
 
     Raises:
-        InputError: if the set has no such split.
+        InputError: if the set has no such split, or is too small for it.
     """
     if split == "public":
         if not public:
@@ -44,33 +44,50 @@ def divide(
             )
         return list(public[:draws])
     if split == "grace":
-        return [_tenths(classes, generator) for _ in range(draws)]
-    return _labels_of_each_class(classes, draws, generator)
+        advice = "Set split='public'." if public else "Use a larger graph."
+        return [_tenths(classes, generator, advice) for _ in range(draws)]
+    advice = f"Set split={'public' if public else 'grace'!r}."
+    return _labels_of_each_class(classes, draws, generator, advice)
 
 
-def _tenths(classes: Int[np.ndarray, " n"], generator: np.random.Generator) -> Division:
+def _tenths(
+    classes: Int[np.ndarray, " n"], generator: np.random.Generator, advice: str
+) -> Division:
     nodes = generator.permutation(np.flatnonzero(classes >= 0))
     tenth = len(nodes) // 10
-    require(tenth >= 1, f"`split` 'grace' needs at least 10 nodes with a class: got {len(nodes)}.")
     train, validation, test = np.split(nodes, [tenth, 2 * tenth])
+    # A probe cannot be fitted to one class: say it now, and not after the training.
+    require(
+        len(np.unique(classes[train])) > 1,
+        "`split` 'grace' must draw training nodes of two classes or more: got "
+        f"{tenth} training nodes, a tenth of the {len(nodes)} with a class, of one class or none. "
+        f"{advice}",
+    )
     return {"train": train, "validation": validation, "test": test}
 
 
 def _labels_of_each_class(
-    classes: Int[np.ndarray, " n"], draws: int, generator: np.random.Generator
+    classes: Int[np.ndarray, " n"], draws: int, generator: np.random.Generator, advice: str
 ) -> list[Division]:
     # A generator with a fixed seed, so that every draw and every cell's seed have the same test
     # nodes.
     nodes = np.random.default_rng(0).permutation(len(classes))
     nodes = nodes[classes[nodes] >= 0]
     test, rest = nodes[:TEST], nodes[TEST:]
-    labels = np.unique(classes[nodes])
+    labels, counts = np.unique(classes[nodes], return_counts=True)
     least = TEST + VALIDATION + LABELS * len(labels)
     require(
         len(nodes) >= least,
         f"`split` 'random' needs {least} nodes with a class, {TEST} to test, {VALIDATION} to "
-        f"validate and {LABELS} of each of {len(labels)} classes: got {len(nodes)}. Set "
-        "split='grace'.",
+        f"validate and {LABELS} of each of {len(labels)} classes: got {len(nodes)}. "
+        f"{advice}",
+    )
+    left = np.array([np.sum(classes[rest] == label) for label in labels])
+    require(
+        bool((left >= LABELS).all()),
+        f"`split` 'random' must label {LABELS} nodes of each class: got {left.min()} of class "
+        f"{labels[left.argmin()]} ({counts[left.argmin()]} nodes) besides the {TEST} test nodes. "
+        f"{advice}",
     )
     divisions: list[Division] = []
     for _ in range(draws):

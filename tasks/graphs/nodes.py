@@ -47,7 +47,8 @@ class Nodes(Task):
     for validation and the rest for test; each draw is a new division. GRACE's code fits on a
     tenth, chooses C by 5-fold cross-validation within it, and tests on the other nine;
     GCA's code holds out a tenth for C. One draw's validation nodes are another's test nodes,
-    which favours whatever is tuned on them. ``public``: those of the set's authors.
+    which favours whatever is tuned on them. ``public``: those of the set's authors; if they
+    have no validation nodes, a fifth of each class's training nodes, the same for every seed.
 
     Large graphs: with ``batch_size`` above 0, a step contrasts that many anchors instead of
     all nodes. They are encoded exactly, from the whole graph's view, with no more work
@@ -164,7 +165,7 @@ class Nodes(Task):
         """Download what is missing and check it; return the graph's checksum."""
         found = node_data.content(self.data, self.root)
         data = node_data.load(self.data, self.root, self.features)
-        divide(self.split, data.classes, data.public, 1, np.random.default_rng(0))
+        divide(self.split, data.classes, data.public, self.draws, np.random.default_rng(0))
         return [found]
 
     def load(self, randomness: Randomness) -> None:

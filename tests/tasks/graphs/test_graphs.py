@@ -1,9 +1,11 @@
 """Sets of graphs, GraphCL's views, the GIN, and the cross-validation."""
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
@@ -555,3 +557,95 @@ def test_classes_must_be_large_enough_for_the_inner_folds(
     for k in range(folds):
         kept = np.concatenate([p for i, p in enumerate(parts) if i not in (k, (k + 1) % folds)])
         assert np.bincount(classes[kept]).min() >= INNER
+
+
+# Zips and folders of one's own
+
+
+def zipped(place: Path, *prefixes: str, **more: bytes) -> Path:
+    """Write a zip with the set OWN under each prefix, and more members."""
+    made = write_graphs(place.parent / f"made-{place.stem}") / "tudataset/OWN/raw"
+    with ZipFile(place, "w", ZIP_DEFLATED) as archive:
+        for prefix in prefixes:
+            for file in sorted(made.iterdir()):
+                archive.writestr(f"{prefix}{file.name}", file.read_bytes())
+        for name, content in more.items():
+            archive.writestr(name, content)
+    return place
+
+
+MACOS = {
+    "__MACOSX/OWN/._OWN_A.txt": b"\0\5\26\7", "__MACOSX/OWN/OWN_A.txt": b"\0", ".DS_Store": b"\0",
+    "._OWN_A.txt": b"\0", "OWN/.DS_Store": b"\0", ".hidden/OTHER_A.txt": b"\0",
+    "OWN/README.txt": b"about the set",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("more", [{}, MACOS], ids=["plain", "macos"])
+@pytest.mark.parametrize("prefix", ["", "OWN/", "raw/", "data/sets/OWN/"])
+def test_a_zip_is_read_at_any_depth_and_without_what_is_hidden(
+    tmp_path: Path, prefix: str, more: dict[str, bytes]
+) -> None:
+    place = str(zipped(tmp_path / "own.zip", prefix, **more))
+    (tmp_path / "folder").mkdir()
+    here = graph_data.load("tudataset/OWN", str(write_graphs(tmp_path / "folder")))
+    assert all(torch.equal(a, b) for a, b in zip(here, graph_data.load(place), strict=True))
+    expected = graph_data.content("tudataset/OWN", str(tmp_path / "folder")).checksum
+    assert graph_data.content(place).checksum == expected
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "more", "message"),
+    [
+        (["a/", "b/"], {}, "one file NAME_A.txt: got a/OWN_A.txt and b/OWN_A.txt in .*own.zip"),
+        (["OWN/"], {"OTHER/OTHER_A.txt": b"1, 2"}, "got OWN/OWN_A.txt and OTHER/OTHER_A.txt in"),
+        (["OWN/"], {"OWN/own_a.txt": b"1, 2"}, "got OWN/OWN_A.txt and OWN/own_a.txt in"),
+        (["OWN/"], {"OWN/own_Graph_labels.txt": b"1"},
+         "must hold OWN/OWN_graph_labels.txt once: got OWN/OWN_graph_labels.txt and OWN/own_Gra"),
+        ([], {}, "got none in .*own.zip"),
+        ([], {"__MACOSX/._OWN_A.txt": b"1, 2"}, "got none in .*own.zip"),
+        ([], {"OWN/OWN_A.txt": b"1, 2"}, "must be complete: OWN_graph_indicator.txt is missing"),
+        (["../"], {}, "own.zip must hold files inside of it: got the name .*OWN_A.txt.*Pack it"),
+        (["/tmp/"], {}, "own.zip must hold files inside of it: got the name"),
+        (["OWN/"], {"OWN/../../evil.txt": b"1"}, "must hold files inside of it: got .*evil.txt"),
+    ],
+)  # fmt: skip
+def test_a_zip_that_is_not_one_set_is_refused(
+    tmp_path: Path, prefixes: list[str], more: dict[str, bytes], message: str
+) -> None:
+    place = zipped(tmp_path / "own.zip", *prefixes, **more)
+    with pytest.raises(InputError, match=message):
+        graph_data.content(str(place))
+
+
+def test_two_spellings_of_one_file_are_not_chosen_by_the_disk(tmp_path: Path) -> None:
+    root = write_graphs(tmp_path)
+    folder = root / "tudataset/OWN/raw"
+    (folder / "own_node_labels.txt").write_text("1\n2\n3\n4\n5\n")
+    with pytest.raises(InputError, match=r"once: got OWN_node_labels.txt and own_node_labels.txt"):
+        graph_data.content("tudataset/OWN", str(root))
+    (folder / "Own_a.txt").write_text("1, 2\n")
+    with pytest.raises(InputError, match=r"one file NAME_A.txt: got OWN_A.txt and Own_a.txt in"):
+        graph_data.content("tudataset/OWN", str(root))
+
+
+def test_a_cut_or_damaged_zip_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    content = zipped(tmp_path / "whole.zip", "OWN/").read_bytes()
+    place = tmp_path / "own.zip"
+    for size in range(0, len(content), len(content) // 15):
+        place.write_bytes(content[:size])
+        with pytest.raises(InputError, match=r"own.zip must be readable: .*Copy it again"):
+            graph_data.load(str(place))
+    for at in range(0, len(content), 7):
+        place.write_bytes(content[:at] + b"\xff" * 5 + content[at + 5 :])
+        with contextlib.suppress(InputError):  # Some bytes, such as dates, may be any.
+            graph_data.load(str(place))
+
+
+def test_graphs_of_one_class_are_refused_when_they_are_fetched(tmp_path: Path) -> None:
+    root = write_graphs(tmp_path, graph_labels="1\n1\n")
+    with pytest.raises(InputError, match=r"two classes or more: got 1 in OWN_graph_labels.txt"):
+        Graphs(data="tudataset/OWN", root=str(root)).fetch()
+    root = write_graphs(tmp_path / "two")
+    with pytest.raises(InputError, match=r"Each class must have \d+ examples or more"):
+        Graphs(data="tudataset/OWN", root=str(root)).fetch()

@@ -1,5 +1,6 @@
 """Node classification: data, views, encoders, and parts of graphs that are too large."""
 
+import contextlib
 import gzip
 import json
 import os
@@ -291,10 +292,10 @@ def test_a_tiny_wikics(tmp_path: Path) -> None:
     folder = tmp_path / "wikics" / "raw"
     folder.mkdir(parents=True)
     generator = np.random.default_rng(0)
-    masks = (generator.random((3, 8)) < 0.4).tolist()
+    masks = (np.array([[1, 1, 0, 2, 0, 0, 2, 2]]) == np.arange(3)[:, None]).tolist()
     held = {
         "features": generator.normal(size=(8, 4)).tolist(),
-        "labels": generator.integers(0, 3, 8).tolist(),
+        "labels": [0, 1, 0, 1, 2, 2, 0, 1],
         "links": [[1, 2, 0], [0], [], [2], [5], [], [], [0]],
         "train_masks": [masks[0], masks[1]],
         "val_masks": [masks[1], masks[0]],
@@ -412,6 +413,41 @@ def test_the_random_split_refuses_a_graph_that_is_too_small(tmp_path: Path) -> N
     write_planetoid(tmp_path)
     with pytest.raises(InputError, match=r"needs 1560 nodes with a class.*got 511. Set split"):
         loaded(f"nodes(data='citeseer', root={str(tmp_path)!r})")
+
+
+@pytest.mark.parametrize(
+    ("split", "masked", "works"),
+    [("random", True, "public"), ("random", False, "grace"), ("grace", True, "public"),
+     ("grace", False, "")],
+)  # fmt: skip
+def test_a_split_that_a_set_is_too_small_for_names_one_that_works(
+    tmp_path: Path, split: str, masked: bool, works: str
+) -> None:
+    nodes = np.arange(12 if split == "grace" else 400)
+    arrays = pyg_arrays(
+        x=np.ones((len(nodes), 1)), y=nodes % 2, edge_index=np.array([nodes, np.roll(nodes, 1)]),
+        train_mask=nodes < 4 if masked else None, val_mask=None,
+        test_mask=nodes >= 8 if masked else None,
+    )  # fmt: skip
+    place = written(tmp_path, "npz", arrays)
+    advice = f"Set split='{works}'" if works else "Use a larger graph"
+    with pytest.raises(InputError, match=advice):
+        plugins.build("tasks", f"nodes(data={place!r}, split={split!r})").fetch()
+    if works:
+        plugins.build("tasks", f"nodes(data={place!r}, split={works!r})").fetch()
+
+
+def test_the_random_split_refuses_a_class_of_fewer_nodes_than_it_labels(tmp_path: Path) -> None:
+    nodes = np.arange(3000)
+    arrays = pyg_arrays(
+        x=np.ones((3000, 1)), y=np.where(nodes < 19, 2, nodes % 2), train_mask=None,
+        edge_index=np.array([nodes, np.roll(nodes, 1)]), val_mask=None, test_mask=None,
+    )  # fmt: skip
+    place = written(tmp_path, "npz", arrays)
+    message = r"must label 20 nodes of each class: got \d+ of class 2 \(19 nodes\).*split='grace'"
+    with pytest.raises(InputError, match=message):
+        plugins.build("tasks", f"nodes(data={place!r})").fetch()
+    plugins.build("tasks", f"nodes(data={place!r}, split='grace')").fetch()
 
 
 # Views
@@ -914,7 +950,7 @@ FAR[1, 5] = 12
         ("npz", pyg_arrays(y=np.full(12, 0.5)), r"Classes must be whole numbers"),
         ("npz", pyg_arrays(y=np.zeros(12)), r"two classes or more: got 1"),
         ("npz", pyg_arrays(test_mask=np.zeros(12)), r"The test part of split 0 must not be empty"),
-        ("npz", pyg_arrays(val_mask=np.zeros(3)), r"Masks must be of one length"),
+        ("npz", pyg_arrays(val_mask=np.zeros(3)), r"validation must say True .* 12 nodes: got"),
         ("npz", compressed(labels=np.arange(11) % 2), r"a class for each node: got 11 for 12"),
         ("npz", compressed(adj_shape=(13, 13), adj_indptr=np.r_[compressed()["adj_indptr"], 12]),
          r"must have a row for each node: got \(13, 13\) and \(12, 3\)"),
@@ -924,11 +960,16 @@ FAR[1, 5] = 12
         ("json", wikics_json(labels=[0, 1]), r"an entry for each of the 12 nodes"),
         ("json", wikics_json(features=[[1.0], [1.0, 2.0]] * 6), r"same number of features: got"),
         ("json", wikics_json(val_masks=[[False] * 12]), r"validation part of split 0 must not"),
+        ("json", wikics_json(val_masks=[[False] * 11]), r"masks must have an entry for each of th"),
+        ("json", wikics_json(test_mask=[2] * 12), r"test must say True or False for each of"),
+        ("json", wikics_json(train_masks=[[None] * 12]), r"The mask of train must say True or Fal"),
+        ("json", wikics_json(train_masks=[]), r"The mask of train must say True or False for each"),
+        ("json", wikics_json(test_mask=[True] * 12), r"split 0 must share no node: node 0"),
         ("csv", csv_tables(nodes="id,a\nn0,1\n"), r"must have a column 'label'.*got id, a"),
-        ("csv", csv_tables(nodes="id,a,label\nn0,x,1\n"), r"numbers in all columns .* in line 2"),
-        ("csv", csv_tables(nodes="id,a,label\nn0,1\n"), r"as many cells.*2 cells in line 2"),
+        ("csv", csv_tables(nodes="id,a,label\nn0,x,1\n"), r"'a' must hold fin.*'x' in line 2"),
+        ("csv", csv_tables(nodes="id,a,label\nn0,1\n"), r"as many cells.*: got 2 in line 2"),
         ("csv", csv_tables(nodes="id,a,label\nn0,1,u\nn0,1,v\n"), r"name each node once"),
-        ("csv", csv_tables(edges="from,to\nn0,n99\n"), r"must join .*got 'n99' in line 2"),
+        ("csv", csv_tables(edges="from,to\nn0,n99\n"), r"'to' must hold nodes.*'n99' in line 2"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_in_a_users_graph_is_said_before_training(
@@ -994,17 +1035,19 @@ def test_known_sizes_hold_for_the_sets_that_are_here() -> None:
 def test_geom_gcns_tables_are_read_with_their_splits(tmp_path: Path) -> None:
     folder = tmp_path / "Cornell" / "raw"
     folder.mkdir(parents=True)
-    nodes = "node_id\tfeature\tlabel\n2\t0,1\t1\n0\t1,0\t0\n1\t1,1\t1\n"
+    nodes = "node_id\tfeature\tlabel\n2\t0,1\t1\n0\t1,0\t0\n1\t1,1\t1\n3\t0,0\t1\n"
     (folder / "out1_node_feature_label.txt").write_text(nodes)
     (folder / "out1_graph_edges.txt").write_text("node_id\tnode_id\n0\t2\n2\t1\n")
-    masks = {f"{part}_mask": np.arange(3) == i for i, part in enumerate(("train", "val", "test"))}
+    parts = enumerate(("train", "val", "test"))
+    masks = {f"{part}_mask": np.array([0, 0, 1, 2]) == i for i, part in parts}
     for number in range(2):
         np.savez(folder / f"cornell_split_0.6_0.2_{number}.npz", **masks)  # type: ignore[arg-type]
     found = node_data.load("cornell", str(tmp_path))
-    assert found.x.tolist() == [[1, 0], [1, 1], [0, 1]] and found.classes.tolist() == [0, 1, 1]
+    assert found.x.tolist() == [[1, 0], [1, 1], [0, 1], [0, 0]]
+    assert found.classes.tolist() == [0, 1, 1, 1]
     assert keys(found.edges) == {(0, 2), (2, 0), (1, 2), (2, 1)} and len(found.public) == 2
     words = node_layouts.geom_gcn({name: folder / name for name in node_layouts.GEOM}, words=2)
-    assert words.x.tolist() == [[1, 1], [0, 1], [1, 1]]
+    assert words.x.tolist() == [[1, 1], [0, 1], [1, 1], [1, 0]]
 
 
 @pytest.mark.usefixtures("any_size")
@@ -1020,3 +1063,320 @@ def test_a_pickle_is_refused_with_the_way_to_write_an_npz(tmp_path: Path) -> Non
     torch.save({"x": torch.ones(2)}, tmp_path / "graph.pt")
     with pytest.raises(InputError, match=r"graph.pt is a pickle.*numpy.savez\('net.npz'"):
         node_data.load(str(tmp_path / "graph.pt"))
+
+
+def table(columns: dict[str, Any]) -> str:
+    """Return a CSV table of {heading: cells}; a heading may end in spaces to differ."""
+    heads = ",".join(head.rstrip() for head in columns)
+    rows = zip(*columns.values(), strict=True)
+    return "\n".join([heads, *(",".join(map(str, row)) for row in rows)]) + "\n"
+
+
+NUMBERS = list(range(12))
+PARITY = [f"c{n % 2}" for n in NUMBERS]
+RING = {"a": NUMBERS, "b": [(n + 1) % 12 for n in NUMBERS]}
+RING_PAIRS = {(n, (n + 1) % 12) for n in NUMBERS} | {((n + 1) % 12, n) for n in NUMBERS}
+VALUES = [n + 0.5 for n in NUMBERS]
+
+
+def own(
+    folder: Path, nodes: dict[str, Any] | None = None, edges: dict[str, Any] | None = None
+) -> str:
+    """Write two tables: nodes with one feature if no columns are given, and a ring."""
+    nodes = nodes or {"value": VALUES, "label": PARITY}
+    made = table(nodes), table(edges or {"source": RING["a"], "target": RING["b"]})
+    return written(folder / "own", "csv", made)
+
+
+def refused(place: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        node_data.content(place)
+
+
+@pytest.mark.parametrize("heading", ["", "Unnamed: 0", "unnamed: 0.1", "Unnamed: 0_level_0"])
+@pytest.mark.parametrize("at", [0, 2])
+@pytest.mark.parametrize("named", [False, True])
+def test_the_index_of_pandas_is_no_feature_and_that_is_said(
+    tmp_path: Path, heading: str, at: int, named: bool
+) -> None:
+    # A column of names may stand beside any index: of a subset, of rows in another order.
+    index = [5 * n + 3 for n in NUMBERS] if named else NUMBERS
+    columns = [("value", VALUES), ("label", PARITY), *([("id", NUMBERS)] if named else [])]
+    place = own(tmp_path, dict([*columns[:at], (heading, index), *columns[at:]]))
+    assert node_data.load(place).x.tolist() == [[value] for value in VALUES]
+    assert node_data.content(place).note == "not used of nodes.csv: its index"
+    assert keys(node_data.load(place).edges) == RING_PAIRS
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"": NUMBERS[::-1]}, "unnamed index .* must number the rows 0, 1, 2, .*Name .*'id'"),
+        ({"": [n + 1 for n in NUMBERS]}, "unnamed index .* must number the rows 0, 1, 2"),
+        ({"": VALUES}, "Each column of .* must have a name: column 3 has none"),
+        ({"Unnamed: 0": [0] * 12, "id": NUMBERS}, "Each column .*must have a name: column 3"),
+        ({"class": PARITY}, "one name of label, class, y: got 'label' and 'class'"),
+        ({"Y": NUMBERS}, "one name of label, class, y: got 'label' and 'Y'"),
+        ({"id": NUMBERS, "node_id": NUMBERS}, "one name of id, node, .*: got 'id' and 'node_id'"),
+        ({"value ": VALUES}, "must have different names: got 'value' twice"),
+        ({"label ": PARITY}, "must have different names: got 'label' twice"),
+        ({"id": [0, *NUMBERS[:-1]]}, "must name each node once"),
+        ({"split": ["train"] * 6 + ["tets"] * 6}, "'split' must .*train, .*'tets' in line 8"),
+        ({"split": ["train"] * 12}, "nodes for train and for test: got none for test"),
+        ({"split": ["train"] * 6 + ["test"] * 6, "train_mask": [1] * 12},
+         "must say its split once: got the columns 'split' and 'train_mask'"),
+        ({"train_mask": ["yes"] * 12}, "'train_mask' must hold True or False: got 'yes' in line 2"),
+        ({"val_mask": [0] * 12, "valid_mask": [0] * 12}, "A mask must have one name of val_mask"),
+    ],
+)  # fmt: skip
+def test_columns_of_nodes_that_may_mean_two_things_are_refused(
+    tmp_path: Path, columns: dict[str, Any], message: str
+) -> None:
+    refused(own(tmp_path, {"value": VALUES, "label": PARITY, **columns}), message)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("source", "target"), ("src", "dst"), ("from", "to"), ("u", "v"), ("node1", "node2"),
+     ("node_1", "node_2"), ("head", "tail"), ("id_1", "id_2"), ("Source ID", "Target ID"),
+     ("FromNodeId", "ToNodeId"), ("target", "source"), ("one", "other")],
+)  # fmt: skip
+@pytest.mark.parametrize("further", ["", "index", "weight"])
+def test_the_ends_of_edges_are_found_by_their_names(
+    tmp_path: Path, first: str, second: str, further: str
+) -> None:
+    if first == "one" and further == "weight":
+        return  # Refused below: nothing says which two columns count.
+    before = {"index": {"": [7 * n for n in NUMBERS]}, "weight": {"weight": VALUES}}
+    place = own(tmp_path, edges={**before.get(further, {}), first: RING["a"], second: RING["b"]})
+    assert keys(node_data.load(place).edges) == RING_PAIRS
+    said = {"": "", "index": "not used of edges.csv: its index"}
+    assert node_data.content(place).note == said.get(further, "not used of edges.csv: weight")
+
+
+@pytest.mark.parametrize(
+    ("edges", "message"),
+    [
+        ({"one": RING["a"], "other": RING["b"], "weight": VALUES},
+         "one pair of columns .*source and target, .*: got one, other, weight. Rename"),
+        ({"source": RING["a"], "target": RING["b"], "src": RING["a"], "dst": RING["b"]},
+         "one pair of columns .*: got source, target, src, dst"),
+        ({"source": RING["a"], "source_id": RING["a"], "target": RING["b"]},
+         "one pair of columns .*: got source, source_id, target"),
+        ({"source": RING["a"]}, "one pair of columns .*: got source. Rename"),
+        ({"": NUMBERS, "source": RING["a"]}, "one pair of columns .*: got source. Rename"),
+        ({"": RING["a"], "target": RING["b"]}, "one pair of columns .*: got target. Rename"),
+        ({"0": RING["a"], "1": RING["b"]}, "must have a heading: got '0' and '1', which are nodes"),
+        ({"1": RING["a"], "2": RING["b"]}, "must have a heading: got '1' and '2', which are nodes"),
+        ({"from": RING["a"], "to": ["", *RING["b"][1:]]}, "'to' must hold nodes .*'' in line 2"),
+        ({"from": VALUES, "to": RING["b"]}, "'from' must hold nodes .*got '0.5' in line 2"),
+    ],
+)  # fmt: skip
+def test_edges_whose_ends_are_not_plain_are_refused(
+    tmp_path: Path, edges: dict[str, Any], message: str
+) -> None:
+    refused(own(tmp_path, edges=edges), message)
+
+
+@pytest.mark.parametrize("cell", ["", "nan", "NaN", "inf", "-inf", "1e99", "x", "None"])
+def test_a_cell_that_is_no_finite_number_is_named_with_its_line(tmp_path: Path, cell: str) -> None:
+    values = [*VALUES[:4], cell, *VALUES[5:]]
+    message = f"'value' must hold finite numbers.*: got {cell!r} in line 6"
+    refused(own(tmp_path, {"value": values, "label": PARITY}), message)
+
+
+@pytest.mark.parametrize("cell", ["nan", "NaN", "inf", "None", "NULL", "<NA>"])
+def test_a_missing_label_in_words_is_no_class(tmp_path: Path, cell: str) -> None:
+    labels = [*PARITY[:4], cell, *PARITY[5:]]
+    message = f"'label' must hold a class, or nothing .*: got {cell!r} in line 6"
+    refused(own(tmp_path, {"value": VALUES, "label": labels}), message)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 0.5, None])
+@pytest.mark.parametrize("layout", ["pyg", "pitfalls", "json"])
+def test_a_label_that_is_no_whole_number_is_named_with_its_node(
+    tmp_path: Path, layout: str, value: float | None
+) -> None:
+    labels = [0, 1, 0, 1, value, *[0, 1] * 3, 0]
+    makers = {"pyg": lambda y: pyg_arrays(y=y), "pitfalls": lambda y: compressed(labels=y)}
+    if layout == "json":
+        place = written(tmp_path, "json", wikics_json(labels=labels))
+    else:
+        array = np.array(labels, dtype=float)
+        place = written(tmp_path, "npz", makers[layout](array))
+    shown = "nan" if value is None else str(value)
+    refused(place, f"Classes must be whole numbers: got {shown} at node 4 in")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e99])
+def test_a_feature_of_an_npz_that_is_not_finite_is_named_with_its_node(
+    tmp_path: Path, value: float
+) -> None:
+    x = pyg_arrays()["x"].astype(float)
+    x[7, 2] = value
+    refused(written(tmp_path, "npz", pyg_arrays(x=x)), r"must be finite .* at node 7, column 2")
+    place = written(tmp_path / "other", "npz", compressed(attr_data=None, attr_matrix=x))
+    refused(place, r"must be finite .* at node 7, column 2")
+
+
+# Masks
+
+
+TRAIN, VALIDATION, TEST = ([n // 4 == part for n in NUMBERS] for part in range(3))
+PLAIN = {"train": [0, 1, 2, 3], "validation": [4, 5, 6, 7], "test": [8, 9, 10, 11]}
+
+
+def with_masks(folder: Path, layout: str, **masks: Any) -> str:
+    """Write the ring with masks of the names ``train``, ``val`` and ``test``."""
+    arrays = {f"{part}_mask": mask for part, mask in masks.items()}
+    none = dict.fromkeys(("train_mask", "val_mask", "test_mask"))
+    if layout == "csv":
+        columns = {name: np.asarray(mask).tolist() for name, mask in arrays.items()}
+        return own(folder, {"value": VALUES, "label": PARITY, **columns})
+    made = pyg_arrays(**{**none, **arrays}) if layout == "pyg" else compressed(**arrays)
+    return written(folder, "npz", {name: np.asarray(value) for name, value in made.items()})
+
+
+def parts_of(place: str) -> list[dict[str, list[int]]]:
+    return [{name: part.tolist() for name, part in s.items()} for s in node_data.load(place).public]
+
+
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.int64, np.float32])
+@pytest.mark.parametrize("layout", ["pyg", "pitfalls", "csv"])
+def test_a_mask_is_true_and_false_or_1_and_0(tmp_path: Path, layout: str, kind: type) -> None:
+    train, val, test = (np.array(mask, dtype=kind) for mask in (TRAIN, VALIDATION, TEST))
+    place = with_masks(tmp_path, layout, train=train, val=val, test=test)
+    assert parts_of(place) == [PLAIN]
+    assert node_data.content(place).note == ""
+    assert node_data.load(place).x.shape[1] in (1, 3), "a mask is no feature"
+
+
+@pytest.mark.parametrize("layout", ["pyg", "pitfalls"])
+def test_masks_with_columns_are_as_many_splits(tmp_path: Path, layout: str) -> None:
+    """As Wiki-CS's 20, of which `draws` says how many are used; a test mask counts in all."""
+    train, val = np.stack([TRAIN, VALIDATION], axis=1), np.stack([VALIDATION, TRAIN], axis=1)
+    place = with_masks(tmp_path, layout, train=train, val=val, test=TEST)
+    turned = {"train": PLAIN["validation"], "validation": PLAIN["train"], "test": PLAIN["test"]}
+    assert parts_of(place) == [PLAIN, turned]
+    columns = np.array(TEST)[:, None]
+    place = with_masks(tmp_path / "b", layout, train=train[:, :1], val=VALIDATION, test=columns)
+    assert parts_of(place) == [PLAIN]
+
+
+@pytest.mark.parametrize("layout", ["pyg", "pitfalls"])
+def test_node_numbers_are_read_where_they_are_no_mask(tmp_path: Path, layout: str) -> None:
+    place = with_masks(tmp_path, layout, train=[3, 0, 1, 2], val=VALIDATION, test=[8, 9, 10, 11])
+    assert parts_of(place) == [PLAIN]
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+@pytest.mark.parametrize("layout", ["pyg", "pitfalls"])
+@pytest.mark.parametrize(
+    "mask",
+    [
+        [0, 1], [0], [], [True, False], [True] * 11, [False] * 13, [0, 5, 12], [-1, 5, 7],
+        [3, 3, 7], [0.0, 5.0, 7.0], [0.5] * 12, [np.nan] * 12, ["True"] * 12,
+        [[True, False]] * 2, np.ones((12, 1, 1)), np.ones((2, 12)), 1,
+    ],
+)  # fmt: skip
+def test_what_is_no_mask_is_refused(tmp_path: Path, layout: str, part: str, mask: Any) -> None:
+    masks: dict[str, Any] = {"train": TRAIN, "val": VALIDATION, "test": TEST, part: mask}
+    name = "validation" if part == "val" else part
+    message = rf"The mask of {name} must say True or False for each of the 12 nodes.*numpy.zeros"
+    refused(with_masks(tmp_path, layout, **masks), message)
+
+
+@pytest.mark.parametrize("layout", ["pyg", "pitfalls", "csv"])
+@pytest.mark.parametrize(
+    ("masks", "message"),
+    [
+        ({"train": TRAIN, "val": VALIDATION, "test": TRAIN}, "share no node: node 0 is in train"),
+        ({"train": TRAIN, "val": TEST, "test": TEST}, "node 8 is in validation and test"),
+        ({"train": TRAIN, "val": TRAIN, "test": TEST}, "node 0 is in train and validation"),
+        ({"train": TRAIN, "test": TRAIN}, "share no node: node "),
+        ({"train": TRAIN, "val": [False] * 12, "test": TEST}, "validation part .*not be empty"),
+        ({"train": [False] * 12, "val": VALIDATION, "test": TEST}, "train part .*not be empty"),
+        ({"train": [False] * 12, "test": TEST}, "train part of split 0 must not be empty"),
+        ({"train": TRAIN, "test": [False] * 12}, "test part of split 0 must not be empty"),
+        ({"train": TRAIN}, "train and for test: got none for test in"),
+        ({"val": VALIDATION}, "got none for test and train in"),
+        ({"train": [n in (0, 2) for n in NUMBERS], "val": VALIDATION, "test": TEST},
+         "train part of split 0 must have nodes of two classes or more"),
+    ],
+)  # fmt: skip
+def test_masks_that_cannot_be_used_are_refused(
+    tmp_path: Path, layout: str, masks: dict[str, Any], message: str
+) -> None:
+    refused(with_masks(tmp_path, layout, **masks), message)
+
+
+def test_masks_of_different_numbers_of_splits_are_refused(tmp_path: Path) -> None:
+    two, three = np.stack([TRAIN] * 2, axis=1), np.stack([VALIDATION] * 3, axis=1)
+    refused(with_masks(tmp_path, "pyg", train=two, val=three, test=TEST), "got 2 and 3 columns")
+
+
+@pytest.mark.parametrize("layout", ["pyg", "pitfalls", "csv", "words"])
+def test_without_validation_nodes_a_fifth_of_train_validates_and_that_is_said(
+    tmp_path: Path, layout: str
+) -> None:
+    """So that `split='public'` works, and every other `split` as for any set."""
+    train = [n < 8 for n in NUMBERS]
+    if layout == "words":
+        words = ["train" if n < 8 else "test" for n in NUMBERS]
+        place = own(tmp_path, {"value": VALUES, "label": PARITY, "split": words})
+    else:
+        place = with_masks(tmp_path, layout, train=train, test=TEST)
+    (division,) = parts_of(place)
+    assert division["test"] == PLAIN["test"]
+    assert sorted(division["train"] + division["validation"]) == list(range(8))
+    assert sorted(n % 2 for n in division["validation"]) == [0, 1], "one of 4 of each class"
+    assert node_data.content(place).note == node_layouts.DRAWN
+    for seed in (0, 1):
+        task = loaded(f"nodes(data={place!r}, split='public', width=4)", seed)
+        assert [{n: list(p) for n, p in s.items()} for s in task.splits()] == [division]
+    (fetched,) = task.fetch()
+    assert fetched.note == node_layouts.DRAWN
+
+
+def test_a_class_of_one_train_node_keeps_it() -> None:
+    classes = np.array([0] * 10 + [1] * 2 + [2])
+    division = {"train": np.arange(13), "test": np.arange(0)}
+    parts = node_layouts._with_validation(division, classes)
+    assert np.bincount(classes[parts["validation"]], minlength=3).tolist() == [2, 1, 0]
+    assert sorted([*parts["train"], *parts["validation"]]) == list(range(13))
+
+
+# Files
+
+
+def test_what_an_npz_holds_besides_is_said(tmp_path: Path) -> None:
+    place = written(tmp_path, "npz", pyg_arrays(edge_weight=np.ones(12), pos=np.ones((12, 2))))
+    assert node_data.content(place).note == "not used of net.npz: edge_weight, pos"
+    place = written(tmp_path / "b", "npz", compressed(adj_data=np.full(12, 0.5)))
+    assert node_data.content(place).note == "the weights of adj_data are not used"
+
+
+@pytest.mark.parametrize("made", [pyg_arrays(), compressed()], ids=["pyg", "pitfalls"])
+@pytest.mark.parametrize("packed", [np.savez, np.savez_compressed])
+def test_a_damaged_npz_is_refused_in_a_sentence(tmp_path: Path, made: Any, packed: Any) -> None:
+    file = tmp_path / "net.npz"
+    packed(file, **made)
+    content = file.read_bytes()
+    for size in range(0, len(content), len(content) // 20):
+        file.write_bytes(content[:size])
+        refused(str(file), "net.npz")
+    # Two bytes of a member's entry in the list at the end: whether it is encrypted, how packed.
+    entry = content.index(b"PK\1\2")
+    for at in (entry + 8, entry + 10):
+        file.write_bytes(content[:at] + b"\x41" + content[at + 1 :])
+        refused(str(file), "net.npz")
+    for at in range(len(content) // 20, len(content) // 2, len(content) // 20):
+        file.write_bytes(content[:at] + bytes(40) + content[at + 40 :])
+        with contextlib.suppress(InputError):  # Some bytes may be any.
+            node_data.content(str(file))
+
+
+def test_hidden_files_beside_an_npz_are_not_read(tmp_path: Path) -> None:
+    place = written(tmp_path, "npz", pyg_arrays())
+    (tmp_path / "._net.npz").write_bytes(b"what macOS leaves")
+    assert node_data.load(str(tmp_path)).edges.equal(node_data.load(place).edges)
