@@ -33,10 +33,14 @@ def take_pipes() -> tuple[TextIO, TextIO]:
     told = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
-    # A plugin's child that outlives this process must not keep the pipes open.
     for file in (given, told):
-        os.register_at_fork(after_in_child=partial(_close_quietly, file.fileno()))
+        close_in_children(file)
     return given, told
+
+
+def close_in_children(file: TextIO) -> None:
+    """Close a pipe in forked children, so that none that outlives this process keeps it open."""
+    os.register_at_fork(after_in_child=partial(_close_quietly, file.fileno()))
 
 
 def _close_quietly(handle: int) -> None:

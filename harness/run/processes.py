@@ -22,11 +22,12 @@ GRACE = 5.0
 
 
 class WorkerProcess:
-    """Run one job after another in a fresh interpreter: see ``harness.run.worker``.
+    """Run one job after another, each from the state of a fresh interpreter.
 
-    No state of the parent gets into a score, and one thread does the work. Scores
-    therefore depend neither on the engine nor on the number of workers. After a failed
-    cell, the next one gets a new interpreter.
+    See ``harness.run.worker``.
+
+    No state of the parent or of another cell gets into a score, and one thread does the work.
+    Scores therefore depend neither on the engine nor on the number of workers.
 
     Args:
         number: the worker's number, from 1; its log is named by it.
@@ -48,9 +49,10 @@ class WorkerProcess:
             process = self._send(log, json.dumps({"job": job.to_dict(), "device": device}))
             assert process.stdout is not None
             for line in process.stdout:
-                event = Event(cell=job.cell, worker=self.number, **json.loads(line))
-                if event.kind == "failed":
-                    self.finish()  # The worker is about to exit and must not get another job.
+                values = json.loads(line)
+                if values.pop("last", False):
+                    self.finish()  # The worker exits, and must not get another job.
+                event = Event(cell=job.cell, worker=self.number, **values)
                 yield event
                 if event.settled:
                     return
@@ -150,6 +152,8 @@ def _environment(gpu: str | None) -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
+        # Without this, importing pandas starts a thread, and a process with two cannot be forked.
+        "JE_ARROW_MALLOC_CONF": "background_thread:false",
         "TOKENIZERS_PARALLELISM": "false",
         "MALLOC_MMAP_THRESHOLD_": KEPT_BYTES,
         "MALLOC_TRIM_THRESHOLD_": KEPT_BYTES,

@@ -1,0 +1,144 @@
+"""No cell changes the cells after it: each begins as a fresh interpreter does."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs import scores
+
+from harness.run.runner import run
+from harness.study.study import Study
+
+HEAD = """
+import atexit, builtins, decimal, gc, logging, math, os, random, signal, sys, threading, time
+import resource, warnings
+import numpy as np
+import torch
+from torch.nn import functional, modules
+from harness.losses import base
+from harness.losses.infonce import InfoNCE
+import harness.contrast, harness.core.randomness, harness.evaluation.probes, harness.training.loop
+
+
+def always(value):
+    return lambda *arguments, **named: value
+"""
+CHANGES = {
+    # Torch's own state.
+    "dtype": "torch.set_default_dtype(torch.float64)",
+    "device": "torch.set_default_device('meta')",
+    "seed": "torch.manual_seed(1)",
+    "grad": "torch.autograd.set_grad_enabled(False)",
+    "deterministic": "torch.use_deterministic_algorithms(True)",
+    "threads": "torch.set_num_threads(2)",
+    "flush": "torch.set_flush_denormal(True)",
+    "precision": "torch.set_float32_matmul_precision('medium')",
+    "forward_hook": "modules.module.register_module_forward_hook("
+    "lambda m, i, o: o * 2 if torch.is_tensor(o) else o)",
+    "pre_hook": "modules.module.register_module_forward_pre_hook(lambda m, i: (i[0] * 2, *i[1:]))",
+    "optimizer_hook": "torch.optim.optimizer.register_optimizer_step_pre_hook("
+    "lambda o, a, k: [p.grad.zero_() for g in o.param_groups for p in g['params']] and None)",
+    # Functions of libraries, of Python and of Triptych.
+    "linear": "old = functional.linear; functional.linear = lambda *a: old(*a) + 1",
+    "normalize": "functional.normalize = lambda x, **named: x",
+    "adam": "torch.optim.AdamW.step = always(None)",
+    "relu": "torch.nn.ReLU.forward = lambda self, x: x",
+    "numpy": "np.random.default_rng = always(np.random.Generator(np.random.PCG64(5)))",
+    "mean": "np.mean = always(0.5)",
+    "sqrt": "math.sqrt = always(1.0)",
+    "len": "old = builtins.sorted; builtins.sorted = lambda *a, **k: old(*a, **k)[::-1]",
+    "score": "base.ScoreLoss.forward = lambda self, contrast: contrast.anchors.sum()",
+    "stream": "old = harness.core.randomness.Randomness.seed\n"
+    "harness.core.randomness.Randomness.seed = lambda self, *a: old(self, *a) ^ 5",
+    "probe": "harness.evaluation.probes.logistic_probe = always(0.5)",
+    "infonce": "InfoNCE.forward = lambda self, contrast: contrast.anchors.sum() * 0",
+    "loop": "harness.training.loop.SPLITS = ('validation',)",
+    "module": "sys.modules['sklearn.linear_model'] = None",
+    # Python's and the process's state.
+    "random": "random.seed(1); np.random.seed(1)",
+    "numpy_errors": "np.seterr(all='raise')",
+    "warnings": "warnings.simplefilter('error')",
+    "recursion": "sys.setrecursionlimit(200)",
+    "collector": "gc.disable()",
+    "decimal": "decimal.getcontext().prec = 2",
+    "folder": "os.chdir('/')",
+    "environment": "os.environ.clear()",
+    "path": "sys.path.clear()",
+    "umask": "os.umask(0o777)",
+    "files": "resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))",
+    "size": "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))",
+    "output": "os.close(1); os.close(2)",
+    "signals": "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+    "logging": "logging.disable(logging.CRITICAL); logging.raiseExceptions = True",
+    "thread": "threading.Thread(target=time.sleep, args=(600,)).start()",
+    "burner": "threading.Thread(target=lambda: [0 for _ in iter(int, 1)], daemon=True).start()",
+    "exit": "atexit.register(time.sleep, 600)",
+    "child": "os.fork() or time.sleep(600)",
+    "clock": "time.monotonic = always(0.0); time.time = always(0.0)",
+    "profile": "sys.setprofile(lambda *a: None); threading.settrace(lambda *a: None)",
+}
+"""{name: what a loss does when it is first called}."""
+
+
+def losses_that_change(names: list[str]) -> str:
+    """Return a module with a loss for each change of this name."""
+    text = HEAD
+    for name in names:
+        lines = "\n".join(f"        {line}" for line in CHANGES[name].split("\n"))
+        text += f"\n\nclass {name.title()}(InfoNCE):\n    def forward(self, contrast):\n{lines}\n"
+        text += "        return super().forward(contrast)\n"
+    return text
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> list[list[Any]]:
+    folder = tmp_path_factory.mktemp("alone")
+    run(Study("s", tasks=["blobs(steps=4)"], losses=["infonce", "adnce"], seeds=1), folder)
+    return scores(folder)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_no_cell_changes_the_cells_after_it(
+    tmp_path: Path, plugin: Callable[..., None], alone: list[list[Any]], part: int
+) -> None:
+    names = [*CHANGES][part::4]
+    lines = "\n".join(f"x_{name} = changes_{part}:{name.title()}" for name in names)
+    plugin(f"changes_{part}", f"losses:{lines}", losses_that_change(names))
+    losses = [*(f"x_{name}" for name in names), "infonce", "adnce"]
+    study = Study("s", tasks=["blobs(steps=4)"], losses=losses, seeds=1)
+    summary = run(study, tmp_path / "run", engine="local(jobs=1)", max_failures=0)
+    assert len(summary.recorded) + len(summary.failed) + len(summary.diverged) == len(losses) + 1
+    assert all(cell.loss.startswith("x_") for cell in summary.failed), summary.failed
+    assert [row for row in scores(tmp_path / "run") if not row[2].startswith("x_")] == alone
+
+
+ENDS = {
+    "os._exit(0)": "exited with status 0",
+    "os._exit(3)": "exited with status 3",
+    "os.kill(os.getpid(), signal.SIGKILL)": "was killed by SIGKILL, perhaps because memory ran out",
+    "os.kill(os.getpid(), signal.SIGBUS)": "was killed by SIGBUS",
+    "os.abort()": "was killed by SIGABRT",
+    "os.killpg(0, signal.SIGKILL)": "was killed by SIGKILL",
+    "os.kill(os.getppid(), signal.SIGKILL); time.sleep(9)": "was killed by SIGKILL",
+    "os.closerange(3, 999); os._exit(0)": "exited with status 0",
+}
+"""{what a loss does when it is first called: how its cell's failure describes it}."""
+
+
+def test_a_cell_that_ends_its_process_fails_alone(
+    tmp_path: Path, plugin: Callable[..., None], alone: list[list[Any]]
+) -> None:
+    text = HEAD
+    for i, line in enumerate(ENDS):
+        text += f"\n\nclass End{i}(InfoNCE):\n    def forward(self, contrast):\n        {line}\n"
+    names = [f"end{i}" for i in range(len(ENDS))]
+    plugin("ends", "losses:" + "\n".join(f"{name} = ends:{name.title()}" for name in names), text)
+    losses = [*names, "infonce", "adnce"]
+    study = Study("s", tasks=["blobs(steps=4)"], losses=losses, seeds=1)
+    summary = run(study, tmp_path / "run", engine="local(jobs=1)", max_failures=0)
+    told = {cell.loss: reason for cell, reason in summary.failed.items()}
+    assert list(told) == names
+    for name, how in zip(names, ENDS.values(), strict=True):
+        assert f"The worker {how}" in told[name]
+    assert scores(tmp_path / "run") == alone
