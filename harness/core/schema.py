@@ -63,7 +63,8 @@ def mismatch(value: Any, annotation: Any, name: str = "value") -> str:
     """Return why ``value`` does not fit its annotation; an empty text if it fits.
 
     The annotation may be Any, None, bool, int, float (finite; whole numbers too), str, Literal, a
-    union, list[...], tuple[...] of fixed length, which JSON writes as a list, or dict[str, ...].
+    union, list[...], tuple[...] of fixed length, which JSON writes as a list, or dict[...], whose
+    keys JSON can only write as texts.
 
     >>> mismatch({"test": {"accuracy": "high"}}, dict[str, dict[str, float]], "scores")
     "`scores.test.accuracy` must be float: got 'high'"
@@ -77,8 +78,8 @@ def mismatch(value: Any, annotation: Any, name: str = "value") -> str:
         mismatches = [mismatch(value, part, name) for part in parts]
         return "" if "" in mismatches else mismatches[0]
     if origin is dict:
-        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-            return f"`{name}` must be a mapping of texts: got {value!r}"
+        if not isinstance(value, dict) or not all(_is(key, parts[0]) for key in value):
+            return f"`{name}` must be a mapping by {_type_name(parts[0])}: got {value!r}"
         items = value.items()
         return _first_mismatch(mismatch(item, parts[1], f"{name}.{key}") for key, item in items)
     if origin in (list, tuple):

@@ -47,7 +47,7 @@ def save_weights(module: nn.Module, path: Path) -> None:
 
 def load(path: Path) -> dict[str, Any] | None:
     """Return the state in ``path``, or None if it is missing or damaged."""
-    with suppress(OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError):
+    with suppress(Exception):  # What is in a damaged or forged file may fail anywhere.
         with safetensors.safe_open(path, framework="pt") as file:
             about = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -1,9 +1,10 @@
 """Run a study: give its cells to an engine, which leaves records; skip finished cells."""
 
+import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,7 +19,7 @@ from harness.core.errors import InputError, require, require_number
 from harness.run.attempt import attempt, fit_cell
 from harness.run.bar import Bar
 from harness.run.choice import Choice, Row, choose
-from harness.run.claims import Watch
+from harness.run.claims import LEASE, Watch, holder
 from harness.run.dry_run import combinations, try_combinations
 from harness.run.engines import Engine, Event, Job, Resources
 from harness.run.estimate import all_cells
@@ -43,6 +44,14 @@ from harness.training.loop import Diverged
 
 POLL = 1.0
 """Seconds between two checks of the cells that other runs have claimed."""
+
+REMINDER = 60.0
+"""Seconds between two reports of the cells that this run waits for."""
+
+HOLDERS = 2
+"""The number of claims that such a report describes."""
+
+log = logging.getLogger("harness")
 
 
 @dataclass(repr=False)
@@ -199,6 +208,7 @@ def run(
         current.find_stale()
         with copied_plugins(study.specs(), current.store) as current.snapshot:
             _work(current)
+            current.find_lost()
     except _GaveUp as reason:
         current.summary.stopped = str(reason)
     except KeyboardInterrupt:
@@ -206,7 +216,8 @@ def run(
     finally:
         if current.bar is not None:
             current.bar.close(current.summary)
-        files.sweep(current.store.folder)
+        with suppress(OSError):  # Files that killed writers left do no harm.
+            files.sweep(current.store.folder)
     return current.summary
 
 
@@ -432,6 +443,25 @@ def _shared(job: Job, device: str) -> Event:
         return Event("done", job.cell)
 
 
+def _waiting(holders: Sequence[str]) -> str:
+    """Return a line on the cells that other runs hold, and on what to do.
+
+    >>> print(_waiting(["process 7 on 'a'", "process 8 on 'a'", "process 9 on 'b'"]))
+    Waiting for 3 cells that other runs have claimed: by process 7 on 'a'; by process 8 on 'a'; \
+and 1 more. A claim expires 60 s after its last renewal. If such a process hangs, end it; or stop \
+this run, and start it again later.
+    """
+    cells = "1 cell" if len(holders) == 1 else f"{len(holders)} cells"
+    listed = [f"by {each or 'a run that has just ended'}" for each in holders[:HOLDERS]]
+    if len(holders) > HOLDERS:
+        listed.append(f"and {len(holders) - HOLDERS} more")
+    return (
+        f"Waiting for {cells} that other runs have claimed: {'; '.join(listed)}. A claim expires "
+        f"{LEASE:g} s after its last renewal. If such a process hangs, end it; or stop this run, "
+        "and start it again later."
+    )
+
+
 class _Run:
     """Hold the state of one call of :func:`run`, which its phases share."""
 
@@ -461,6 +491,7 @@ class _Run:
         self.failures: Counter[str] = Counter()
         self.tried: set[Row] = set()
         self.snapshot: Path | None = None
+        self.reminded = -REMINDER
 
     def find_stale(self) -> None:
         """Find the records of an earlier run whose code has changed since."""
@@ -468,6 +499,18 @@ class _Run:
         for record in self.store.records() if code.blocks else ():
             if why := code.why(record.source):
                 self.summary.stale[Cell(**record.cell)] = why
+
+    def find_lost(self) -> None:
+        """Account as failed for the cells whose record is gone, such as by a plugin's doing."""
+        summary = self.summary
+        for account in (summary.done, summary.skipped, summary.shared):
+            for cell in [cell for cell in account if not self._path(cell).is_file()]:
+                account.remove(cell)
+                reason = f"Its record {self._path(cell)} was removed during the run."
+                self._account_lost(Event("failed", cell, reason=f"{reason} Run the study again."))
+
+    def _path(self, cell: Cell) -> Path:
+        return self.store.record_path(cell, self.keys[cell])
 
     def work(self, phase: Sequence[Planned], plan: Sequence[Planned]) -> None:
         """Run the cells of ``phase``; ``plan`` holds all cells of the study known so far."""
@@ -563,7 +606,8 @@ class _Run:
                     del unsettled[event.cell]
                     if event.kind == "claimed":
                         claimed.append(event.cell)
-                        self._tell(event)
+                        whose = self._holder(event.cell)
+                        self._tell(replace(event, reason=f"by {whose}" if whose else event.reason))
                     else:
                         self._settle(event)
                         if event.cell in self.summary.failed:
@@ -603,8 +647,19 @@ class _Run:
             if free:
                 return [*free, *claimed]
             if claimed:
+                self._say_waiting(claimed)
                 time.sleep(POLL)
         return free
+
+    def _holder(self, cell: Cell) -> str:
+        return holder(self.store.claim_path(cell, self.keys[cell]))
+
+    def _say_waiting(self, claimed: Sequence[Cell]) -> None:
+        """Say at once, and then every minute, which processes this run waits for."""
+        if time.monotonic() - self.reminded < REMINDER:
+            return
+        self.reminded = time.monotonic()
+        log.warning("%s", _waiting([self._holder(cell) for cell in claimed]))
 
     def _settle(self, event: Event) -> None:
         """Account for a cell by its record alone, whatever the event reports."""
@@ -613,7 +668,7 @@ class _Run:
             self.summary.done.append(event.cell)
             self._tell(self._done(event))
             return
-        path = self.store.record_path(event.cell, key)
+        path = self._path(event.cell)
         reason = event.reason or f"It left no valid record in {path}. Check for a full disk."
         kind: Literal["diverged", "failed"] = "diverged" if event.kind == "diverged" else "failed"
         self._account_lost(replace(event, kind=kind, reason=reason))
@@ -644,7 +699,7 @@ class _Run:
 
     def _done(self, event: Event) -> Event:
         """Return ``event`` as that of a cell that is done, with the score in its record."""
-        record = read_record(self.store.record_path(event.cell, self.keys[event.cell]))
+        record = read_record(self._path(event.cell))
         if record is None:  # It has been removed since.
             return replace(event, kind="done", reason="", details="")
         return replace(
@@ -715,13 +770,16 @@ class _Run:
             ]
         roots = {identity.source: identity.modules for identity in self.identities.values()}
         uses = {source: sources.modules_of(modules) for source, modules in roots.items()}
-        earlier = staleness.Code(self.store.study(), self.store.folder).blocks
         about = {
             "schema": SCHEMA, "command": self.options.command, "data": data, "spaces": spaces,
             "plan": planned, "names": plugin_names(self.study),
-            staleness.CODE: staleness.written(uses, earlier, self._copies()),
         }  # fmt: skip
+
+        def code(earlier: Mapping[str, Any]) -> dict[str, Any]:
+            blocks = staleness.Code(earlier, self.store.folder).blocks
+            return {staleness.CODE: staleness.written(uses, blocks, self._copies())}
+
         try:
-            self.store.write_study(self.study.to_dict() | about)
+            self.store.write_study(self.study.to_dict() | about, code)
         except OSError as error:
             raise not_writable(self.store, error) from error

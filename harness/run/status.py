@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from harness.core import files
-from harness.core.cells import Cell
+from harness.core.cells import Cell, is_trained
 from harness.core.errors import InputError
 from harness.evaluation.collapse import collapse
 from harness.run import claims
@@ -242,6 +242,11 @@ def _fault(store: Store, path: Path, record: Record | None) -> str:
         return "its key does not match its settings, data and code"
     if path != store.record_path(cell, record.key):
         return f"is the record of another cell: {cell}"
+    task = record.settings.get("task", {})
+    # With `epochs`, the number of steps depends on the data.
+    steps = task.get("steps", record.steps)
+    if is_trained(cell.loss) and not task.get("epochs") and record.steps != steps:
+        return f"has {record.steps:,} steps, and its task trains {steps}"
     values = [value for scores in record.scores.values() for value in scores.values()]
     if not values or not all(map(math.isfinite, values)):
         return "its scores are not all finite numbers"

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from harness.core.cells import TUNED, Cell, name_of
 from harness.core.files import write_atomically
+from harness.core.locks import locked
 from harness.core.schema import from_values, mismatch, read_json
 from harness.store.labels import NAMES, kept_names
 
@@ -122,8 +123,8 @@ class Failure:
 class Store:
     """Read and write the folder of a run: ``records/``, ``failures/``, ..., one file a cell.
 
-    A file appears under its name only once it is complete. A record carries a checksum
-    of its bytes; a file without a correct one is not read as a record.
+    A file appears under its name only once it is complete. Records, failures and the plan carry a
+    checksum of their bytes; a file without a correct one is not read.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -183,7 +184,7 @@ class Store:
         """Write the failure of ``cell``, which has no record."""
         texts = {"reason": _writable(failure.reason), "details": _writable(failure.details)}
         values = {"cell": cell.to_dict(), **asdict(failure), **texts}
-        write_atomically(self.failure_path(cell), json.dumps(values, indent=1) + "\n")
+        write_atomically(self.failure_path(cell), _signed(json.dumps(values, indent=1)))
 
     def failure(self, cell: Cell, key: str) -> "Failure | None":
         """Return the failure of ``cell`` with this key, if its last attempt failed."""
@@ -200,7 +201,7 @@ class Store:
     def failure_at(self, path: Path) -> "Failure | None":
         """Return the failure in ``path``, or None if it is missing or cannot be read."""
         try:
-            return from_values(Failure, read_json(path.read_text(encoding="utf-8")))
+            return from_values(Failure, read_json(_checked(path.read_bytes())))
         except (OSError, ValueError, RecursionError):
             return None
 
@@ -214,7 +215,11 @@ class Store:
         """Return the valid records, in the order of their file names."""
         return [record for _, record in self.scan() if record is not None]
 
-    def write_study(self, values: Mapping[str, Any]) -> None:
+    def write_study(
+        self,
+        values: Mapping[str, Any],
+        further: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda earlier: {},
+    ) -> None:
         """Write the study that is run here, with the cells that it consists of.
 
         A study that names no baseline keeps an earlier study's. The cells of tuned rows
@@ -222,35 +227,35 @@ class Store:
         tuning, and for which row. Their trials are kept only if the search space and
         budget are unchanged, such as when some of the tasks are run again. So are the labels of
         what this study does not have.
+
+        Args:
+            values: the study.
+            further: returns further values, from those of the earlier study.
         """
-        earlier = self.study()
-        # Through JSON, so that tuples compare equal to the lists of the earlier file.
-        study: dict[str, Any] = json.loads(json.dumps({"baseline": None, **values}))
-        if study["baseline"] is None:
-            study["baseline"] = earlier.get("baseline")
-        study |= kept_names(study, earlier)
-        planned_keys = {place["key"] for place in study["plan"]}
-        earlier_places = [*earlier.get("earlier", []), *earlier.get("plan", [])]
-        study["earlier"] = [
-            place
-            for place in earlier_places
-            if place["label"].endswith(TUNED)
-            and (place.get("trial") is None or _budget(place, study) == _budget(place, earlier))
-            and place["key"] not in planned_keys | {""}
-        ]
-        write_atomically(self.study_path, json.dumps(study, indent=1) + "\n")
+        # Of two runs that write plans at once, one would otherwise lose what the other adds.
+        with locked(self.folder / ".study.lock"):
+            earlier = self.study()
+            study = {"baseline": None, **values, **further(earlier)}
+            write_atomically(
+                self.study_path, _signed(json.dumps(_merged(study, earlier), indent=1))
+            )
 
     def study(self) -> dict[str, Any]:
         """Return the study that was last run here, or {} if it cannot be read."""
         try:
-            found = read_json(self.study_path.read_text("utf-8"))
+            content = self.study_path.read_bytes()
+            found = read_json(content)
+            # Version 0.1.0 wrote its plans without a checksum.
+            if found.get("schema", FIRST_RELEASE) != FIRST_RELEASE or b"checksum" in content[:20]:
+                _checked(content)
+                del found["checksum"]
             good = (
                 isinstance(found["baseline"], str | None)
                 and isinstance(found.get("spaces", {}), dict)
                 and all(_are_texts(found.get(key, {})) for key in NAMES)
                 and all(map(_is_place, [*found["plan"], *found.get("earlier", [])]))
             )
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}
         return found if good else {}
 
@@ -266,6 +271,25 @@ def _writable(text: str) -> str:
 
 def _are_texts(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+
+
+def _merged(values: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a study with what it keeps of the earlier one: see :meth:`Store.write_study`."""
+    # Through JSON, so that tuples compare equal to the lists of the earlier file.
+    study: dict[str, Any] = json.loads(json.dumps(values))
+    if study["baseline"] is None:
+        study["baseline"] = earlier.get("baseline")
+    study |= kept_names(study, earlier)
+    planned_keys = {place["key"] for place in study["plan"]}
+    earlier_places = [*earlier.get("earlier", []), *earlier.get("plan", [])]
+    study["earlier"] = [
+        place
+        for place in earlier_places
+        if place["label"].endswith(TUNED)
+        and (place.get("trial") is None or _budget(place, study) == _budget(place, earlier))
+        and place["key"] not in planned_keys | {""}
+    ]
+    return study
 
 
 def _budget(place: Mapping[str, Any], study: Mapping[str, Any]) -> object:

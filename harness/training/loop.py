@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from itertools import chain
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import nn
 from harness.core import distributed
 from harness.core.errors import InputError, is_number, require
 from harness.core.randomness import ENCODER, HEAD, METHOD, Randomness
+from harness.core.schema import from_values
 from harness.evaluation.calibration import calibrate, calibrated
 from harness.heads import representation_width
 from harness.losses.base import Loss
@@ -194,7 +195,7 @@ def train(
     if scheduler is not None:
         stateful["scheduler"] = scheduler
     start = [outcome.start, device.type, torch.__version__, distributed.size()]
-    _restore(checkpoints, start, stateful, outcome)
+    _restore(checkpoints, start, stateful, outcome, steps)
     distributed.require_same(outcome.steps, outcome.chain)
     if not outcome.diagnostics:
         started = time.perf_counter()
@@ -295,7 +296,11 @@ def _objective(
 
 
 def _restore(
-    checkpoints: Checkpoints, start: Any, stateful: Mapping[str, Any], outcome: Outcome
+    checkpoints: Checkpoints,
+    start: Any,
+    stateful: Mapping[str, Any],
+    outcome: Outcome,
+    steps: int,
 ) -> None:
     """Restore the last checkpoint, if there is one.
 
@@ -306,6 +311,11 @@ def _restore(
     if state is None:
         return
     try:
+        saved = from_values(Outcome, state["outcome"])
+        require(
+            0 < saved.steps <= steps,
+            f"`steps` must be between 1 and {steps}: got {saved.steps}.",
+        )
         for name, part in stateful.items():
             part.load_state_dict(state[name])
     except Exception as error:
@@ -315,8 +325,8 @@ def _restore(
             "The cell's checkpoint does not fit and was removed; the next attempt starts at step 0."
             f" Check whether a plugin creates state while it trains. ({error})"
         ) from error
-    for name, value in state["outcome"].items():
-        setattr(outcome, name, value)
+    for each in fields(saved):
+        setattr(outcome, each.name, getattr(saved, each.name))
     outcome.continued.append(outcome.steps)
     outcome.earlier_seconds = outcome.train_seconds + outcome.evaluate_seconds
 

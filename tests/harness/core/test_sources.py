@@ -341,6 +341,7 @@ def test_the_frame_consists_of_the_listed_modules() -> None:
         "harness.core.errors",
         "harness.core.files",
         "harness.core.randomness",
+        "harness.core.schema",
         "harness.core.states",
         "harness.evaluation.calibration",
         "harness.heads",

@@ -1,6 +1,5 @@
 """Studies with plugins in files: run by workers from copies, stale once a file is edited."""
 
-import json
 import subprocess
 import sys
 import time
@@ -141,8 +140,8 @@ def test_a_plan_without_readable_code_makes_nothing_stale(
 ) -> None:
     folder = tmp_path / "run"
     run(study_of(file, losses=["infonce"], seeds=1), folder, jobs=1, progress=False)
-    plan = json.loads((folder / "study.json").read_text())
-    (folder / "study.json").write_text(json.dumps(plan | {"code": blocks}))
+    store = Store(folder)
+    store.write_study(store.study() | {"code": blocks})
     assert {state.state for state in status.states(Store(folder))} == {"done"}
     assert run(study_of(file, losses=["infonce"], seeds=1), folder, progress=False).done == []
 

@@ -580,3 +580,31 @@ def test_another_studys_folder_is_refused_before_anything_is_trained(tmp_path: P
     # With other losses and seeds it is still the same study.
     more = run(two.but(losses=["dcl", "adnce"], seeds=2), tmp_path, engine=Inside())
     assert more.complete
+
+
+REMOVES = """
+import shutil
+from harness.losses.infonce import InfoNCE
+
+class Remover(InfoNCE):
+    where: str = ""
+
+    def forward(self, contrast):
+        shutil.rmtree(self.where)
+        return super().forward(contrast)
+"""
+
+
+def test_a_record_that_is_removed_during_a_run_is_noticed(
+    tmp_path: Path, plugin: Callable[..., None]
+) -> None:
+    plugin("removes", "losses:remover = removes:Remover", REMOVES)
+    records = tmp_path / "run" / "records"
+    losses = ["infonce", f"remover(where={str(records)!r})"]
+    study = Study("s", tasks=["blobs(steps=3)"], losses=losses, seeds=1)
+    summary = run(study, tmp_path / "run", engine="local(jobs=1)", progress=False)
+    lost = {cell.loss: reason for cell, reason in summary.failed.items()}
+    assert "was removed during the run. Run the study again." in lost["infonce"]
+    assert not summary.complete
+    left = {Cell(**record.cell) for record in Store(tmp_path / "run").records()}
+    assert set(summary.recorded) == left

@@ -232,6 +232,48 @@ def test_a_state_that_does_not_fit_is_tried_once(tmp_path: Path) -> None:
     assert attempt(0).continued == []
 
 
+FORGED: list[tuple[str, Any]] = [
+    *(("steps", value) for value in (0, -1, 6, 10**6, 2.0, "2", None, [2], True)),
+    *(("curve", value) for value in (3, "x", [1], [(1, "x")], {"a": 1}, [(1, math.inf)])),
+    *(("ids", value) for value in (3, {"1": "x"}, {1: 2}, [1], None)),
+    *(("train_seconds", value) for value in ("1", None, math.inf, [])),
+    *(("continued", value) for value in (3, ["x"], None, {1: 1})),
+    *(("scores", value) for value in (1, {"test": 1}, {1: {}}, {"test": {"a": "b"}})),
+    *(("chain", value) for value in (3, None, ["x"])),
+    *(("start", value) for value in (3, None, {1: 2})),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), FORGED)
+def test_a_forged_state_is_tried_once(tmp_path: Path, name: str, value: Any) -> None:
+    """Whoever writes a checkpoint can give it the right digest."""
+    cell, path = ("blobs(steps=5)", "siamese", "infonce"), tmp_path / "state"
+    with pytest.raises(Stopped):
+        train(cell, path, 2)
+    state = load(path)
+    assert state is not None
+    save(path, state | {"outcome": state["outcome"] | {name: value}})
+    with pytest.raises(
+        RuntimeError, match=rf"does not fit and was removed.*`{name}`|`{name}.*must"
+    ):
+        train(cell, path)
+    assert train(cell, path).continued == []
+
+
+@pytest.mark.parametrize("part", ["outcome", "method", "loss", "optimizer"])
+@pytest.mark.parametrize("value", [None, "x", {}, {"a": torch.ones(2)}])
+def test_a_state_with_a_forged_part_is_tried_once(tmp_path: Path, part: str, value: Any) -> None:
+    cell, path = ("blobs(steps=5)", "siamese", "infonce_learned"), tmp_path / "state"
+    with pytest.raises(Stopped):
+        train(cell, path, 2)
+    state = load(path)
+    assert state is not None
+    save(path, state | {part: value})
+    with pytest.raises(RuntimeError, match="does not fit and was removed"):
+        train(cell, path)
+    assert train(cell, path).continued == []
+
+
 def test_weights_that_are_not_finite_after_the_last_step_are_divergence() -> None:
     """The objective before that step was finite: only the weights can tell."""
     task = plugins.build("tasks", "blobs(steps=3)")

@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 from synthetic import CELL, record, texts
 
 from harness.core import files
+from harness.core.cells import TUNED
 from harness.core.files import write_atomically
 from harness.core.schema import read_json
-from harness.store.records import Failure, Store, _signed, read_record
+from harness.store.records import SCHEMA, Failure, Store, _signed, read_record
 from harness.store.table import load_records
 
 
@@ -109,6 +111,48 @@ def test_a_later_study_without_a_baseline_keeps_the_earlier_one(tmp_path: Path) 
 def test_a_damaged_study_is_not_read(tmp_path: Path, text: str) -> None:
     (tmp_path / "study.json").write_text(text)
     assert Store(tmp_path).study() == {}
+
+
+def plan_of(label: str) -> dict[str, Any]:
+    place = {"label": label + TUNED, "key": label, "trial": None, "cell": CELL.to_dict()}
+    return {"name": "s", "schema": SCHEMA, "baseline": None, "plan": [place]}
+
+
+def test_no_changed_bit_of_a_plan_or_a_failure_is_believed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write_study(plan_of("adnce"))
+    store.write_failure(CELL, Failure("k", "diverged", "It diverged."))
+    failure = store.failure_path(CELL)
+    for path, read in (
+        (store.study_path, store.study),
+        (failure, lambda: store.failure_at(failure)),
+    ):
+        whole = path.read_bytes()
+        assert read()
+        for number in range(8 * len(whole)):
+            changed = bytearray(whole)
+            changed[number // 8] ^= 1 << number % 8
+            path.write_bytes(changed)
+            assert not read(), bytes(changed)
+        for length in range(len(whole)):
+            path.write_bytes(whole[:length])
+            assert not read(), length
+        path.write_bytes(whole)
+
+
+def test_plans_that_are_written_at_once_are_all_kept(tmp_path: Path) -> None:
+    def write(label: str) -> None:
+        for i in range(10):
+            Store(tmp_path).write_study(plan_of(f"{label}{i}"))
+
+    threads = [threading.Thread(target=write, args=(label,)) for label in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    study = Store(tmp_path).study()
+    kept = {place["key"] for place in (*study["plan"], *study["earlier"])}
+    assert kept == {f"{label}{i}" for label in "abcd" for i in range(10)}
 
 
 def test_links_are_followed_and_pipes_written_to(tmp_path: Path) -> None:
