@@ -43,10 +43,11 @@ def max_tokens(name: str, root: str = "") -> int:
     """Return the largest number of tokens that the encoder ``name`` takes."""
     config = config_of(name, root)
     # The first token's position is `first`, so the position embeddings before it are not used.
-    # BERT starts at 0. For all types but those in PACKED, assume that positions start after the
-    # padding's, as RoBERTa's do: if that is wrong, the encoder takes more tokens than this says.
+    # BERT starts at 0. Of other types assume that positions start after the padding's, as RoBERTa's
+    # do, and not before 2, as MPNet's do whatever its padding is: if that is wrong, the encoder
+    # takes a few tokens more than this says.
     starts_at_0 = PACKED.get(config["model_type"]) is False
-    first = 0 if starts_at_0 else (config.get("pad_token_id") or 0) + 1
+    first = 0 if starts_at_0 else max(config.get("pad_token_id") or 0, 1) + 1
     return int(config.get("max_position_embeddings") or 512) - first
 
 

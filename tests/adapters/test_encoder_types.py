@@ -24,13 +24,13 @@ TYPES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def written(folder: Path, kind: str) -> str:
+def written(folder: Path, kind: str, padding: int = 1) -> str:
     """Write a tiny encoder of a type, of random weights, with a tokenizer of 40 words."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
     torch.manual_seed(0)
-    config = AutoConfig.for_model(kind, **{**SMALL, **TYPES[kind]})
+    config = AutoConfig.for_model(kind, **{**SMALL, **TYPES[kind], "pad_token_id": padding})
     AutoModel.from_config(config).save_pretrained(folder)
     words = {w: i for i, w in enumerate(["<s>", "<pad>", "</s>", "<unk>"])}
     words |= {f"w{i}": i for i in range(4, 40)}
@@ -57,6 +57,18 @@ def test_a_type_of_encoder_runs_and_its_dropout_makes_two_views(tmp_path: Path, 
         together, alone = encoder(pad(sentences, 1)), encoder(pad(sentences[:1], 1))
     assert together.shape == (3, 32) and together.isfinite().all()
     torch.testing.assert_close(together[:1], alone, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("padding", [0, 1, 3])
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_sentence_of_the_largest_length_fits_whatever_the_padding_is(
+    tmp_path: Path, kind: str, padding: int
+) -> None:
+    name = written(tmp_path / kind, kind, padding)
+    encoder = sentence_encoder(name, layers=0, dropout=0.1, pooling="mean")
+    longest = hf_folders.max_tokens(name)
+    assert longest > 55
+    assert encoder(pad([[7] * longest, [8, 9]], padding)).isfinite().all()
 
 
 class Still(nn.Module):
