@@ -5,30 +5,28 @@
 The study is run twice, each time in a folder of its own. The first run is undisturbed. In the
 second, the main process or one of its workers is killed (SIGKILL) at random moments, and the
 same command is started again until the run is complete. This prints the kills, the steps
-that were done twice, and whether the boards' CSV files are the same bytes (without the
-columns of records.csv that hold times).
+that were done twice, and whether all files and figures of the two boards are the same bytes.
+Both are drawn from records with the same times and memory: these differ from run to run.
 """
 
 import argparse
 import contextlib
-import csv
-import io
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-TIMES = {
-    "seconds", "train_seconds", "step_seconds", "step_seconds_ratio", "memory", "memory_ratio",
-    "finished",
-}  # fmt: skip
-"""Columns that differ from run to run."""
+from harness.core.cells import Cell
+from harness.store.records import Store
+
 MAX_STARTS = 3
 
 
@@ -77,9 +75,12 @@ def main() -> None:
             f"{result.starts} times; {result.continued} cells continued from a checkpoint, "
             f"{result.repeated} steps were done twice"
         )
-        (names, peace), (_, other) = board(Path(top, "peace")), board(Path(top, "disturbed"))
-        for name, one, two in zip(names, peace, other, strict=True):
-            print(f"{name}: {'the same bytes' if one == two else 'DIFFERENT'} ({len(one)})")
+        peace, other = board(Path(top, "peace")), board(Path(top, "disturbed"))
+        different = differences(peace, other)
+        for name in sorted(peace | other):
+            print(f"{name}: {'DIFFERENT' if name in different else 'the same bytes'}")
+        if different:
+            raise SystemExit(f"{len(different)} files of the boards differ.")
 
 
 def triptych(*words: str, **options) -> subprocess.Popen:
@@ -169,24 +170,42 @@ def count_steps(log: Path, steps: dict[str, int], result: Disturbed) -> None:
                 steps.pop(cell, None)
 
 
-def board(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the names and texts of the board's CSV files, without times and memory."""
-    into = folder / "board"
+def board(folder: Path) -> dict[str, bytes]:
+    """Return {path: content} of every file and figure of the run's board, without times."""
     null = subprocess.DEVNULL
-    if triptych("board", str(folder), stdout=null, stderr=null).wait():
-        raise SystemExit(f"`triptych board {folder}` failed.")
-    names = ["leaderboard.csv", "table.csv", "overall.csv", "pairing.csv", "records.csv"]
-    return names, [without_times(into / name) for name in names]
+    with tempfile.TemporaryDirectory() as top:
+        copy_without_times(folder, Path(top, "run"))
+        # From the same place in both: a board names the folder of its run.
+        words = ("board", "run", "--to", "board", "--figures")
+        if triptych(*words, cwd=top, stdout=null, stderr=null).wait():
+            raise SystemExit(f"`triptych board {folder}` failed.")
+        into = Path(top, "board")
+        files = [path for path in into.rglob("*") if path.is_file()]
+        return {path.relative_to(into).as_posix(): path.read_bytes() for path in files}
 
 
-def without_times(path: Path) -> str:
-    """Return a CSV file's text without the columns that hold times, its rows in order."""
-    text = path.read_text()
-    rows = csv.DictReader(io.StringIO(text))
-    columns = [c for c in rows.fieldnames or () if c not in TIMES]
-    if columns == list(rows.fieldnames or ()):
-        return text
-    return "\n".join(sorted(",".join(row[c] for c in columns) for row in rows))
+def copy_without_times(folder: Path, into: Path) -> None:
+    """Copy a run, with the same times, memory and command in all of its copies."""
+    shutil.copytree(folder, into)
+    store = Store(into)
+    for record in store.records():
+        same = replace(
+            record,
+            seconds=dict.fromkeys(record.seconds, 1.0),
+            throughput=1.0,
+            peak_memory=dict.fromkeys(record.peak_memory, 1 << 20),
+            finished="2000-01-01T00:00:00+00:00",
+            continued=[],
+        )
+        store.write_record(Cell(**record.cell), same)
+    study = store.study()
+    store.study_path.unlink()  # Otherwise its plan would be merged into the new one.
+    store.write_study(study | {"command": "triptych run"})
+
+
+def differences(one: Mapping[str, bytes], two: Mapping[str, bytes]) -> list[str]:
+    """Return the names of the files that differ, or that one of two boards lacks."""
+    return sorted(name for name in {*one, *two} if one.get(name) != two.get(name))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import logging
 import math
 import os
 import shutil
+import socket
 import threading
 import time
 import uuid
@@ -17,7 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import Annotated, Any
 
 from harness.core.cells import Cell
-from harness.core.errors import InputError, require
+from harness.core.errors import InputError, is_number, require
 from harness.run.engines import Engine, Event, Job, Resources
 from harness.run.processes import GRACE, WorkerProcess
 from harness.settings import Between, OneOf
@@ -47,6 +48,9 @@ MAX_DEATHS = 4
 TOPIC = "triptych"
 """The dask topic on which workers report progress. Results go to the store instead."""
 
+LOOPBACK = "127.0.0.1:0"
+"""The address of a page of dask's that nobody asked for; dask always starts its server."""
+
 log = logging.getLogger("harness")
 
 
@@ -61,8 +65,8 @@ class Dask(Engine):
 
     Only plain values and functions of this module go through dask, but dask's own
     protocol pickles them: whoever reaches the scheduler's port can run code on every
-    machine of the cluster. Keep it on a private network, or switch on TLS in dask's
-    configuration.
+    machine of the cluster. For a queueing system, the scheduler therefore listens on one
+    network, and each side shows a certificate. Your own scheduler is yours to protect.
 
     Args:
         address: a scheduler's address, such as ``tcp://head:8786``.
@@ -70,6 +74,10 @@ class Dask(Engine):
         jobs: number of the queueing system's jobs; or, on this machine, of cells at a
             time (0: one a core).
         patience: seconds to wait for a lost scheduler before giving up.
+        interface: the network, such as ib0, on which the scheduler and the queueing
+            system's jobs find each other; empty: the one that dask's YAML files name.
+        security: ``tls``: with the certificates of dask's YAML files, or with ones that
+            are made for this run; ``none``: anybody on the network may run code as you.
 
     Raises:
         InputError: if a setting is wrong, or the extra ``cluster`` is not installed.
@@ -79,6 +87,8 @@ class Dask(Engine):
     cluster: Annotated[str, OneOf(("", *CLUSTERS))] = ""
     jobs: Annotated[int, Between(0)] = 0
     patience: Annotated[float, Between(0)] = 300.0
+    interface: str = ""
+    security: Annotated[str, OneOf(("tls", "none"))] = "tls"
 
     def setup(self) -> None:
         """Check that the settings fit together and that the libraries are installed."""
@@ -92,6 +102,12 @@ class Dask(Engine):
             f"`jobs` must be 1 or more with `cluster`: got {self.jobs}. Set the number of jobs to "
             f"submit, such as dask(cluster='{self.cluster}', jobs=8).",
         )
+        require(
+            bool(self.cluster) or (not self.interface and self.security == "tls"),
+            f"`interface` and `security` must be left out without `cluster`: got "
+            f"{self.interface!r} and {self.security!r}. On this machine alone no port is opened; "
+            "a scheduler of your own is protected where it is started.",
+        )
         for library in ("distributed", *(["dask_jobqueue"] if self.cluster else [])):
             require(
                 find_spec(library) is not None,
@@ -104,6 +120,7 @@ class Dask(Engine):
 
     def open(self, folder: Path) -> "Engine":
         """Connect to the scheduler, or start the cluster if there is none yet."""
+        self._folder = folder
         self._unsettled: dict[Cell, tuple[Job, Resources]] = {}
         self._futures: dict[str, tuple[Any, Cell]] = {}
         self._news: SimpleQueue[Any] = SimpleQueue()
@@ -112,6 +129,8 @@ class Dask(Engine):
         self._round = uuid.uuid4().hex
         try:
             self._client = self._connect(CONNECT)
+        except InputError:
+            raise
         except (OSError, ValueError, TypeError, RuntimeError) as error:
             answer = (
                 f"`address` must be a running dask scheduler's: nothing answers at "
@@ -147,7 +166,7 @@ class Dask(Engine):
             with suppress(Empty):
                 news = self._news.get(timeout=TICK)
                 quiet = False
-                yield from self._progress(news) if isinstance(news, dict) else self._ended(news)
+                yield from self._progress(news) if is_report(news) else self._ended(news)
             if self._client.status != "running":
                 yield from self._wait_for_scheduler()
             if time.monotonic() - upkeep > UPKEEP:
@@ -185,9 +204,16 @@ class Dask(Engine):
             self._started = self._start()
             weakref.finalize(self, _close, self._started)
         client = Client(self.address or self._started, timeout=timeout, set_as_default=False)
+        for topic in ("print", "warn"):  # Others' texts, which dask would print here unescaped.
+            client.unsubscribe_topic(topic)
         # The callback must not refer to `self`, or it would keep the engine and its cluster alive.
         news = self._news
-        client.subscribe_topic(TOPIC, lambda event: news.put(event[1]))
+
+        def report(event: Any) -> None:
+            if is_report(event[1]):
+                news.put(event[1])
+
+        client.subscribe_topic(TOPIC, report)
         return client
 
     def _start(self) -> Any:
@@ -202,7 +228,7 @@ class Dask(Engine):
             command = kind.job_cls.submit_command.split()[0]
             if shutil.which(command) is None:  # Dask would only log this, and wait forever.
                 raise FileNotFoundError(f"the command {command!r} was not found on this machine")
-            cluster = kind()
+            cluster = kind(**self._options())
             cluster.scale(jobs=self.jobs)
             return cluster
         from distributed import LocalCluster
@@ -213,9 +239,62 @@ class Dask(Engine):
             processes=False,
             memory_limit=0,
             silence_logs=logging.ERROR,
-            dashboard_address="127.0.0.1:0",  # Dask cannot be started without one.
-            worker_dashboard_address="127.0.0.1:0",
+            dashboard_address=LOOPBACK,
+            worker_dashboard_address=LOOPBACK,
+            scheduler_kwargs={"dashboard": False},
         )
+
+    def _options(self) -> dict[str, Any]:
+        """Return the options of a queueing system's cluster that protect its ports.
+
+        Raises:
+            InputError: if no network is named, or certificates cannot be made.
+        """
+        import dask
+
+        def given(name: str) -> Any:
+            return dask.config.get(f"jobqueue.{self.cluster}.{name}", None)
+
+        scheduler = dict(given("scheduler-options") or {})
+        interface = self.interface or given("interface")
+        require(
+            bool(interface or scheduler.get("interface") or scheduler.get("host")),
+            "`interface` must name the network that the scheduler and the jobs share: got none, "
+            "neither here nor in dask's YAML files. Without it, the scheduler would take work from "
+            "all networks of this machine. Set it, such as "
+            f"dask(cluster='{self.cluster}', jobs={self.jobs}, interface='ib0'). This machine has "
+            f"{', '.join(networks())}.",
+        )
+        worker = list(given("worker-extra-args") or given("extra") or [])
+        if "dashboard_address" not in scheduler:
+            scheduler |= {"dashboard": False, "dashboard_address": LOOPBACK}
+        if not any(str(word).startswith("--dashboard-address") for word in worker):
+            worker += ["--no-dashboard", "--dashboard-address", LOOPBACK]
+        return {
+            "interface": interface,
+            "scheduler_options": scheduler,
+            "worker_extra_args": worker,
+            "security": self._security(),
+            # Jobs read the certificate there; the run's folder is one that all machines see.
+            "shared_temp_directory": given("shared-temp-directory") or str(self._folder),
+        }
+
+    def _security(self) -> Any:
+        """Return the certificates of dask's YAML files, or new ones; None if none are wanted."""
+        from distributed.security import Security
+
+        if self.security == "none":
+            return None
+        if Security().tls_ca_file:
+            return Security(require_encryption=True)
+        require(
+            find_spec("cryptography") is not None,
+            "`security='tls'` needs the library 'cryptography' to make certificates: it is not "
+            "installed, and dask's YAML files name none. Run `pip install cryptography`; or, if "
+            "you trust everybody on the network to run code as you, set security='none'.",
+        )
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return Security.temporary()
 
     def _send(self, cells: list[Cell]) -> None:
         """Hand cells to the scheduler."""
@@ -237,8 +316,8 @@ class Dask(Engine):
 
     def _progress(self, news: dict[str, Any]) -> Iterator[Event]:
         """Yield the progress that a worker reported, if it is about a cell of this round."""
-        cell = Cell(**news["cell"])
-        if news["round"] != self._round or cell not in self._unsettled:
+        _, cell = self._futures.get(news["key"], (None, None))
+        if cell not in self._unsettled:
             return
         if news["kind"] == "started":
             self._attempts[cell] += 1
@@ -300,6 +379,33 @@ def _close(cluster: Any) -> None:
         cluster.close()
     except Exception as error:  # Such as a job that could not be cancelled.
         log.warning("The cluster was not closed: %s: %s", type(error).__name__, error)
+    # The jobs' certificate and key: dask_jobqueue removes them only some time later.
+    for name in ("_job_ca_file", "_job_cert", "_job_key"):
+        file = getattr(cluster, name, None)
+        if file is not None:
+            file.close()
+
+
+def networks() -> list[str]:
+    """Return the names of this machine's networks."""
+    return sorted(name for _, name in socket.if_nameindex())
+
+
+def is_report(news: Any) -> bool:
+    """Return whether an event is a report of :func:`run_job`: anybody may send others.
+
+    >>> is_report({"key": "run_job-1", "kind": "step", "step": 1, "steps": 9, "loss": 0.5})
+    True
+    >>> is_report("hello")
+    False
+    """
+    return (
+        isinstance(news, dict)
+        and all(isinstance(news.get(name), str) for name in ("key", "kind"))
+        and news["kind"] in ("started", "step")
+        and all(type(news.get(name)) is int and news[name] >= 0 for name in ("step", "steps"))
+        and is_number(news.get("loss"))
+    )
 
 
 # The functions below run in a dask worker, in several of its threads at once: `_lock` guards
@@ -325,8 +431,7 @@ def run_job(job: dict[str, Any], device: str, of_round: str) -> dict[str, str]:
             if event.kind == "started" or now - last >= TICK:
                 last = now
                 news = {
-                    "round": of_round,
-                    "cell": job["cell"],
+                    "key": worker.get_current_task(),
                     "kind": event.kind,
                     "step": event.step,
                     "steps": event.steps,

@@ -19,6 +19,13 @@ from harness.core.errors import InputError
 START = 120.0
 """Seconds that a child may take to start, which includes importing torch."""
 
+_HINTS = {
+    "SIGKILL": ", perhaps because memory ran out",
+    "SIGBUS": ", perhaps because a file that it read was cut short, or its disk is full; run the "
+    "same command again",
+}
+"""{signal: what may have sent it}."""
+
 TERMINATED = 128 + signal.SIGTERM
 """The exit status of a process that stopped on request."""
 
@@ -173,5 +180,4 @@ def ending(status: int) -> str:
     if status >= 0:
         return f"exited with status {status}"
     name = signal.Signals(-status).name
-    hint = ", perhaps because memory ran out" if name == "SIGKILL" else ""
-    return f"was killed by {name}{hint}"
+    return f"was killed by {name}{_HINTS.get(name, '')}"

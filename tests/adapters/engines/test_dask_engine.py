@@ -6,6 +6,7 @@ After each, nothing is lost, nothing has failed, and scores are the local engine
 import gc
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,13 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import numpy as np
 import psutil
 import pytest
 from conftest import environment
+from distributed import Client
 from runs import scores
 
 from adapters.engines import dask_engine
-from adapters.engines.dask_engine import Dask
+from adapters.engines.dask_engine import Dask, is_report
 from harness import plugins
 from harness.core.cells import Cell
 from harness.core.errors import InputError
@@ -112,9 +115,10 @@ def once(kind: str, act: Callable[[Event], None]) -> Callable[[Event, Summary], 
 
 
 def dask_worker_of(folder: Path, cell: Cell) -> psutil.Process:
-    """Return the parent of the process that has claimed a cell."""
+    """Return the dask worker whose interpreter, or a fork of it, has claimed a cell."""
     claim = json.loads(Store(folder).claim_path(cell, identify(cell).key).read_text())
-    return psutil.Process(claim["owner"]["pid"]).parent()
+    above = psutil.Process(claim["owner"]["pid"]).parents()
+    return next(process for process in above if "harness.run.worker" not in process.cmdline())
 
 
 def is_running(pid: int) -> bool:
@@ -145,6 +149,86 @@ def test_a_cluster_on_this_machine_runs_all_cells(tmp_path: Path, local: Scores)
     del engine
     gc.collect()
     assert cluster.status.name == "closed"
+
+
+REPORT = {"key": "run_job-1", "kind": "step", "step": 3, "steps": 400, "loss": 0.5}
+WRONG: dict[str, list[Any]] = {
+    "key": [None, 7, b"run_job-1", ["run_job-1"], {}, [], "another"],
+    "kind": [None, 0, "", "done", "failed", "diverged", "claimed", "Step", ["step"], {"step": 1}],
+    "step": [None, "3", 3.0, -1, True, [], [3], {}, float("nan")],
+    "steps": [None, "400", 400.5, -400, False, {}, (1, 2)],
+    "loss": [None, "0.5", True, [0.5], {}, b"0.5"],
+}
+"""{field of a report: values that it never has}."""
+STRANGE: list[Any] = [
+    None, True, 0, -1, 1 << 63, 0.5, float("nan"), "", "hello", "x" * 100_000, "\x1b[31mred",
+    b"", b"\x80\x04.", [], [REPORT], [None] * 1000, {}, {"": None}, {1: 2}, {None: None},
+    {"round": "1", "cell": {}, "kind": "step"}, {"cell": "task"}, {"cell": {"task": []}},
+    {"op": "close"}, {"key": {"key": {"key": {}}}}, {"action": "stop"}, Path("somewhere"),
+    {"kind": "step", "step": 10**30}, np.zeros(3), {"kind": np.zeros(3), "key": "run_job-1"},
+]  # fmt: skip
+HOSTILE = [
+    *STRANGE,
+    *({name: value for name, value in REPORT.items() if name != left} for left in REPORT),
+    *(REPORT | {name: value} for name, values in WRONG.items() for value in values),
+]
+
+
+def test_only_reports_are_taken_for_reports() -> None:
+    assert len(HOSTILE) > 60
+    assert is_report(REPORT)
+    assert is_report(REPORT | {"kind": "started", "step": 0, "steps": 0, "loss": 0})
+    assert [news for news in HOSTILE if is_report(news)] == [REPORT | {"key": "another"}]
+
+
+def test_events_of_others_disturb_no_run(
+    tmp_path: Path, local: Scores, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """They reach it on a real cluster, some with the key of a cell that is running."""
+    engine = Dask(jobs=1)
+    sent: list[Any] = []
+
+    def disturb(event: Event) -> None:
+        (key, *_) = engine._futures
+        with Client(engine._started, set_as_default=False) as other:
+            for news in HOSTILE:
+                shapes = [news]
+                if isinstance(news, dict) and news.get("key") == REPORT["key"]:
+                    shapes.append(news | {"key": key})
+                for shape in shapes:
+                    with suppress(TypeError):  # Dask sends only what msgpack can write.
+                        other.log_event(dask_engine.TOPIC, shape)
+                        sent.append(shape)
+            for topic in ("print", "warn"):
+                other.unsubscribe_topic(topic)  # This client would print it, too.
+                for shape in ("\x1b[31mhostile", {"args": ("hostile",)}, {"message": b""}, 7):
+                    other.log_event(topic, shape)
+            assert len(other.get_events(dask_engine.TOPIC)) >= len(sent)
+
+    heard: list[Event] = []
+    acted = once("step", disturb)
+
+    def listen(event: Event, summary: Summary) -> None:
+        heard.append(event)
+        acted(event, summary)
+
+    summary = run(ONE, tmp_path, engine=engine, listen=listen)
+    assert len(sent) > 90
+    assert summary.complete and not summary.failed
+    assert scores(tmp_path) == local[1]
+    assert all(0 <= event.step <= event.steps == 400 for event in heard if event.kind == "step")
+    said = capfd.readouterr()
+    assert "hostile" not in said.out + said.err
+
+
+def test_a_cluster_on_this_machine_can_be_reached_from_no_other(tmp_path: Path) -> None:
+    def ports() -> set[tuple[str, int]]:
+        found = psutil.Process().net_connections("inet")
+        return {tuple(one.laddr) for one in found if one.status == "LISTEN"}
+
+    before = ports()
+    with Dask(jobs=1).open(tmp_path):
+        assert {address for address, _ in ports() - before} <= {"127.0.0.1"}
 
 
 def test_a_late_worker_takes_cells_and_those_of_a_killed_one_run_again(
@@ -241,10 +325,30 @@ kill -- "-$1" 2>/dev/null || true
 """
 
 
+def certificate(folder: Path) -> dict[str, Any]:
+    """Return dask's settings of a certificate that is made by OpenSSL's own command."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("there is no command `openssl`")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj",
+         "/CN=us", "-keyout", str(key), "-out", str(cert)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    one = {"cert": str(cert), "key": str(key)}
+    sides = {f"distributed.comm.tls.{side}": one for side in ("scheduler", "worker", "client")}
+    return {"distributed.comm.tls.ca-file": str(cert), **sides}
+
+
+@pytest.mark.parametrize("security", ["none", "given certificates", "new certificates"])
 def test_a_queueing_systems_jobs_run_the_cells_and_are_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local: Scores
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local: Scores, security: str
 ) -> None:
     """``sbatch`` is a script that runs jobs on this machine; one is killed, and submitted again."""
+    tls = certificate(tmp_path) if security == "given certificates" else {}
+    if security == "new certificates":
+        pytest.importorskip("cryptography")
     commands, jobs = tmp_path / "bin", tmp_path / "jobs"
     for folder in (commands, jobs):
         folder.mkdir()
@@ -255,18 +359,27 @@ def test_a_queueing_systems_jobs_run_the_cells_and_are_replaced(
     monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
     monkeypatch.setenv("JOBS", str(jobs))
     monkeypatch.setattr(dask_engine, "UPKEEP", 1.0)
-    slurm: dict[str, Any] = {"cores": 1, "memory": "1GB", "interface": "lo", "walltime": "01:00:00"}
-    slurm |= {"scheduler-options": {"dashboard_address": "127.0.0.1:0"}}
+    slurm: dict[str, Any] = {"cores": 1, "memory": "1GB", "walltime": "01:00:00"}
 
     def kill(event: Event) -> None:
+        address = engine._started.scheduler_address
+        assert address.startswith("tcp://127.0.0.1:" if security == "none" else "tls://127.0.0.1:")
+        if security != "none":
+            with pytest.raises(OSError):
+                Client(address.replace("tls://", "tcp://"), timeout=2, set_as_default=False)
         worker = dask_worker_of(tmp_path / "run", event.cell)
         os.killpg(os.getpgid(worker.pid), signal.SIGKILL)
 
     import_module("dask_jobqueue")  # Its defaults come first, and what is set on top of them.
     settings = {f"jobqueue.slurm.{name}": value for name, value in slurm.items()}
-    settings |= {"distributed.deploy.lost-worker-timeout": "1s"}
+    settings |= {"distributed.deploy.lost-worker-timeout": "1s"} | tls
     with dask.config.set(settings):
-        engine = Dask(cluster="slurm", jobs=1)
+        engine = Dask(
+            cluster="slurm",
+            jobs=1,
+            interface="lo",
+            security="none" if security == "none" else "tls",
+        )
         summary = run(ONE, tmp_path / "run", engine=engine, listen=once("step", kill))
         del engine
         gc.collect()
@@ -278,6 +391,106 @@ def test_a_queueing_systems_jobs_run_the_cells_and_are_replaced(
     while any(map(is_running, submitted)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not any(map(is_running, submitted))
+    scripts = [path.read_text() for path in jobs.glob("*.sh")]
+    assert all("--no-dashboard --dashboard-address 127.0.0.1:0" in text for text in scripts)
+    assert all(("--tls-key" in text) == (security != "none") for text in scripts)
+    assert not list((tmp_path / "run").glob(".dask-jobqueue*")), "a key was left behind"
+
+
+class Submitted(Exception):
+    """Hold the options that a queueing system's cluster would have been started with."""
+
+
+@pytest.fixture
+def slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace SLURM's cluster by one that only raises :class:`Submitted` with its options."""
+    library = import_module("dask_jobqueue")
+
+    class Stub:
+        job_cls = type("Job", (), {"submit_command": "sh"})
+
+        def __init__(self, **options: Any) -> None:
+            raise Submitted(options)
+
+    monkeypatch.setattr(library, "SLURMCluster", Stub)
+
+
+def options_of(engine: Dask, folder: Path, **settings: Any) -> dict[str, Any]:
+    yaml = {f"jobqueue.slurm.{name.replace('_', '-')}": value for name, value in settings.items()}
+    with dask.config.set(yaml), pytest.raises(Submitted) as submitted:
+        engine.open(folder)
+    options: dict[str, Any] = submitted.value.args[0]
+    return options
+
+
+@pytest.mark.usefixtures("slurm")
+@pytest.mark.parametrize(
+    ("interface", "settings", "network"),
+    [
+        ("ib0", {}, "ib0"),
+        ("", {"interface": "ib1"}, "ib1"),
+        ("ib0", {"interface": "ib1"}, "ib0"),
+        ("", {"scheduler_options": {"interface": "ib2"}}, None),
+        ("", {"scheduler_options": {"host": "10.0.0.1"}}, None),
+        ("", {}, ""),
+        ("", {"interface": ""}, ""),
+        ("", {"scheduler_options": None}, ""),
+        ("", {"scheduler_options": {"port": 8786}}, ""),
+        ("", {"scheduler_options": {"host": ""}}, ""),
+    ],
+)
+def test_a_queueing_systems_scheduler_listens_on_a_named_network(
+    tmp_path: Path, interface: str, settings: dict[str, Any], network: str | None
+) -> None:
+    engine = Dask(cluster="slurm", jobs=2, interface=interface, security="none")
+    if network == "":
+        yaml = {f"jobqueue.slurm.{n.replace('_', '-')}": value for n, value in settings.items()}
+        message = r"^`interface` must name the network .*interface='ib0'.* This machine has .*lo"
+        with dask.config.set(yaml), pytest.raises(InputError, match=message):
+            engine.open(tmp_path)
+        return
+    options = options_of(engine, tmp_path, **settings)
+    assert options["interface"] == network
+    assert options["scheduler_options"]["dashboard"] is False
+    assert options["scheduler_options"]["dashboard_address"] == "127.0.0.1:0"
+    assert options["worker_extra_args"] == ["--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
+    assert options["shared_temp_directory"] == str(tmp_path)
+
+
+@pytest.mark.usefixtures("slurm")
+def test_a_dashboard_that_is_asked_for_is_shown(tmp_path: Path) -> None:
+    engine = Dask(cluster="slurm", jobs=2, interface="ib0", security="none")
+    asked = {"dashboard_address": ":8787"}
+    for words in (["--dashboard-address", ":1"], ["--dashboard-address=:1"]):
+        found = options_of(engine, tmp_path, scheduler_options=asked, worker_extra_args=words)
+        assert found["scheduler_options"] == asked
+        assert found["worker_extra_args"] == words
+    lifetime = ["--lifetime", "230m"]
+    for name in ("worker_extra_args", "extra"):
+        found = options_of(engine, tmp_path, **{name: lifetime})
+        assert found["worker_extra_args"][:2] == lifetime
+        assert "--no-dashboard" in found["worker_extra_args"]
+
+
+@pytest.mark.usefixtures("slurm")
+def test_a_queueing_systems_cluster_has_certificates_unless_it_is_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Dask(cluster="slurm", jobs=1, interface="ib0")
+    with dask.config.set(certificate(tmp_path)):
+        found = options_of(engine, tmp_path)["security"]
+    assert found.require_encryption and found.tls_ca_file == str(tmp_path / "cert.pem")
+    plain = Dask(cluster="slurm", jobs=1, interface="ib0", security="none")
+    assert options_of(plain, tmp_path)["security"] is None
+    monkeypatch.setattr(dask_engine, "find_spec", lambda name: None)
+    with pytest.raises(
+        InputError, match=r"^`security='tls'` needs the library 'cryptography'.*security='none'"
+    ):
+        engine.open(tmp_path)
+    made = object()
+    monkeypatch.setattr(dask_engine, "find_spec", lambda name: name)
+    monkeypatch.setattr("distributed.security.Security.temporary", lambda: made)
+    assert options_of(engine, tmp_path)["security"] is made
 
 
 def test_a_gpu_cell_waits_for_a_worker_with_a_gpu(cluster: Cluster, tmp_path: Path) -> None:
@@ -322,6 +535,9 @@ def test_a_missing_queueing_system_is_an_error(tmp_path: Path) -> None:
         ("cluster='slurn'", "`cluster` must be one of '', 'slurm', .*: got 'slurn'"),
         ("cluster='slurm'", "`jobs` must be 1 or more with `cluster`: got 0. Set the number"),
         ("address='tcp://a:1', jobs=2", "`address` must be alone: got 'tcp://a:1' with"),
+        ("interface='ib0'", "`interface` and `security` must be left out without `cluster`"),
+        ("address='tcp://a:1', security='none'", "must be left out without `cluster`: got '' and"),
+        ("security='ssl'", "`security` must be one of 'tls', 'none': got 'ssl'"),
     ],
 )
 def test_wrong_settings_are_errors(settings: str, message: str) -> None:
