@@ -1,8 +1,14 @@
-"""Write files that appear whole or not at all, and remove what killed writers left behind."""
+"""Write files that appear whole or not at all, and remove what killed writers left behind.
 
+Several people may write to a run's folder or a cache. No function here but :func:`write_through`
+writes to what a link leads to.
+"""
+
+import errno
 import os
 import re
 import socket
+import stat
 import time
 import uuid
 from collections.abc import Iterator
@@ -12,7 +18,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
-DEBRIS = re.compile(r"\.tmp-([0-9a-f]{8})-(\d+)-(\d+)-[0-9a-f]{8}")
+DEBRIS = re.compile(r"\.tmp-([0-9a-f]{8})-([0-9]+)-([0-9]+)-[0-9a-f]{8}")
 """The names of temporary files: the writer's ``place``, ``pid`` and ``born``, and a random part."""
 
 UNKNOWN = 0
@@ -66,6 +72,8 @@ def _place() -> str:
 
 def _born(pid: int) -> int | None:
     """Return when a process started, ``UNKNOWN`` if that cannot be read, None if it is gone."""
+    if pid < 1:  # No process has such a number; to `os.kill` it means many processes.
+        return None
     try:
         # Split behind the last ")": the name before it may hold spaces and brackets. Field 22
         # of the line, here rest[18], is the start time.
@@ -75,7 +83,7 @@ def _born(pid: int) -> int | None:
         # Signal 0 is not delivered: it only tests whether the process exists.
         try:
             os.kill(pid, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, OverflowError):  # Overflow: no process has so high a number.
             return None
         except OSError:
             pass
@@ -93,7 +101,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path, then replace ``path`` by the file that was written there.
 
     Readers see the old file or the whole new one, even if the writer is killed; if
-    ``durable``, even if the machine loses power.
+    ``durable``, even if the machine loses power. A link at ``path`` is itself replaced.
 
     Raises:
         OSError: if it cannot be written; nothing is left behind then.
@@ -114,19 +122,60 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a text, or bytes, to ``path``: readers see the old file or the whole new one.
 
-    A link is followed; a device or a pipe is written to directly.
+    A link, a pipe or a device in its place is itself replaced: nobody can have other files
+    overwritten by a link in a folder that we write to.
+
+    Raises:
+        OSError: if it cannot be written; nothing is left behind then.
+    """
+    with replacing(path) as temporary:
+        # This is not mkstemp, whose files only the owner can read: colleagues read boards.
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_through(path: Path, content: str | bytes) -> None:
+    """Write to a path that the user has named, such as ``/dev/stdout`` or a link to a board.
+
+    Unlike in :func:`write_atomically`, a link is followed, and a device or a pipe is written to.
 
     Raises:
         OSError: if it cannot be written; nothing is left behind then.
     """
     path = path.resolve()
-    content = content.encode() if isinstance(content, str) else content
     if path.exists() and not path.is_file():
-        path.write_bytes(content)
-        return
-    with replacing(path) as temporary:
-        # This is not mkstemp, whose files only the owner can read: colleagues read boards.
-        temporary.write_bytes(content)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    else:
+        write_atomically(path, content)
+
+
+def read_plain(path: Path, most: int = -1, *, follow: bool = False) -> bytes:
+    """Return a plain file's content, or its first ``most`` bytes; wait for no pipe.
+
+    Raises:
+        OSError: if it cannot be read, or is not a plain file; so is no link, unless ``follow``.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "not a plain file", str(path))
+        return file.read(most)
+
+
+def open_log(path: Path) -> int:
+    """Open a log for appending, and return its handle; a link in its place is itself replaced.
+
+    So is a pipe, and a file with a second name, which may be anybody's.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileNotFoundError):
+        about = path.lstat()
+        if not stat.S_ISREG(about.st_mode) or about.st_nlink > 1:
+            path.unlink()
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    return os.open(path, flags, 0o666)
 
 
 def debris(folder: Path) -> list[Path]:
@@ -140,10 +189,12 @@ def _is_debris(path: Path) -> bool:
     if match is None:
         return False
     place, pid, born = match.groups()
-    if Owner("", place, int(pid), int(born)).gone():
-        return True
     with suppress(OSError):  # It was removed meanwhile.
-        return time.time() - path.stat().st_mtime > MAX_WRITE_SECONDS
+        about = path.lstat()
+        if stat.S_ISDIR(about.st_mode):  # We write files alone.
+            return False
+        silent = time.time() - about.st_mtime
+        return silent > MAX_WRITE_SECONDS or Owner("", place, int(pid), int(born)).gone()
     return False
 
 

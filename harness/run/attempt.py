@@ -14,7 +14,7 @@ from harness import plugins
 from harness.core import distributed, plugin_files
 from harness.core.cells import FIXED, PARTS, Cell, is_trained, specs_of
 from harness.core.errors import InputError
-from harness.core.telling import told
+from harness.core.telling import message_of, one_line, told
 from harness.evaluation.diagnostics import Diagnosis
 from harness.methods.base import Method, NoMethod
 from harness.run import claims
@@ -62,7 +62,8 @@ def attempt(
     try:
         claim = claims.take(store.claim_path(cell, key))
     except OSError as error:  # Fail now, before hours of training that could not be recorded.
-        return {"kind": "failed", "reason": f"Could not write to {store.folder}: {error}"}
+        reason = one_line(f"Could not write to {store.folder}: {error}")
+        return {"kind": "failed", "reason": reason}
     if claim is None:
         return {"kind": "claimed", "reason": "another run on this folder is running it"}
 
@@ -98,12 +99,15 @@ def attempt(
 def outcome_of(error: BaseException) -> tuple[str, str]:
     """Return the outcome of a cell that ended with ``error``, ``failed`` or ``diverged``, and why.
 
+    The reason is one line that cannot act in a terminal; the log has the whole error.
+
     >>> outcome_of(KeyError("label"))
     ('failed', "KeyError: 'label'.")
     """
-    if isinstance(error, Diverged):
-        return "diverged", str(error)
-    return "failed", str(error) if isinstance(error, InputError) else f"{told(error)}."
+    kind = "diverged" if isinstance(error, Diverged) else "failed"
+    is_sentence = isinstance(error, Diverged | InputError)
+    said = message_of(error) if is_sentence else f"{told(error)}."
+    return kind, one_line(said)
 
 
 def run_cell(

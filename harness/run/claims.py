@@ -12,10 +12,15 @@ The protocol needs no locks, and never compares the clocks of two machines. A cl
 when its text has not changed for ``LEASE`` seconds of the observer's own clock, and at once
 if its owner is a process of this machine that is gone. A claim shows that its process lives,
 not that its cell makes progress.
+
+Only a plain file is a claim. Anything else in its place, such as a pipe, a link, a folder, or a
+file that may not be read, is never opened. It counts as a claim of an unknown owner, and expires
+when neither its inode nor its time of change has changed for ``LEASE`` seconds.
 """
 
 import json
 import os
+import stat
 import threading
 import time
 import uuid
@@ -26,13 +31,38 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from harness.core.files import Owner, replacing, temporary_beside, this_process
+from harness.core.files import Owner, read_plain, replacing, temporary_beside, this_process
+from harness.core.schema import from_values, read_json
 
 BEAT = 10.0
 """Seconds between two heartbeats of an owner."""
 
 LEASE = 60.0
 """Seconds without a heartbeat after which an owner counts as gone."""
+
+MAX_BYTES = 4096
+"""No claim is longer; a longer file is none."""
+
+
+@dataclass(frozen=True)
+class _Values:
+    """The values in a claim's file.
+
+    Attributes:
+        token: a random text, which distinguishes two claims of one process.
+        owner: the fields of an :class:`Owner`.
+        since: the time when the claim was made, in UTC, ISO 8601.
+        step: optimizer steps done so far.
+        steps: optimizer steps in all; 0 if that is not known yet.
+        beats: the number of heartbeats.
+    """
+
+    token: str
+    owner: dict[str, Any]
+    since: str = ""
+    step: int = 0
+    steps: int = 0
+    beats: int = 0
 
 
 @dataclass
@@ -55,15 +85,9 @@ class Claim:
     def text(self) -> str:
         """Serialise the claim; the heartbeat counter makes every call's text different."""
         self._beats += 1
-        values = {
-            "token": self._token,
-            "owner": asdict(this_process()),
-            "since": self._since,
-            "step": self.step,
-            "steps": self.steps,
-            "beats": self._beats,
-        }
-        return json.dumps(values)
+        owner = asdict(this_process())
+        values = _Values(self._token, owner, self._since, self.step, self.steps, self._beats)
+        return json.dumps(asdict(values))
 
     def __enter__(self) -> "Claim":
         """Start the heartbeat."""
@@ -106,11 +130,13 @@ def take(path: Path) -> Claim | None:
         _create(claim)
         return claim
     except FileExistsError:
+        pass
+    with suppress(FileNotFoundError):  # Its owner has removed it meanwhile.
         text = _text(path)  # Only a claim that still has this text may be set aside below.
-    owner = owner_of(_parsed(text))
-    if owner is None or not owner.gone():
-        return None
-    set_aside(path, text)
+        owner = owner_of(_parsed(text))
+        if owner is None or not owner.gone():
+            return None
+        set_aside(path, text)
     try:
         _create(claim)
         return claim
@@ -143,18 +169,30 @@ def _create(claim: Claim) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def set_aside(path: Path, text: str) -> None:
-    """Remove an expired claim, unless its text differs from ``text``, which shows it is alive."""
+def set_aside(path: Path, text: str) -> bool:
+    """Remove an expired claim, unless its text differs from ``text``, which shows it is alive.
+
+    Return whether its name is free now.
+
+    Raises:
+        OSError: if it cannot be removed.
+    """
     aside = temporary_beside(path)
     try:
-        if _text(path) == text:
-            path.rename(aside)  # If several observers try this, one succeeds.
-            if _text(aside) == text:
+        if _text(path) != text:
+            return False
+        path.rename(aside)  # If several observers try this, one succeeds.
+        if _text(aside) != text:  # The owner renewed it between the check and the rename.
+            aside.rename(path)
+            return False
+        with suppress(OSError):  # A folder that is not empty is kept under its new name.
+            if aside.is_dir() and not aside.is_symlink():
+                aside.rmdir()
+            else:
                 aside.unlink()
-            else:  # The owner renewed it between the check and the rename: put it back.
-                aside.rename(path)
     except FileNotFoundError:
         pass  # Its owner or another observer has removed it.
+    return True
 
 
 class Watch:
@@ -169,8 +207,9 @@ class Watch:
         An expired claim is removed. While the file system fails, no cell is free.
         """
         try:
-            return self._free(path, path.read_text(encoding="utf-8", errors="replace"))
+            return self._free(path, _text(path))
         except FileNotFoundError:
+            self._seen.pop(path, None)
             return True
         except OSError:
             return False
@@ -184,33 +223,61 @@ class Watch:
         owner = owner_of(_parsed(text))
         if time.monotonic() - since < LEASE and (owner is None or not owner.gone()):
             return False
-        set_aside(path, text)
-        return True
+        return set_aside(path, text)
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Return the values of the claim at ``path``; empty if it cannot be read."""
-    return _parsed(_text(path))
-
-
-def _parsed(text: str) -> dict[str, Any]:
+    """Return the values of the claim at ``path``, each of its type; empty if there is none."""
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        return _parsed(_text(path))
+    except OSError:
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def owner_of(values: dict[str, Any]) -> Owner | None:
     """Return the owner that a claim names, or None if it names none."""
     try:
-        return Owner(**values["owner"])
-    except (KeyError, TypeError):
+        return from_values(Owner, values["owner"])
+    except (KeyError, ValueError):
         return None
 
 
-def _text(path: Path) -> str:
+def holder(path: Path) -> str:
+    """Return who holds the claim at ``path``, in words; an empty text if nobody does."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        values = _parsed(_text(path))
+    except FileNotFoundError:
         return ""
+    except OSError as error:
+        return f"a claim that cannot be read ({error})"
+    owner = owner_of(values)
+    if owner is None:
+        return f"a file that names no process ({path})"
+    # A claim comes from outside: show no control character of it.
+    words = f"process {owner.pid} on {owner.host!r}"
+    with suppress(ValueError):
+        words += f" since {datetime.fromisoformat(values['since'])}"
+    return words
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        values = asdict(from_values(_Values, read_json(text)))
+        from_values(Owner, values["owner"])
+    except (ValueError, RecursionError):
+        return {}
+    return values
+
+
+def _text(path: Path) -> str:
+    """Return the text of a claim; of anything else in its place, a line that changes as it does.
+
+    Raises:
+        FileNotFoundError: if nothing is there.
+        OSError: if the file system fails.
+    """
+    about = path.lstat()
+    if stat.S_ISREG(about.st_mode) and 0 < about.st_size <= MAX_BYTES:
+        with suppress(PermissionError):
+            return read_plain(path, MAX_BYTES).decode("utf-8", "backslashreplace")
+    return f"no claim: {stat.filemode(about.st_mode)} {about.st_ino} {about.st_mtime_ns}"

@@ -13,6 +13,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from harness.core.children import ending, import_path
+from harness.core.files import open_log
 from harness.core.sources import LIBRARIES, module_of
 from harness.run.engines import Event, Job
 from harness.store.records import Store
@@ -124,8 +125,7 @@ def _start(log: Path, gpu: str | None) -> "subprocess.Popen[str]":
     ``__main__`` guard, and threads and GPU are set before torch starts. ``-P`` keeps
     the current folder off the path: a user's own ``tasks`` folder must not shadow ours.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as errors:
+    with os.fdopen(open_log(log), "a", encoding="utf-8") as errors:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "harness.run.worker"],
             stdin=subprocess.PIPE,

@@ -11,8 +11,6 @@ _OF_ONE_CELL = re.compile(r" Its last output is in .*")
 
 MAX_FAILURES = 10
 """Cells that may fail with one message before a run ends."""
-MAX_REASON = 300
-"""Characters of a reason that are shown; its failure's file has all of it."""
 
 
 @dataclass
@@ -21,7 +19,7 @@ class Lost:
 
     Attributes:
         state: their state, such as ``failed``.
-        reason: the reason, all of it.
+        reason: the reason, as :func:`harness.core.telling.one_line` makes it.
         cells: the cells, each with its key, which may be empty.
     """
 
@@ -62,17 +60,3 @@ def shared(reason: str) -> str:
     'The worker was killed by SIGSEGV.'
     """
     return _OF_ONE_CELL.sub("", reason)
-
-
-def cut(reason: str, most: int = MAX_REASON) -> str:
-    """Return a reason on one line, and how much of it is left out beyond ``most`` characters.
-
-    >>> cut("ValueError: bad luck")
-    'ValueError: bad luck'
-    >>> cut("one two three four", 12)
-    'one two thr… (7 more characters)'
-    """
-    line = " ".join(reason.split())
-    if len(line) <= most:
-        return line
-    return f"{line[: most - 1]}… ({len(line) - most + 1:,} more characters)"

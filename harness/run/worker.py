@@ -24,6 +24,7 @@ from harness import plugins
 from harness.core import guard, plugin_files
 from harness.core.cells import Cell, specs_of
 from harness.core.children import TERMINATED, close_in_children, take_pipes
+from harness.core.files import open_log
 from harness.run.attempt import attempt
 from harness.run.dry_run import try_cell
 from harness.run.engines import Job
@@ -224,8 +225,7 @@ def _send(events: TextIO, **event: Any) -> None:
 def _log_to(path: Path) -> None:
     """Redirect all output, including that of child processes, to the cell's own log."""
     with contextlib.suppress(OSError):  # The disk may be full.
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        handle = open_log(path)
         os.dup2(handle, 1)
         os.dup2(handle, 2)
         os.close(handle)

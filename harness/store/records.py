@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.core.cells import TUNED, Cell, name_of
-from harness.core.files import write_atomically
+from harness.core.files import read_plain, write_atomically
 from harness.core.locks import locked
 from harness.core.schema import from_values, mismatch, read_json
 from harness.store.labels import NAMES, kept_names
@@ -201,7 +201,7 @@ class Store:
     def failure_at(self, path: Path) -> "Failure | None":
         """Return the failure in ``path``, or None if it is missing or cannot be read."""
         try:
-            return from_values(Failure, read_json(_checked(path.read_bytes())))
+            return from_values(Failure, read_json(_checked(read_plain(path, follow=True))))
         except (OSError, ValueError, RecursionError):
             return None
 
@@ -243,7 +243,7 @@ class Store:
     def study(self) -> dict[str, Any]:
         """Return the study that was last run here, or {} if it cannot be read."""
         try:
-            content = self.study_path.read_bytes()
+            content = read_plain(self.study_path, follow=True)
             found = read_json(content)
             # Version 0.1.0 wrote its plans without a checksum.
             if found.get("schema", FIRST_RELEASE) != FIRST_RELEASE or b"checksum" in content[:20]:
@@ -309,7 +309,7 @@ def _is_place(place: Mapping[str, Any]) -> bool:
 def read_record(path: Path) -> Record | None:
     """Return the record in ``path``, or None if it is missing or damaged."""
     try:
-        values = read_json(_checked(path.read_bytes()))
+        values = read_json(_checked(read_plain(path, follow=True)))
         if values["schema"] == FIRST_RELEASE:
             values = _from_first_release(values)
         elif values["schema"] != SCHEMA:
@@ -337,7 +337,7 @@ def _from_first_release(values: Mapping[str, Any]) -> dict[str, Any]:
 def is_intact(path: Path, key: str = "") -> bool:
     """Return whether the record in ``path`` has a correct checksum, and ``key`` if one is given."""
     try:
-        content = _checked(path.read_bytes())
+        content = _checked(read_plain(path, follow=True))
     except (OSError, ValueError):
         return False
     # The key stands on the line below the checksum.

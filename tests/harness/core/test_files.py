@@ -2,11 +2,36 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from harness.core.files import Owner, debris, replacing, sweep, this_process, write_atomically
+from harness.core.files import (
+    Owner,
+    debris,
+    open_log,
+    read_plain,
+    replacing,
+    sweep,
+    this_process,
+    write_atomically,
+    write_through,
+)
+
+
+@pytest.fixture(autouse=True)
+def nothing_hangs() -> Iterator[None]:
+    """Fail a test that waits for a pipe."""
+
+    def hung(*signalled: object) -> None:
+        raise AssertionError("it hangs")
+
+    before = signal.signal(signal.SIGALRM, hung)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 def test_a_process_is_gone_once_it_has_ended() -> None:
@@ -95,3 +120,161 @@ def test_sweep_removes_only_old_files_of_another_machine(tmp_path: Path) -> None
     for path in (old, top):
         os.utime(path, (0, 0))
     assert debris(tmp_path) == [top, old]
+
+
+ME = this_process()
+NUMBERS = ("0", "1", str(ME.pid), "00", str(2**22 + 1), str(2**31), str(2**63), "9" * 30)
+
+
+@pytest.mark.parametrize("born", ["0", "1", str(ME.born), "9" * 30])
+@pytest.mark.parametrize("pid", NUMBERS)
+@pytest.mark.parametrize("place", [ME.place, "00000000"])
+def test_sweep_reads_any_name(tmp_path: Path, place: str, pid: str, born: str) -> None:
+    path = tmp_path / f".tmp-{place}-{pid}-{born}-00000000"
+    path.touch()
+    found = debris(tmp_path)
+    if place != ME.place or (pid == str(ME.pid) and born in ("0", str(ME.born))):
+        assert found == []
+    if place == ME.place and (int(pid) == 0 or int(pid) > 2**22):
+        assert found == [path]
+    os.utime(path, (0, 0))
+    sweep(tmp_path)
+    assert not path.exists(), "whoever wrote it, a day is enough"
+
+
+@pytest.mark.parametrize("name", ["", "٣-1-00000000", "1-1", "-1-1-00000000", "1-1-0000000g"])
+def test_sweep_leaves_other_names(tmp_path: Path, name: str) -> None:
+    path = tmp_path / f".tmp-{ME.place}-{name}"
+    path.touch()
+    os.utime(path, (0, 0))
+    sweep(tmp_path)
+    assert path.exists()
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def second_link(victim: Path) -> Path:
+    path = victim.with_name("second")
+    path.symlink_to(victim)
+    return path
+
+
+def pipe_beside(victim: Path) -> Path:
+    path = victim.with_name("pipe")
+    pipe(path)
+    return path
+
+
+IN_THE_WAY: dict[str, Callable[[Path, Path], None]] = {
+    "a link": lambda path, victim: path.symlink_to(victim),
+    "a link to a link": lambda path, victim: path.symlink_to(second_link(victim)),
+    "a relative link": lambda path, victim: path.symlink_to(os.path.relpath(victim, path.parent)),
+    "a second name": lambda path, victim: path.hardlink_to(victim),
+    "a dangling link": lambda path, victim: path.symlink_to(victim.with_name("new")),
+    "a link to itself": lambda path, victim: path.symlink_to(path.name),
+    "a link to a device": lambda path, victim: path.symlink_to("/dev/full"),
+    "a link to a pipe": lambda path, victim: path.symlink_to(pipe_beside(victim)),
+    "a link to a folder": lambda path, victim: path.symlink_to(victim.parent),
+    "a pipe": lambda path, victim: pipe(path),
+}
+"""Makers of what may be in the way of a file that we write."""
+in_the_way = pytest.mark.parametrize("block", IN_THE_WAY.values(), ids=IN_THE_WAY.keys())
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Path:
+    """A file, alone in a folder, which no write to another folder may change."""
+    path = tmp_path / "home" / "victim"
+    path.parent.mkdir()
+    path.write_text("dear")
+    return path
+
+
+def unharmed(victim: Path) -> bool:
+    files = {path.name for path in victim.parent.iterdir()}
+    return victim.read_text() == "dear" and files <= {"victim", "second", "pipe"}
+
+
+@in_the_way
+def test_a_write_replaces_what_is_in_its_way(
+    tmp_path: Path, victim: Path, block: Callable[[Path, Path], None]
+) -> None:
+    path = tmp_path / "file"
+    block(path, victim)
+    write_atomically(path, "new")
+    assert path.is_file() and not path.is_symlink()
+    assert path.read_text() == "new"
+    assert unharmed(victim)
+
+
+@in_the_way
+def test_a_log_replaces_what_is_in_its_way(
+    tmp_path: Path, victim: Path, block: Callable[[Path, Path], None]
+) -> None:
+    path = tmp_path / "logs" / "log"
+    path.parent.mkdir()
+    block(path, victim)
+    for word in (b"one ", b"two"):
+        handle = open_log(path)
+        os.write(handle, word)
+        os.close(handle)
+    assert not path.is_symlink()
+    assert path.read_text() == "one two"
+    assert unharmed(victim)
+
+
+def test_a_folder_in_the_way_of_a_file_is_kept(tmp_path: Path) -> None:
+    for write in (open_log, lambda path: write_atomically(path, "new")):
+        with pytest.raises(OSError, match=r"directory|not permitted"):
+            write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@in_the_way
+def test_debris_is_removed_and_not_what_it_leads_to(
+    tmp_path: Path, victim: Path, block: Callable[[Path, Path], None]
+) -> None:
+    path = tmp_path / f".tmp-{ME.place}-{2**22 + 1}-1-00000000"
+    block(path, victim)
+    assert debris(tmp_path) == [path]
+    sweep(tmp_path)
+    assert not os.path.lexists(path)
+    assert unharmed(victim)
+
+
+def test_a_folder_is_no_debris(tmp_path: Path) -> None:
+    (tmp_path / f".tmp-{ME.place}-{2**22 + 1}-1-00000000").mkdir()
+    assert debris(tmp_path) == []
+
+
+@in_the_way
+def test_only_a_plain_file_is_read(
+    tmp_path: Path, victim: Path, block: Callable[[Path, Path], None]
+) -> None:
+    path = tmp_path / "file"
+    block(path, victim)
+    if path.is_symlink() or path.is_fifo():
+        with pytest.raises(OSError, match=r"link|plain"):
+            read_plain(path, 100)
+    else:
+        assert read_plain(path, 2) == b"de"
+
+
+def test_a_path_that_the_user_names_may_be_a_link_or_a_pipe(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("old")
+    link.symlink_to(target)
+    write_through(link, "new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    device = tmp_path / "device"
+    pipe(device)
+    reader = os.open(device, os.O_RDONLY | os.O_NONBLOCK)
+    write_through(device, b"text")
+    assert os.read(reader, 100) == b"text"
+    os.close(reader)
+    assert device.is_fifo()
+    write_through(tmp_path / "folder" / "new", "text")
+    assert (tmp_path / "folder" / "new").read_text() == "text"

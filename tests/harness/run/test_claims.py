@@ -165,20 +165,29 @@ def test_a_link_that_nfs_reports_as_existing_can_be_ours(
     assert claims.take(tmp_path / "claim.json") is not None
 
 
+@pytest.mark.parametrize("call", ["open", "lstat"])
+@pytest.mark.parametrize("number", [5, 24, 116])
 def test_no_cell_is_free_while_the_file_system_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, call: str
 ) -> None:
     path = tmp_path / "claim.json"
     elsewhere(path)
+    now = [0.0]
+    monkeypatch.setattr(claims.time, "monotonic", lambda: now[0])
+    watch = claims.Watch()
 
-    def stale(path: Path, *args: object, **kwargs: object) -> str:
-        raise OSError(116, "Stale file handle")
+    def failing(*args: object, **kwargs: object) -> int:
+        raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_text", stale)
-        assert not claims.Watch().free(path)
+        patch.setattr(*{"open": (os, "open", failing), "lstat": (Path, "lstat", failing)}[call])
+        for now[0] in (0.0, 2 * claims.LEASE):
+            assert not watch.free(path)
+            assert claims.read(path) == {}
+            assert "cannot be read" in claims.holder(path)
+    assert path.exists()
     path.unlink()
-    assert claims.Watch().free(path)
+    assert watch.free(path)
 
 
 def test_a_claim_that_cannot_be_written_keeps_the_claim_of_another(

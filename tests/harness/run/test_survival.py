@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -77,15 +78,45 @@ def test_a_run_killed_at_random_moments_gives_the_same_board(
         kills=2, pause=(0, 1), rng=AtWork(tmp_path / "disturbed.events"),
     )  # fmt: skip
     assert told.kills == {"main": 1, "worker": 1}
-    names, peace = kills.board(tmp_path / "peace")
-    for name, one, two in zip(names, peace, kills.board(tmp_path / "disturbed")[1], strict=True):
-        assert one == two, name
-    assert len(peace[0].splitlines()) == 2 * 3  # A row a task and loss, and untrained.
+    peace, other = kills.board(tmp_path / "peace"), kills.board(tmp_path / "disturbed")
+    assert kills.differences(peace, other) == []
+    assert len(peace) > 20, "files and figures"
+    # A header, and a row for each task and loss.
+    assert len(peace["leaderboard.csv"].splitlines()) == 1 + 2 * 3
     store = Store(tmp_path / "disturbed")
     assert all(state.state == "done" for state in states(store))
     for folder in ("checkpoints", "claims", "failures"):
         assert not list((store.folder / folder).glob("*")), folder
     assert not list(store.folder.glob("*/.*"))
+
+
+def test_boards_are_compared_in_every_file_and_without_times(tmp_path: Path) -> None:
+    """Other times make no difference, another score does, and so does a file that is missing."""
+    run(STUDY, tmp_path / "run", engine=Inside())
+    first = kills.board(tmp_path / "run")
+    assert {"board.html", "leaderboard.md", "leaderboard.tex", "records.csv"} < set(first)
+    store = Store(tmp_path / "run")
+    record = next(record for record in store.records() if record.steps)
+    slower = replace(
+        record,
+        seconds={name: 3 * value for name, value in record.seconds.items()},
+        peak_memory=dict.fromkeys(record.peak_memory, 1 << 40),
+        finished="2031-12-31T23:59:59+00:00",
+        continued=[2],
+    )
+    store.write_record(Cell(**record.cell), slower)
+    assert kills.differences(first, kills.board(tmp_path / "run")) == []
+    scores = {
+        split: {name: value + 1 for name, value in of_split.items()}
+        for split, of_split in record.scores.items()
+    }
+    store.write_record(Cell(**record.cell), replace(record, scores=scores))
+    different = kills.differences(first, kills.board(tmp_path / "run"))
+    assert {"board.html", "leaderboard.csv", "leaderboard.md", "records.csv"} <= set(different)
+    for name in first:
+        assert kills.differences(first, {**first, name: first[name] + b" "}) == [name]
+        missing = {other: content for other, content in first.items() if other != name}
+        assert kills.differences(first, missing) == kills.differences(missing, first) == [name]
 
 
 def starts(folder: Path) -> dict[str, int]:

@@ -15,6 +15,7 @@ from harness.core import files
 from harness.core.cells import TUNED
 from harness.core.files import write_atomically
 from harness.core.schema import read_json
+from harness.run.status import faults
 from harness.store.records import SCHEMA, Failure, Store, _signed, read_record
 from harness.store.table import load_records
 
@@ -155,20 +156,24 @@ def test_plans_that_are_written_at_once_are_all_kept(tmp_path: Path) -> None:
     assert kept == {f"{label}{i}" for label in "abcd" for i in range(10)}
 
 
-def test_links_are_followed_and_pipes_written_to(tmp_path: Path) -> None:
-    target, link = tmp_path / "target", tmp_path / "link"
-    target.write_text("old")
-    link.symlink_to(target)
-    write_atomically(link, "new")
-    assert link.is_symlink()
-    assert target.read_text() == "new"
-    device = tmp_path / "device"
-    os.mkfifo(device)
-    reader = os.open(device, os.O_RDONLY | os.O_NONBLOCK)
-    write_atomically(device, "text")
-    assert os.read(reader, 100) == b"text"
-    os.close(reader)
-    assert device.is_fifo()
+@pytest.mark.parametrize(
+    "odd", ["pipe", "link to a pipe", "folder", "dangling link", "link to zero"]
+)
+def test_what_is_no_plain_file_is_never_waited_for(tmp_path: Path, odd: str) -> None:
+    store = Store(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    for path in (store.record_path(CELL, "k"), store.failure_path(CELL), store.study_path):
+        path.parent.mkdir(exist_ok=True)
+        if odd == "pipe":
+            os.mkfifo(path)
+        elif odd == "folder":
+            path.mkdir()
+        else:
+            targets = {"link to a pipe": tmp_path / "pipe", "link to zero": Path("/dev/zero")}
+            path.symlink_to(targets.get(odd, tmp_path / "none"))
+    assert dict(store.scan()) == {store.record_path(CELL, "k"): None}
+    assert store.failure(CELL, "k") is None and store.study() == {}
+    assert faults(store)
 
 
 def test_written_files_have_the_usual_permissions(tmp_path: Path) -> None:
