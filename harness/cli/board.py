@@ -1,6 +1,6 @@
 """``triptych board``."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,6 +11,7 @@ from harness.cli import completion
 from harness.cli.shared import app, examples, input_errors, latest_run, run_folder
 from harness.cli.terminal import Console, err, out, say
 from harness.core.errors import InputError, require
+from harness.core.telling import message_of, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -283,32 +284,35 @@ def _write(
         for name, make in formats.files(report)
         if folder or name in named
     ]
-    _, failed = _write_each(wanted)
+    _, failed = _write_each(wanted, named=named.values())
     page = named.get("board.html") or (folder / "board.html" if folder else None)
     if folder is not None:
         say(f"Written to {folder}. Open {page} in a browser.", to=to)
     return failed
 
 
-def _write_each(files: Iterable[tuple[Path, Callable[[], str | bytes]]]) -> tuple[int, bool]:
+def _write_each(
+    files: Iterable[tuple[Path, Callable[[], str | bytes]]], named: Collection[Path] = ()
+) -> tuple[int, bool]:
     """Write files; return how many, and whether a format failed, whose error is shown.
 
-    A figure that has nothing to show is empty, and not written.
+    A figure that has nothing to show is empty, and not written. Only what the user has ``named``
+    may be a link or a device, which is written to.
     """
-    from harness.core.files import write_atomically
+    from harness.core.files import write_atomically, write_through
 
     number, failed = 0, False
     for path, make in files:
         try:
             content = make()
         except Exception as error:
-            reason = f"{path.name} could not be made: {type(error).__name__}: {error}"
-            say(reason, style="red", to=err)
+            reason = f"{type(error).__name__}: {message_of(error)}"
+            say(f"{path.name} could not be made: {one_line(reason)}", style="red", to=err)
             failed = True
             continue
         if content:
             try:
-                write_atomically(path, content)
+                (write_through if path in named else write_atomically)(path, content)
             except OSError as error:
                 raise InputError(
                     f"{path} cannot be written: {error}. Name another folder with `--to`."

@@ -40,7 +40,7 @@ def check_command(
             for one in checking.check(group, spec, file=file, seconds=seconds):
                 if one.fault:
                     wrong += 1
-                    say(one.fault, start="  FAILED  ", indent=10, style="red")
+                    say(one.fault, start="  FAILED  ", indent=10, style="red", lines=True)
                     say(one.rule, indent=10, style="dim")
                 else:
                     passed += 1

@@ -1,6 +1,6 @@
 """``triptych data``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -137,7 +137,7 @@ def data_fetch(
             with out.status(f"Fetching {escape(name)}"):
                 result = fetch()
         except InputError as error:
-            say(str(error), style="red", to=err)
+            say(str(error), style="red", to=err, lines=True)
             failed = True
             continue
         say(f"{name}: {result}", verbatim=True)
@@ -172,7 +172,7 @@ def data_check(
                 continue
             try:
                 result = _checked(source, path)
-            except InputError as error:
+            except (InputError, OSError) as error:
                 wrong, result = True, str(error)
             say(f"{source.name}: {result}")
     if wrong:
@@ -191,8 +191,23 @@ def _checked(source: "Source", path: "Path") -> str:
     pinned = "as pinned" if source.files or in_wheel else "not pinned"
     sizes = "whole" if in_wheel else "its sizes are not known, and not checked"
     if source.measure is not None:
-        counted = source.measure(path)
+        counted = _counted(source.measure, source, path)
         data.require_counts(source, counted, path)
         sizes = ", ".join(f"{number:,} {what}" for what, number in counted.items())
         sizes += "" if source.counts else ", which are not known, and not checked"
     return f"{sizes}; sha256 {_checksum(source, path, remembered=False)} ({pinned})"
+
+
+def _counted(
+    measure: "Callable[[Path], Mapping[str, int]]", source: "Source", path: "Path"
+) -> "Mapping[str, int]":
+    """Return a set's sizes; raise :class:`InputError` if its reader, or a plugin's, fails."""
+    try:
+        return measure(path)
+    except (InputError, OSError):
+        raise
+    except Exception as error:
+        raise InputError(
+            f"The data set {source.name!r} must be readable: got {error!r} in {path}. Get it again "
+            f"from {source.origin}."
+        ) from error

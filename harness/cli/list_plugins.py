@@ -80,7 +80,7 @@ def list_command(
             fits = listing.fits(kind) if long else None
             rows = [listing.plugin_row(kind, name, fits) for name in plugins.names(kind)]
     for name, line, details in rows:
-        say(line, start=f"{name}  ", indent=4)
+        say(line, start=f"{name}  ", indent=4, lines=True)
         for detail in filter(None, details):
             say(detail, indent=4, style="dim")
 

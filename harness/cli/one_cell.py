@@ -48,7 +48,7 @@ def show(
         more: further fields to print, or other values of these.
     """
     from harness.core.commands import run_again
-    from harness.run.reasons import cut
+    from harness.core.telling import one_line
     from harness.store.records import read_record
 
     path = store.find_record(state.cell, state.key)
@@ -58,7 +58,7 @@ def show(
     if failure is not None and failure.log:
         log = store.folder / failure.log
     rows = ", ".join(row for row in dict.fromkeys(state.rows) if row != state.cell.loss)
-    note = state.note if most is None else cut(state.note)
+    note = state.note if most is None else one_line(state.note)
     fields = {"row": rows, "state": f"{state.state}{': ' * bool(note)}{note}"}
     if record is not None:
         fields |= _about(record) | {"record": str(path)}

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from harness.cli.terminal import clock, counted, err, out, say
 from harness.core.cells import Cell
-from harness.run.reasons import Lost, by_reason, cut
+from harness.core.telling import CUT, one_line
+from harness.run.reasons import Lost, by_reason
 from harness.run.short_labels import short_label
 from harness.store import staleness
 
@@ -48,7 +49,7 @@ def show_states(
     say(f"{len(shown)}{of_all} {'cell' if len(states) == 1 else 'cells'}: {listed}")
     if every:
         for state in shown:
-            note = f": {cut(state.note, MAX_NOTE)}" if state.note else ""
+            note = f": {one_line(state.note, MAX_NOTE)}" if state.note else ""
             say(f"{state}{note}", start=f"  {state.state:<9}  {state.key:<16}  ", indent=31)
         return
     notable = [state for state in shown if state.state not in ("done", "to do")]
@@ -63,13 +64,13 @@ def _say_group(group: Lost, folder: Path, to: Console, *, start: str = "") -> No
     """Print a reason with its only cell, or with their number and the command that shows one."""
     (cell, key), *others = group.cells
     start = f"  {start}"
-    reason = cut(group.reason)
+    reason = one_line(group.reason)
     if others:
         say(f"{group.extent()}: {reason}", start=start, indent=len(start), to=to)
     else:
         name = f"{key}  {cell}" if start.strip() and key else str(cell)
         say(f"{name}: {reason}", start=start, indent=len(start), to=to)
-    if others or reason != " ".join(group.reason.split()):
+    if others or CUT in reason:
         command = show_command(folder, cell, key)
         room = to.width - len(start) - len(f"details:  ({command})")
         example = f"  ({short_label(cell, room)})" if others else ""
@@ -126,7 +127,8 @@ def report_lost(summary: "Summary", folder: Path, command: str) -> None:
     for reason, names in rows.items():
         more = f" and {len(names) - MAX_ROWS} more" if len(names) > MAX_ROWS else ""
         listed = ", ".join(names[:MAX_ROWS])
-        say(f"Tuning chose no settings for {listed}{more}: {cut(reason)}.", style="red", to=err)
+        text = f"for {listed}{more}: {one_line(reason)}."
+        say(text, start="Tuning chose no settings ", indent=2, style="red", to=err)
 
 
 def _say_groups(groups: Iterable[Lost], folder: Path) -> None:
@@ -150,7 +152,7 @@ def report_dry_runs(dry_runs: "DryRuns") -> None:
         who = str(cell).rpartition(" / ")[0]
         if others:
             who = f"{who} and {len(others)} more"
-        say(f"{who}: {cut(group.reason)}", start="  ", indent=2, to=err)
+        say(f"{who}: {one_line(group.reason)}", start="  ", indent=2, to=err)
     say(f"Their logs are in {dry_runs.logs}.", to=err)
 
 

@@ -18,7 +18,8 @@ from rich.text import Text
 from harness.cli import terminal
 from harness.cli.terminal import clock, duration, say
 from harness.core.cells import Cell, is_trained
-from harness.run.reasons import cut, shared
+from harness.core.telling import one_line, visible
+from harness.run.reasons import shared
 from harness.run.short_labels import short_label
 
 if TYPE_CHECKING:
@@ -72,9 +73,9 @@ class _Lines:
         line = (
             f"[{summary.settled:>{len(str(summary.expected))}}/{summary.expected}] "
             f"{clock(time.monotonic() - self.started)}  {event.kind:<7}  {event.cell}"
-            + (f": {cut(event.reason)}" if event.reason else "")
+            + (f": {one_line(event.reason)}" if event.reason else "")
         )
-        print(terminal.visible(line), flush=True)
+        print(visible(line), flush=True)
 
 
 class Bars(Progress):
@@ -125,7 +126,7 @@ class Bars(Progress):
         cell: Cell | None = task.fields["cell"]
         if cell is None:
             return "cells"
-        return terminal.visible(short_label(cell, width, method=self.methods))
+        return visible(short_label(cell, width, method=self.methods))
 
     def draw(self, event: "Event", summary: "Summary") -> None:
         """Show an event."""
@@ -165,12 +166,12 @@ class Bars(Progress):
             parts = f"{event.metric} {event.score:.4g}, {duration(event.seconds)}"
             room = self.screen.width - len(f"done: : {parts}")
             name = short_label(event.cell, room, method=self.methods)
-            self.scores.append(terminal.visible(f"done: {name}: {parts}"))
+            self.scores.append(visible(f"done: {name}: {parts}"))
         elif event.kind in ("failed", "diverged"):
             reason = event.kind, shared(event.reason)
             if reason not in self.reasons:
-                text = f"{event.kind}: {event.cell}: {cut(event.reason)}"
-                say(text, style="red", to=self.screen)
+                text = f"{event.cell}: {one_line(event.reason)}"
+                say(text, style="red", to=self.screen, start=f"{event.kind}: ", indent=2)
             self.reasons.add(reason)
 
 

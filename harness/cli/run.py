@@ -33,7 +33,8 @@ from harness.cli.shared import (
 from harness.cli.terminal import counted, err, escape, out, say
 from harness.core.cells import DEFAULT_METHOD
 from harness.core.errors import InputError
-from harness.run.reasons import MAX_FAILURES, cut
+from harness.core.telling import one_line
+from harness.run.reasons import MAX_FAILURES
 
 if TYPE_CHECKING:
     from harness.run.engines import Engine
@@ -216,7 +217,7 @@ def _conclude(folder: Path) -> None:
         conclude(folder)
     except Exception as error:
         kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-        say(f"The board could not be written: {kind}{error}", style="red", to=err)
+        say(f"The board could not be written: {kind}{error}", style="red", to=err, lines=True)
         say("The records are on disk. To write the board:", to=err)
         say(shlex.join(["triptych", "board", str(folder)]), indent=2, verbatim=True, to=err)
 
@@ -302,7 +303,7 @@ def cell_command(
                 more["run again"] = shlex.join(["triptych", *sys.argv[1:]])
             one_cell.show(store, state, details=event.details, most=TRACEBACK_LINES, more=more)
     if not done:
-        say(f"{event.kind}: {cut(event.reason)}", style="red", to=err)
+        say(one_line(event.reason), start=f"{event.kind}: ", indent=2, style="red", to=err)
         raise typer.Exit(1)
 
 

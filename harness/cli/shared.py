@@ -136,7 +136,7 @@ def input_errors() -> Iterator[None]:
     try:
         yield
     except (InputError, OSError) as error:
-        say(str(error), style="red", to=err)
+        say(str(error), style="red", to=err, lines=True)
         raise typer.Exit(2) from error
 
 

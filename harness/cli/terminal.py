@@ -2,7 +2,6 @@
 
 import io
 import os
-import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,11 +14,12 @@ from rich.markup import escape as escape_markup
 from rich.table import Table
 from rich.text import Text
 
+from harness.core.telling import visible
+
 for stream in (sys.stdout, sys.stderr):
     if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="replace")  # Boards must not fail on a terminal without "±".
-CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
-"""Characters that can move the cursor or rename the window; a plugin's error may hold any."""
+        # Nothing must fail on a terminal without "±", nor on half a character.
+        stream.reconfigure(errors="backslashreplace")
 
 UNLIMITED = 100_000
 """The width, in columns, of an output that is not a terminal."""
@@ -88,20 +88,11 @@ class Unfailing(io.TextIOBase):
             os.close(null)
 
 
-def visible(text: str) -> str:
-    r"""Return ``text`` with control characters as Python's ``repr`` writes them.
-
-    >>> print(visible("a\x1b[31m"))
-    a\x1b[31m
-    """
-    return CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
-
-
 def escape(text: str) -> str:
-    r"""Escape the markup of rich and the control characters of terminals in ``text``.
+    r"""Escape the markup of rich, line breaks and what could act in a terminal in ``text``.
 
-    >>> print(escape("[red]a\x1b[31m"))
-    \[red]a\x1b[31m
+    >>> print(escape("[red]a\x1b[31m\nb"))
+    \[red]a\x1b[31m\nb
     """
     return escape_markup(visible(text))
 
@@ -114,26 +105,30 @@ def say(
     start: str = "",
     indent: int = 0,
     verbatim: bool = False,
+    lines: bool = False,
 ) -> None:
     """Print ``text``, wrapped at words in a terminal; in a file or a pipe a line stays a line.
 
-    The text may come from anywhere: markup is printed as it stands, control characters visibly.
+    The text may come from anywhere: markup is printed as it stands, what could act visibly.
 
     Args:
-        text: the text; newlines start new lines.
+        text: the text.
         style: its style, such as ``red``.
         to: the console, ``out`` or ``err``.
         start: what stands before the first line, in bold.
         indent: the columns that the lines are indented by.
         verbatim: whether long lines are left to the terminal, so that a command or a path can be
             copied in one piece.
+        lines: whether a newline starts another line. Otherwise it is printed visibly: a name with
+            a newline must not forge a line of its own.
     """
-    shown, head = Text(visible(text), style=style), Text(visible(start), style="bold")
+    shown = Text(visible(text, keep="\n" if lines else ""), style=style)
+    head = Text(visible(start), style="bold")
     if to.is_terminal and not verbatim:
-        lines = shown.wrap(to, max(to.width - max(indent, head.cell_len), MIN_ROOM))
+        parts = shown.wrap(to, max(to.width - max(indent, head.cell_len), MIN_ROOM))
     else:
-        lines = shown.split("\n", allow_blank=True)
-    for number, line in enumerate(lines or [Text()]):
+        parts = shown.split("\n", allow_blank=True)
+    for number, line in enumerate(parts or [Text()]):
         line.rstrip()
         left = head if number == 0 else Text()
         space = " " * (indent - left.cell_len) if line else ""
@@ -190,14 +185,14 @@ def show(made: Table) -> None:
 
 
 def show_text(text: str) -> None:
-    """Print the text of a file unchanged, except that control characters are made visible."""
-    out.print(visible(text.rstrip("\n")), markup=False, soft_wrap=True)
+    """Print the text of a file unchanged, except that what could act is made visible."""
+    out.print(visible(text.rstrip("\n"), keep="\n"), markup=False, soft_wrap=True)
 
 
 def warn(lines: Iterable[str]) -> None:
     """Print known problems of a study, before anything is trained."""
     for line in lines:
-        say(line, style="yellow", to=err)
+        say(line, style="yellow", to=err, lines=True)
 
 
 def clock(seconds: float) -> str:

@@ -130,7 +130,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """
     with replacing(path) as temporary:
         # This is not mkstemp, whose files only the owner can read: colleagues read boards.
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        temporary.write_bytes(_encoded(content))
 
 
 def write_through(path: Path, content: str | bytes) -> None:
@@ -143,9 +143,14 @@ def write_through(path: Path, content: str | bytes) -> None:
     """
     path = path.resolve()
     if path.exists() and not path.is_file():
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        path.write_bytes(_encoded(content))
     else:
         write_atomically(path, content)
+
+
+def _encoded(content: str | bytes) -> bytes:
+    # A text may hold half a surrogate pair, such as from a file's name, which UTF-8 has not.
+    return content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
 
 
 def read_plain(path: Path, most: int = -1, *, follow: bool = False) -> bytes:

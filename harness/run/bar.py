@@ -3,6 +3,7 @@
 import warnings
 from typing import TYPE_CHECKING
 
+from harness.core.telling import visible
 from harness.run.engines import Event
 from harness.run.short_labels import short_label
 
@@ -32,7 +33,8 @@ class Bar:
         """Show an event."""
         if event.score is not None:
             score = f"{event.metric} {event.score:.4g}"
-            self.bar.set_postfix_str(f"{short_label(event.cell, WIDTH)}: {score}", refresh=False)
+            shown = visible(f"{short_label(event.cell, WIDTH)}: {score}")
+            self.bar.set_postfix_str(shown, refresh=False)
         self._count(summary)
 
     def close(self, summary: "Summary") -> None:

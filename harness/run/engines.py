@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.core.cells import Cell
+from harness.core.telling import MAX_KEPT, one_line
 from harness.settings import Configured
 
 
@@ -99,6 +100,10 @@ class Event:
     metric: str = ""
     score: float | None = None
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Put the reason on one line of at most ``MAX_KEPT`` characters."""
+        object.__setattr__(self, "reason", one_line(self.reason, MAX_KEPT))
 
     @property
     def settled(self) -> bool:

@@ -12,6 +12,7 @@ from harness.core.cells import TUNED, Cell, name_of
 from harness.core.files import read_plain, write_atomically
 from harness.core.locks import locked
 from harness.core.schema import from_values, mismatch, read_json
+from harness.core.telling import MAX_KEPT, one_line
 from harness.store.labels import NAMES, kept_names
 
 SCHEMA = 4
@@ -119,6 +120,10 @@ class Failure:
     details: str = ""
     log: str = ""
 
+    def __post_init__(self) -> None:
+        """Put the reason on one line of at most ``MAX_KEPT`` characters."""
+        object.__setattr__(self, "reason", one_line(self.reason, MAX_KEPT))
+
 
 class Store:
     """Read and write the folder of a run: ``records/``, ``failures/``, ..., one file a cell.
@@ -175,16 +180,15 @@ class Store:
     def write_record(self, cell: Cell, record: Record) -> Path:
         """Write ``record`` atomically; remove the cell's failure and checkpoint."""
         path = self.record_path(cell, record.key)
-        write_atomically(path, _signed(json.dumps(asdict(record), indent=1, allow_nan=False)))
+        write_atomically(path, _json(asdict(record)))
         self.failure_path(cell).unlink(missing_ok=True)
         self.checkpoint_path(cell, record.key).unlink(missing_ok=True)
         return path
 
     def write_failure(self, cell: Cell, failure: "Failure") -> None:
         """Write the failure of ``cell``, which has no record."""
-        texts = {"reason": _writable(failure.reason), "details": _writable(failure.details)}
-        values = {"cell": cell.to_dict(), **asdict(failure), **texts}
-        write_atomically(self.failure_path(cell), _signed(json.dumps(values, indent=1)))
+        values = {"cell": cell.to_dict(), **asdict(failure)}
+        write_atomically(self.failure_path(cell), _json(values))
 
     def failure(self, cell: Cell, key: str) -> "Failure | None":
         """Return the failure of ``cell`` with this key, if its last attempt failed."""
@@ -236,9 +240,7 @@ class Store:
         with locked(self.folder / ".study.lock"):
             earlier = self.study()
             study = {"baseline": None, **values, **further(earlier)}
-            write_atomically(
-                self.study_path, _signed(json.dumps(_merged(study, earlier), indent=1))
-            )
+            write_atomically(self.study_path, _json(_merged(study, earlier)))
 
     def study(self) -> dict[str, Any]:
         """Return the study that was last run here, or {} if it cannot be read."""
@@ -260,13 +262,22 @@ class Store:
         return found if good else {}
 
 
-def _writable(text: str) -> str:
-    r"""Return a text with half a surrogate pair, which no file can hold, as an escape.
+def _json(values: Mapping[str, Any]) -> str:
+    """Return plain values as JSON with a checksum."""
+    return _signed(json.dumps(_writable(values), indent=1, allow_nan=False))
 
-    >>> _writable("half a pair: \udc80")
-    'half a pair: \\udc80'
+
+def _writable(value: Any) -> Any:
+    r"""Return plain values with halves of surrogate pairs, which no file can hold, as escapes.
+
+    >>> _writable({"half a pair": ["\udc80"]})
+    {'half a pair': ['\\udc80']}
     """
-    return text.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {_writable(key): _writable(each) for key, each in value.items()}
+    return [*map(_writable, value)] if isinstance(value, list | tuple) else value
 
 
 def _are_texts(value: object) -> bool:

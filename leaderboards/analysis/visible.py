@@ -1,23 +1,50 @@
-"""Text that cannot act: control, direction and zero-width characters shown as escapes."""
+"""Text that cannot act, and that is no longer than what it stands in has room for."""
 
-import re
+from hashlib import sha256
 
-ACTING = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\ud800-\udfff]"
-)
-"""Characters that move a cursor, end a line, turn the direction of the text around them, or are
-not seen at all; and halves of a character, which no file can hold."""
+MAX_CELL = 300
+"""Characters of a text that a cell, a heading or a title shows; CSV and JSON have all of a cell."""
+MAX_TEXT = 2000
+"""Characters of a paragraph from outside, such as a note or a command."""
+DIGITS = 16
+"""Digits of the checksum that ends a key which is cut."""
 
 
 def visible(text: object) -> str:
-    r"""Return ``text`` with every character that acts as an escape.
+    r"""Return ``text`` with what could act, or is not seen, as the escapes of Python's ``repr``.
 
-    Every renderer and figure passes what it did not write itself through this function.
+    These are controls, line breaks, zero-width marks, marks that turn the direction of a text, and
+    halves of a character, which no file can hold. Every renderer and figure passes what it did
+    not write itself through this function.
 
     >>> print(visible("a\x1b[31mb\n"))
     a\x1b[31mb\n
     >>> print(visible("\u202egnp.exe"))
     \u202egnp.exe
     """
-    return ACTING.sub(lambda found: ascii(found[0])[1:-1], str(text))
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def brief(text: object, most: int = MAX_CELL) -> str:
+    """Return a text that cannot act, cut to a length.
+
+    >>> brief("adnce(mu=0.5)", 9)
+    'adnce(mu…'
+    """
+    seen = visible(str(text)[: most + 1])
+    return seen if len(seen) <= most else f"{seen[: most - 1]}…"
+
+
+def key_of(text: str) -> str:
+    """Return a text by which a page finds elements: a long one is cut, but is still its own.
+
+    >>> key_of("siamese/infonce"), len(key_of("siamese/" + "x" * 10**6))
+    ('siamese/infonce', 300)
+    """
+    if len(text) <= MAX_CELL:
+        return text
+    digest = sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:DIGITS]
+    return f"{text[: MAX_CELL - DIGITS - 1]} {digest}"

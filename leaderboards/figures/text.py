@@ -40,7 +40,8 @@ def fit(text: str, room: float, size: float = SIZE) -> str:
     """
     if width(text, size) <= room + 0.01:  # Sums of widths are rounded.
         return text
-    kept = len(text)
+    # No letter is narrower than the narrowest: the loop is short for a text of any length.
+    kept = min(len(text), int(room * 1000 / (min(_WIDTHS) * size)) + 1)
     while kept > 2 and width(_cut(text, kept), size) > room:
         kept -= 1
     return _cut(text, kept)

@@ -1,4 +1,11 @@
-"""CSV: a file a table. Texts are quoted, and none of them can act as a spreadsheet's formula."""
+"""CSV: a file a table. Texts are quoted, and none of them can act as a spreadsheet's formula.
+
+Numbers stay numbers. ``pandas.read_csv(file, dtype={column: str}, keep_default_na=False)`` gives
+the texts of a column back but for three things: what could act is an escape, as
+:func:`~leaderboards.analysis.visible.visible` writes it; an apostrophe stands before what a
+spreadsheet would take for a formula (remove one there, and the text is as it was); and beyond
+``MAX_TEXT`` it is cut, which JSON is not.
+"""
 
 import csv
 import io
@@ -8,19 +15,24 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from leaderboards.analysis.pairs import with_short_proofs
-from leaderboards.analysis.visible import visible
+from leaderboards.analysis.visible import brief
 from leaderboards.report.model import CSV, Report, Table
 
 DIGITS = 7
 """Significant digits of a number: more than any score has."""
-NUMBER = r"[+-]?[\d.]+(?:e[+-]?\d+)?\s*(?:$|[;,\t|)\]}])"
+NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)? *"
+EQUALS, PLUS = r"[=@\uff1d\uff20\ufe66\ufe6b]", r"[+\-\uff0b\uff0d\ufe62\ufe63]"
+"""The signs that begin a formula, as ASCII has them, of full width and small."""
 FORMULA = re.compile(
-    rf"(?m)(^|[;,\t|])(\s*)(?=[=@\uff1d\uff20]|(?!{NUMBER})[+\-\uff0b\uff0d])", re.IGNORECASE
+    rf"^[ \"']*(?={EQUALS}|(?!{NUMBER}$){PLUS})"
+    rf"|[;,|][ \"']*(?={EQUALS}|(?!{NUMBER}(?:$|[;,)\]}}])){PLUS})",
+    re.ASCII | re.IGNORECASE,
 )
 """Where a spreadsheet would begin a formula. It may take a semicolon or a comma inside a text for
-the end of a cell. A sign before nothing but a number begins no formula."""
-MAX_TEXT = 2000
-"""Characters of a text; an error message may have a million."""
+the end of a cell, and not see quotes as we do. A sign before nothing but a number begins no
+formula. Tabs and line breaks are escapes by then."""
+MAX_TEXT = 32_767
+"""Characters of a text: as many as a spreadsheet's cell has."""
 
 
 def to_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]], digits: int = DIGITS) -> str:
@@ -54,8 +66,7 @@ def defused(text: str) -> str:
     >>> defused("-2+3"), defused("[-0.5, -1e3]")
     ("'-2+3", '[-0.5, -1e3]')
     """
-    safe = FORMULA.sub(r"\1\2'", visible(text))
-    return safe if len(safe) <= MAX_TEXT else f"{safe[:MAX_TEXT]} …"
+    return brief(FORMULA.sub(r"\g<0>'", brief(text, MAX_TEXT)), MAX_TEXT)
 
 
 def table_csv(table: Table) -> str:

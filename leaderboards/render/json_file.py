@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from leaderboards.report.model import CSV, Report, Table
@@ -10,7 +11,8 @@ from leaderboards.report.model import CSV, Report, Table
 def to_json(report: Report) -> str:
     """Return all tables of the report with their columns' meanings, as JSON.
 
-    Numbers are in full, missing ones null; texts are as they are, escaped by JSON alone.
+    Numbers are in full, missing ones null; texts are as they are, escaped by JSON alone. Half a
+    character, which few readers of JSON take, is the text of its escape.
     """
     labels = report.board.labels
     data = {
@@ -29,7 +31,16 @@ def to_json(report: Report) -> str:
         "matrix": _table(report.matrix),
         "tables": {key: _table(table) for key, table in report.tables.items()},
     }
-    return json.dumps(data, indent=1, allow_nan=False) + "\n"
+    return json.dumps(_whole(data), indent=1, allow_nan=False) + "\n"
+
+
+def _whole(value: Any) -> Any:
+    """Return plain values without halves of characters."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {_whole(key): _whole(each) for key, each in value.items()}
+    return [*map(_whole, value)] if isinstance(value, list | tuple) else value
 
 
 def _table(table: Table) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from leaderboards.render.formats import FOLDER, drawn, figure_names
 from leaderboards.render.latex import latex
 from leaderboards.render.markdown import table
 from leaderboards.report.methods import bibtex, provenance
-from leaderboards.report.model import PAGE, Drawer, Report, Section, Table
+from leaderboards.report.model import PAGE, Drawer, Report, Section, Table, row_key
 
 MAX_ROWS = 400
 """Rows of a table on the page; its CSV file has all of them."""
@@ -75,7 +75,7 @@ def _links(report: Report) -> dict[str, str]:
 def _ticks(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
     """Return what a reader can hide: losses and tasks, each by its key and label."""
     labels = report.board.labels
-    losses = [("/".join(key), labels.row(*key)) for key in report.board.order]
+    losses = [(row_key(key), labels.row(*key)) for key in report.board.order]
     tasks = [(column.task, column.heading) for column in report.matrix.columns_in(PAGE)
              if column.task]  # fmt: skip
     return [("Losses", losses), ("Tasks", tasks)]

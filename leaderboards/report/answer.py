@@ -8,6 +8,7 @@ from leaderboards.analysis.leaderboard import Leaderboard
 from leaderboards.analysis.marks import flaw
 from leaderboards.analysis.overall import ALL
 from leaderboards.analysis.tables import TRAINED, Note, each_row
+from leaderboards.analysis.visible import MAX_TEXT, brief
 from leaderboards.analysis.words import (
     BASELINE,
     COLLAPSED,
@@ -235,7 +236,8 @@ def warnings(notes: Sequence[Note]) -> Iterator[Notice]:
         kinds.setdefault(note.kind, []).append(note.text)
     for kind, texts in kinds.items():
         if len(texts) == 1:
-            yield Notice(kind, texts[0])
+            yield Notice(kind, brief(texts[0], MAX_TEXT))
         else:
             headline = HEADLINES.get(kind, f"{{count}} notes on {kind}.")
-            yield Notice(kind, headline.format(count=len(texts)), tuple(texts))
+            details = tuple(brief(text, MAX_TEXT) for text in texts)
+            yield Notice(kind, headline.format(count=len(texts)), details)

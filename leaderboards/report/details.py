@@ -10,6 +10,7 @@ from leaderboards.analysis.marks import flaw
 from leaderboards.analysis.pairing import pairing_table
 from leaderboards.analysis.series import SCORE
 from leaderboards.analysis.tables import each_row
+from leaderboards.analysis.visible import MAX_TEXT
 from leaderboards.report import numbers
 from leaderboards.report.model import CSV, EVERYWHERE, PAGE, Cell, Column, Table
 from leaderboards.report.scores import diagnostic_columns, plain, raw, text
@@ -306,7 +307,7 @@ def failures(board: Leaderboard) -> Table:
             "reason",
             "Message",
             "Why; `triptych show` has it in full.",
-            lambda row: text(_cut(row.reason)),
+            lambda row: text(row.reason),
         ),
         Column("where", "Where", "Tasks, losses and seeds.", lambda row: text(row.where)),
     ]
@@ -342,14 +343,6 @@ def _places(board: Leaderboard, cells: list[Row]) -> Iterator[str]:
         yield f"{', '.join(parts)}{more} on {labels.task(task)}"
 
 
-MAX_REASON = 300
-
-
-def _cut(reason: str) -> str:
-    """Return a message of at most a few hundred characters."""
-    return reason if len(reason) <= MAX_REASON else reason[:MAX_REASON] + " …"
-
-
 def published(board: Leaderboard) -> Table:
     """Return numbers from papers, marked as published: they are never ranked."""
     columns = [
@@ -375,4 +368,4 @@ def published(board: Leaderboard) -> Table:
 
 def _link(url: object) -> str:
     """Return an address that is safe to follow: another scheme, javascript: say, would act."""
-    return str(url) if str(url).startswith("https://") else ""
+    return str(url) if str(url).startswith("https://") and len(str(url)) <= MAX_TEXT else ""

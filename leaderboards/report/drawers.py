@@ -10,6 +10,7 @@ import pandas as pd
 from leaderboards.analysis.leaderboard import Leaderboard
 from leaderboards.analysis.marks import flaw
 from leaderboards.analysis.tables import each_row, scored
+from leaderboards.analysis.visible import MAX_TEXT, brief
 from leaderboards.analysis.words import BASELINE, COLLAPSED, INCOMPLETE
 from leaderboards.report import numbers
 from leaderboards.report.answer import judged
@@ -64,8 +65,8 @@ def _seeds(
             f"{record.value:.{digits}f}" + (" (collapsed)" if record.collapsed else ""),
             f"{base[seed]:.{digits}f}" if compared and seed in base else "",
             f"{paired[seed]:+.{digits}f}" if seed in paired and _is_result(row) else "",
-            record.path or f"key {record.key}",
-            record.command or "",
+            brief(record.path or f"key {record.key}", MAX_TEXT),
+            brief(record.command or "", MAX_TEXT),
         )
 
     without = (Seed(int(cell.seed), str(cell.status), "", "", "", "") for cell in lost)
@@ -85,7 +86,9 @@ def _drawer(
         key=key,
         title=f"{name} on {labels.task(row.task)}: {labels.metric(row.metric)}",
         said="All others are compared with this row." if row.verdict == BASELINE else said,
-        facts=tuple((name, text) for name, text in _facts(row, records, digits) if text),
+        facts=tuple(
+            (name, brief(text, MAX_TEXT)) for name, text in _facts(row, records, digits) if text
+        ),
         seeds=seeds,
         values=tuple(paired.values()) if shown else (),
         ends=(row.difference_low, row.difference_high) if shown else (math.nan, math.nan),

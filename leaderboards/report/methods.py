@@ -9,6 +9,7 @@ import pandas as pd
 
 from leaderboards.analysis.leaderboard import Leaderboard
 from leaderboards.analysis.tables import each_row
+from leaderboards.analysis.visible import MAX_TEXT, brief
 from leaderboards.analysis.words import amount, intervals_named
 from leaderboards.report.answer import seeds_of
 
@@ -57,6 +58,10 @@ def methods(board: Leaderboard) -> str:
 
 def provenance(board: Leaderboard) -> Iterator[tuple[str, str]]:
     """Yield (name, text) of what a reader needs to make the board again."""
+    yield from ((name, brief(text, MAX_TEXT)) for name, text in _provenance(board))
+
+
+def _provenance(board: Leaderboard) -> Iterator[tuple[str, str]]:
     records = board.records
     commands = records.attrs.get("commands", ())
     yield "Command", "; ".join(commands) or "not known: the run's study.json does not say it"
@@ -87,7 +92,7 @@ def versions(records: pd.DataFrame, names: tuple[str, ...] = ()) -> list[tuple[s
         for name in names or read:
             if name in read:
                 found.setdefault(name, set()).add(str(read[name]))
-    return [(name, " and ".join(sorted(own))) for name, own in found.items()]
+    return [(brief(name), brief(" and ".join(sorted(own)))) for name, own in found.items()]
 
 
 def bibtex(board: Leaderboard) -> str:

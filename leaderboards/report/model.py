@@ -1,10 +1,11 @@
 """The parts of a report: cells, columns, tables, sections. They know no medium."""
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from leaderboards.analysis.leaderboard import Leaderboard
+from leaderboards.analysis.visible import brief, key_of
 from leaderboards.analysis.words import ABOVE, BELOW, EQUIVALENT, OPEN
 
 BETTER, WORSE, SAME, UNSETTLED = "better", "worse", "equivalent", "open"
@@ -139,16 +140,23 @@ class Table:
     long: bool = False
 
     def columns_in(self, where: str) -> list[Column]:
-        """Return the columns that appear there."""
-        return [column for column in self.columns if where in column.where]
+        """Return the columns that appear there; all but CSV has headings of a bounded length."""
+        found = [column for column in self.columns if where in column.where]
+        if where == CSV:
+            return found
+        return [replace(c, heading=brief(c.heading), unit=brief(c.unit)) for c in found]
 
     def lines(self, where: str) -> Iterator[Line]:
-        """Yield its rows, with the cells of the columns that appear there."""
-        columns = self.columns_in(where)
+        """Yield its rows, with the cells of the columns that appear there.
+
+        What a cell shows has a bounded length. CSV and JSON hold its value, which is whole.
+        """
+        columns = [column for column in self.columns if where in column.where]
         before: Hashable = None
         for number, row in enumerate(self.source):
             group = self.group(row) if self.group else None
             cells = [column.cell(row) for column in columns]
+            cells = [cell._replace(text=brief(cell.text)) for cell in cells]
             yield Line(cells, number > 0 and group != before, row_key(row), _task_of(row))
             before = group
 
@@ -160,12 +168,13 @@ def row_key(row: Any) -> str:
     'siamese/infonce'
     """
     if type(row) is tuple:
-        return "/".join(row)
-    return f"{row.method}/{row.loss}" if hasattr(row, "method") and hasattr(row, "loss") else ""
+        return key_of("/".join(row))
+    known = hasattr(row, "method") and hasattr(row, "loss")
+    return key_of(f"{row.method}/{row.loss}") if known else ""
 
 
 def _task_of(row: Any) -> str:
-    return str(getattr(row, "task", ""))
+    return key_of(str(getattr(row, "task", "")))
 
 
 @dataclass(frozen=True)

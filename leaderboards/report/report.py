@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from leaderboards.analysis.leaderboard import Leaderboard
+from leaderboards.analysis.visible import MAX_TEXT, brief
 from leaderboards.report import answer, details, matrix, scores
 from leaderboards.report.drawers import drawers
 from leaderboards.report.methods import methods
@@ -41,8 +42,8 @@ def report(
     behind = drawers(board, digits)
     return Report(
         board=board,
-        title=title or board.title or "Triptych",
-        facts=(*answer.facts(board), *board.labels.shared),
+        title=brief(title or board.title or "Triptych"),
+        facts=tuple(brief(fact, MAX_TEXT) for fact in (*answer.facts(board), *board.labels.shared)),
         answer=answer.answer(board),
         pooled=answer.pooled(board, digits),
         warnings=tuple(answer.warnings(board.notes)),

@@ -8,6 +8,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from harness.core.telling import CUT
+
 Call = Callable[..., CompletedProcess[str]]
 
 
@@ -66,7 +68,7 @@ def test_a_failed_cell_shows_the_end_of_its_traceback(
     assert len(done.stdout.splitlines()) <= 15
     found = fields(done.stdout)
     assert found["state"].startswith("failed: ValueError: bad luck")
-    assert found["state"].endswith("more characters)")
+    assert CUT in found["state"] and found["state"].endswith(").")
     assert Path(found["failure"]).is_file()
     assert "Traceback" in Path(found["log"]).read_text()
     traceback = done.stdout.split("\n\n")[1]

@@ -7,6 +7,7 @@ import pytest
 
 from harness.cli import outcome
 from harness.core.cells import Cell
+from harness.core.telling import one_line
 from harness.run.runner import Summary
 from harness.run.status import CellState
 from harness.store.records import Failure, Store
@@ -37,7 +38,6 @@ def test_lost_cells_are_grouped_by_reason(
     outcome.report_lost(summary, tmp_path, "triptych run q --seeds 4")
     out, err = lines(capsys)
     assert out == []
-    long = " ".join(LONG.split())
     assert err == [
         "2 cells diverged; the next run skips them:",
         "  2 cells of 1 task, 1 loss and 2 seeds: diverged at step 1 of 3",
@@ -45,7 +45,7 @@ def test_lost_cells_are_grouped_by_reason(
         "14 cells failed:",
         f"  12 cells of 1 task, 3 losses and 4 seeds: {LUCK}",
         f"  details: triptych show {tmp_path} 0000000000000000  (adnce · seed 0 · images)",
-        f"  nodes / siamese / adnce / seed 0: {long[:299]}… ({len(long) - 299:,} more characters)",
+        f"  nodes / siamese / adnce / seed 0: {one_line(LONG)}",
         f"  details: triptych show {tmp_path} 000000000000000c",
         "  nodes / siamese / adnce / seed 1: killed",
         f"See {tmp_path}/failures. To try them again:",

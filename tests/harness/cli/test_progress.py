@@ -10,6 +10,7 @@ from rich.console import Console
 from harness.cli import progress
 from harness.cli.progress import Bars, Pace
 from harness.core.cells import Cell, name_of
+from harness.core.telling import MAX_REASON
 from harness.run.engines import Event
 from harness.run.runner import Summary
 
@@ -169,4 +170,5 @@ def test_a_pipe_gets_a_line_per_event(capsys: pytest.CaptureFixture[str]) -> Non
     started, failed = capsys.readouterr().out.splitlines()
     assert started == f"[ 0/12] 0:00  started  {cell}"
     assert failed.startswith(f"[ 0/12] 0:00  failed   {cell}: a b\\x1bccc")
-    assert failed.endswith("… (705 more characters)")
+    assert failed.endswith("… (732 more characters)")
+    assert MAX_REASON - 5 < len(failed.partition(f"{cell}: ")[2]) <= MAX_REASON

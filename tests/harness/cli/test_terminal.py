@@ -43,7 +43,7 @@ def test_a_table_in_a_pipe_is_as_wide_as_its_cells(
 
 def test_a_terminal_wraps_at_words() -> None:
     wide = screen(width=40)
-    say(f"{LONG}\nand more", to=wide, indent=4, start="one")
+    say(f"{LONG}\nand more", to=wide, indent=4, start="one", lines=True)
     lines = written(wide).splitlines()
     assert " ".join(line[4:] for line in lines).split() == f"{LONG} and more".split()
     assert all(len(line) <= 40 and line == line.rstrip() for line in lines)
@@ -67,7 +67,7 @@ def test_nothing_is_read_as_markup_or_moves_the_cursor() -> None:
 def test_empty_lines_are_kept(width: int | None) -> None:
     console = screen(width=width)
     say("", to=console)
-    say("a\n\nb", to=console, indent=2)
+    say("a\n\nb", to=console, indent=2, lines=True)
     assert written(console) == "\n  a\n\n  b\n"
 
 

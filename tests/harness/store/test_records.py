@@ -15,6 +15,7 @@ from harness.core import files
 from harness.core.cells import TUNED
 from harness.core.files import write_atomically
 from harness.core.schema import read_json
+from harness.core.telling import MAX_KEPT
 from harness.run.status import faults
 from harness.store.records import SCHEMA, Failure, Store, _signed, read_record
 from harness.store.table import load_records
@@ -236,10 +237,11 @@ def test_a_failure_with_any_text_is_kept_and_can_be_written_again(
     tmp_path: Path, reason: str, details: str
 ) -> None:
     store = Store(tmp_path)
-    store.write_failure(CELL, Failure("a" * 16, "failed", reason, details))
+    failure = Failure("a" * 16, "failed", reason, details)
+    store.write_failure(CELL, failure)
     found = store.failure(CELL, "a" * 16)
     assert found is not None
-    for before, after in ((reason, found.reason), (details, found.details)):
+    for before, after in ((failure.reason, found.reason), (details, found.details)):
         assert after.encode().decode() == after
         assert after == before or any("\ud800" <= letter <= "\udfff" for letter in before)
 
@@ -252,3 +254,20 @@ def test_half_a_surrogate_pair_makes_a_file_damaged(tmp_path: Path, text: str) -
     store = Store(tmp_path)
     store.study_path.write_text(f'{{"baseline": "{text}", "plan": []}}')
     assert store.study() == {}
+
+
+def test_half_a_character_anywhere_is_written_and_read_again(tmp_path: Path) -> None:
+    """As in the name of a folder that is no UTF-8, which Python writes so."""
+    store, half = Store(tmp_path), "r\udcff"
+    store.write_study(plan_of("adnce") | {"command": half, "names": {half: half}})
+    assert store.study()["command"] == r"r\udcff"
+    store.write_failure(CELL, Failure("k", "failed", half, half, half))
+    assert store.failure(CELL, "k") == Failure("k", "failed", *[r"r\udcff"] * 3)
+    store.write_record(CELL, record(notes=[half], versions={half: half}))
+    assert store.records()[0].notes == [r"r\udcff"]
+
+
+@given(reason=st.text(st.characters(), max_size=2000))
+def test_a_reason_is_one_line_of_a_few_hundred_characters(reason: str) -> None:
+    kept = Failure("k", "failed", reason * 3).reason
+    assert len(kept) <= MAX_KEPT and kept.isprintable()
