@@ -123,6 +123,12 @@ def run_command(
             help="Stop once this many cells have failed with one message; 0: never.", min=0
         ),
     ] = MAX_FAILURES,
+    cell_minutes: Annotated[
+        float,
+        typer.Option(
+            help="Stop a cell that takes longer, which counts as failed; 0: never.", min=0
+        ),
+    ] = 0.0,
     add: Annotated[
         bool, typer.Option("--add", help="Put the cells beside another study's, in its folder.")
     ] = False,
@@ -166,7 +172,7 @@ def run_command(
                     chosen, folder, jobs=jobs, engine=engine, device=device, slots_per_gpu=slots,
                     shard=shard, checkpoint_minutes=checkpoint, tensorboard=tensorboard, add=add,
                     command=command, try_first=True, listen=listen, progress=False,
-                    max_failures=1 if fail_fast else max_failures,
+                    max_failures=1 if fail_fast else max_failures, cell_minutes=cell_minutes,
                 )  # fmt: skip
         except Interrupted as stop:
             say(

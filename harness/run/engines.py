@@ -42,6 +42,7 @@ class Job:
         tensorboard: whether to write event files.
         save: the folder that the trained encoder is written to; if empty, it is not kept.
         plugins: the snapshot of the plugins' files that the run uses; empty if there is none.
+        limit: seconds that the cell may take from now on; 0: any number.
         dry: whether to take only the first steps, and to keep no result: see
             :mod:`harness.run.dry_run`.
     """
@@ -53,6 +54,7 @@ class Job:
     tensorboard: bool = False
     save: str = ""
     plugins: str = ""
+    limit: float = 0.0
     dry: bool = False
 
     def to_dict(self) -> dict[str, Any]:

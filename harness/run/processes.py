@@ -46,9 +46,13 @@ class WorkerProcess:
         yield Event("started", job.cell, self.number)
         store = Store(job.folder)
         log = store.folder / "logs" / f"worker-{self.number}.log"
+        late = threading.Event()
+        timer = threading.Timer(job.limit, self._end_late, (late,)) if job.limit else None
         try:
             process = self._send(log, json.dumps({"job": job.to_dict(), "device": device}))
             assert process.stdout is not None
+            if timer is not None:
+                timer.start()
             for line in process.stdout:
                 values = json.loads(line)
                 if values.pop("last", False):
@@ -61,11 +65,29 @@ class WorkerProcess:
             cell_log = store.log_path(job.cell, job.key)
             last_log = cell_log if cell_log.exists() else log
             reason = f"The worker {ending(process.wait())}. Its last output is in {last_log}."
+            if late.is_set():
+                reason = (
+                    f"The cell took longer than {job.limit / 60:g} minutes (`--cell-minutes`). "
+                    "Raise the limit and run the study again: the cell goes on from its checkpoint."
+                )
         except Exception as error:  # The cell must be settled after any error.
             self.kill()  # Otherwise its late events would count for the next cell.
             self.finish()
             reason = f"Could not run the cell in a worker: {type(error).__name__}: {error}"
+        finally:
+            if timer is not None:
+                timer.cancel()
+                if timer.is_alive():  # It is ending the process, which must not get another job.
+                    timer.join()
         yield Event("failed", job.cell, self.number, reason=reason)
+
+    def _end_late(self, late: threading.Event) -> None:
+        """Let the process save its state, then kill it."""
+        late.set()
+        if self._alive():
+            assert self.process is not None
+            self.process.terminate()
+        self.kill(after=GRACE)
 
     def _send(self, log: Path, line: str) -> "subprocess.Popen[str]":
         """Send the job to the process; replace a process that was killed while idle."""

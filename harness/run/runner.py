@@ -147,6 +147,7 @@ def run(
     command: str = "",
     try_first: bool = False,
     max_failures: int = MAX_FAILURES,
+    cell_minutes: float = 0.0,
     listen: Listener = lambda event, summary: None,
     progress: bool = True,
 ) -> Summary:
@@ -172,6 +173,8 @@ def run(
         try_first: whether to try each combination with a plugin from outside Triptych before the
             grid (:mod:`harness.run.dry_run`). The cells of one that fails are not run.
         max_failures: how many cells may fail with one message before the run ends; 0: any number.
+        cell_minutes: minutes that a cell may take in this run; one that takes longer is stopped,
+            and counts as failed; 0: any number.
         listen: a function that is called with every event and the summary so far.
         progress: whether to show a bar over the cells, with the last finished cell's score.
 
@@ -189,6 +192,7 @@ def run(
     require_number("slots_per_gpu", slots_per_gpu, at_least=1, whole=True)
     require_number("checkpoint_minutes", checkpoint_minutes, at_least=0)
     require_number("max_failures", max_failures, at_least=0, whole=True)
+    require_number("cell_minutes", cell_minutes, at_least=0)
     store = Store(default_folder(study) if folder is None else folder)
     if not add:
         _require_own_folder(study, store)
@@ -199,7 +203,13 @@ def run(
         built,
         Resources(provenance.choose_device(device, elsewhere=built.elsewhere), slots_per_gpu),
         _Options(
-            _shard(shard), 60 * checkpoint_minutes, tensorboard, command, try_first, max_failures
+            _shard(shard),
+            60 * checkpoint_minutes,
+            tensorboard,
+            command,
+            try_first,
+            max_failures,
+            60 * cell_minutes,
         ),
         listen,
         progress=progress,
@@ -345,6 +355,7 @@ class _Options:
     command: str
     try_first: bool
     max_failures: int
+    limit: float
 
 
 def default_folder(study: Study) -> Path:
@@ -622,7 +633,7 @@ class _Run:
         folder = str(self.store.folder)
         return Job(
             cell, self.keys[cell], folder, options.checkpoint, options.tensorboard,
-            plugins=str(self.snapshot or ""),
+            plugins=str(self.snapshot or ""), limit=options.limit,
         )  # fmt: skip
 
     def _await_others(self, claimed: Sequence[Cell], claims: Watch) -> list[Cell]:

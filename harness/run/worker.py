@@ -36,6 +36,9 @@ from harness.store.records import Store
 SECONDS_BETWEEN_STEPS = 0.2
 """The shortest time between two reports of a worker's step."""
 
+MAX_LOG = 64 * 2**20
+"""The largest size in bytes of a cell's log, but for what is written in a second."""
+
 _SIGNALS = {signal.SIGTERM, signal.SIGCHLD}
 _PR_SET_PDEATHSIG = 1
 """The operation of Linux's ``prctl`` that chooses a signal for the death of the parent."""
@@ -190,11 +193,12 @@ def _run(job: Job, device: str, events: TextIO, parent: int) -> tuple[dict[str, 
 
     signal.signal(signal.SIGTERM, stop)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
     store = Store(job.folder)
+    log = store.log_path(job.cell, job.key)
+    threading.Thread(target=_watch, args=(parent, log), daemon=True).start()
     if job.plugins:
         plugin_files.start_from(Path(job.plugins))
-    _log_to(store.log_path(job.cell, job.key))
+    _log_to(log)
     if device.startswith("cuda"):
         torch.use_deterministic_algorithms(True, warn_only=True)
     checkpoints.start(store.checkpoint_path(job.cell, job.key), job.checkpoint)
@@ -238,9 +242,16 @@ def _exit(parent: int) -> NoReturn:
     os._exit(TERMINATED)
 
 
-def _exit_with_parent(parent: int) -> None:
-    """Once the parent is gone, save a checkpoint, and end this process with its children."""
+def _watch(parent: int, log: Path) -> None:
+    """Cut a log that grows too long; once the parent is gone, save a checkpoint and end."""
     while os.getppid() == parent:  # An orphan gets another parent.
+        with contextlib.suppress(OSError):
+            if log.stat().st_size > MAX_LOG:
+                # All who write to it append, and so go on behind the new end.
+                os.truncate(log, MAX_LOG // 2)
+                os.write(
+                    2, f"\n--- cut here: more than {MAX_LOG:,} bytes were written ---\n".encode()
+                )
         time.sleep(1)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE)

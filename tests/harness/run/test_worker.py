@@ -8,6 +8,7 @@ import pytest
 from runs import scores
 
 from harness.run.runner import run
+from harness.store.records import Store
 from harness.study.study import Study
 
 HEAD = """
@@ -142,3 +143,52 @@ def test_a_cell_that_ends_its_process_fails_alone(
     for name, how in zip(names, ENDS.values(), strict=True):
         assert f"The worker {how}" in told[name]
     assert scores(tmp_path / "run") == alone
+
+
+SLOW = """
+import os, time
+from harness.losses.infonce import InfoNCE
+
+class Slow(InfoNCE):
+    def forward(self, contrast):
+        time.sleep(0.5)
+        return super().forward(contrast)
+
+class Hung(InfoNCE):
+    def forward(self, contrast):
+        time.sleep(600)
+
+class Chatty(InfoNCE):
+    def forward(self, contrast):
+        for _ in range(70):
+            print("x" * 2**20)
+        time.sleep(3)
+        return super().forward(contrast)
+"""
+
+
+def test_a_cell_that_takes_too_long_is_stopped_alone_and_continued(
+    tmp_path: Path, plugin: Callable[..., None]
+) -> None:
+    plugin("slow", "losses:slow = slow:Slow\nhung = slow:Hung", SLOW)
+    study = Study("s", tasks=["blobs(steps=20)"], losses=["slow", "hung", "infonce"], seeds=1)
+    folder = tmp_path / "run"
+    summary = run(study, folder, engine="local(jobs=1)", cell_minutes=0.1, progress=False)
+    assert [cell.loss for cell in summary.failed] == ["slow", "hung"]
+    assert len(summary.done) == 2
+    assert all("longer than 0.1 minutes (`--cell-minutes`)" in r for r in summary.failed.values())
+    again = run(study.but(losses=["slow"]), folder, engine="local(jobs=1)", progress=False)
+    assert again.complete
+    (slow,) = [r for r in Store(folder).records() if r.cell["loss"] == "slow"]
+    assert slow.continued and 0 < slow.continued[0] < 20
+
+
+def test_a_log_does_not_grow_without_end(tmp_path: Path, plugin: Callable[..., None]) -> None:
+    plugin("slow_chatty", "losses:chatty2 = slow_chatty:Chatty", SLOW)
+    study = Study("s", tasks=["blobs(steps=1)"], losses=["chatty2"], seeds=1)
+    run(study, tmp_path / "run", engine="local(jobs=1)", progress=False)
+    (log,) = (tmp_path / "run" / "logs").glob("*chatty2*")
+    assert 2**20 < log.stat().st_size < 40 * 2**20
+    text = log.read_text()
+    assert "--- cut here: more than 67,108,864 bytes were written ---" in text
+    assert "in " in text.splitlines()[-1], "the end is there"
