@@ -2,53 +2,33 @@
 
 import contextlib
 import hashlib
-import http.client
 import importlib
 import json
 import os
-import shutil
 import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
-from zipfile import BadZipFile, ZipFile
+from typing import NoReturn
 
+from harness.core.archives import (
+    File,
+    Files,
+    Member,
+    is_hidden,
+    sha256_of,
+    stamp_of,
+)
 from harness.core.content import Content
 from harness.core.errors import InputError, require, unknown
-from harness.core.files import write_atomically
+from harness.core.files import read_plain, write_atomically
 
 ROOT = "TRIPTYCH_DATA"
 """The environment variable that names a folder of data sets."""
 
-FINGERPRINT_VERSION = 4
+FINGERPRINT_VERSION = 5
 """The version of the fingerprints; cached ones of another version are ignored."""
-
-TIMEOUT_SECONDS = 60.0
-"""Seconds without a byte after which a transfer counts as broken off."""
-ATTEMPTS = 4
-"""How many transfers in a row may bring no new byte."""
-FIRST_ATTEMPTS = 2
-"""The same before the first byte: without a network, nobody should wait long."""
-PAUSE = 1.0
-"""Seconds before the second attempt; each further pause takes twice as long."""
-
-
-class Member(NamedTuple):
-    """A file inside a zip, such as a wheel."""
-
-    archive: Path
-    name: str
-
-
-File = Path | Member
-Files = Mapping[str, File]
-"""{name: file} of the files that are read. Exactly these are hashed: nothing is read unhashed."""
 
 
 Count = int | tuple[int, int]
@@ -67,7 +47,8 @@ class Source:
         licence: as its authors state it.
         size: bytes to download; 0 if unknown.
         places: files or folders under a root, in the standard layouts of the field;
-            the first that exists counts. Capitals and small letters do not matter.
+            the first that exists counts, and if none does, the first that exists in other
+            capitals.
         holds: names of files that such a place has, for the message that it is missing.
         files: {path inside the place: sha256} of the files whose checksum is pinned.
         listed: returns the files of a place that are read; if left out, all files that are
@@ -167,10 +148,10 @@ def require_known(kind: str, name: str, sources: Mapping[str, Source], root: str
 
     Whether a path leads to usable data is checked later, when the data are fetched.
     """
-    found = known(name, sources)
+    found = known(name, sources) or plugin_source(name)
     if found is not None:
-        require_unambiguous(found, root)
-    elif plugin_source(name) is None and user_path(name, root) is None and not is_path(name):
+        require_unambiguous(found, root, name)
+    elif user_path(name, root) is None and not is_path(name):
         raise unknown_data(kind, name, sources, root)
 
 
@@ -199,29 +180,46 @@ def find_local(source: Source, root: str | None = None) -> Path | None:
     """Return the path where ``source`` lies, or None; download nothing.
 
     Raises:
-        InputError: if a folder of the source's name holds something else: see
-            :func:`require_unambiguous`.
+        InputError: if several folders have the name of one place, in other capitals.
     """
-    require_unambiguous(source, root)
-    for folder in roots(root):
-        for place in source.places:
-            found = _in_any_case(folder, place)
-            if found is not None:
-                return found
+    found = _find_in_roots(source, root)
+    if found is not None:
+        return found
     if source.embedded is not None and not source.wheel:
         return source.embedded()
     wheel = cache_folder() / "wheels" / source.wheel
     return wheel if source.wheel and wheel.exists() else None
 
 
-def _in_any_case(folder: Path, place: str) -> Path | None:
-    """Return the path of a place in a folder, whose parts may have other capitals; else None."""
+def _find_in_roots(source: Source, root: str | None) -> Path | None:
+    for folder in roots(root):
+        # As written first, so that the place `MNIST/raw` is not taken for the place `mnist`.
+        for place in source.places:
+            if (folder / place).exists():
+                return folder / place
+        for place in source.places:
+            found = _in_any_capitals(folder, place)
+            require(
+                len(found) < 2,
+                f"The data set {source.name!r} must lie at one place: got "
+                f"{' and '.join(map(str, found))}, which differ only in capitals. Rename the one "
+                f"that is meant to {folder / place}, or remove the others.",
+            )
+            if found:
+                return found[0]
+    return None
+
+
+def _in_any_capitals(folder: Path, place: str | Path) -> list[Path]:
+    """Return the paths that a place may mean: the one as written, else all in other capitals."""
     if (folder / place).exists():
-        return folder / place
+        return [folder / place]
+    found = [folder]
     for part in Path(place).parts:
-        alike = folder.iterdir() if folder.is_dir() else ()
-        folder = next((p for p in sorted(alike) if p.name.lower() == part.lower()), folder / part)
-    return folder if folder.exists() else None
+        inside = [path for above in found if above.is_dir() for path in sorted(above.iterdir())]
+        found = [path for path in inside if path.name.lower() == part.lower() and path.exists()]
+    # Links may give one place several names.
+    return list({path.resolve(): path for path in found}.values())
 
 
 def require_counts(source: Source, found: Mapping[str, int], where: object) -> None:
@@ -251,33 +249,47 @@ def count_text(known: Count) -> str:
     return f"{known[0]:,} to {known[1]:,}" if isinstance(known, tuple) else f"{known:,}"
 
 
-def require_unambiguous(source: Source, root: str | None = None) -> None:
-    """Raise :class:`InputError` if a known set's name is also that of a user's folder.
+def require_unambiguous(source: Source, root: str | None = None, spelled: str = "") -> None:
+    """Raise :class:`InputError` if a known set's name is also that of a user's file or folder.
 
-    A folder that is or holds one of the set's own places counts as that set.
+    The user's own are looked for where :func:`user_path` does. Not among them are the places of
+    the set itself, the folders that hold these, and folders without data.
+
+    Args:
+        source: the known set.
+        root: a folder to search, too.
+        spelled: the name as the user wrote it, if it differs in capitals from the set's.
     """
-    tops = {Path(place).parts[0] for place in source.places}
-    for folder in roots(root):
-        rival = folder / source.name
-        own = filter(None, (_in_any_case(folder, top) for top in tops))
-        if rival.exists() and not any(rival.samefile(place) for place in own):
-            raise InputError(
-                f"{source.name!r} is a known data set, and {rival} holds other data under the same "
-                f"name. To use that folder, write its path, such as './{source.name}'; to use the "
-                "known data set, rename the folder."
+    folders = roots(root)
+    places = {part for place in map(Path, source.places) for part in (place, *place.parents)}
+    own = [path for folder in folders for place in places - {Path()}
+           for path in _in_any_capitals(folder, place)]  # fmt: skip
+    for folder in (Path(), *folders):
+        for name in dict.fromkeys((spelled or source.name, source.name)):
+            rival = folder / name
+            require(
+                not _holds_data(rival) or any(rival.samefile(place) for place in own),
+                f"{source.name!r} is a known data set, and {rival.absolute()} holds other data "
+                f"under the same name. To use these, write their path, such as './{name}' from the "
+                "folder that holds them; to use the known data set, rename them or run elsewhere.",
             )
+
+
+def _holds_data(place: Path) -> bool:
+    files = _files_below(place) if place.is_dir() else iter([place])
+    return any(file.is_file() for file in files)
 
 
 def find(source: Source, root: str | None = None) -> Path | None:
     """Return the path where ``source`` lies, or None; an embedded set is downloaded once.
 
     Raises:
-        InputError: if the wheel of an embedded set is not available.
+        InputError: if the wheel of an embedded set is not available, or if the set's name is
+            ambiguous: see :func:`require_unambiguous`.
     """
-    found = find_local(source, root)
-    if source.embedded is not None and (found is None or found.name == source.wheel):
-        return source.embedded()
-    return found
+    require_unambiguous(source, root)
+    found = _find_in_roots(source, root)
+    return source.embedded() if found is None and source.embedded is not None else found
 
 
 def need(source: Source, root: str | None = None) -> Path:
@@ -285,13 +297,16 @@ def need(source: Source, root: str | None = None) -> Path:
 
     Raises:
         InputError: if it is missing and cannot be downloaded; the message lists the places
-            searched.
+            searched. As :func:`find`, too.
     """
-    roots(root)  # Outside the `try`, so that a wrong `root` keeps its own message.
+    # Outside the `try`: the message of a wrong `root` or an ambiguous name says what to do.
+    require_unambiguous(source, root)
+    found = _find_in_roots(source, root)
+    if found is not None:
+        return found
     try:
-        found = find(source, root)
-        if found is not None:
-            return found
+        if source.embedded is not None:
+            return source.embedded()
         if source.download is not None:
             return fetch(source)
     except InputError as error:
@@ -353,50 +368,39 @@ def all_files(place: Path) -> dict[str, File]:
     if place.is_file():
         return {place.name: place}
     found: dict[str, File] = {}
-    seen = set()
-    # Follow links: users make a subset of ImageNet as a folder of links to its classes. Links
-    # may form a loop, so descend into each folder once.
-    for where, folders, names in os.walk(place, followlinks=True):
-        folder = Path(where)
-        new = folder.resolve() not in seen
-        seen.add(folder.resolve())
-        folders[:] = [name for name in folders if new and not is_hidden(name)]
-        files = [folder / name for name in names if not is_hidden(name)]
-        found |= {f.relative_to(place).as_posix(): f for f in files if f.is_file()}
+    for file in _files_below(place):
+        if file.is_file():
+            found[file.relative_to(place).as_posix()] = file
+        else:  # What else there is, such as a socket, holds no data.
+            require(
+                not file.is_symlink(),
+                f"The link {file} must lead to a file: got none. Copy the file there, or remove "
+                "the link.",
+            )
     require(bool(found), f"The folder {place} must hold files: it is empty. Copy the data into it.")
     return found
 
 
-def is_hidden(name: str) -> bool:
-    """Return whether ``name`` is that of a file or folder which tools create and nobody reads.
+def _files_below(place: Path) -> Iterator[Path]:
+    """Yield the files below a folder that are not hidden, and links that lead nowhere.
 
-    >>> [is_hidden(name) for name in (".ipynb_checkpoints", "__MACOSX", "cat")]
-    [True, True, False]
+    Links to folders are followed: users make a subset of ImageNet as a folder of links to its
+    classes. All names of a folder are followed, so that no class is lost, and nothing depends on
+    the order on disk; but no folder is followed below itself, where links form a loop.
     """
-    return name.startswith(".") or name == "__MACOSX"
+    for where, folders, names in os.walk(place, followlinks=True, onerror=_raise_unreadable):
+        folder = Path(where)
+        above = (path.resolve() for path in folder.parents if path.is_relative_to(place))
+        loop = folder.resolve() in above
+        folders[:] = [] if loop else sorted(name for name in folders if not is_hidden(name))
+        yield from (folder / name for name in sorted(names) if not is_hidden(name))
 
 
-def in_zip(archive: Path, folder: str) -> dict[str, File]:
-    """Return {name: file} of the files directly in a folder of a zip."""
-    inside = [name for name in opened(archive).namelist() if name.startswith(f"{folder}/")]
-    names = {name: name.removeprefix(f"{folder}/") for name in inside}
-    return {short: Member(archive, name) for name, short in names.items() if "/" not in short}
-
-
-def opened(archive: Path) -> ZipFile:
-    """Return an open zip; it is cached, because reading the list of its members is slow."""
-    return _opened(archive, archive.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=16)
-def _opened(archive: Path, modified: int) -> ZipFile:
-    del modified  # It is part of the cache's key, so that a changed file is opened again.
-    return ZipFile(archive)
-
-
-def read_bytes(file: File) -> bytes:
-    """Return the content of a file, inside a zip or not."""
-    return opened(file.archive).read(file.name) if isinstance(file, Member) else file.read_bytes()
+def _raise_unreadable(error: OSError) -> NoReturn:
+    raise InputError(
+        f"The folder {error.filename} must be readable: got {error.strerror}. Change its "
+        "permissions, or copy it again."
+    ) from error
 
 
 def fetch(source: Source) -> Path:
@@ -412,7 +416,10 @@ def fetch(source: Source) -> Path:
     try:
         return place if place.exists() else _fetched(source, source.download, place)
     except OSError as error:
-        raise InputError(f"could not write {place}: {error}") from error
+        raise InputError(
+            f"could not write {place}: {error}. Free some space, or name another folder in the "
+            "environment variable TRIPTYCH_CACHE."
+        ) from error
 
 
 def _fetched(source: Source, write: Callable[[Path], None], place: Path) -> Path:
@@ -425,6 +432,7 @@ def _fetched(source: Source, write: Callable[[Path], None], place: Path) -> Path
         made.mkdir()
         write(made)
         _require_pinned(source, made)
+        _sync(made)
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
             made.rename(place)
@@ -434,74 +442,13 @@ def _fetched(source: Source, write: Callable[[Path], None], place: Path) -> Path
     return place
 
 
-def download(url: str, to: Path, sha256: str = "") -> None:
-    """Download one file; a transfer that breaks off is resumed where it ended.
-
-    Args:
-        url: its address.
-        to: the file to write.
-        sha256: its checksum; empty only if the address itself names the content, such as that of
-            a file at a commit.
-
-    Raises:
-        InputError: if it cannot be downloaded, or has another checksum.
-    """
-    if not url.startswith("https://") and not url.startswith("http://"):
-        raise InputError(f"`url` must start with https:// or http://: got {url!r}.")
-    to.unlink(missing_ok=True)
-    failures, had = 0, 0
-    while True:
-        try:
-            _continue(url, to)
-            break
-        except urllib.error.HTTPError as error:
-            raise InputError(f"could not download {url}: {error}") from error
-        except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-            have = to.stat().st_size if to.exists() else 0
-            failures = failures + 1 if have <= had else 1
-            had = have
-            if failures == (ATTEMPTS if have else FIRST_ATTEMPTS):
-                raise InputError(
-                    f"could not download {url}: {failures} attempts brought nothing more: {error}"
-                ) from error
-            time.sleep(PAUSE * 2 ** (failures - 1))
-    if sha256 and (actual := _sha256(to)) != sha256:
-        raise InputError(f"{url} must have the pinned sha256 {sha256}: got {actual}")
-
-
-def _continue(url: str, to: Path) -> None:
-    """Download what a file lacks.
-
-    Raises:
-        OSError: if the transfer ends before the length that the server gave.
-    """
-    have = to.stat().st_size if to.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
-        # A server that does not know ranges sends the whole file with another status.
-        have = have if answer.status == http.HTTPStatus.PARTIAL_CONTENT else 0
-        length = answer.headers.get("Content-Length")
-        with to.open("ab" if have else "wb") as file:
-            shutil.copyfileobj(answer, file, 1 << 20)
-        wanted = None if length is None else have + int(length)
-    if wanted is not None and to.stat().st_size != wanted:
-        raise OSError(f"it ended after {to.stat().st_size:,} of {wanted:,} bytes")
-
-
-def unpack(archive: Path, into: Path) -> None:
-    """Write the files of a zip into a folder, without the folders that hold them.
-
-    Raises:
-        InputError: if it is no valid zip.
-    """
-    try:
-        with ZipFile(archive) as opened:
-            for member in opened.infolist():
-                name = member.filename.rpartition("/")[2]
-                if name and not any(map(is_hidden, member.filename.split("/"))):
-                    (into / name).write_bytes(opened.read(member))
-    except BadZipFile as error:
-        raise InputError(f"{archive.name} is not a valid zip: {error}") from error
+def _sync(folder: Path) -> None:
+    """Write the files of a folder to the disk: its new name may otherwise reach it before them."""
+    for where, _, names in os.walk(folder):
+        for path in (Path(where) / name for name in names):
+            if path.is_file():
+                with path.open("rb+") as file:
+                    os.fsync(file.fileno())
 
 
 def checksums(*paths: str | Path, setting: str = "data", trained_on: bool = True) -> list[Content]:
@@ -540,9 +487,12 @@ def fingerprint(place: Path | Files, *, remembered: bool = True) -> str:
         remembered: whether a remembered result may be returned.
 
     Raises:
-        InputError: if a folder holds no file.
+        InputError: if there is no file.
     """
     files = all_files(place.resolve()) if isinstance(place, Path) else place
+    require(bool(files), "The data must have a file: got none. Name one.")
+    # One file alone has its own checksum; a folder never has.
+    of_several = len(files) > 1 or (isinstance(place, Path) and place.is_dir())
     # The cache is keyed by names, paths and stamps: if all of them are unchanged, so are the
     # contents.
     state = []
@@ -552,22 +502,19 @@ def fingerprint(place: Path | Files, *, remembered: bool = True) -> str:
         # A file whose checksum is remembered is read as well: see harness.core.reads.
         sys.audit("triptych.read", str(on_disk))
         inside = file.name if isinstance(file, Member) else ""
-        stat = on_disk.stat()
-        # A tool may restore the modification time of a file that it changed, and no tool the
-        # change time; another file in its place has another inode.
-        stamp = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
-        state.append((name, str(on_disk), inside, *stamp))
-    listing = hashlib.sha256(json.dumps([FINGERPRINT_VERSION, state]).encode()).hexdigest()
+        state.append((name, str(on_disk), inside, *stamp_of(on_disk)))
+    key = json.dumps([FINGERPRINT_VERSION, of_several, state])
+    listing = hashlib.sha256(key.encode()).hexdigest()
     cache_file = cache_folder() / "fingerprints" / f"{listing[:32]}.json"
     try:
-        known = json.loads(cache_file.read_text())
+        known = json.loads(read_plain(cache_file))
         if remembered and known["listing"] == listing:
             return str(known["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    digests = {name: _sha256(files[name]) for name in sorted(files)}
+    digests = {name: sha256_of(files[name]) for name in sorted(files)}
     digest = next(iter(digests.values()))
-    if len(digests) > 1 or (isinstance(place, Path) and place.is_dir()):
+    if of_several:
         # Leave out the folder's own name: the same files elsewhere are the same data.
         lines = "".join(f"{name}\0{one}\n" for name, one in digests.items())
         digest = hashlib.sha256(lines.encode()).hexdigest()
@@ -585,7 +532,7 @@ def faults(source: Source, path: Path) -> list[str]:
         file = path / name if path.is_dir() else path
         if not file.is_file():
             wrong.append(f"{name} is missing")
-        elif (actual := _sha256(file)) != pinned:
+        elif (actual := sha256_of(file)) != pinned:
             wrong.append(f"{name} has the sha256 {actual} instead of the pinned {pinned}")
     return wrong
 
@@ -621,10 +568,3 @@ def missing(source: Source, root: str | None, why: str) -> InputError:
         f"The data set {source.name!r} is not here: {why}. Looked for {', '.join(places)}{inside}. "
         f"{number} to get it: {'; or '.join(ways)}."
     )
-
-
-def _sha256(file: File) -> str:
-    if isinstance(file, Member):
-        return hashlib.sha256(read_bytes(file)).hexdigest()
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

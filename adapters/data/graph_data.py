@@ -3,7 +3,8 @@
 The files have the collection's own layout, which PyG's ``TUDataset`` keeps in ``NAME/raw``:
 ``NAME_A.txt`` (an edge a line), ``NAME_graph_indicator.txt`` (each node's graph),
 ``NAME_graph_labels.txt``, and, if nodes have them, ``NAME_node_labels.txt`` and
-``NAME_node_attributes.txt``. They are read from a folder, or from a zip as it was downloaded.
+``NAME_node_attributes.txt``. They are read at any depth of a folder, or of a zip as it was
+downloaded.
 """
 
 import io
@@ -24,23 +25,11 @@ from adapters.data import wheels
 from adapters.data.edges import one_hot_degrees, undirected
 from adapters.data.tu_collection import TU_SETS, TUSet
 from harness import data
+from harness.core import archives, transfers
+from harness.core.archives import File, Files, Member, in_zip, is_hidden, opened, read_bytes
 from harness.core.content import Content
 from harness.core.errors import InputError, require
-from harness.data import (
-    File,
-    Files,
-    Member,
-    Source,
-    files_of,
-    fingerprint,
-    in_zip,
-    is_hidden,
-    label_of,
-    need,
-    opened,
-    read_bytes,
-    user_path,
-)
+from harness.data import Source, files_of, fingerprint, label_of, need, user_path
 
 FEATURES = ("auto", "labels", "attributes", "constant", "degree")
 _FETCH_AGAIN = "Fetch the set again, or name another folder in `root`."
@@ -88,6 +77,12 @@ PARTS = ("A", "graph_indicator", "graph_labels")
 OPTIONAL = ("node_labels", "node_attributes")
 """Suffixes of the files that are read where a set has them."""
 LAYOUT = "tu"
+MAX_ONE_HOT = 2**28
+"""The most numbers that one-hot labels may take: 1 GB. The collection's largest set takes half."""
+WITHOUT_NODES = ("fingerprint",)
+"""Sets whose sizes are not known, and whose published files have graphs without a node."""
+LARGEST = 2**53
+"""The largest whole number that is read: float64 does not hold all larger ones."""
 
 
 KIND = "set of graphs"
@@ -100,15 +95,25 @@ def content(name: str, root: str = "") -> Content:
         InputError: if the set is not here and cannot be downloaded.
     """
     located = _locate(name, root)
-    return Content("data", located.label, fingerprint(located.files), LAYOUT)
+    checksum = fingerprint(located.files)
+    return Content("data", located.label, checksum, LAYOUT, note=located.note)
 
 
 class _Located(NamedTuple):
-    """A set found on disk: its label on boards, its files, and the known set that it is."""
+    """A set found on disk.
+
+    Attributes:
+        label: its name on boards.
+        files: the files that are read.
+        source: the known set that it is, if it is one.
+        note: what is not read of one's own set, in a sentence; empty if nothing is. A known set
+            has none: its copies differ in the files that nobody reads.
+    """
 
     label: str
     files: Files
     source: Source | None
+    note: str = ""
 
 
 def _locate(name: str, root: str) -> _Located:
@@ -120,7 +125,19 @@ def _locate(name: str, root: str) -> _Located:
         raise data.unknown_data(KIND, name, SOURCES, root)
     files = _listed(place)
     data.require_complete(files, f"at {place}", "Copy the file there")
-    return _Located(label_of(place), files, None)
+    return _Located(label_of(place), files, None, _note(place, files))
+
+
+def _note(place: Path, files: Files) -> str:
+    """Return the note on the files of a set that are not read."""
+    members = _members(place)
+    head = next(name for name, file in members.items() if file == files["A"])[: -len("A.txt")]
+    alike = [name for name in members if name.lower().startswith(head.lower())]
+    unread = [name.rpartition("/")[2] for name in alike if members[name] not in files.values()]
+    notes = [f"not used: {', '.join(sorted(unread))}"] if unread else []
+    if all(part in files for part in OPTIONAL):
+        notes.append("nodes have labels and attributes: only features='attributes' uses the latter")
+    return "; ".join(notes)
 
 
 def _members(place: Path) -> dict[str, File]:
@@ -133,23 +150,23 @@ def _members(place: Path) -> dict[str, File]:
             f"`data` must be a folder or a zip of graphs: got the file {place}. Pack the files as "
             "a zip.",
         )
-        names = [name for name in opened(place).namelist() if name.endswith(".txt")]
+        names = [name for name in opened(place).namelist() if _is_text(name)]
         outside = [name for name in names if name.startswith("/") or ".." in name.split("/")]
         require(
             not outside,
             f"{place} must hold files inside of it: got the name {outside[:1]}. Pack it again, "
             "from the folder with the files.",
         )
-        shown = [name for name in names if not any(map(is_hidden, name.split("/")))]
-        return {name: Member(place, name) for name in shown}
+        return {name: Member(place, name) for name in names}
     folder = place / "raw" if (place / "raw").is_dir() else place
-    return {file.name: file for file in sorted(folder.glob("*.txt")) if not is_hidden(file.name)}
+    found = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*"))}
+    return {name: file for name, file in found.items() if _is_text(name) and file.is_file()}
 
 
 def _listed(place: Path, *, stem: str = "") -> Files:
     """Return {part: file} of a set in a folder, in a zip, or in the wheel that holds it.
 
-    The files of a set lie side by side, at any depth of a zip. Capitals do not matter.
+    The files of a set lie side by side, at any depth. Capitals do not matter.
 
     Args:
         place: the folder, zip or wheel.
@@ -165,8 +182,8 @@ def _listed(place: Path, *, stem: str = "") -> Files:
     require(
         len(sets) == 1 or (bool(stem) and not sets),
         f"`data` must be a folder or a zip in the TU collection's layout, with one file "
-        f"{stem or 'NAME'}_A.txt: got {' and '.join(sets) or 'none'} in {place}. Name a folder or "
-        "zip with one set.",
+        f"{stem or 'NAME'}_A.txt: got {' and '.join(sets[:3]) or 'none'} in {place}. Name a "
+        "folder or zip with one set.",
     )
     head = sets[0][: -len("A.txt")] if sets else f"{stem}_"
     files: dict[str, File] = {}
@@ -207,6 +224,7 @@ def load(name: str, root: str = "", features: str = "auto") -> GraphSet:
     # As a tuple, because a dictionary cannot be part of a cache's key.
     files = tuple(located.files.items())
     found = _read(files, features, fingerprint(located.files))
+    _require_nodes(found, located.files, located.source)
     if located.source is not None:
         data.require_counts(located.source, _counts(found), _where(located.files["A"]))
     return found
@@ -222,7 +240,26 @@ def _counts(found: GraphSet) -> dict[str, int]:
 
 
 def _measure(place: Path, *, stem: str) -> Mapping[str, int]:
-    return _counts(_read(tuple(_listed(place, stem=stem).items()), "constant", ""))
+    source = SOURCES[_name_of(stem)]
+    files = files_of(source, place)
+    found = _parsed(files, "constant")
+    _require_nodes(found, files, source)
+    return _counts(found)
+
+
+def _require_nodes(found: GraphSet, files: Files, source: Source | None) -> None:
+    """Raise :class:`InputError` if a graph has no node, unless the set is published so.
+
+    Sizes tell a whole known set; of all others the files may have been cut.
+    """
+    empty = (found.sizes == 0).nonzero()[:, 0].tolist()
+    published = source is not None and (bool(source.counts) or source.name in WITHOUT_NODES)
+    if empty and not published:
+        raise InputError(
+            f"Each graph must have a node: got none for graph {empty[0] + 1} ({len(empty)} such of "
+            f"{len(found.sizes)}) in {files['graph_indicator'].name}. Copy the set again; if its "
+            "files are whole, give these graphs a node, or remove them."
+        )
 
 
 def _where(file: File) -> Path:
@@ -232,7 +269,10 @@ def _where(file: File) -> Path:
 @lru_cache(maxsize=8)
 def _read(listed: tuple[tuple[str, File], ...], features: str, checksum: str) -> GraphSet:
     del checksum  # Part of the cache's key: files that changed are read again.
-    files = dict(listed)
+    return _parsed(dict(listed), features)
+
+
+def _parsed(files: Files, features: str) -> GraphSet:
     owner = _numbers(files, "graph_indicator")[:, 0] - 1
     labels = _numbers(files, "graph_labels")[:, 0]
     ends = _numbers(files, "A", columns=2).T - 1
@@ -277,16 +317,26 @@ def _features(files: Files, features: str, nodes: int) -> Float[Tensor, "n f"]:
     if part is None:
         return torch.ones(nodes, 1)
     labels = part == "node_labels"
-    table = _numbers(files, part, columns=None, kind=np.int64 if labels else np.float64)
+    table = _numbers(files, part, columns=None, kind=np.int64 if labels else np.float32)
     require(
         len(table) == nodes,
         f"{files[part].name} must have one line per node: got {len(table)} for {nodes}. "
         f"{_FETCH_AGAIN}",
     )
-    if labels:
-        kinds = torch.from_numpy(table - table.min(axis=0))
-        return torch.cat([_one_hot(column) for column in kinds.T], dim=1)
-    return torch.from_numpy(table).float()
+    return _one_hot(table, files[part].name) if labels else torch.from_numpy(table)
+
+
+def _one_hot(table: NDArray[np.int64], where: str) -> Float[Tensor, "n f"]:
+    """Return the labels in each column one-hot, side by side: a column for each label in use."""
+    numbered = [np.unique(column, return_inverse=True) for column in table.T]
+    width = sum(len(known) for known, _ in numbered)
+    require(
+        len(table) * width <= MAX_ONE_HOT,
+        f"Node labels must be few enough for a column each: got {width:,} of {len(table):,} nodes "
+        f"in {where}. Use features='degree', or write them as node_attributes if they are numbers.",
+    )
+    kinds = [torch.nn.functional.one_hot(torch.from_numpy(kind)) for _, kind in numbered]
+    return torch.cat(kinds, dim=1).float()
 
 
 def _numbers(
@@ -295,22 +345,33 @@ def _numbers(
     """Return the table in a file; ``columns`` None allows any number of them."""
     file = files[part]
     try:
-        lines = io.BytesIO(read_bytes(file))
-        table: NDArray[Any] = np.loadtxt(lines, np.float64, delimiter=",", ndmin=2)
+        content = read_bytes(file)
     except OSError as error:
         raise InputError(f"{file} could not be read: {error}. {_FETCH_AGAIN}") from error
+    require(
+        bool(content.strip()),
+        f"{file.name} must hold numbers: got an empty file. {_FETCH_AGAIN}",
+    )
+    try:
+        table: NDArray[Any] = np.loadtxt(
+            io.BytesIO(content), np.float64, comments=None, delimiter=",", ndmin=2
+        )
     except ValueError as error:
         raise InputError(f"{file.name} must hold numbers: {error}. {_FETCH_AGAIN}") from error
     require(
-        columns in (None, table.shape[1]) and len(table) > 0,
+        columns in (None, table.shape[1]),
         f"{file.name} must hold {'a number' if columns == 1 else f'{columns} numbers'} per line: "
         f"got a table of shape {table.shape}. {_FETCH_AGAIN}",
     )
     # Some sets write whole numbers as 1.0.
-    good = np.isfinite(table) & ((table == np.round(table)) if kind is np.int64 else True)
+    if kind is np.int64:
+        good = (np.abs(table) <= LARGEST) & (table == np.round(table))
+    else:
+        with np.errstate(over="ignore"):  # A number that is too large becomes infinite.
+            good = np.isfinite(table.astype(np.float32))
     if not good.all():
         line, column = (int(place) for place in np.argwhere(~good)[0])
-        word = "whole" if kind is np.int64 else "finite"
+        word = "whole" if kind is np.int64 else "finite 32-bit"
         raise InputError(
             f"{file.name} must hold {word} numbers: got {table[line, column]} in line {line + 1}, "
             f"number {column + 1}. {_FETCH_AGAIN}"
@@ -318,8 +379,8 @@ def _numbers(
     return table.astype(kind)
 
 
-def _one_hot(kinds: Int[Tensor, " n"]) -> Float[Tensor, "n f"]:
-    return torch.nn.functional.one_hot(kinds).float()
+def _is_text(name: str) -> bool:
+    return name.lower().endswith(".txt") and not any(map(is_hidden, name.split("/")))
 
 
 def _source(stem: str, known: TUSet) -> Source:
@@ -340,7 +401,7 @@ def _source(stem: str, known: TUSet) -> Source:
             "edges": _about(known.edges * known.graphs, EDGE_SHARE * known.edges * known.graphs),
         }
     shared: dict[str, Any] = {
-        "name": stem.lower().replace("_", "-"), "modality": "graph", "about": about or "graphs",
+        "name": _name_of(stem), "modality": "graph", "about": about or "graphs",
         "places": places, "holds": tuple(f"{stem}_{part}.txt" for part in PARTS),
         "listed": partial(_listed, stem=stem), "counts": counts,
         "measure": partial(_measure, stem=stem),
@@ -356,14 +417,18 @@ def _source(stem: str, known: TUSet) -> Source:
     return Source(origin=origin, licence="research use", download=fetched, **shared)
 
 
+def _name_of(stem: str) -> str:
+    return stem.lower().replace("_", "-")
+
+
 def _about(value: float, tolerance: float) -> tuple[int, int]:
     return math.floor(value - tolerance), math.ceil(value + tolerance)
 
 
 def _fetch(folder: Path, *, stem: str, sha256: str) -> None:
     archive = folder / f".{stem}.zip"
-    data.download(f"{URL}/{stem}.zip", archive, sha256)
-    data.unpack(archive, folder)
+    transfers.download(f"{URL}/{stem}.zip", archive, sha256)
+    archives.unpack(archive, folder)
     archive.unlink()
 
 

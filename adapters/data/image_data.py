@@ -19,7 +19,7 @@ from functools import cache, partial
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import IO, Any, NamedTuple, TypedDict
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -29,14 +29,14 @@ from numpy.typing import NDArray
 import harness.data
 from adapters.data import image_layouts, own_images, wheels
 from adapters.data.image_layouts import Parts
+from harness.core.archives import Files, stamp_of
 from harness.core.content import Content
 from harness.core.errors import InputError, require
 from harness.core.files import write_atomically
+from harness.core.transfers import download
 from harness.data import (
-    Files,
     Source,
     cache_folder,
-    download,
     files_of,
     fingerprint,
     label_of,
@@ -45,7 +45,7 @@ from harness.data import (
     user_path,
 )
 
-FORM = "3"
+FORM = "5"
 """Version of the files in the cache; change it to have all sets decoded again."""
 FOLDER = "folder"
 """The format of a user's own images, whatever their path."""
@@ -122,7 +122,15 @@ def load(data: str, root: str, size: int) -> Pictures:
     Raises:
         InputError: as :func:`prepare`.
     """
-    return _opened(_decoded(_origin(data, root), size))
+    folder = _decoded(_origin(data, root), size)
+    try:
+        # If the files were replaced since they were opened, an open map still shows the old ones.
+        return _opened(folder, tuple(stamp_of(file) for file in _arrays(folder).values()))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"The decoded images in {folder} must stay as they are while they are read: got "
+            f"{error}. Run the command again, which decodes them anew."
+        ) from error
 
 
 class _Origin(NamedTuple):
@@ -153,8 +161,7 @@ def _origin(data: str, root: str) -> _Origin:
                 f"`data` must be a folder of images: got {data!r}. Looked for {searched}."
             )
         own = own_images.find(path)
-        drawn = "test" not in own.read()
-        said = [own.note, DRAWN if drawn else ""]
+        said = [own.note, DRAWN if own.drawn else ""]
         return _Origin(
             label_of(path), fingerprint(own.files), FOLDER, own.read,
             note="; ".join(filter(None, said)),
@@ -191,8 +198,16 @@ def _hub(name: str) -> _Origin:
         ) from error
 
     def read() -> Parts:
-        builder.download_and_prepare()
-        return image_layouts.splits(builder.as_dataset(), where)
+        try:
+            builder.download_and_prepare()
+            loaded = builder.as_dataset()
+        except Exception as error:
+            raise InputError(
+                f"Could not get {where!r} from the hub: {type(error).__name__}: {error}. The "
+                f"library `datasets` keeps it in {builder.cache_dir}: free some space there, or "
+                "name another folder in the environment variable HF_HOME."
+            ) from error
+        return image_layouts.splits(loaded, where)
 
     # The builder's hash covers the versions of the files on the hub.
     checksum = sha256(f"{where} {builder.config_id} {builder.hash}".encode()).hexdigest()
@@ -255,37 +270,91 @@ def _decode(origin: _Origin, size: int, folder: Path) -> None:
         raise InputError(f"{origin.name} cannot be read: {error}. Fetch it again.") from error
     if origin.form in SOURCES:
         harness.data.require_counts(SOURCES[origin.form], _sizes(parts), "the copy that is here")
+    parts = image_layouts.numbered(parts, origin.name)
     colour = any(_has_colour(part.images) for part in parts.values())
     shape = _pixels(parts["train"].images[0], size, colour).shape
     total = sum(len(part.images) for part in parts.values())
-    images = np.lib.format.open_memmap(
-        folder / "images.npy", mode="w+", dtype=np.uint8, shape=(total, *shape)
-    )
     labels, numbers, start = np.full(total, -1, dtype=np.int64), {}, 0
     for name, part in parts.items():
         numbers[name] = np.arange(start, start + len(part.images))
         if part.labels is not None:
             labels[numbers[name]] = part.labels
-        for block in _blocks(part.images, size, colour, shape):
-            images[start : start + len(block)] = block
-            start += len(block)
+        start += len(part.images)
     if origin.form == MNIST:
         numbers |= _draw_test_split(labels, lambda count: MNIST_FOR_TEST)
     elif "test" not in parts:
         numbers |= _draw_test_split(labels, lambda count: round(SHARE_FOR_TEST * count))
-    training = [numbers["train"], numbers.get("unlabelled", np.arange(0))]
-    mean, std = _moments(images, np.concatenate(training))
-    if not origin.normalised:
-        mean, std = [0.0] * len(mean), [1.0] * len(std)
-    images.flush()
-    np.save(folder / "labels.npy", labels, allow_pickle=False)
+    arrays = {"labels": labels}
     for name in ("train", "test", "unlabelled"):
-        np.save(folder / f"{name}.npy", numbers.get(name, np.arange(0)), allow_pickle=False)
-    about = {
-        "data": origin.name, "sha256": origin.checksum, "mean": mean, "std": std,
-        "decoded": fingerprint(_arrays(folder)),
-    }  # fmt: skip
-    write_atomically(folder / "about.json", json.dumps(about))
+        arrays[name] = numbers.get(name, np.arange(0))
+    needed = total * math.prod(shape) + sum(array.nbytes for array in arrays.values())
+    if needed > shutil.disk_usage(folder).free:  # Not after the hours that decoding may take.
+        raise _with_space("there is too little space", needed, folder)
+    training = np.zeros(total, dtype=bool)
+    for name in ("train", "unlabelled"):
+        training[arrays[name]] = True
+    blocks = (
+        block for part in parts.values() for block in _blocks(part.images, size, colour, shape)
+    )
+    try:
+        mean, std = _write_images(folder / "images.npy", blocks, (total, *shape), training)
+        for name, array in arrays.items():
+            with _written(folder / f"{name}.npy") as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+        if not origin.normalised:
+            mean, std = [0.0] * len(mean), [1.0] * len(std)
+        about = {
+            "data": origin.name, "sha256": origin.checksum, "mean": mean, "std": std,
+            "decoded": fingerprint(_arrays(folder)),
+        }  # fmt: skip
+        write_atomically(folder / "about.json", json.dumps(about))
+    except OSError as error:
+        raise _with_space(error.strerror or str(error), needed, folder) from error
+
+
+def _write_images(
+    path: Path, blocks: Iterator[Array], shape: tuple[int, ...], training: Array
+) -> tuple[list[float], list[float]]:
+    """Write images to a file of ``numpy``; return the moments of those in training.
+
+    These are each channel's mean and standard deviation, for values in [0, 1]. The sums are of
+    whole numbers, hence exact: they depend neither on the order nor on the size of the blocks.
+
+    Args:
+        path: the file.
+        blocks: the images in their order, [n, channels, height, width] of uint8.
+        shape: that of all images.
+        training: for each image, whether it is in training.
+    """
+    sums, start = np.zeros((2, shape[1]), dtype=np.int64), 0
+    with _written(path) as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "|u1", "fortran_order": False, "shape": shape}
+        )
+        for block in blocks:
+            # Not to a memory map: writing to one on a full disk kills the process.
+            file.write(block.data)
+            values = block[training[start : start + len(block)]].astype(np.int64)
+            sums += [values.sum(axis=(0, 2, 3)), np.square(values).sum(axis=(0, 2, 3))]
+            start += len(block)
+    first, second = sums / (np.count_nonzero(training) * math.prod(shape[2:]))
+    deviation = np.sqrt(second - first**2)
+    # At least one grey level, so that a constant channel can be divided by its deviation.
+    return (first / 255).tolist(), np.maximum(deviation / 255, 1 / 255).tolist()
+
+
+def _with_space(why: str, needed: int, folder: Path) -> OSError:
+    free = shutil.disk_usage(folder).free
+    return OSError(f"{why} ({needed:,} bytes are needed, and {free:,} are free there)")
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a new file, and write it to the disk: some disks say only then that they are full."""
+    with path.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _arrays(folder: Path) -> dict[str, Path]:
@@ -329,7 +398,7 @@ def _blocks(images: Any, size: int, colour: bool, shape: tuple[int, ...]) -> Ite
                 f"`size` must be set if images differ in size: got {shape[1:]} and "
                 f"{other and other[1:]} pixels. Set it, for example size=224.",
             )
-            yield np.stack(block)
+            yield np.ascontiguousarray(np.stack(block))
 
 
 def _has_colour(images: Any) -> bool:
@@ -359,24 +428,10 @@ def _pixels(image: Any, size: int, colour: bool) -> Array:
     return np.moveaxis(pixels, -1, 0) if colour else pixels[None]
 
 
-def _moments(images: Array, numbers: Array) -> tuple[list[float], list[float]]:
-    """Return each channel's mean and standard deviation, for values in [0, 1].
-
-    The sums are of whole numbers, hence exact: they depend neither on the order nor on the
-    size of the blocks.
-    """
-    sums = np.zeros((2, images.shape[1]), dtype=np.int64)
-    for start in range(0, len(numbers), BLOCK):
-        block = images[numbers[start : start + BLOCK]].astype(np.int64)
-        sums += [block.sum(axis=(0, 2, 3)), np.square(block).sum(axis=(0, 2, 3))]
-    first, second = sums / (len(numbers) * math.prod(images.shape[2:]))
-    deviation = np.sqrt(second - first**2)
-    # At least one grey level, so that a constant channel can be divided by its deviation.
-    return (first / 255).tolist(), np.maximum(deviation / 255, 1 / 255).tolist()
-
-
 @cache
-def _opened(folder: Path) -> Pictures:
+def _opened(folder: Path, stamps: tuple[tuple[int, ...], ...]) -> Pictures:
+    del stamps  # They are part of the cache's key.
+
     def read(name: str) -> Array:
         array: Array = np.load(folder / f"{name}.npy", allow_pickle=False)
         return array

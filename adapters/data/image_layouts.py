@@ -17,10 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.data import plain_pickle, wheels
+from harness.core.archives import File, Files, Member, gunzip, is_hidden, read_bytes
 from harness.core.errors import InputError, require
-from harness.data import File, Files, Member, is_hidden, read_bytes
 
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".webp", ".gif", ".tif", ".tiff"}
+EXTENSIONS = {
+    ".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".ppm", ".pgm", ".webp", ".gif", ".tif",
+    ".tiff",
+}  # fmt: skip
 Array = NDArray[Any]
 
 
@@ -33,6 +36,73 @@ class Part(NamedTuple):
 
 Parts = Mapping[str, Part]
 """The splits by name: ``train``, ``test`` and, if there is one, ``unlabelled``."""
+
+
+def numbered(parts: Parts, where: str) -> Parts:
+    """Return the parts with classes numbered from 0, in their order.
+
+    Raises:
+        InputError: if an image of train or test has no class, there are fewer than two classes, or
+            a class has no image in train.
+    """
+    labels: dict[str, Array] = {}
+    for name, (images, own) in parts.items():
+        if own is None:
+            continue
+        require(
+            0 < len(images) == len(own) and bool(own.min() >= 0),
+            f"{where} must have images in {name}, each with a class: got {len(images):,} images "
+            f"and {len(own):,} classes, {np.count_nonzero(own < 0):,} of which are below 0 (-1 "
+            "means none). Correct the classes.",
+        )
+        labels[name] = own
+    classes = {name: np.unique(own).tolist() for name, own in labels.items()}
+    known = [*class_numbers(classes["train"], classes.get("test", ()), where)]
+    new = {name: Part(parts[name].images, np.searchsorted(known, own))
+           for name, own in labels.items()}  # fmt: skip
+    return {**parts, **new}
+
+
+def class_numbers(train: Iterable[Any], test: Iterable[Any], where: str) -> dict[Any, int]:
+    """Return {class: its number}.
+
+    Raises:
+        InputError: if there are fewer than two classes in train, or one is in test alone.
+    """
+    classes = sorted(set(train), key=lambda label: (str(type(label)), label))
+    require(
+        len(classes) > 1,
+        f"{where} must have two classes or more in train: got {len(classes)} "
+        f"({', '.join(map(str, classes))}). Add images of another class.",
+    )
+    numbers = {label: number for number, label in enumerate(classes)}
+    alone = sorted({str(label) for label in test if label not in numbers})
+    require(
+        not alone,
+        f"Each class must have images in train: {', '.join(alone[:3])} is in test alone, in "
+        f"{where}. Add training images of it, or remove it.",
+    )
+    return numbers
+
+
+def _checked(images: Array, labels: Array, where: str) -> Part:
+    """Return a part of images [n, channels, height, width] and labels [n] or [n, 1].
+
+    Raises:
+        InputError: if they are anything else.
+    """
+    require(
+        images.dtype == np.uint8 and images.ndim == 4 and images.shape[1] in (1, 3),
+        f"The images of {where} must be bytes (uint8), each grey or of three colours: got "
+        f"{images.dtype} of shape {images.shape} (images, channels, height, width). Save them so.",
+    )
+    count = len(images)
+    require(
+        labels.dtype.kind in "bui" and labels.shape in ((count,), (count, 1)),
+        f"The labels of {where} must be whole numbers, one for each of {count:,} images: got "
+        f"{labels.dtype} of shape {labels.shape}. Save them so.",
+    )
+    return Part(images, labels.reshape(-1).astype(np.int64))
 
 
 def mnist_5k() -> Parts:
@@ -70,11 +140,11 @@ def idx(path: Path, prefix: str = "") -> Parts:
     """
     arrays = [_idx_array(file) for file in idx_files(path, prefix).values()]
     if prefix:
-        first = arrays[1].min()
+        first = arrays[1].min(initial=255)
         arrays = [a.swapaxes(1, 2) if a.ndim == 3 else a - first for a in arrays]
     return {
-        "train": Part(arrays[0][:, None], arrays[1]),
-        "test": Part(arrays[2][:, None], arrays[3]),
+        name: _checked(np.expand_dims(images, 1), labels, f"{name} in {path}")
+        for name, images, labels in zip(("train", "test"), arrays[::2], arrays[1::2], strict=True)
     }
 
 
@@ -83,11 +153,11 @@ def _idx_array(file: Path) -> Array:
         file.exists(),
         f"{file.parent} must hold {file.name} or {file.name}.gz: got neither. Fetch the set again.",
     )
-    content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+    content = gunzip(file.read_bytes(), file) if file.suffix == ".gz" else file.read_bytes()
     # The header: two zero bytes, 8 for unsigned bytes, the number of dimensions, and then
     # the size of each dimension as a big-endian int32.
-    dimensions = content[3]
-    is_idx = content[:3] == b"\0\0\x08" and len(content) > 4 * (dimensions + 1)
+    dimensions = content[3] if len(content) > 3 else 0
+    is_idx = content[:3] == b"\0\0\x08" and len(content) >= 4 * (dimensions + 1) > 4
     require(is_idx, f"{file} must be an idx file of bytes: got another format. Fetch it again.")
     shape = np.frombuffer(content, ">i4", dimensions, offset=4)
     return _bytes_as_array(content, shape.tolist(), file, offset=4 * (dimensions + 1))
@@ -134,15 +204,8 @@ UNLABELLED = "unlabeled_X.bin"
 def stl10(path: Path) -> Parts:
     """Read STL-10's binary files: images are stored by columns, and classes count from 1."""
 
-    def images(name: str) -> Array:
-        file = path / f"{name}_X.bin"
-        rest = file.stat().st_size % (3 * 96 * 96)
-        require(
-            rest == 0,
-            f"{file} must hold whole images: got {rest} bytes after the last one. "
-            "It is cut short; fetch it again.",
-        )
-        return np.memmap(file, np.uint8, "r").reshape(-1, 3, 96, 96).swapaxes(2, 3)
+    def images(name: str) -> StlImages:
+        return StlImages(path / f"{name}_X.bin")
 
     def labels(name: str) -> Array:
         return np.fromfile(path / f"{name}_y.bin", np.uint8).astype(np.int64) - 1
@@ -151,6 +214,47 @@ def stl10(path: Path) -> Parts:
     if UNLABELLED in stl10_files(path):
         parts["unlabelled"] = Part(images("unlabeled"))
     return parts
+
+
+class StlImages(Sequence[Array]):
+    """The images of one of STL-10's files by index, each read when it is indexed.
+
+    The file is not memory-mapped: if it were cut short meanwhile, the process would be killed.
+    """
+
+    BYTES = 3 * 96 * 96
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.number, rest = divmod(file.stat().st_size, self.BYTES)
+        require(rest == 0, self._cut(rest))
+
+    def __len__(self) -> int:
+        return self.number
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < self.number:
+            raise IndexError(index)
+        try:
+            with self.file.open("rb") as opened:
+                opened.seek(index * self.BYTES)
+                content = opened.read(self.BYTES)
+        except OSError as error:
+            raise InputError(
+                f"{self.file} must be readable: got {error}. Fetch it again."
+            ) from error
+        require(len(content) == self.BYTES, self._cut(len(content)))
+        return np.frombuffer(content, np.uint8).reshape(3, 96, 96).swapaxes(1, 2)
+
+    def mode(self, index: int) -> str:
+        """Return the mode of an image: all have colours."""
+        return "RGB"
+
+    def _cut(self, rest: int) -> str:
+        return (
+            f"{self.file} must hold whole images: got {rest} bytes after the last one. "
+            "It is cut short; fetch it again."
+        )
 
 
 def stl10_files(path: Path) -> Files:
@@ -217,12 +321,8 @@ class ImageFiles(Sequence[Any]):
         name, content = self._content(index)
         with _named(name):
             image = _opened(content)
+            _require_8_bits(image)
             image.load()
-            require(
-                image.mode[0] not in "IF",
-                f"it has more than 8 bits per channel (Pillow's mode {image.mode!r}), whose "
-                "values would be cut off. Convert it to 8 bits",
-            )
             return ImageOps.exif_transpose(image)
 
     def mode(self, index: int) -> str:
@@ -264,6 +364,21 @@ def _opened(content: bytes) -> Any:
         return Image.open(io.BytesIO(_without_notes(content)))
 
 
+def _require_8_bits(image: Any) -> None:
+    """Raise :class:`InputError` if an image, not yet loaded, has more than 8 bits per channel."""
+    # Pillow reads 16 bits a colour as its mode RGB and keeps the high bits. How the file stores
+    # them is said by the raw mode (PNG), the greatest value (PPM), or the tag BitsPerSample (TIFF).
+    greatest = [tile.args[1] for tile in image.tile if tile.codec_name in ("ppm", "ppm_plain")]
+    bits = getattr(image, "tag_v2", {}).get(258, ())
+    raw = any(re.search(";16[BLN]", str(tile.args)) for tile in image.tile)
+    require(
+        image.mode[0] not in "IF" and not raw and max(greatest, default=0) < 256
+        and max(bits, default=0) <= 8,
+        f"it has more than 8 bits per channel (Pillow's mode {image.mode!r}), whose values would "
+        "be cut off. Convert it to 8 bits",
+    )  # fmt: skip
+
+
 PNG = b"\x89PNG\r\n\x1a\n"
 _NOTES = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 
@@ -296,7 +411,7 @@ def cifar_python(files: Mapping[str, Path]) -> Parts:
 
     def read(names: Sequence[str]) -> Part:
         batches = [plain_pickle.read(files[name].read_bytes(), str(files[name])) for name in names]
-        pixels, labels = [], []
+        parts = []
         for name, batch in zip(names, batches, strict=True):
             keys = {_as_text(key): value for key, value in batch.items()}
             label = keys.get("labels", keys.get("fine_labels"))
@@ -306,9 +421,10 @@ def cifar_python(files: Mapping[str, Path]) -> Parts:
                 f"{files[name]} must hold `data` of 3072 bytes a row and as many `labels`: got "
                 f"{', '.join(keys)} of shape {rows.shape}.",
             )
-            pixels.append(rows.astype(np.uint8))
-            labels.append(np.asarray(label, dtype=np.int64))
-        return Part(np.concatenate(pixels).reshape(-1, 3, 32, 32), np.concatenate(labels))
+            images = rows.reshape(-1, 3, 32, 32)
+            parts.append(_checked(images, np.asarray(label), str(files[name])))
+        labels = [part.labels for part in parts if part.labels is not None]
+        return Part(np.concatenate([part.images for part in parts]), np.concatenate(labels))
 
     test = [name for name in files if name.startswith("test")]
     return {"train": read([name for name in files if name not in test]), "test": read(test)}
@@ -318,27 +434,50 @@ def _as_text(key: object) -> str:
     return key.decode("latin1") if isinstance(key, bytes) else str(key)
 
 
+MED = {split: (f"{split}_images", f"{split}_labels") for split in ("train", "test")}
+"""{split: MedMNIST's names of its images and labels}."""
+
+
 def med_npz(path: Path) -> Parts:
     """Read MedMNIST's layout (arXiv 2110.14795): arrays of images and labels in an npz."""
-    with np.load(path, allow_pickle=False) as arrays:
-        names = [f"{split}_{what}" for split in ("train", "test") for what in ("images", "labels")]
-        missing = [name for name in names if name not in arrays]
+    parts = {}
+    with _npz(path) as arrays:
+        missing = [name for names in MED.values() for name in names if name not in arrays]
         require(
             not missing,
-            f"{path} must hold {', '.join(names)}: {', '.join(missing)} is missing, and it has "
-            f"{', '.join(arrays)}.",
+            f"{path} must hold {', '.join(name for names in MED.values() for name in names)}: "
+            f"{', '.join(missing)} is missing, and it has {', '.join(arrays)}. Save it with these.",
         )
-        parts = {}
-        for split in ("train", "test"):
-            images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"].reshape(-1)
-            require(
-                images.dtype == np.uint8 and images.ndim in (3, 4) and len(images) == len(labels),
-                f"{split}_images in {path} must be bytes, one image for each of {len(labels)} "
-                f"labels: got {images.dtype} of shape {images.shape}.",
-            )
-            images = images[:, None] if images.ndim == 3 else np.moveaxis(images, -1, 1)
-            parts[split] = Part(images, labels.astype(np.int64))
+        for split, names in MED.items():
+            images, labels = (arrays[name] for name in names)
+            # Grey images have no channel, and colour is their last one.
+            if images.ndim == 3:
+                images = np.expand_dims(images, 1)
+            elif images.ndim == 4:
+                images = np.moveaxis(images, -1, 1)
+            parts[split] = _checked(images, labels, f"{split} in {path}")
     return parts
+
+
+def unused_of_npz(path: Path) -> list[str]:
+    """Return the names of an npz's arrays that :func:`med_npz` does not read."""
+    with _npz(path) as arrays:
+        return sorted(set(arrays) - {name for names in MED.values() for name in names})
+
+
+@contextmanager
+def _npz(path: Path) -> Iterator[Any]:
+    """Open an npz; raise whatever NumPy raises as an error that names the file."""
+    try:
+        with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as arrays:
+            yield arrays
+    except InputError:
+        raise
+    except Exception as error:  # A file that is no npz, or is cut, raises many types.
+        raise InputError(
+            f"{path} must be an npz of numbers: {type(error).__name__}: {error}. Save it again "
+            "with numpy.savez."
+        ) from error
 
 
 def svhn(path: Path) -> Parts:
@@ -374,7 +513,10 @@ def splits(loaded: Any, where: str) -> Parts:
         f"{where} must have a column of images and one of classes: got {features}.",
     )
     image, label = images[0], _first_in(classes, "label", "fine_label") or classes[0]
-    labels = {split: np.array(table[label][:]) for split, table in loaded.items()}
+    labels = {
+        split: np.array([-1 if one is None else one for one in table[label][:]], dtype=np.int64)
+        for split, table in loaded.items()
+    }
     # A test split whose labels are not public has -1 throughout.
     labelled = [split for split, classes_of in labels.items() if classes_of.max(initial=-1) >= 0]
     test = _first_in(labelled, "test", "validation", "valid", "val")

@@ -20,21 +20,11 @@ from adapters.data import node_layouts, wheels
 from adapters.data.edges import one_hot_degrees
 from adapters.data.node_layouts import GEOM, NPZ, PARTS, TABLES, NodeSet, Reader
 from harness import data
+from harness.core.archives import File, Files, in_zip, is_hidden
 from harness.core.content import Content
 from harness.core.errors import InputError, require
-from harness.data import (
-    File,
-    Files,
-    Source,
-    download,
-    files_of,
-    fingerprint,
-    in_zip,
-    is_hidden,
-    label_of,
-    need,
-    user_path,
-)
+from harness.core.transfers import download
+from harness.data import Source, files_of, fingerprint, label_of, need, user_path
 
 PLANETOID_URL = "https://github.com/kimiyoung/planetoid/raw/master/data"
 KNOWN_NPZ = "npz of 0 and 1"
@@ -158,7 +148,7 @@ def _counts(found: NodeSet) -> dict[str, int]:
 
 
 def _measure(place: Path, *, name: str) -> Mapping[str, int]:
-    return _counts(_READERS[_form_of(name)](files_of(SOURCES[name], place)))
+    return _counts(_parsed(name, _form_of(name), files_of(SOURCES[name], place)))
 
 
 _BROKEN = (OSError, EOFError, RuntimeError, BadZipFile, zlib.error, KeyError, IndexError, TypeError,
@@ -169,14 +159,19 @@ _BROKEN = (OSError, EOFError, RuntimeError, BadZipFile, zlib.error, KeyError, In
 @cache
 def _read(label: str, form: str, files: tuple[tuple[str, File], ...], checksum: str) -> NodeSet:
     del checksum  # Part of the cache's key: files that changed are read again.
+    return _parsed(label, form, dict(files))
+
+
+def _parsed(label: str, form: str, files: Files) -> NodeSet:
     try:
-        return _READERS[form](dict(files))
+        return _READERS[form](files)
     except _BROKEN as error:
         if isinstance(error, InputError):
             raise
         origin = f" from {SOURCES[label].origin}" if label in SOURCES else ""
         raise InputError(
-            f"{files[0][1]} is not a valid copy of {label!r}: {error!r}. Fetch it again{origin}."
+            f"{next(iter(files.values()))} is not a valid copy of {label!r}: {error!r}. Fetch it "
+            f"again{origin}."
         ) from error
 
 

@@ -19,8 +19,8 @@ from torch import Tensor
 from adapters.data import plain_pickle, text_tables
 from adapters.data.edges import undirected
 from adapters.data.text_tables import Table
+from harness.core.archives import File, Files, read_bytes
 from harness.core.errors import InputError, is_number, require
-from harness.data import File, Files, read_bytes
 
 PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
 PUBLIC_VALIDATION = 500
@@ -68,8 +68,9 @@ def node_set(
 ) -> NodeSet:
     """Return a :class:`NodeSet`, after checks of all that a file may have wrong.
 
-    Classes are numbered anew, in their order. Nodes without a class are left out of the splits.
-    A split without a part ``validation`` gets one: see :func:`_with_validation`.
+    Classes are numbered anew, in their order. Nodes without a class are left out of the splits,
+    and counted in the note. A split without a part ``validation`` gets one: see
+    :func:`_with_validation`.
 
     Args:
         where: the file, for messages.
@@ -81,11 +82,13 @@ def node_set(
         notes: what is not used of the file.
 
     Raises:
-        InputError: if a feature is not finite, an edge leads to a node that there is not, there
-            is not one class for each node, or a split cannot be used: see :func:`_checked`.
+        InputError: if a feature is not a finite number, an edge leads to a node that there is
+            not, there is not one class for each node, or a split cannot be used: see
+            :func:`_checked`.
     """
     import scipy.sparse
 
+    _require_rows(x, where)
     with np.errstate(over="ignore"):  # A number that is too large becomes infinite: refused below.
         matrix = scipy.sparse.coo_matrix(x, dtype=np.float32)
     nodes = matrix.shape[0]
@@ -96,6 +99,12 @@ def node_set(
             f"Features must be finite numbers: got {matrix.data[odd[0]]} at node {row}, column "
             f"{column} in {where} ({len(odd)} such in all). Replace them, or leave out the nodes."
         )
+    labels = _whole(classes, "Classes", "node", where)
+    require(
+        len(labels) == nodes,
+        f"There must be a class for each node: got {len(labels)} for {nodes} nodes (rows of "
+        f"features) in {where}. Correct the one that is wrong.",
+    )
     ends = np.array([_whole(end, "Edges", "edge number", where) for end in (first, second)])
     outside = (ends < 0) | (ends >= nodes)
     if outside.any():
@@ -104,21 +113,28 @@ def node_set(
             f"Edges must join two of the nodes 0 to {nodes - 1}: edge number {edge} joins "
             f"{ends[0, edge]} and {ends[1, edge]} in {where}. Correct it, or add its node."
         )
-    labels = _whole(classes, "Classes", "node", where)
-    require(
-        len(labels) == nodes,
-        f"There must be a class for each node: got {len(labels)} for {nodes} nodes in {where}.",
-    )
     known = np.unique(labels[labels >= 0])
     require(
         len(known) > 1,
-        f"Nodes must have two classes or more: got {len(known)} in {where}.",
+        f"Nodes must have two classes or more: got {len(known)} in {where}. Number classes from 0: "
+        "a node with a negative number has no class.",
     )
     numbered = np.where(labels >= 0, np.searchsorted(known, labels), -1)
     edges = undirected(torch.from_numpy(ends[0]), torch.from_numpy(ends[1]), nodes)
     splits = tuple(_checked(split, i, numbered, where) for i, split in enumerate(public))
-    drawn = [DRAWN] if any("validation" not in split for split in public) else []
-    return NodeSet(_features(matrix), edges, numbered, splits, "; ".join([*notes, *drawn]))
+    lacking = int((labels < 0).sum())
+    said = [f"{lacking:,} nodes have no class and are in no part of a split"] if lacking else []
+    said += [DRAWN] if any("validation" not in split for split in public) else []
+    return NodeSet(_features(matrix), edges, numbered, splits, "; ".join([*notes, *said]))
+
+
+def _require_rows(x: Any, where: object) -> None:
+    """Raise :class:`InputError` unless features are numbers in rows and columns."""
+    require(
+        x.ndim == 2 and x.dtype.kind in "biuf",
+        f"Features must be numbers in two dimensions, a row for each node: got {x.dtype} of shape "
+        f"{x.shape} in {where}. Convert them; x.reshape(-1, 1) makes a column of one feature.",
+    )
 
 
 def _whole(values: Any, what: str, item: str, where: object) -> np.ndarray:
@@ -129,17 +145,19 @@ def _whole(values: Any, what: str, item: str, where: object) -> np.ndarray:
     if array.ndim == 1 and array.size == 0:
         return array.astype(np.int64)
     require(
-        np.issubdtype(array.dtype, np.number) and array.ndim == 1,
+        array.dtype.kind in "iuf" and array.ndim == 1,
         f"{what} must be whole numbers in one dimension: got {array.dtype} of shape {array.shape} "
         f"in {where}. Convert them.",
     )
-    odd = np.flatnonzero(~np.isfinite(array) | (array != np.floor(array)))
+    with np.errstate(invalid="ignore"):  # What int64 cannot hold becomes another number.
+        whole = array.astype(np.int64)
+    odd = np.flatnonzero(whole != array)
     if len(odd):
         raise InputError(
             f"{what} must be whole numbers: got {array[odd[0]]} at {item} {odd[0]} in {where} "
             f"({len(odd)} such in all). Replace them; a node without a class has -1."
         )
-    return array.astype(np.int64)
+    return whole
 
 
 def _checked(division: Division, number: int, classes: np.ndarray, where: object) -> Division:
@@ -269,6 +287,19 @@ def npz(files: Files, *, binary: bool = False) -> NodeSet:
         return _compressed(arrays, files[NPZ], binary)
 
 
+def _array(arrays: Any, name: str, where: object) -> Any:
+    """Return an array of an npz; refuse one that NumPy has pickled, such as None."""
+    try:
+        return arrays[name]
+    except ValueError as error:
+        if "Object arrays" not in str(error):
+            raise
+        raise InputError(
+            f"`{name}` must be an array of numbers: got a pickled object in {where}, which may run "
+            "code. If it is None, leave it out of numpy.savez; otherwise convert it to an array."
+        ) from error
+
+
 def _compressed(arrays: Any, where: File, binary: bool) -> NodeSet:
     import scipy.sparse
 
@@ -280,8 +311,11 @@ def _compressed(arrays: Any, where: File, binary: bool) -> NodeSet:
     )
 
     def matrix(name: str) -> scipy.sparse.csr_matrix:
-        parts = tuple(arrays[f"{name}_{part}"] for part in ("data", "indices", "indptr"))
-        loaded = scipy.sparse.csr_matrix(parts, tuple(arrays[f"{name}_shape"]))
+        data, indices, indptr, shape = (
+            _array(arrays, f"{name}_{part}", where)
+            for part in ("data", "indices", "indptr", "shape")
+        )
+        loaded = scipy.sparse.csr_matrix((data, indices, indptr), tuple(shape))
         loaded.check_format(full_check=True)  # The file may come from anywhere.
         return loaded
 
@@ -289,7 +323,9 @@ def _compressed(arrays: Any, where: File, binary: bool) -> NodeSet:
     if "attr_data" in arrays:
         x = matrix("attr")
     elif "attr_matrix" in arrays:
-        x = scipy.sparse.csr_matrix(arrays["attr_matrix"])
+        dense = _array(arrays, "attr_matrix", where)
+        _require_rows(dense, where)
+        x = scipy.sparse.csr_matrix(dense)
     else:
         x = scipy.sparse.csr_matrix((adjacency.shape[0], 0))
     require(
@@ -302,17 +338,19 @@ def _compressed(arrays: Any, where: File, binary: bool) -> NodeSet:
     links = adjacency.tocoo()
     weighted = ["the weights of adj_data are not used"] if (links.data != 1).any() else []
     public = splits_of_masks(_masks_in(arrays, where), x.shape[0], where)
-    return node_set(where, x, links.row, links.col, arrays["labels"], public, weighted)
+    labels = _array(arrays, "labels", where)
+    return node_set(where, x, links.row, links.col, labels, public, weighted)
 
 
 def _pyg_arrays(arrays: Any, where: File) -> NodeSet:
-    edges, classes = arrays["edge_index"], arrays["y"]
+    edges, classes = (_array(arrays, name, where) for name in ("edge_index", "y"))
     require(
         edges.ndim == 2 and edges.shape[0] == 2,
         f"`edge_index` must have two rows, the ends of each edge: got the shape {edges.shape} in "
         f"{where}.",
     )
-    x = arrays["x"] if "x" in arrays else np.zeros((len(classes), 0))
+    x = _array(arrays, "x", where) if "x" in arrays else np.zeros((len(classes), 0))
+    _require_rows(x, where)
     read = {"edge_index", "y", "x", *_mask_names(arrays, where).values()}
     unused = _unused(where, [name for name in arrays if name not in read])
     first, second = edges
@@ -334,13 +372,22 @@ MASKS = {
 """{part of a split: names of its mask, as PyG and Geom-GCN have them}."""
 
 
+def _bare(name: str) -> str:
+    """Return a name in lower case, without spaces and underscores.
+
+    >>> _bare("Node ID"), _bare("node_id"), _bare("nodeId")
+    ('nodeid', 'nodeid', 'nodeid')
+    """
+    return re.sub(r"[\W_]", "", name.lower())
+
+
 def _only(names: Sequence[str], found: Iterable[str], what: str, where: object) -> str | None:
-    """Return which of the names is found, in capitals or not; None if none is.
+    """Return which of the names is found, in any spelling that :func:`_bare` ignores, or None.
 
     Raises:
         InputError: if several are found: nothing says which one counts.
     """
-    alike = [name for name in found if name.lower() in names]
+    alike = [name for name in found if _bare(name) in map(_bare, names)]
     require(
         len(alike) < 2,
         f"{what} must have one name of {', '.join(names)}: got {' and '.join(map(repr, alike))} "
@@ -357,7 +404,8 @@ def _mask_names(found: Iterable[str], where: object) -> dict[str, str]:
 
 def _masks_in(arrays: Any, where: object) -> dict[str, Any]:
     """Return {part of the split: mask} of the masks among an npz's arrays."""
-    return {part: arrays[name] for part, name in _mask_names(arrays, where).items()}
+    named = _mask_names(arrays, where)
+    return {part: _array(arrays, name, where) for part, name in named.items()}
 
 
 def splits_of_masks(masks: Mapping[str, Any], nodes: int, where: object) -> list[Division]:
@@ -514,13 +562,18 @@ def _tab_lines(file: File, columns: int, *, head: bool = True) -> list[list[str]
 
 TABLES = ("nodes.csv", "edges.csv")
 """The files of a graph as CSV tables."""
-LABEL, ID, SPLIT = ("label", "class", "y"), ("id", "node", "node_id"), ("split",)
+INDEX = ("index", "level_0")
+"""The names that ``reset_index`` of pandas gives to an index without one."""
+LABEL, ID, SPLIT = ("label", "class", "y"), ("id", "node", "node_id", *INDEX), ("split",)
 """The names that a column of nodes with the class, the name or the part of the split may have."""
+_NAMES_THINGS = re.compile(r"(?i:(^|[\W_])ids?$)|[a-z]I[Dd]s?$")
+"""Names of columns such as ``label_id`` and ``paperId``, whose numbers measure nothing."""
 ENDS = (("source", "target"), ("src", "dst"), ("from", "to"), ("head", "tail"), ("start", "end"),
         ("citing", "cited"), ("u", "v"), ("i", "j"), ("1", "2"))  # fmt: skip
 """Names of the two ends of an edge, without ``node`` and ``id``: ``node_1`` is ``1``."""
-_PARTS = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation",
-          "dev": "validation", "test": "test"}  # fmt: skip
+_PARTS = {"train": "train", "training": "train", "validation": "validation", "val": "validation",
+          "valid": "validation", "dev": "validation", "test": "test",
+          "testing": "test"}  # fmt: skip
 _TRUTH: Mapping[str, float] = {"true": 1, "false": 0, "1": 1, "0": 0, "1.0": 1, "0.0": 0}
 LARGEST = float(np.finfo(np.float32).max)
 NO_LABEL = ("nan", "inf", "-inf", "none", "null", "<na>", "nat")
@@ -530,10 +583,11 @@ NO_LABEL = ("nan", "inf", "-inf", "none", "null", "<na>", "nat")
 def tables(files: Files) -> NodeSet:
     """Read ``nodes.csv`` and ``edges.csv``.
 
-    A row of nodes has a class in the column ``label`` (empty: none), a name in ``id`` if edges
-    use names, a part of the split in ``split`` or masks, if there is a split, and numbers in all
-    other columns. Two columns of edges are their ends: those that :data:`ENDS` names, or the only
-    two. Classes are the labels, sorted. The index that pandas writes is left out.
+    A row of nodes has a class in the column ``label`` (empty or a negative number: none), a name
+    in ``id`` if edges use names, a part of the split in ``split`` or masks, if there is a split,
+    and numbers, or True and False, in all other columns. Two columns of edges are their ends:
+    those that :data:`ENDS` names, or the only two. Classes are the labels, sorted. The index that
+    pandas writes is left out.
     """
     where, links = (files[name] for name in TABLES)
     nodes, indices = _table(where)
@@ -551,21 +605,38 @@ def tables(files: Files) -> NodeSet:
     )
     public, of_split = _split_in(nodes, where)
     features = [each for each in nodes.columns if each not in (label, name, *of_split)]
+    naming = [each for each in features if _NAMES_THINGS.search(each)]
+    require(
+        not naming,
+        f"Features in {where} must measure something: got the column {naming[:1]}. Name it 'id' if "
+        "edges use it, remove it if nothing does, or give a feature another name.",
+    )
     x = _numbers(nodes, features, where)
-    names = order if name is None else _column(nodes, name)
+    names = order
+    if name is not None:
+        _require_cells(nodes, name, bool, where, "the name of each node")
+        names = [_plain(cell) for cell in _column(nodes, name)]
     ids = {each: i for i, each in enumerate(names)}
     require(
         len(ids) == len(names),
         f"{where} must name each node once: got a name twice. Remove one of its rows.",
     )
-    labels = _column(nodes, label)
+    labels = [_plain(cell) for cell in _column(nodes, label)]
     rule = "a class, or nothing for a node without one"
     _require_cells(nodes, label, lambda cell: cell.lower() not in NO_LABEL, where, rule)
-    known = sorted(set(labels) - {""})
-    number = {"": -1, **{each: i for i, each in enumerate(known)}}
+    known = sorted(each for each in set(labels) if each and not _number(each) < 0)
+    number = {each: i for i, each in enumerate(known)}
     first, second, unused = _edges(links, ids)
+    ends = {names[node] for node in (*first, *second)}
+    require(
+        name is None or _bare(name) not in map(_bare, INDEX) or names == order
+        or not ends or not ends <= set(order),
+        f"The column {name!r} of {where} must number the rows 0, 1, 2, ..., or hold names that are "
+        "no numbers of rows: edges may mean either. Name the column 'id' if edges use its numbers; "
+        "otherwise remove it.",
+    )  # fmt: skip
     notes = [f"not used of {where.name}: its index"] if indices else []
-    classes = [number[each] for each in labels]
+    classes = [number.get(each, -1) for each in labels]
     return node_set(where, x, first, second, classes, public, [*notes, *unused])
 
 
@@ -591,6 +662,15 @@ def _table(file: File) -> tuple[Table, list[list[str]]]:
         f"Columns of {file} must have different names: got {twice!r} twice. Rename one.",
     )
     return table._replace(columns=columns, rows=rows), cells
+
+
+def _plain(cell: str) -> str:
+    """Return a cell without the ``.0`` that pandas writes if another cell of the column is empty.
+
+    >>> _plain("7.0"), _plain("7.5"), _plain("v7.0")
+    ('7', '7.5', 'v7.0')
+    """
+    return cell.partition(".")[0] if re.fullmatch(r"-?\d+\.0+", cell) else cell
 
 
 def _column(table: Table, name: str) -> list[str]:
@@ -622,9 +702,9 @@ def _numbers(table: Table, columns: Sequence[str], where: object) -> np.ndarray:
 
 
 def _number(cell: str) -> float:
-    """Return the number in a cell; NaN if there is none that float32 can hold."""
+    """Return the number in a cell, or that of True and False; NaN if float32 can hold none."""
     try:
-        number = float(cell)
+        number = _TRUTH[cell.lower()] if cell.lower() in _TRUTH else float(cell)
     except ValueError:
         return math.nan
     return number if abs(number) <= LARGEST else math.nan
@@ -661,8 +741,9 @@ def _edges(file: File, ids: Mapping[str, int]) -> tuple[list[int], list[int], li
         "source,target into its first line.",
     )
     for name in ends:
-        _require_cells(table, name, ids.__contains__, file, f"nodes of {TABLES[0]}")
-    first, second = ([ids[cell] for cell in _column(table, name)] for name in ends)
+        rule = f"nodes of {TABLES[0]}"
+        _require_cells(table, name, lambda cell: _plain(cell) in ids, file, rule)
+    first, second = ([ids[_plain(cell)] for cell in _column(table, name)] for name in ends)
     unused = [*["its index"][: len(indices)], *(n for n in table.columns if n not in ends)]
     return first, second, _unused(file, unused)
 

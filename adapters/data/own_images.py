@@ -2,35 +2,44 @@
 
 - Folders of classes, with splits above them (``train/cat/1.png``) or without (``cat/1.png``);
   folders inside a class count as that class. In a folder, in a zip, or in zips in a folder.
-- A table ``metadata.csv`` or ``metadata.jsonl`` beside the images: ``file_name`` and ``label``.
+- A table ``metadata.csv`` (or ``.tsv``, ``.jsonl``) beside the images: ``file_name``, ``label``.
 - Parquet files that hold the images, and folders that ``datasets`` has saved.
 - idx files as MNIST's, CIFAR's own pickles, and an npz as MedMNIST's.
 
-Nothing outside of the given place is read, and no network is asked.
+An image's split is that of the column ``split``, if its table has one; otherwise that which the
+names of its folders, of its Parquet file or of its zip say, as ``train``, ``pets_test`` or
+``val-00000-of-00002`` do. Nothing outside of the given place is read, and no network is asked.
+
+``image_folders`` reads folders of classes, ``image_tables`` tables, ``image_layouts`` the others.
 """
 
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from adapters.data import image_layouts, text_tables
-from adapters.data.image_layouts import EXTENSIONS, Bytes, ImageFiles, Part, Parts
-from harness.core.errors import InputError, require
-from harness.data import File, Files, Member, all_files, is_hidden, opened
+from adapters.data import image_folders, image_layouts, image_tables, saved_sets
+from adapters.data.image_layouts import ImageFiles, Part, Parts, class_numbers
+from adapters.data.image_rows import (
+    Found,
+    Row,
+    by_folders,
+    endings,
+    files_below,
+    is_image,
+    is_packed,
+    is_side_file,
+    is_table,
+    where_of,
+)
+from harness.core.archives import File, Files, Member
+from harness.core.errors import require
 
-SPLITS = {
-    "train": "train", "training": "train", "test": "test", "testing": "test", "val": "validation",
-    "valid": "validation", "validation": "validation", "dev": "validation",
-    "unlabelled": "unlabelled", "unlabeled": "unlabelled", "unsupervised": "unlabelled",
-}  # fmt: skip
-"""{the name of a folder, a file or a cell: the split}."""
-NAMES = ("file_name", "filename", "file", "path", "image")
-LABELS = ("label", "class", "category", "fine_label", "labels")
-TABLES = ("metadata.csv", "metadata.jsonl", "labels.csv")
+MIN_UNSPLIT = 5
+"""The fewest images of a class without splits: a fifth of them are for the test."""
 
 
 class OwnImages(NamedTuple):
@@ -38,316 +47,187 @@ class OwnImages(NamedTuple):
 
     Attributes:
         files: what is read, and hashed.
-        read: returns its parts. Without ``test``, a test split is to be drawn.
+        read: returns its parts.
+        drawn: whether it has no test split, so that one is to be drawn.
         note: what is not used, in a sentence; empty if all is.
     """
 
     files: Files
     read: Callable[[], Parts]
+    drawn: bool = False
     note: str = ""
-
-
-class _Row(NamedTuple):
-    split: str
-    label: str | int
-    image: Any  # A file, or the bytes of one.
 
 
 def find(place: Path) -> OwnImages:
     """Return the images at a place.
 
     Raises:
-        InputError: if there are none, a class has no training image, or a table names what is
-            not there; the message names the file, and the line if it has lines.
+        InputError: if there are none, a class has no training image, a table names what is not
+            there, or it is not clear which split an image is of; the message names the file, and
+            the line if it has lines.
     """
     if place.suffix.lower() == ".npz":
-        return OwnImages({place.name: place}, lambda: image_layouts.med_npz(place))
+        unused = image_layouts.unused_of_npz(place)
+        read = partial(image_layouts.med_npz, place)
+        return OwnImages({place.name: place}, read, note=_not_used(unused))
     if place.is_dir():
-        if all(file.exists() for file in image_layouts.idx_files(place).values()):
-            files = image_layouts.idx_files(place)
-            return OwnImages(files, lambda: image_layouts.idx(place))
+        idx = image_layouts.idx_files(place)
+        if all(file.exists() for file in idx.values()):
+            note = _not_used(_left_out(idx, ["train", "test"], "beside the idx files", place))
+            return OwnImages(idx, partial(image_layouts.idx, place), note=note)
         batches = image_layouts.cifar_pickles(place)
         if batches:
-            return OwnImages(batches, lambda: image_layouts.cifar_python(batches))
-        if text_tables.is_saved(place):
-            listed: Files = all_files(place)
-            return OwnImages(listed, *_parts(_saved(place), place))
-        tables = [f for f in _files(place) if f.name.lower() in TABLES]
-        if tables:
-            rows = [row for table in tables for row in _listed(table, place)]
-            images = {row.image.relative_to(place).as_posix(): row.image for row in rows}
-            named = {table.relative_to(place).as_posix(): table for table in tables}
-            return OwnImages({**images, **named}, *_parts(rows, place))
-    parquet = _parquet_files(place)
+            note = _not_used(_left_out(batches, ["train", "test"], "beside the pickles", place))
+            return OwnImages(batches, partial(image_layouts.cifar_python, batches), note=note)
+    found = _found(place)
+    strays = [f"{where_of(table, place)}, which is no table of images" for table in found.strays]
+    splits = {row.split or "train" for row in found.rows}
+    others = _left_out(found.files, splits, found.others, place, found.strays)
+    return _of_rows(found, [*strays, *others], place)
+
+
+def _found(place: Path) -> Found:
+    """Return what the first layout that fits holds."""
+    if saved_sets.is_saved(place):
+        files = saved_sets.saved_files(place)
+        return Found(image_tables.saved(place), files, "beside the saved set")
+    here = files_below(place)
+    named = [file for file in here if is_table(file.name)] if place.is_dir() else []
+    faults = {table: fault for table in named if (fault := image_tables.fault_of(table))}
+    tables = [table for table in named if table not in faults]
+    strays = [*faults]
+    if tables:
+        rows = [row for table in tables for row in image_tables.listed(table, place)]
+        image_tables.require_once(rows)
+        files = {where_of(file, place): file for file in (*(row.image for row in rows), *tables)}
+        return Found(rows, files, "that no table names", strays)
+    parquet = {where_of(f, place): f for f in here if f.suffix.lower() == ".parquet"}
     if parquet:
-        rows = [row for file in parquet.values() for row in _parquet(file)]
-        return OwnImages(parquet, *_parts(rows, place))
-    rows, outside = _class_folders(place)
-    found = {f"{row.split or '-'}/{row.label}/{_name(row.image)}": row.image for row in rows}
-    if len(found) < len(rows):  # Two zips, or two folders of a class, have files of one name.
-        found = {_where(row.image, place): row.image for row in rows}
-    return OwnImages(found, *_parts(rows, place, outside))
+        rows = [row for file in parquet.values() for row in image_tables.parquet(file, place)]
+        return Found(rows, parquet, "beside the Parquet files", strays)
+    if faults:
+        require(image_folders.has_class_folders(place), next(iter(faults.values())))
+    return image_folders.class_folders(place)._replace(strays=strays)
 
 
-def _files(place: Path) -> list[Path]:
-    """Return all files in and below a folder, sorted; skip hidden ones, follow linked folders."""
-    found = all_files(place).values() if any(place.iterdir()) else ()
-    return sorted(file for file in found if isinstance(file, Path))
+def _left_out(
+    files: Files, splits: Iterable[str], others: str, place: Path, told: Iterable[Path] = ()
+) -> list[str]:
+    """Return which images and other files are not read, in words.
 
+    Args:
+        files: what is read.
+        splits: those that have an image which is read.
+        others: which images are not read, in words.
+        place: where all of them are.
+        told: files that the note already says.
 
-def _name(file: File) -> str:
-    return file.name.rpartition("/")[2]
-
-
-def _where(file: File, place: Path) -> str:
-    if isinstance(file, Member):
-        return f"{file.archive.name}/{file.name}"
-    return file.relative_to(place).as_posix()
-
-
-# Folders of classes
-
-
-def _class_folders(place: Path) -> tuple[list[_Row], int]:
-    """Return the images in folders of classes, and how many lie outside of the splits."""
-    images = _images(place)
-    require(
-        bool(images),
-        f"{place} must hold images ({', '.join(sorted(EXTENSIONS))}) in folders train/CLASS and "
-        "test/CLASS (or val), in folders CLASS, or with a table metadata.csv: got none.",
-    )
-    # Folders that hold everything, such as the one that a zip was packed from.
-    while len({parts[0] for parts, _ in images}) == 1 and all(len(p) > 2 for p, _ in images):
-        if images[0][0][0].lower() in SPLITS:
-            break
-        images = [(parts[1:], file) for parts, file in images]
-    split = any(parts[0].lower() in SPLITS for parts, _ in images)
-    least = 3 if split else 2
-    rows, outside = [], 0
-    for parts, file in images:
-        name = SPLITS.get(parts[0].lower(), "") if split else ""
-        if split and not name:
-            outside += 1
-            continue
-        if name == "unlabelled":
-            rows.append(_Row(name, -1, file))
-            continue
-        require(
-            len(parts) >= least,
-            f"An image must lie in the folder of its class: {_where(file, place)} does not. Move "
-            f"it into {'/'.join([*parts[:-1], 'CLASS', parts[-1]])}.",
-        )
-        rows.append(_Row(name, parts[least - 2], file))
-    return rows, outside
-
-
-def _images(place: Path) -> list[tuple[tuple[str, ...], File]]:
-    """Return (parts of its path, image) of all images, sorted; those in zips if there are none."""
-    if place.is_file():
-        require(
-            place.suffix.lower() == ".zip",
-            f"`data` must be a folder, a zip, a Parquet file or an npz of images: got {place}.",
-        )
-        return _in_zip(place)
-    images: list[tuple[tuple[str, ...], File]] = [
-        (file.relative_to(place).parts, file)
-        for file in _files(place)
-        if file.suffix.lower() in EXTENSIONS
+    Raises:
+        InputError: if a split of which nothing is read lies among them.
+    """
+    read = set(files.values())
+    archives = {file.archive for file in read if isinstance(file, Member)}
+    members = [
+        member for archive in sorted(archives) for _, member in image_folders.in_zip(archive)
     ]
-    # Unpacked beside itself, a zip would otherwise give each image twice.
-    zips = sorted(place.glob("*.zip")) if not images else []
-    return images or [pair for archive in zips if not is_hidden(archive.name)
-                      for pair in _in_zip(archive)]  # fmt: skip
-
-
-def _in_zip(archive: Path) -> list[tuple[tuple[str, ...], File]]:
-    found: list[tuple[tuple[str, ...], File]] = []
-    for name in sorted(opened(archive).namelist()):
-        parts = tuple(name.split("/"))
-        if Path(parts[-1]).suffix.lower() in EXTENSIONS and not any(map(is_hidden, parts)):
-            found.append((parts, Member(archive, name)))
-    return found
-
-
-# Tables
-
-
-def _listed(table: Path, place: Path) -> list[_Row]:
-    """Return the images that a table names, which lie beside it or below."""
-    read = text_tables.read(table)
-    file_column = next((name for name in NAMES if name in read.columns), "")
-    label_column = next((name for name in LABELS if name in read.columns), "")
-    require(
-        bool(file_column and label_column),
-        f"{table} must have the columns {NAMES[0]} and {LABELS[0]}: got "
-        f"{', '.join(read.columns) or 'none'}. Rename its columns.",
-    )
-    above = table.relative_to(place).parts[0].lower()
-    rows = []
-    for number, row in zip(read.lines, read.rows, strict=True):
-        cells = dict(zip(read.columns, row, strict=True))
-        name, label = cells[file_column], cells[label_column]
-        image = table.parent / name
-        inside = "://" not in name and image.resolve().is_relative_to(place.resolve())
+    below = {*files_below(place), *members} - read - archives - {*told}
+    left = sorted(below, key=lambda file: where_of(file, place))
+    images = [file for file in left if is_image(file.name)]
+    packed = [file for file in left if is_packed(file.name)]
+    rest = [file for file in left if not (is_image(file.name) or is_packed(file.name))]
+    rest = [file for file in rest if not is_side_file(_base(file))]
+    for file in (*images, *packed, *rest):
+        names = Path(where_of(file, place)).with_suffix("").parts
+        # Nobody names a zip that is read by itself after what it does not hold.
+        names = names[1:] if isinstance(file, Member) and file.archive == place else names
+        unread = by_folders(names if file in packed else names[:-1]) - {*splits}
         require(
-            inside and image.is_file() and bool(label),
-            f"{read.word} {number} of {table} must name an image inside of {place} and its class: "
-            f"got {name!r} and {label!r}. "
-            + ("Copy the image there." if inside else "Correct the name."),
+            not unread,
+            f"All splits in {place} must be read: {where_of(file, place)} is named after "
+            f"{', '.join(sorted(unread))}, of which no image is. Name its images in the table, "
+            "unpack it, convert it to PNG, or move it away.",
         )
-        split = cells.get("split", "").lower() or (above if above in SPLITS else "")
-        rows.append(_Row(_split(split, f"{read.word} {number} of {table}"), label, image))
-    return rows
+    said = [f"{len(images):,} images {others}"] if images else []
+    said += [where_of(file, place) for file in packed]
+    return said + ([f"{len(rest):,} other files ({endings(map(_base, rest))})"] if rest else [])
 
 
-def _split(name: str, where: str) -> str:
-    require(
-        not name or name in SPLITS,
-        f"A split must be train, test or validation: {where} has {name!r}.",
-    )
-    return SPLITS.get(name, "")
-
-
-def _parquet_files(place: Path) -> dict[str, Path]:
-    found = {place.name: place}
-    if place.is_dir():
-        found = {file.relative_to(place).as_posix(): file for file in _files(place)}
-    return {name: file for name, file in found.items() if file.suffix.lower() == ".parquet"}
-
-
-def _parquet(file: Path) -> list[_Row]:
-    import pandas as pd
-
-    try:
-        table = pd.read_parquet(file)
-    except (ValueError, OSError) as error:  # pyarrow's errors derive from these.
-        raise InputError(f"{file} is not a valid Parquet file: {error}. Copy it again.") from error
-    first = re.split(r"[-_.]", file.name.lower())[0]
-    split = SPLITS.get(first) or SPLITS.get(file.parent.name.lower(), "")
-    return _of_columns({str(n): list(table[n]) for n in table}, split, str(file))
-
-
-def _saved(place: Path) -> list[_Row]:
-    """Return the rows of a folder that ``datasets.save_to_disk`` wrote."""
-    import datasets
-
-    try:
-        loaded = datasets.load_from_disk(str(place))
-    except Exception as error:  # `datasets` raises many types of exception.
-        raise InputError(
-            f"{place} is not a data set that `datasets` has saved: {type(error).__name__}: {error}."
-        ) from error
-    tables = loaded if isinstance(loaded, dict) else {"": loaded}
-    rows = []
-    for name, table in tables.items():
-        images = [n for n, kind in table.features.items() if isinstance(kind, datasets.Image)]
-        for column in images:  # Decoding would follow a path to wherever it leads.
-            table = table.cast_column(column, datasets.Image(decode=False))
-        columns = {column: table[column][:] for column in table.column_names}
-        rows += _of_columns(columns, SPLITS.get(name.lower(), ""), f"{place} ({name or 'rows'})")
-    return rows
-
-
-def _of_columns(columns: Mapping[str, Sequence[Any]], split: str, where: str) -> list[_Row]:
-    """Return the rows of a table whose cells are images: their bytes, alone or in a mapping."""
-    image = next(
-        (name for name, cells in columns.items() if len(cells) and _is_image(cells[0])), ""
-    )
-    label = next((name for name in LABELS if name in columns), "")
-    if not label and image:
-        whole = (n for n, cells in columns.items() if n != image and _is_whole(cells))
-        label = next(whole, "")
-    require(
-        bool(image and (label or split == "unlabelled")),
-        f"{where} must have a column of images and one of classes ({', '.join(LABELS)}): got "
-        f"{', '.join(columns) or 'none'}.",
-    )
-    rows = []
-    for number, cell in enumerate(columns[image]):
-        content = cell.get("bytes") if isinstance(cell, dict) else cell
-        if not isinstance(content, bytes) or not content:
-            raise InputError(
-                f"{where} must hold the images themselves: row {number + 1} only names "
-                f"{cell.get('path') if isinstance(cell, dict) else cell!r}, which is not read. "
-                "Save the set with its images embedded."
-            )
-        value = columns[label][number] if label else -1
-        value = value.item() if hasattr(value, "item") else value
-        rows.append(
-            _Row(
-                split, -1 if value is None else value, Bytes(content, f"{where}, row {number + 1}")
-            )
-        )
-    return rows
-
-
-def _is_image(cell: Any) -> bool:
-    return isinstance(cell, bytes) or (isinstance(cell, dict) and {"bytes", "path"} <= cell.keys())
-
-
-def _is_whole(cells: Sequence[Any]) -> bool:
-    return all(isinstance(cell, int | np.integer) for cell in cells)
+def _base(file: File) -> str:
+    return file.name.replace("\\", "/").rpartition("/")[2]
 
 
 # Parts
 
 
-def _parts(rows: Iterable[_Row], place: Path, outside: int = 0) -> tuple[Callable[[], Parts], str]:
-    """Return a reader of the parts, and what is left out, in a sentence."""
-    rows = list(rows)
-    by_split: dict[str, list[_Row]] = {}
-    for row in rows:
-        by_split.setdefault(row.split or "train", []).append(row)
-    # If the labels of a split are not public, they are all -1: such a split is not used.
-    labelled = {s: own for s, own in by_split.items() if any(r.label != -1 for r in own)}
+def _of_rows(found: Found, left_out: Sequence[str], place: Path) -> OwnImages:
+    """Return the images of rows, with classes numbered in their order."""
+    by_split = _by_split(found.rows, place)
+    labelled = {split: own for split, own in by_split.items() if own[0].label is not None}
     test = next((split for split in ("test", "validation") if split in labelled), "")
     require(
         "train" in labelled,
-        f"{place} must have images to train on: got the splits {', '.join(sorted(by_split))}. Add "
-        "train, or remove the folders of splits to have a test split drawn.",
+        f"{place} must have images with classes to train on: got "
+        f"{', '.join(s if s in labelled else f'{s} without classes' for s in sorted(by_split))}. "
+        "Add train with a class for each image; or, to have a test split drawn, say no splits.",
     )
-    classes = sorted({row.label for row in labelled["train"]}, key=lambda c: (str(type(c)), c))
+    classes = {split: [row.label for row in own] for split, own in labelled.items()}
+    numbers = class_numbers(classes["train"], classes.get(test, ()), str(place))
+    count = Counter(classes["train"])
+    rare = min(count, key=lambda label: count[label])
     require(
-        len(classes) > 1,
-        f"{place} must have two classes or more in train: got {len(classes)} "
-        f"({', '.join(map(str, classes))}).",
+        bool(test) or count[rare] >= MIN_UNSPLIT,
+        f"Each class must have {MIN_UNSPLIT} images or more for a test split to be drawn: "
+        f"{rare} has {count[rare]}, in {place}. Add images, or make folders train and test.",
     )
-    numbers = {label: number for number, label in enumerate(classes)}
-    alone = sorted({str(r.label) for r in labelled.get(test, []) if r.label not in numbers})
-    require(
-        not alone,
-        f"Each class must have images in train: {', '.join(alone[:3])} is in {test or 'test'} "
-        f"alone, in {place}. Add training images of it, or remove it.",
-    )
-    untested = set(map(str, classes)) - {str(row.label) for row in labelled.get(test, [])}
     unused = [s for s in by_split if s not in ("train", test, "unlabelled")]
-    said = [f"{len(by_split[s]):,} images of {s}" for s in sorted(unused)]
-    said += [f"{outside:,} images outside of the splits"] if outside else []
+    said = [f"{len(by_split[s]):,} images of {s}" for s in sorted(unused)] + [*left_out]
+    untested = set(map(str, numbers)) - set(map(str, classes.get(test, ())))
     if test and untested:
         said.append(f"(no test image of {', '.join(sorted(untested)[:5])})")
 
     def read() -> Parts:
-        parts = {"train": labelled["train"], **({"test": labelled[test]} if test else {})}
-        found = {
+        parts = {
             name: Part(
-                ImageFiles([row.image for row in own]),
-                np.array([numbers[row.label] for row in own]),
+                ImageFiles([row.image for row in labelled[split]]),
+                np.array([numbers[label] for label in classes[split]]),
             )
-            for name, own in parts.items()
-        }
+            for name, split in (("train", "train"), ("test", test)) if split
+        }  # fmt: skip
         if "unlabelled" in by_split:
-            found["unlabelled"] = Part(ImageFiles([row.image for row in by_split["unlabelled"]]))
-        return found
+            parts["unlabelled"] = Part(ImageFiles([row.image for row in by_split["unlabelled"]]))
+        return parts
 
-    counts = Counter(row.label for row in labelled["train"])
-    rare = min(counts, key=lambda label: counts[label])
+    return OwnImages(found.files, read, not test, _not_used(said))
+
+
+def _by_split(rows: Sequence[Row], place: Path) -> dict[str, list[Row]]:
+    """Return {split: its rows}; rows without splits are all to train on.
+
+    Raises:
+        InputError: if only some rows have a split, or only some of a split have a class.
+    """
+    unsaid = [row for row in rows if not row.split]
     require(
-        bool(test) or counts[rare] >= MIN_UNSPLIT,
-        f"Each class must have {MIN_UNSPLIT} images or more for a test split to be drawn: "
-        f"{rare} has {counts[rare]}, in {place}. Add images, or make folders train and test.",
+        len(unsaid) in (0, len(rows)),
+        f"Either all images in {place} must have a split, or none: "
+        f"{unsaid[0].where if unsaid else ''} and {len(unsaid) - 1:,} more have none, and the "
+        f"others have {', '.join(sorted({row.split for row in rows if row.split}))}. Name files "
+        "or folders after their splits, or fill the column `split`.",
     )
-    return read, "not used: " + ", ".join(said) if said else ""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.split or "train", []).append(row)
+    for split, own in found.items():
+        without = [row for row in own if row.label is None]
+        require(
+            # The classes of a test split may be kept secret: such a split is not used.
+            split == "unlabelled" or len(without) in (0, len(own)),
+            f"All images of {split} in {place} must have a class, or none: {len(without):,} of "
+            f"{len(own):,} have none, the first in {without[0].where if without else ''}. Give "
+            "them one, or give them the split unlabelled.",
+        )
+    return found
 
 
-MIN_UNSPLIT = 5
-"""The fewest images of a class without splits: a fifth of them are for the test."""
+def _not_used(said: Sequence[str]) -> str:
+    return "not used: " + ", ".join(said) if said else ""

@@ -16,14 +16,9 @@ from numpy.typing import NDArray
 
 from adapters.data import hub_files, text_tables, wheels
 from adapters.data.text_tables import enumerate_files
+from harness.core.archives import File, Files, read_bytes
 from harness.core.errors import InputError, require
-from harness.data import (
-    File,
-    Files,
-    Source,
-    need,
-    read_bytes,
-)
+from harness.data import Source, need
 
 SUBSETS: Mapping[str, Mapping[str, int]] = {
     "sts12": {"MSRpar": 750, "MSRvid": 750, "OnWN": 750, "SMTeuroparl": 459, "SMTnews": 399},

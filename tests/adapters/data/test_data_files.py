@@ -22,7 +22,7 @@ from adapters.data import (
     wheels,
 )
 from harness import data
-from harness.core import reads
+from harness.core import archives, reads
 from harness.core.errors import InputError
 from harness.data import files_of, fingerprint
 
@@ -159,7 +159,7 @@ def test_the_listed_files_are_those_that_are_read(
     node_data._read.cache_clear()
     listed = set()
     for file in files_of(source, place).values():
-        listed.add((file.archive if isinstance(file, data.Member) else file).resolve())
+        listed.add((file.archive if isinstance(file, archives.Member) else file).resolve())
     found = read_by(lambda: reader(str(REAL)), place)
     if name != "cifar10":  # Its zips stay open from one reading to the next.
         assert found == listed
@@ -174,8 +174,8 @@ def test_a_set_has_the_same_content_in_a_wheel_and_in_a_folder(name: str, tmp_pa
     place = tmp_path / source.places[0]
     place.mkdir(parents=True)
     for file in files.values():
-        assert isinstance(file, data.Member)
-        (place / file.name.rpartition("/")[2]).write_bytes(data.read_bytes(file))
+        assert isinstance(file, archives.Member)
+        (place / file.name.rpartition("/")[2]).write_bytes(archives.read_bytes(file))
     there, here = (module.content(name, root) for root in (str(tmp_path), ""))
     assert there == here
     assert fingerprint(files) == here.checksum

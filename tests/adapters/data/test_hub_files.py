@@ -1,7 +1,9 @@
 """Files of the hub, fetched from a server that speaks its protocol: whole, broken and lying."""
 
+import gzip
 import hashlib
 import io
+import os
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ import pytest
 
 from adapters.data import corpora, hub_files, sentence_data, senteval
 from harness import data
+from harness.core import transfers
 from harness.core.errors import InputError
 
 WIKI = b"One line.\nAnother.\n" * 50_000
@@ -25,13 +28,13 @@ def any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "require_counts", lambda *_: None)
     monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TRIPTYCH_DATA", "")
-    monkeypatch.setattr(data, "PAUSE", 0.01)
+    monkeypatch.setattr(transfers, "PAUSE", 0.01)
 
 
 @contextmanager
 def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = Thread(target=server.serve_forever)
+        thread = Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}"
@@ -175,10 +178,65 @@ def test_a_file_with_another_checksum_than_the_hub_says_is_not_kept(
     hub: Callable[..., Any], tmp_path: Path
 ) -> None:
     hub({"wiki1m_for_simcse.txt": WIKI}, lying)
-    with pytest.raises(InputError, match=r"must have the sha256 that the hub says, [0-9a-f]{64}"):
+    with pytest.raises(InputError, match=r"must have the sha256 [0-9a-f]{64}: got"):
         corpora.read("wiki1m")
-    assert not [p for p in (tmp_path / "cache").rglob("wiki1m*") if p.is_file()]
-    assert not list((tmp_path / "cache" / "data").glob("wiki1m*"))
+    assert kept(tmp_path) == []
+
+
+def kept(tmp_path: Path) -> list[str]:
+    """Return the names of the files in the cache; locks may stay."""
+    found = (path for path in (tmp_path / "cache").rglob("*") if path.is_file())
+    return [path.name for path in found if path.suffix != ".lock"]
+
+
+@pytest.mark.parametrize("answer", [whole, lying])
+def test_a_file_whose_check_was_cut_off_is_downloaded_again(
+    hub: Callable[..., Any],
+    tmp_path: Path,
+    answer: Callable[[Any, bytes, int], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A process is killed between the download and the check."""
+    hub({"wiki1m_for_simcse.txt": WIKI}, answer)
+    arguments = (hub_files.SIMCSE, hub_files.SIMCSE_REVISION, "wiki1m_for_simcse.txt")
+    child = os.fork()
+    if not child:
+        monkeypatch.setattr(transfers, "sha256_of", lambda file: os._exit(9))
+        try:
+            hub_files.fetch(*arguments)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert [name[:5] for name in kept(tmp_path)] == [".tmp-"]
+    if answer is lying:
+        with pytest.raises(InputError, match=r"must have the sha256"):
+            hub_files.fetch(*arguments)
+        assert kept(tmp_path) == []
+    else:
+        assert hub_files.fetch(*arguments).read_bytes() == WIKI
+        assert kept(tmp_path) == ["wiki1m_for_simcse.txt"]
+
+
+def test_files_of_one_name_in_the_archive_are_refused(hub: Callable[..., Any]) -> None:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        for folder in ("senteval", "copy"):
+            member = tarfile.TarInfo(f"{folder}/SICK/SICK_test_annotated.txt")
+            archive.addfile(member, io.BytesIO())
+    hub({"senteval.tar": made.getvalue()})
+    with pytest.raises(InputError, match=r"one file of each name: got 2 files of 1 names, SICK_te"):
+        data.need(sentence_data.SOURCES["sick-r"])
+
+
+@pytest.mark.parametrize("kind", ["whole", "gz"])
+def test_an_archive_that_unpacks_to_too_much_is_refused(
+    hub: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    content = senteval_archive()
+    hub({"senteval.tar": gzip.compress(content) if kind == "gz" else content})
+    monkeypatch.setattr(hub_files, "MAX_BYTES", 10)
+    with pytest.raises(InputError, match=r"senteval.tar must unpack to at most 10 bytes"):
+        data.need(sentence_data.SOURCES["sts13"])
 
 
 def test_a_hub_without_the_file_is_an_error_that_says_how_to_get_it(
@@ -213,7 +271,7 @@ def cut_after(share: float) -> Callable[[Any, bytes, int], None]:
 def test_a_transfer_that_breaks_off_is_resumed_where_it_ended(tmp_path: Path, share: float) -> None:
     handler = handler_of({"file": WIKI}, cut_after(share))
     with serving(handler) as address:
-        data.download(f"{address}/file", tmp_path / "got", hashlib.sha256(WIKI).hexdigest())
+        transfers.download(f"{address}/file", tmp_path / "got", hashlib.sha256(WIKI).hexdigest())
     assert (tmp_path / "got").read_bytes() == WIKI
     ranges = [got for _, _, got in handler.asked]  # type: ignore[attr-defined]
     assert ranges[0] == "" and len(ranges) > 1
@@ -226,16 +284,16 @@ def test_a_transfer_that_keeps_breaking_off_fails_after_some_attempts(tmp_path: 
         serving(handler_of({"file": WIKI}, cut_after(0.0))) as address,
         pytest.raises(InputError, match=r"could not download .*/file: 2 attempts brought nothing"),
     ):
-        data.download(f"{address}/file", tmp_path / "got", "0" * 64)
+        transfers.download(f"{address}/file", tmp_path / "got", "0" * 64)
 
 
 def test_other_bytes_of_the_right_length_are_refused(tmp_path: Path) -> None:
     wanted = hashlib.sha256(WIKI).hexdigest()
     with (
         serving(handler_of({"file": WIKI}, lying)) as address,
-        pytest.raises(InputError, match=rf"must have the pinned sha256 {wanted}: got"),
+        pytest.raises(InputError, match=rf"must have the sha256 {wanted}: got"),
     ):
-        data.download(f"{address}/file", tmp_path / "got", wanted)
+        transfers.download(f"{address}/file", tmp_path / "got", wanted)
 
 
 def test_a_server_without_ranges_sends_the_file_anew(tmp_path: Path) -> None:
@@ -253,5 +311,183 @@ def test_a_server_without_ranges_sends_the_file_anew(tmp_path: Path) -> None:
             pass
 
     with serving(Plain) as address:
-        data.download(f"{address}/file", tmp_path / "got", hashlib.sha256(WIKI).hexdigest())
+        transfers.download(f"{address}/file", tmp_path / "got", hashlib.sha256(WIKI).hexdigest())
     assert (tmp_path / "got").read_bytes() == WIKI and Plain.times == 2
+
+
+# Servers that do not do as they should
+
+
+BODY = bytes(range(256)) * 20
+HALF = len(BODY) // 2
+Answer = Callable[[Any, int], None]
+"""Sends the answer to a request for all bytes from a start on."""
+
+
+def said(handler: Any, status: int, body: bytes, **headers: object) -> None:
+    """Send an answer, and close the connection."""
+    handler.send_response(status)
+    for name, value in headers.items():
+        handler.send_header(name.replace("_", "-"), str(value))
+    handler.end_headers()
+    handler.wfile.write(body)
+    handler.close_connection = True
+
+
+def beginning(size: int, length: int = len(BODY)) -> Answer:
+    """Send the whole file's beginning, whatever is asked for, and break off."""
+    return lambda handler, start: said(handler, 200, BODY[:size], Content_Length=length)
+
+
+def all_of_it(handler: Any, start: int) -> None:
+    said(handler, 200, BODY, Content_Length=len(BODY))
+
+
+def part(first: int | None = None, last: int | None = None, total: object = len(BODY)) -> Answer:
+    """Send a part that may differ from the one that is asked for, and say so."""
+
+    def answer(handler: Any, start: int) -> None:
+        begin = start if first is None else first
+        end = len(BODY) if last is None else last
+        body = (BODY + BODY)[begin:end]
+        span = f"bytes {begin}-{end - 1}/{total}"
+        said(handler, 206, body, Content_Range=span, Content_Length=len(body))
+
+    return answer
+
+
+def unasked_part(handler: Any, start: int) -> None:
+    said(handler, 206, BODY[HALF:], Content_Length=len(BODY) - HALF)
+
+
+def no_range(handler: Any, start: int) -> None:
+    said(handler, 416, b"", Content_Range=f"bytes */{len(BODY)}", Content_Length=0)
+
+
+def no_length(size: int) -> Answer:
+    """Send a beginning, and say nothing of the length."""
+    return lambda handler, start: said(handler, 200, BODY[:size])
+
+
+def in_chunks(size: int, *, end: bool) -> Answer:
+    def answer(handler: Any, start: int) -> None:
+        body = b"%x\r\n%s\r\n" % (size, BODY[:size]) + (b"0\r\n\r\n" if end else b"")
+        said(handler, 200, body, Transfer_Encoding="chunked")
+
+    return answer
+
+
+def nothing(handler: Any, start: int) -> None:
+    said(handler, 200, b"", Content_Length=0)
+
+
+def other(status: int) -> Answer:
+    return lambda handler, start: said(handler, status, b"")
+
+
+@contextmanager
+def answering(first: list[Answer], then: list[Answer]) -> Iterator[tuple[str, list[str]]]:
+    """Serve `first` one by one, and then `then` in turn; yield the address and what is asked."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            wanted = self.headers.get("Range", "")
+            number = len(asked)
+            asked.append(wanted)
+            rest = number - len(first)
+            answer = first[number] if rest < 0 else then[rest % len(then)]
+            answer(self, int(wanted[6:].partition("-")[0] or 0))
+
+        def log_message(self, *given: object) -> None:
+            pass
+
+    with serving(Handler) as address:
+        yield f"{address}/file", asked
+
+
+CHECKED = [hashlib.sha256(BODY).hexdigest(), ""]
+"""With the file's checksum, and without."""
+
+
+@pytest.mark.parametrize("sha256", CHECKED, ids=["checked", "unchecked"])
+@pytest.mark.parametrize(
+    "faults",
+    {
+        "another start": [beginning(HALF), part(0)],
+        "a later start": [beginning(HALF), part(HALF + 7)],
+        "no word of the start": [beginning(HALF), unasked_part],
+        "more than the file": [beginning(HALF), part(last=len(BODY) + 9)],
+        "less than the rest": [beginning(HALF), part(last=HALF + 9), part(last=HALF + 99)],
+        "another length": [beginning(HALF), part(last=HALF + 9, total=HALF + 9)],
+        "no length of the whole": [beginning(HALF), part(total="*")],
+        "the file grew": [beginning(HALF, HALF + 9), part()],
+        "no such range": [beginning(HALF), no_range],
+        "a part at once": [part(7, HALF)],
+        "a shorter beginning": [beginning(HALF), beginning(HALF - 9)],
+        "nothing after half": [beginning(HALF), beginning(0)],
+        "a cut chunk": [in_chunks(HALF, end=False)],
+        "another success": [beginning(HALF), other(204)],
+    }.items(),
+    ids=lambda pair: pair[0],
+)  # fmt: skip
+@pytest.mark.parametrize("last", [all_of_it, part(), in_chunks(len(BODY), end=True)])
+def test_after_a_fault_of_the_server_the_file_is_right(
+    tmp_path: Path, faults: tuple[str, list[Answer]], last: Answer, sha256: str
+) -> None:
+    with answering(faults[1], [last]) as (url, asked):
+        transfers.download(url, tmp_path / "got", sha256)
+    assert (tmp_path / "got").read_bytes() == BODY
+    assert len(asked) == len(faults[1]) + 1
+    assert [path.name for path in tmp_path.iterdir()] == ["got"]
+
+
+@pytest.mark.parametrize("sha256", CHECKED, ids=["checked", "unchecked"])
+@pytest.mark.parametrize(
+    "answers",
+    {
+        "nothing": [beginning(0)],
+        "longer and shorter": [beginning(99), beginning(50)],
+        "half and nothing": [beginning(HALF), beginning(0)],
+        "three in turn": [beginning(99), beginning(0), beginning(98)],
+        "no such range": [beginning(HALF), no_range],
+        "another start": [beginning(HALF), part(3)],
+        "a part at once": [part(7)],
+        "cut chunks": [in_chunks(HALF, end=False)],
+        "another success": [other(202)],
+    }.items(),
+    ids=lambda pair: pair[0],
+)  # fmt: skip
+def test_a_server_that_brings_nothing_more_is_not_asked_for_ever(
+    tmp_path: Path, answers: tuple[str, list[Answer]], sha256: str
+) -> None:
+    (tmp_path / "got").write_text("before")
+    with answering([], answers[1]) as (url, asked):  # noqa: SIM117
+        with pytest.raises(InputError, match=r"could not download .*attempts brought nothing more"):
+            transfers.download(url, tmp_path / "got", sha256)
+    assert len(asked) <= 2 * transfers.ATTEMPTS
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]
+
+
+@pytest.mark.parametrize("answer", [no_length(HALF), no_length(len(BODY)), nothing])
+def test_a_file_with_neither_a_checksum_nor_a_length_is_refused(
+    tmp_path: Path, answer: Answer
+) -> None:
+    with answering([], [answer]) as (url, _), pytest.raises(InputError, match="could not check"):
+        transfers.download(url, tmp_path / "got")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_without_an_end_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfers, "MAX_BYTES", 99)
+    for answer in (all_of_it, no_length(len(BODY)), in_chunks(len(BODY), end=True)):
+        with (
+            answering([], [answer]) as (url, _),
+            pytest.raises(InputError, match=r"could not download .*: it has more than 99 bytes"),
+        ):
+            transfers.download(url, tmp_path / "got", CHECKED[0])
+    assert list(tmp_path.iterdir()) == []

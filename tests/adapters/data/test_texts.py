@@ -5,6 +5,8 @@ import gzip
 import io
 import json
 import re
+from collections.abc import Callable
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +59,7 @@ def write_table(path: Path, rows: list[tuple[Any, ...]], names: tuple[str, ...])
     else:
         text = "".join(f"{row[0]}\n" for row in rows)
     content = text.encode()
-    path.write_bytes(gzip.compress(content) if path.suffix.lower() == ".gz" else content)
+    path.write_bytes(gzip.compress(content, mtime=0) if path.suffix.lower() == ".gz" else content)
     return path
 
 
@@ -146,14 +148,17 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     ),
     "short.csv": (b"text,b\nx,y\nz\n", r"as many cells .* heading, 2: got 1 in line 3"),
     "long.csv": (b"text,b\nx,y,z\n", r"heading, 2: got 3 in line 2"),
-    "short.tsv": (b"text\tb\nx\n", r"2 cells, separated by tabs, in each line: got 1 in line 2"),
+    "short.tsv": (b"text\tb\nx\n", r"as many cells .* heading, 2: got 1 in line 2. Put one tab"),
     "bad.jsonl": (
         b'{"text": "x"}\n{"text": \n',
         r"hold an object in each line: line 2",
     ),
     "list.jsonl": (b"[1, 2]\n", r"must hold objects such as|got another value"),
     "deep.json": (b"[" * 100_000, r"deep.json must hold an object"),
-    "cut.csv.gz": (gzip.compress(b"text\nx\ny\n")[:-9], r"cut.csv.gz could not be read"),
+    "cut.csv.gz": (
+        gzip.compress(b"text\nx\ny\n")[:-9],
+        r"cut.csv.gz must be readable: got EOFError",
+    ),
     "no.parquet": (b"PAR1 nothing", r"no.parquet is not a valid Parquet file"),
     "notes.docx": (b"PK", r"Texts must be in a file .txt, .csv, .*: got .*notes.docx"),
     "empty.txt": (b"\n\n", r"must have two sentences or more.*got 0"),
@@ -294,9 +299,12 @@ WRONG_SETS = {
     ),
     "part": (
         "text,label,split\nx,1,eval\ny,2,test\n",
-        r"must be train, dev or test: line 2",
+        r"must be train, dev or test: got 'eval' in line 2",
     ),
-    "no test": ("text,label,split\nx,1,train\ny,2,dev\n", r"parts train and test, or no parts"),
+    "no test": (
+        "text,label,split\nx,1,train\nx,2,train\ny,1,dev\ny,2,dev\n",
+        r"parts train and test, or no parts",
+    ),
     "one row": ("text,label\nx,1\n", r"two rows or more: got 1"),
 }
 
@@ -335,10 +343,97 @@ def test_a_relation_in_words_is_understood_between_all_pairs(
     assert corpora.read(str(path)).rows == [TRIPLES[0][:2], TRIPLES[3][:2]]
 
 
-def test_hard_negatives_need_no_relation(tmp_path: Path) -> None:
-    rows = [(*row, 1) for row in TRIPLES]
-    path = write_table(tmp_path / "triples.csv", rows, (*NAMES, "label"))
-    assert corpora.read(str(path)).rows == TRIPLES
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "capitals": str.upper,
+    "title": str.title,
+    "spaces": lambda name: f" {name.replace('_', ' ')}",
+    "dots": lambda name: name.replace("_", "."),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("relation", corpora.RELATIONS)
+@pytest.mark.parametrize("names", [NAMES, ("Premise", "Hypothesis", "hard negative")])
+def test_a_relation_is_seen_in_any_spelling_and_beside_hard_negatives(
+    tmp_path: Path, names: tuple[str, ...], relation: str, spelling: str
+) -> None:
+    column = SPELLINGS[spelling](relation).strip()
+    rows = [(*row, "paraphrase") for row in TRIPLES]
+    path = write_table(tmp_path / "triples.csv", rows, (*names, column))
+    for columns in ("", "+".join(names), "+".join(names[:2])):
+        with pytest.raises(InputError, match=rf"'{column}' of a corpus .*got 'paraphrase' in line"):
+            corpora.read(str(path), columns=columns)
+    words = ("entailment", "neutral", "-", "Entailment")
+    rows = [(*row, word) for row, word in zip(TRIPLES, words, strict=True)]
+    write_table(path, rows, (*names, column))
+    found = corpora.read(str(path))
+    assert found.rows == [TRIPLES[0], TRIPLES[3]]
+    assert found.left_out == f"2 of 4 rows of {path} are no entailment"
+
+
+NEGATIVES = ("negative", "hard_neg", "hard_negative", "Hard Negative", "neg", "negative_1")
+
+
+@pytest.mark.parametrize("name", NEGATIVES)
+@pytest.mark.parametrize("pair", corpora.PAIRED)
+def test_a_column_of_hard_negatives_is_read_and_several_are_refused(
+    tmp_path: Path, pair: tuple[str, str], name: str
+) -> None:
+    path = write_table(tmp_path / "triples.jsonl", TRIPLES, (*pair, name))
+    assert corpora.read(str(path)) == (TRIPLES, "")
+    assert corpora.sentences_per_example(str(path)) == 3
+    rows = [(*row, row[2]) for row in TRIPLES]
+    write_table(path, rows, (*pair, name, "negative_2"))
+    with pytest.raises(InputError, match=r"one column of hard negatives: .*columns='.*\+.*\+.*'"):
+        corpora.read(str(path))
+    chosen = corpora.read(str(path), columns=f"{pair[0]}+{pair[1]}+{name}")
+    assert chosen == (TRIPLES, f"not read of {path}: negative_2")
+
+
+@pytest.mark.parametrize("others", [("url",), ("id", "source text"), ("is_true",)])
+def test_columns_beside_pairs_that_are_not_read_are_noted(
+    tmp_path: Path, others: tuple[str, ...]
+) -> None:
+    path = write_table(tmp_path / "a.csv", [(*r[:2], *others) for r in TRIPLES], ("anchor",
+                       "positive", *others))  # fmt: skip
+    for columns in ("", "anchor+positive"):
+        assert corpora.read(str(path), columns=columns).left_out == (
+            f"not read of {path}: {', '.join(others)}"
+        )
+    assert corpora.read(str(path), columns="anchor").left_out == ""
+    write_table(path, [(*row[:1], *others) for row in TRIPLES], ("Text", *others))
+    assert corpora.read(str(path)).left_out == ""
+
+
+@pytest.mark.parametrize("others", [("sentence",), ("answer",), ("question", "title")])
+def test_a_second_column_of_sentences_is_noted_in_a_corpus_and_refused_in_a_set(
+    tmp_path: Path, others: tuple[str, ...]
+) -> None:
+    rows = [(f"One {i}.", str(i % 2), *(f"{o} {i}" for o in others)) for i in range(6)]
+    path = write_table(tmp_path / "a.csv", rows, ("text", "label", *others))
+    assert others[0] in corpora.read(str(path)).left_out
+    with pytest.raises(
+        InputError, match=rf"All columns of sentences .*got {others[0]} beside text"
+    ):
+        own_sets.read(str(path))
+
+
+def test_several_pairs_are_not_chosen_from(tmp_path: Path) -> None:
+    names = ("question", "answer", "sentence", "label")
+    path = write_table(tmp_path / "a.csv", [(*row, i % 2) for i, row in enumerate(TRIPLES)], names)
+    for read in (corpora.read, own_sets.read):
+        with pytest.raises(InputError, match=r"question\+answer and question\+sentence. Rename"):
+            read(str(path))
+
+
+def test_the_answers_of_qnli_are_read_with_their_questions(tmp_path: Path) -> None:
+    names = ("index", "question", "sentence", "label")
+    labels = ("entailment", "not_entailment")
+    rows = [(i, f"Why {i}?", f"So {i}.", labels[i % 2]) for i in range(6)]
+    path = write_table(tmp_path / "qnli.tsv", rows, names)
+    found = own_sets.read(str(path)).labelled
+    assert found is not None and found.columns == ([r[1] for r in rows], [r[2] for r in rows])
+    assert corpora.read(str(path)).rows == [row[1:3] for row in rows[::2]]
 
 
 def saved(folder: Path, **splits: list[dict[str, Any]]) -> Path:
@@ -368,9 +463,9 @@ def test_the_splits_of_a_saved_set_are_its_parts(tmp_path: Path) -> None:
     assert {split: len(pairs.scores) for split, pairs in whole.pairs.items()} == {"test": len(rows)}
     labelled = as_dicts(labelled_rows(), ("text", "label"))
     parted = own_sets.read(str(saved(tmp_path / "m", train=labelled[:-4], test=labelled[-4:])))
-    assert (
-        parted.labelled is not None and list(parted.labelled.parts[-5:]) == ["train"] + ["test"] * 4
-    )
+    assert parted.labelled is not None and sorted(parted.labelled.parts)[:5] == ["test"] * 4 + [
+        "train"
+    ]
     with pytest.raises(
         InputError, match=r"splits train, dev and test alone: got validation_matched"
     ):
@@ -399,7 +494,11 @@ def test_a_part_whose_values_are_hidden_is_refused(tmp_path: Path, kind: str) ->
 
 @pytest.mark.parametrize("ending", ["parquet", "jsonl", "json", "saved"])
 def test_a_missing_cell_is_empty_and_keeps_whole_numbers_whole(tmp_path: Path, ending: str) -> None:
-    rows = [{"text": "a", "label": 0}, {"text": None, "label": 1}, {"text": "b", "label": None}]
+    rows: list[dict[str, Any]] = [
+        {"text": "a", "label": 0},
+        {"text": None, "label": 1},
+        {"text": "b", "label": None},
+    ]
     path = tmp_path / f"mine.{ending}"
     if ending == "saved":
         saved(path, rows=rows)
@@ -460,3 +559,443 @@ def test_sets_of_one_name_have_metrics_of_different_names(tmp_path: Path, name: 
         InputError, match=r"files of different names: got .*csv' and .*tsv'. Rename"
     ):
         Sentences(evaluation=f"sts-b+{paths[0]}+{paths[0].with_suffix('.tsv')}")
+
+
+# What is read is what is hashed; what cannot be right is refused
+
+PART_NAMES = {
+    "train": ("train", "training", "TRAIN"),
+    "dev": ("dev", "val", "valid", "validation"),
+    "test": ("test", "testing", "Test"),
+}
+
+
+def contents(kind: str) -> tuple[list[list[tuple[Any, ...]]], tuple[str, ...]]:
+    """Return three lists of rows to be parts, and their columns."""
+    if kind == "pairs":
+        return [[(i + n, f"A {n} {i}.", f"B {n} {i}.") for i in range(3)] for n in range(3)], SCORED
+    return [[(f"A {n} {i}.", "ab"[i % 2]) for i in range(4)] for n in range(3)], ("text", "label")
+
+
+def write_parts(
+    folder: Path, parts: dict[str, list[tuple[Any, ...]]], names: tuple[str, ...], ending: str
+) -> Path:
+    folder.mkdir()
+    for part, rows in parts.items():
+        write_table(folder / f"{part}.{ending}", rows, names)
+    return folder
+
+
+def seen(own: own_sets.OwnSet) -> object:
+    """Return all that a set holds, in a form that can be compared."""
+    if own.labelled is not None:
+        columns, classes, parts = own.labelled
+        return columns, classes.tolist(), parts.tolist()
+    return {s: (p.first, p.second, p.scores.tolist()) for s, p in own.pairs.items()}
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl.gz", "parquet"])
+@pytest.mark.parametrize("kind", ["pairs", "labels"])
+def test_equal_checksums_are_equal_sets_whatever_files_are_called(
+    tmp_path: Path, kind: str, ending: str
+) -> None:
+    rows, names = contents(kind)
+    by_checksum: dict[str, set[str]] = {}
+    for n, order in enumerate(permutations(rows)):
+        for i in range(3):
+            called = [each[i] for each in PART_NAMES.values()]
+            parts = dict(zip(called, order, strict=True))
+            folder = write_parts(tmp_path / f"{n}-{i}", parts, names, ending)
+            key = own_sets.content(str(folder), "evaluation").checksum
+            by_checksum.setdefault(key, set()).add(repr(seen(own_sets.read(str(folder)))))
+    assert len(by_checksum) == 6, "an order of the contents has one checksum, and no other has it"
+    assert all(len(sets) == 1 for sets in by_checksum.values())
+
+
+LAYOUTS = {
+    "hub": ["train-00000-of-00001", "test-00000-of-00001"],
+    "old hub": ["train-00000-of-00001-5af2e1", "test-00000-of-00001-0bc1de"],
+    "shards": ["train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001"],
+    "one sharded": ["train", "test-00000-of-00002", "test-00001-of-00002"],
+}
+BAD_LAYOUTS = {
+    "a shard is missing": ["train", "test-00001-of-00002"],
+    "a shard of another set": ["train", "test-00000-of-00002", "test-00001-of-00003"],
+    "a shard twice": ["train", "test-00000-of-00001-5af", "test-00000-of-00001-5ae"],
+    "two names of a part": ["train", "dev", "validation", "test"],
+    "whole and in shards": ["train", "test", "test-00000-of-00001"],
+}
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@pytest.mark.parametrize("layout", [*LAYOUTS, *BAD_LAYOUTS])
+def test_shards_are_read_in_order_and_must_be_whole(
+    tmp_path: Path, layout: str, ending: str
+) -> None:
+    names = {**LAYOUTS, **BAD_LAYOUTS}[layout]
+    parts = {name: [(f"{name} {i}.", "ab"[i % 2]) for i in range(4)] for name in names}
+    folder = write_parts(tmp_path / "set", parts, ("text", "label"), ending)
+    if layout in BAD_LAYOUTS:
+        with pytest.raises(InputError, match=r"The part (test|dev) must be in one file, or in all"):
+            own_sets.read(str(folder))
+        return
+    found = own_sets.read(str(folder)).labelled
+    assert found is not None
+    assert sorted(found.columns[0]) == sorted(text for rows in parts.values() for text, _ in rows)
+    assert all(t.startswith(p) for t, p in zip(found.columns[0], found.parts, strict=True))
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "parquet"])
+def test_a_part_without_values_is_said_to_hide_them(tmp_path: Path, ending: str) -> None:
+    folder = write_parts(tmp_path / "a", {"train": labelled_rows(), "dev": labelled_rows()},
+                         ("sentence", "label"), ending)  # fmt: skip
+    rows = [(i, text) for i, (text, _) in enumerate(labelled_rows())]
+    write_table(folder / f"test.{ending}", rows, ("index", "sentence"))
+    with pytest.raises(InputError, match=r"got index, sentence. Remove a part whose .*GLUE's"):
+        own_sets.read(str(folder))
+
+
+@pytest.mark.parametrize("score", ["score", "similarity", "Score"])
+def test_scores_of_single_sentences_are_not_read_and_noted(tmp_path: Path, score: str) -> None:
+    rows = [(*row, i / 10) for i, row in enumerate(labelled_rows())]
+    path = write_table(tmp_path / "a.csv", rows, ("Text", "Label", score))
+    found = own_sets.read(str(path))
+    assert found.labelled is not None and found.labelled.columns[0] == [row[0] for row in rows]
+    notes = [own_sets.content(str(path), setting).note for setting in ("evaluation", "keep_out")]
+    assert notes == [f"not read of {path}: {score}", ""]
+    write_table(path, [(*r[1:], r[0], "a") for r in scored_rows()], ("sentence1", "sentence2",
+                score, "label"))  # fmt: skip
+    with pytest.raises(InputError, match=rf"one column of scores or classes: got {score}, label"):
+        own_sets.read(str(path))
+
+
+@pytest.mark.parametrize("column", corpora.CLASSES)
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_classes_are_seen_in_any_spelling_and_once(
+    tmp_path: Path, column: str, spelling: str
+) -> None:
+    name = SPELLINGS[spelling](column).strip()
+    path = write_table(tmp_path / "a.jsonl", labelled_rows(), ("text", name))
+    found = own_sets.read(str(path)).labelled
+    assert found is not None and set(found.classes) == {0, 1}
+    other = "class" if column == "label" else "label"
+    write_table(path, [(*row, 1) for row in labelled_rows()], ("text", name, other))
+    with pytest.raises(InputError, match=r"one column of scores or classes: got .*, .*Remove"):
+        own_sets.read(str(path))
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "parquet", "saved"])
+@pytest.mark.parametrize("of_test", [float, int, "{}.0".format, "{}.00".format])
+def test_whole_floats_are_whole_numbers_in_all_parts(
+    tmp_path: Path, ending: str, of_test: Callable[[int], object]
+) -> None:
+    train = [(f"A {i}.", i % 2) for i in range(8)]
+    test = [(f"B {i}.", of_test(i % 2)) for i in range(8)]
+    names = ("text", "label")
+    if ending == "saved":
+        splits = {"train": as_dicts(train, names), "test": as_dicts(test, names)}
+        folder = saved(tmp_path / "a", **splits)
+    else:
+        folder = write_parts(tmp_path / "a", {"train": train, "test": test}, names, ending)
+    found = own_sets.read(str(folder)).labelled
+    assert found is not None
+    assert dict(zip(found.columns[0], found.classes.tolist(), strict=True)) == {
+        text: int(text[2]) % 2 for text in found.columns[0]
+    }
+
+
+@pytest.mark.parametrize("part", ["dev", "test"])
+@pytest.mark.parametrize("odd", ["2", "2.0", "True", "Good", "-1", "good one"])
+def test_a_class_that_train_lacks_is_refused(tmp_path: Path, part: str, odd: str) -> None:
+    rows = {p: [(f"{p} {i}.", ("1", "good")[i % 2]) for i in range(4)] for p in PART_NAMES}
+    folder = write_parts(tmp_path / "a", rows, ("text", "label"), "csv")
+    assert own_sets.read(str(folder)).labelled is not None
+    write_table(folder / f"{part}.csv", [*rows[part], ("x", odd)], ("text", "label"))
+    name = text_tables.whole(odd)
+    with pytest.raises(InputError, match=rf"in the part train: got '{name}' in the part {part} of"):
+        own_sets.read(str(folder))
+
+
+@pytest.mark.parametrize("value", ["0.5", "-1.25", "4.200"])
+def test_a_fraction_is_no_class(tmp_path: Path, value: str) -> None:
+    """GLUE's STS-B has its scores in a column `label`."""
+    rows = [("a", "b", "1.0"), ("c", "d", value), ("e", "f", "2.0")]
+    path = write_table(tmp_path / "a.csv", rows, ("sentence1", "sentence2", "label"))
+    with pytest.raises(
+        InputError, match=rf"whole number: line 3 of .* has '{value}'. Name .*score"
+    ):
+        own_sets.read(str(path))
+
+
+# Names of classes
+
+
+RELATION_WORDS = ("entailment", "neutral", "contradiction")
+
+
+def with_classes(path: Path, names: tuple[str, ...], values: list[int | None]) -> Path:
+    """Write premises and hypotheses whose labels are numbers with names, as `datasets` does."""
+    import datasets
+
+    features = datasets.Features({
+        "premise": datasets.Value("string"), "hypothesis": datasets.Value("string"),
+        "label": datasets.ClassLabel(names=list(names)),
+    })  # fmt: skip
+    columns = {
+        "premise": [f"p{i}" for i in range(len(values))],
+        "hypothesis": [f"h{i}" for i in range(len(values))],
+        "label": values,
+    }
+    table = datasets.Dataset.from_dict(columns, features=features)
+    if path.suffix == ".parquet":
+        table.to_parquet(str(path))
+    elif path.suffix == ".splits":
+        datasets.DatasetDict({"train": table, "test": table}).save_to_disk(str(path))
+    else:
+        table.save_to_disk(str(path))
+    return path
+
+
+@pytest.mark.parametrize("names", [*permutations(RELATION_WORDS)], ids="-".join)
+@pytest.mark.parametrize("ending", ["parquet", "saved", "splits", "hub"])
+def test_the_numbers_of_classes_are_read_by_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], ending: str
+) -> None:
+    values = [0, 1, 2, -1, None, 2, 1, 0]
+    path = with_classes(tmp_path / f"nli.{ending}", names, values)
+    spec = str(path)
+    if ending == "hub":
+        import datasets
+
+        table = datasets.load_from_disk(spec)
+        monkeypatch.setattr(datasets, "load_dataset", lambda *args, **more: table)
+        spec = f"hub:{tmp_path}/one"
+    entailed = names.index("entailment")
+    wanted = [(f"p{i}", f"h{i}") for i, value in enumerate(values) if value == entailed]
+    found = corpora.read(spec)
+    assert found.rows == wanted and "6 of 8 rows" in found.left_out
+
+
+@pytest.mark.parametrize("names", [("no", "yes"), ("yes", "no"), ("0", "1")])
+@pytest.mark.parametrize("ending", ["parquet", "saved"])
+def test_other_names_of_classes_are_refused_between_pairs_and_are_classes_in_a_set(
+    tmp_path: Path, names: tuple[str, ...], ending: str
+) -> None:
+    path = with_classes(tmp_path / f"a.{ending}", names, [0, 1, 1, 0])
+    found = own_sets.read(str(path)).labelled
+    assert found is not None
+    assert [sorted(names)[each] for each in found.classes] == [names[i] for i in (0, 1, 1, 0)]
+    if names != ("0", "1"):  # These are no names, and are read as numbers without names are.
+        with pytest.raises(InputError, match=r"'label' of a corpus .*: got '(no|yes)' in row 1"):
+            corpora.read(str(path))
+
+
+@pytest.mark.parametrize("about", [b"{", b"[]", b'{"info": 3}', b"\xff"])
+def test_parquet_whose_names_of_classes_cannot_be_read_is_refused(
+    tmp_path: Path, about: bytes
+) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    table = pyarrow.table({"text": ["a", "b"], "label": [0, 7]})
+    file = tmp_path / "a.parquet"
+    parquet.write_table(table.replace_schema_metadata({b"huggingface": about}), file)
+    with pytest.raises(InputError, match=r"a.parquet is not a valid Parquet file"):
+        corpora.read(str(file))
+    named = {"info": {"features": {"label": {"_type": "ClassLabel", "names": ["a", "b"]}}}}
+    metadata = {b"huggingface": json.dumps(named).encode()}
+    parquet.write_table(table.replace_schema_metadata(metadata), file)
+    with pytest.raises(InputError, match=r"classes 0 to 1 in 'label'.*: got 7 in row 2"):
+        corpora.read(str(file))
+
+
+# Train alone
+
+
+def as_layout(place: Path, layout: str, names: tuple[str, ...], parts: dict[str, Any]) -> Path:
+    """Write a set with parts, in one of the ways to say them."""
+    if layout == "saved":
+        return saved(place, **{part: as_dicts(rows, names) for part, rows in parts.items()})
+    kind, _, ending = layout.partition(" ")
+    if kind == "folder":
+        return write_parts(place, parts, names, ending)
+    rows = [(*row, part) for part, each in parts.items() for row in each]
+    return write_table(place.with_suffix(f".{ending}"), rows, (*names, kind))
+
+
+@pytest.mark.parametrize("parts", [("train", "dev", "test"), ("validation", "train"), ("train",)])
+@pytest.mark.parametrize(
+    "layout",
+    ["saved", "folder csv", "folder tsv", "folder parquet", "folder jsonl.gz", "split csv",
+     "Split jsonl", "SPLIT parquet"],
+)  # fmt: skip
+def test_a_corpus_with_parts_is_its_train_part(
+    tmp_path: Path, layout: str, parts: tuple[str, ...]
+) -> None:
+    rows = {part: [(f"{part} {i}", f"{part} more {i}") for i in range(3)] for part in parts}
+    path = as_layout(tmp_path / "set", layout, ("anchor", "positive"), rows)
+    found = corpora.read(str(path))
+    assert found.rows == rows["train"]
+    assert ("than train" in found.left_out) == (len(parts) > 1)
+    assert corpora.content(str(path)).note == found.left_out
+    without = as_layout(tmp_path / "none", layout, ("anchor", "positive"), {
+        {"train": "dev"}.get(part, part): each for part, each in rows.items()
+    })  # fmt: skip
+    with pytest.raises(
+        InputError, match=r"must have (a split 'train'|rows of .*|files train, dev)"
+    ):
+        corpora.read(str(without))
+
+
+def test_what_is_not_trained_on_is_not_hashed_and_a_file_of_no_part_is_refused(
+    tmp_path: Path,
+) -> None:
+    parts = {part: [(f"{part} {i}.",) for i in range(3)] for part in ("train_a", "train_b", "test")}
+    folder = write_parts(tmp_path / "a", parts, ("text",), "csv")
+    first = corpora.content(str(folder))
+    assert first.note == f"files of other parts than train in {folder}: test.csv"
+    (folder / "test.csv").write_text("text\nAnother.\n")
+    assert corpora.content(str(folder)).checksum == first.checksum
+    (folder / "train_b.csv").write_text("text\nAnother.\n")
+    assert corpora.content(str(folder)).checksum != first.checksum
+    (folder / "extra.csv").write_text("text\nMore.\n")
+    with pytest.raises(InputError, match=r"files train, dev and test alone: got extra.csv, test"):
+        corpora.read(str(folder))
+    (folder / "test.csv").unlink()
+    assert ("More.",) in corpora.read(str(folder)).rows, "nothing says what is not trained on"
+
+
+@pytest.mark.parametrize("read", [corpora.read, own_sets.read])
+@pytest.mark.parametrize("value", ["", "eval", "trian", "1"])
+def test_another_word_in_split_is_refused(tmp_path: Path, read: Any, value: str) -> None:
+    rows = [*[(f"a {i}", i % 2, "train") for i in range(4)], ("b", 1, value)]
+    path = write_table(tmp_path / "a.csv", rows, ("text", "label", "split"))
+    with pytest.raises(InputError, match=rf"must be train, dev or test: got '{value}' in line 6"):
+        read(str(path))
+
+
+def test_a_file_and_its_column_must_say_one_part(tmp_path: Path) -> None:
+    rows = [(*row, "train") for row in labelled_rows()]
+    names = ("text", "label", "split")
+    folder = write_parts(tmp_path / "a", {"train": rows, "test": rows}, names, "csv")
+    with pytest.raises(
+        InputError, match=r"`split` must be test, .* line 2 of .*test.csv has train"
+    ):
+        own_sets.read(str(folder))
+
+
+# Faults within files
+
+
+@pytest.mark.parametrize("row", range(1, 5))
+@pytest.mark.parametrize("column", range(2))
+@pytest.mark.parametrize(
+    "cell", ['"So it began, he said.', '"Hello" he said', '"a ""b""c', '"""', '"a"b"', '"a\nb" c']
+)
+def test_an_unclosed_quotation_mark_is_refused_with_its_line(
+    tmp_path: Path, cell: str, column: int, row: int
+) -> None:
+    cells = [["text", "note"], *[[f"a {i}", f"b {i}"] for i in range(5)]]
+    cells[row][column] = cell
+    cells[5][1] = '"closed, here"'
+    (tmp_path / "a.csv").write_text("".join(",".join(each) + "\n" for each in cells))
+    with pytest.raises(
+        InputError, match=rf"close each quotation mark .* begins in line {row + 1} "
+    ):
+        corpora.read(str(tmp_path / "a.csv"))
+
+
+@given(rows=st.lists(st.tuples(*[st.text(st.sampled_from('ab",\n '), min_size=1)] * 2), min_size=2))
+@settings(max_examples=150, deadline=None)
+def test_cells_with_quotation_marks_are_read_as_they_were_written(
+    rows: list[tuple[str, str]], tmp_path_factory: Any
+) -> None:
+    wanted = [tuple(cell.strip() for cell in row) for row in rows]
+    path = write_table(tmp_path_factory.mktemp("any") / "a.csv", rows, ("sent0", "sent1"))
+    assert text_tables.read_file(path).rows == wanted
+
+
+@pytest.mark.parametrize("size", [131_072, 131_073, 1_000_000])
+@pytest.mark.parametrize("ending", ["csv", "tsv", "txt", "jsonl", "parquet"])
+def test_a_long_cell_is_read(tmp_path: Path, ending: str, size: int) -> None:
+    path = write_table(tmp_path / f"a.{ending}", [("x" * size,), ("y",)], ("text",))
+    assert len(corpora.read(str(path)).rows[-2][0]) == size
+
+
+@pytest.mark.parametrize("ending", ["txt", "TXT", "txt.gz"])
+@pytest.mark.parametrize("tabs", [0, 1, 5, 6, 9, 10])
+def test_lines_with_tabs_are_a_table(tmp_path: Path, tabs: int, ending: str) -> None:
+    lines = [(f"a {i}{chr(9) if i < tabs else ' '}b",) for i in range(10)]
+    path = write_table(tmp_path / f"snli.{ending}", lines, ("text",))
+    if tabs <= 5:
+        assert corpora.read(str(path)).rows == lines
+        return
+    with pytest.raises(InputError, match=rf"{tabs} of 10 lines have tabs.*Rename it to .tsv"):
+        corpora.read(str(path))
+
+
+@pytest.mark.parametrize(("ending", "separator", "word"), [
+    ("csv", ";", "semicolons"), ("csv", "\t", "tabs"), ("csv", "|", "bars"),
+    ("tsv", ",", "commas"), ("tsv", ";", "semicolons"), ("CSV", ";", "semicolons"),
+])  # fmt: skip
+@pytest.mark.parametrize("cells", [("A", "1"), ("A, b", "1,5"), ("A", "b\tc")])
+def test_another_separator_is_said_and_never_a_name(
+    tmp_path: Path, ending: str, separator: str, word: str, cells: tuple[str, str]
+) -> None:
+    lines = [separator.join(each) for each in (("text", "id"), cells, cells)]
+    (tmp_path / f"a.{ending}").write_text("\n".join(lines))
+    for columns in ("", lines[0]):
+        with pytest.raises(InputError, match=rf"heading, .*text.*id.*, has {word}. Save it with"):
+            corpora.read(str(tmp_path / f"a.{ending}"), columns=columns)
+
+
+TEXTS = {
+    "a.csv": "text\nCaf\u00e9 one.\nTwo \U0001f600.\n",
+    "a.tsv": "text\tid\nCaf\u00e9 one.\t1\nTwo \U0001f600.\t2\n",
+    "a.txt": "Caf\u00e9 one.\r\nTwo \U0001f600.\r\n",
+    "a.jsonl": '{"text": "Caf\u00e9 one."}\n{"text": "Two \U0001f600."}\n',
+    "a.json": '[{"text": "Caf\u00e9 one."}, {"text": "Two \\ud83d\\ude00."}]',
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_unicode_with_a_mark_is_read(
+    tmp_path: Path, name: str, encoding: str, packed: bool
+) -> None:
+    content = TEXTS[name].encode(encoding)
+    path = tmp_path / (f"{name}.gz" if packed else name)
+    path.write_bytes(gzip.compress(content) if packed else content)
+    assert corpora.read(str(path)).rows == [("Caf\u00e9 one.",), ("Two \U0001f600.",)]
+    if encoding == "utf-16":
+        path.write_bytes(b"\xfe\xff" + TEXTS[name].encode("utf-16-be")
+                         if not packed else gzip.compress(content))  # fmt: skip
+        assert corpora.read(str(path)).rows[0] == ("Caf\u00e9 one.",)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32", "cut"])
+def test_other_unicode_is_refused_and_named(tmp_path: Path, name: str, encoding: str) -> None:
+    text = TEXTS[name].replace("\u00e9", "e").replace("\U0001f600", ":)")
+    cut = text.encode("utf-16")[:-1]
+    (tmp_path / name).write_bytes(cut if encoding == "cut" else text.encode(encoding))
+    with pytest.raises(InputError, match=r"UTF-(8|16).*line \d.*(NUL|which is not).*as UTF-8"):
+        corpora.read(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("half", ["\\ud83d", "\\ude00", "\\ude00\\ud83d", "x\\uDBFF y"])
+@pytest.mark.parametrize("ending", ["json", "jsonl", "jsonl.gz"])
+@pytest.mark.parametrize("where", ["text", "note", "name"])
+def test_half_a_character_is_refused_with_its_line(
+    tmp_path: Path, where: str, ending: str, half: str
+) -> None:
+    cells = {"text": "hello", "note": "x", "name": "more"}
+    cells[where] += half
+    lines = ['{"text": "a"}', '{{"text": "{}", "note": "{}", "{}": 1}}'.format(*cells.values())]
+    text = "\n".join(lines) if "l" in ending else f"[{', '.join(lines)}]"
+    path = tmp_path / f"a.{ending}"
+    path.write_bytes(gzip.compress(text.encode()) if ending.endswith("gz") else text.encode())
+    number = 1 if where == "name" else 2  # A column is of all rows.
+    with pytest.raises(InputError, match=rf"whole characters: got '.*\\ud.* in \w+ {number}, "):
+        Sentences(corpus=str(path)).fetch()

