@@ -485,10 +485,14 @@ def svhn(path: Path) -> Parts:
     from scipy.io import loadmat
 
     def read(name: str) -> Part:
-        stored = loadmat(path / name)
-        return Part(
-            np.moveaxis(stored["X"], (3, 2), (0, 1)), stored["y"].ravel().astype(np.int64) % 10
-        )
+        try:
+            stored = loadmat(path / name)
+            images, labels = stored["X"], stored["y"].ravel().astype(np.int64) % 10
+            return Part(np.moveaxis(images, (3, 2), (0, 1)), labels)
+        except Exception as error:  # SciPy raises many types for what is no such file.
+            raise InputError(
+                f"{path / name} must be SVHN's own: {type(error).__name__}: {error}. Copy it again."
+            ) from error
 
     return {"train": read(SVHN[0]), "test": read(SVHN[1])}
 

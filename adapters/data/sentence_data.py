@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.data import hub_files, text_tables, wheels
-from adapters.data.text_tables import enumerate_files
+from adapters.data.text_tables import decoded, enumerate_files
 from harness.core.archives import File, Files, read_bytes
 from harness.core.errors import InputError, require
 from harness.data import Source, need
@@ -288,15 +288,16 @@ def sick_r(root: str = "") -> Pairs:
 
 def _sick_pairs(place: Path) -> Pairs:
     (file,) = _sick_file(place).values()
-    with io.StringIO(read_bytes(file).decode("utf-8"), newline="") as text:
-        rows = list(csv.DictReader(text, delimiter="\t", quoting=csv.QUOTE_NONE))
+    columns = ("relatedness_score", "sentence_A", "sentence_B")
+    with io.StringIO(decoded(file, read_bytes(file)), newline="") as text:
+        table = csv.DictReader(text, delimiter="\t", quoting=csv.QUOTE_NONE, restval="")
+        rows: list[dict[str, str]] = list(table)
     kept = [row for row in rows if row.get("SemEval_set", "TEST").strip() == "TEST"]
     require(
-        len(kept) == SICK_PAIRS and "relatedness_score" in kept[0],
+        len(kept) == SICK_PAIRS and set(columns) <= kept[0].keys(),
         f"SICK must have {SICK_PAIRS} test pairs with a `relatedness_score`: got {len(kept)} in "
-        f"{file}, with the columns {', '.join(rows[0]) if rows else 'none'}.",
+        f"{file}, with the columns {', '.join(map(str, rows[0])) if rows else 'none'}.",
     )
-    columns = ("relatedness_score", "sentence_A", "sentence_B")
     return _scored(([row[name] for name in columns] for row in kept), file, low=1.0)
 
 
@@ -320,7 +321,7 @@ def _subset(place: Path, name: str) -> Pairs | None:
 
 def _text_lines(file: Path) -> list[str]:
     # Not splitlines(), which also breaks lines at characters that a sentence may hold.
-    return file.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+    return decoded(file, file.read_bytes()).removesuffix("\n").split("\n")
 
 
 def _scored(

@@ -217,7 +217,7 @@ def _read_file(file: Path, checksum: str) -> Table:
         content = gunzip(content, file)
     if kind == ".parquet":
         return _parquet(file, content)
-    text = _decoded(file, content)
+    text = decoded(file, content)
     if kind == ".txt":
         return _lines(file, text)
     if kind in (".csv", ".tsv"):
@@ -225,7 +225,12 @@ def _read_file(file: Path, checksum: str) -> Table:
     return _json(file, text, lines=kind == ".jsonl")
 
 
-def _decoded(file: Path, content: bytes) -> str:
+def decoded(file: object, content: bytes) -> str:
+    """Return the text in a file's content.
+
+    Raises:
+        InputError: if it is neither UTF-8 nor UTF-16 with its mark; the message names the line.
+    """
     # Excel's "Unicode text" is UTF-16, and begins with a mark that UTF-8 never begins with.
     is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     encoding = "utf-16" if is_utf16 else "utf-8-sig"

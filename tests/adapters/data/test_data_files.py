@@ -16,6 +16,7 @@ from adapters.data import (
     corpora,
     graph_data,
     image_data,
+    image_layouts,
     node_data,
     sentence_data,
     senteval,
@@ -223,3 +224,11 @@ def test_every_source_in_a_folder_lists_its_files() -> None:
     for module in (image_data, graph_data, node_data, sentence_data, senteval):
         for name, source in module.SOURCES.items():
             assert source.listed is not None or not source.places, name
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"MATLAB 5.0 MAT-file" + bytes(200)])
+def test_files_that_are_no_svhn_are_named(tmp_path: Path, content: bytes) -> None:
+    for name in image_layouts.SVHN:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=r"train_32x32.mat must be SVHN's own: .*Copy it again"):
+        image_layouts.svhn(tmp_path)

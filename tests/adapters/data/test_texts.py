@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.data import corpora, own_sets, text_tables
+from adapters.data import corpora, own_sets, sentence_data, text_tables
 from harness import plugins
 from harness.core.cells import Cell
 from harness.core.errors import InputError
@@ -999,3 +999,21 @@ def test_half_a_character_is_refused_with_its_line(
     number = 1 if where == "name" else 2  # A column is of all rows.
     with pytest.raises(InputError, match=rf"whole characters: got '.*\\ud.* in \w+ {number}, "):
         Sentences(corpus=str(path)).fetch()
+
+
+GARBAGE = (b"", b"\n", b"\x80\x81 garbage\n", "caf\u00e9\n".encode("latin-1"), b"a\tb\n", b"a\0b\n",
+           b"4.5\tone\n", b"x\ty\tz\n" * 3, b"relatedness_score\tsentence_A\n1\n" * 5)  # fmt: skip
+
+
+@pytest.mark.parametrize("content", GARBAGE)
+@pytest.mark.parametrize("name", ["sick-r", *sentence_data.SUBSETS])
+def test_a_broken_scored_set_is_said_in_a_sentence(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    place = tmp_path / sentence_data.SOURCES[name].places[0]
+    place.mkdir(parents=True)
+    names = {f"{subset}.test.tsv" for subset in sentence_data.SUBSETS.get(name, ())}
+    for each in names or sentence_data.SICK_FILES[:1]:
+        (place / each).write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(str(place))):
+        Sentences(evaluation=f"sts-b+{name}", root=str(tmp_path)).fetch()
