@@ -1576,7 +1576,15 @@ def test_parts_of_a_split_are_found_in_any_usual_word(
 # Broken copies of known sets
 
 
-GARBAGE = [b"", b"garbage", b"\0" * 100, b"1\t2\n3\n", b"[]", b"{}", gzip.compress(b"a,b\n1\n", mtime=0)]
+GARBAGE = [
+    b"",
+    b"garbage",
+    b"\0" * 100,
+    b"1\t2\n3\n",
+    b"[]",
+    b"{}",
+    gzip.compress(b"a,b\n1\n", mtime=0),
+]
 
 
 def put_broken(source: data.Source, root: Path, content: bytes) -> None:
