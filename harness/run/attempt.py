@@ -14,7 +14,7 @@ from harness import plugins
 from harness.core import distributed, plugin_files
 from harness.core.cells import FIXED, PARTS, Cell, is_trained, specs_of
 from harness.core.errors import InputError
-from harness.core.telling import message_of, one_line, told
+from harness.core.telling import MAX_KEPT, message_of, one_line, told
 from harness.evaluation.diagnostics import Diagnosis
 from harness.methods.base import Method, NoMethod
 from harness.run import claims
@@ -107,7 +107,7 @@ def outcome_of(error: BaseException) -> tuple[str, str]:
     kind = "diverged" if isinstance(error, Diverged) else "failed"
     is_sentence = isinstance(error, Diverged | InputError)
     said = message_of(error) if is_sentence else f"{told(error)}."
-    return kind, one_line(said)
+    return kind, one_line(said, MAX_KEPT)
 
 
 def run_cell(

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.core.errors import InputError
-from harness.core.telling import CUT, MAX_REASON, one_line, told, visible
+from harness.core.telling import CUT, MAX_KEPT, MAX_REASON, one_line, told, visible
 from harness.run.attempt import outcome_of
 from harness.training.loop import Diverged
 from leaderboards.analysis.visible import MAX_CELL, brief, key_of
@@ -94,7 +94,8 @@ ERRORS: list[Callable[[str], BaseException]] = [
 def test_the_reason_of_any_error_is_one_short_line(make: int, text: str, times: int) -> None:
     kind, reason = outcome_of(ERRORS[make](text * times))
     assert kind == ("diverged" if ERRORS[make] is Diverged else "failed")
-    assert reason.isprintable() and len(reason) <= MAX_REASON
+    limit = MAX_KEPT if ERRORS[make] in (InputError, Diverged) else MAX_REASON
+    assert reason.isprintable() and len(reason) <= limit
 
 
 def test_a_long_message_leaves_room_for_the_line_of_the_plugins_code() -> None:

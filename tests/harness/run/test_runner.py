@@ -556,8 +556,8 @@ def test_a_complete_tuned_study_stays_complete_while_it_is_run_again(
     plans: list[int] = []
     write = Store.write_study
 
-    def watched(store: Store, values: Any) -> None:
-        write(store, values)
+    def watched(store: Store, *given: Any) -> None:
+        write(store, *given)
         plans.append(sum(state.state == "done" for state in states(store)))
 
     with pytest.MonkeyPatch.context() as patch:
