@@ -248,9 +248,9 @@ class _Last:
             left = None if file.path == file.origin else _in_folder(file.origin.parent, name)
             if path is None and left is not None:
                 raise ModuleNotFoundError(
-                    f"No module named {name!r} among the copies of {file.origin.name}: no import "
-                    f"statement names {left.name}, so it was not copied, nor does it count in the "
-                    f"cell's key. Write `import {name}` at the top of {file.origin.name}",
+                    f"No module named {name!r} among the copies of {file.origin.name}: write "
+                    f"`import {name}` at the top of it, because only what an import statement "
+                    f"names is copied and counts in the cell's key",
                     name=name,
                 )
         return None

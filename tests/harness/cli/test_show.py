@@ -132,7 +132,7 @@ def test_a_failed_cell_is_shown_with_its_traceback(here: Call, store: Store) -> 
 
 
 def test_a_long_reason_is_shown_in_full(here: Call, store: Store) -> None:
-    long = "ValueError: " + "one two three " * 100 + "end"
+    long = "ValueError: " + "one two three " * 60 + "end"
     failure = Failure(key_of(identity(CELLS[5])), "failed", long)
     store.write_failure(CELLS[5], failure)
     assert f"state      failed: {long}\n" in here("show", str(store.given), "infonce 10").stdout
