@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from harness.run import attempt
 from harness.run.engines import Engine, Event, Job, Resources
 from harness.store.table import load_records
@@ -14,7 +16,10 @@ SCORES = ["task", "method", "loss", "spec", "seed", "split", "metric", "value", 
 
 
 def scores(folder: Path) -> list[list[Any]]:
-    table = load_records(folder)
+    return rows_of(load_records(folder))
+
+
+def rows_of(table: pd.DataFrame) -> list[list[Any]]:
     table = table.loc[table["step"] == table["steps"], SCORES]
     rows: list[list[Any]] = table.sort_values(SCORES[:7]).to_numpy().tolist()
     return rows
@@ -34,8 +39,11 @@ class Inside(Engine):
     def events(self) -> Iterator[Event]:
         for job in self.jobs:
             yield Event("started", job.cell, 1)
-            values: dict[str, Any] = attempt.attempt(job)
+            values: dict[str, Any] = self.attempt(job)
             yield Event(cell=job.cell, worker=1, **values)
+
+    def attempt(self, job: Job) -> dict[str, str]:
+        return attempt.attempt(job)
 
     def close(self) -> None:
         pass

@@ -129,6 +129,14 @@ def run_command(
             help="Stop a cell that takes longer, which counts as failed; 0: never.", min=0
         ),
     ] = 0.0,
+    cell_gib: Annotated[
+        float,
+        typer.Option(
+            "--cell-gib",
+            help="Fail a cell whose process asks for more memory, in GiB; 0: never. Linux alone.",
+            min=0,
+        ),
+    ] = 0.0,
     add: Annotated[
         bool, typer.Option("--add", help="Put the cells beside another study's, in its folder.")
     ] = False,
@@ -173,6 +181,7 @@ def run_command(
                     shard=shard, checkpoint_minutes=checkpoint, tensorboard=tensorboard, add=add,
                     command=command, try_first=True, listen=listen, progress=False,
                     max_failures=1 if fail_fast else max_failures, cell_minutes=cell_minutes,
+                    cell_gib=cell_gib,
                 )  # fmt: skip
         except Interrupted as stop:
             say(

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,6 +12,7 @@ from typing import Any
 from harness import plugins
 from harness.core import distributed, plugin_files
 from harness.core.cells import FIXED, PARTS, Cell, is_trained, specs_of
+from harness.core.clock import CLOCK
 from harness.core.errors import InputError
 from harness.core.telling import MAX_KEPT, message_of, one_line, told
 from harness.evaluation.diagnostics import Diagnosis
@@ -88,12 +88,23 @@ def attempt(
         except (Exception, SystemExit) as error:  # A plugin may call sys.exit.
             details = traceback.format_exc()
             log.info("%s", details)
-            failure = Failure(key, *outcome_of(error), details)
+            outcome, reason = outcome_of(error)
+            if job.memory and _lacks_memory(error):
+                reason = (
+                    f"The cell needs more than {job.memory:g} GiB of memory (`--cell-gib`). Raise "
+                    f"the limit, or lower `batch_size`. {reason}"
+                )
+            failure = Failure(key, outcome, reason, details)
             with suppress(OSError):  # The returned event reports the failure too.
                 store.write_failure(cell, failure)
                 if failure.outcome == "diverged":  # Resuming it would only diverge again.
                     store.checkpoint_path(cell, key).unlink(missing_ok=True)
             return {"kind": failure.outcome, "reason": failure.reason, "details": details}
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    """Return whether an error says that no memory was left; torch has no type for it on a CPU."""
+    return isinstance(error, MemoryError) or "allocate memory" in message_of(error)
 
 
 def outcome_of(error: BaseException) -> tuple[str, str]:
@@ -131,7 +142,7 @@ def run_cell(
         InputError: if code or data changed since ``key`` was planned.
         Diverged, Stopped: see :func:`harness.training.loop.fit`.
     """
-    started = time.perf_counter()
+    started = CLOCK.seconds()
     provenance.reset_peak_memory()
     forget_data()  # Files may have changed since an earlier cell of this process.
     identity = identify(cell)
@@ -161,7 +172,7 @@ def run_cell(
         seconds={
             "train": outcome.train_seconds,
             "evaluate": outcome.evaluate_seconds,
-            "total": outcome.earlier_seconds + time.perf_counter() - started,
+            "total": outcome.earlier_seconds + CLOCK.seconds() - started,
         },
         throughput=outcome.examples / outcome.train_seconds if outcome.steps else 0.0,
         peak_memory=provenance.peak_memory(),

@@ -43,6 +43,7 @@ class Job:
         save: the folder that the trained encoder is written to; if empty, it is not kept.
         plugins: the snapshot of the plugins' files that the run uses; empty if there is none.
         limit: seconds that the cell may take from now on; 0: any number.
+        memory: GiB that the cell's process may hold; 0: any number.
         dry: whether to take only the first steps, and to keep no result: see
             :mod:`harness.run.dry_run`.
     """
@@ -55,6 +56,7 @@ class Job:
     save: str = ""
     plugins: str = ""
     limit: float = 0.0
+    memory: float = 0.0
     dry: bool = False
 
     def to_dict(self) -> dict[str, Any]:

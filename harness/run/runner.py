@@ -2,6 +2,7 @@
 
 import logging
 import re
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -148,6 +149,7 @@ def run(
     try_first: bool = False,
     max_failures: int = MAX_FAILURES,
     cell_minutes: float = 0.0,
+    cell_gib: float = 0.0,
     listen: Listener = lambda event, summary: None,
     progress: bool = True,
 ) -> Summary:
@@ -175,6 +177,8 @@ def run(
         max_failures: how many cells may fail with one message before the run ends; 0: any number.
         cell_minutes: minutes that a cell may take in this run; one that takes longer is stopped,
             and counts as failed; 0: any number.
+        cell_gib: memory in GiB that a cell's process may hold, its libraries included; one that
+            asks for more fails; 0: any number. Linux alone has such a limit.
         listen: a function that is called with every event and the summary so far.
         progress: whether to show a bar over the cells, with the last finished cell's score.
 
@@ -193,6 +197,12 @@ def run(
     require_number("checkpoint_minutes", checkpoint_minutes, at_least=0)
     require_number("max_failures", max_failures, at_least=0, whole=True)
     require_number("cell_minutes", cell_minutes, at_least=0)
+    require_number("cell_gib", cell_gib, at_least=0)
+    require(
+        not cell_gib or sys.platform == "linux",
+        f"`cell_gib` must be 0 on {sys.platform}, because only Linux limits the memory of a "
+        f"process: got {cell_gib}. Leave it out, and run fewer cells at a time with `jobs`.",
+    )
     store = Store(default_folder(study) if folder is None else folder)
     if not add:
         _require_own_folder(study, store)
@@ -210,6 +220,7 @@ def run(
             try_first,
             max_failures,
             60 * cell_minutes,
+            cell_gib,
         ),
         listen,
         progress=progress,
@@ -356,6 +367,7 @@ class _Options:
     try_first: bool
     max_failures: int
     limit: float
+    memory: float
 
 
 def default_folder(study: Study) -> Path:
@@ -633,7 +645,7 @@ class _Run:
         folder = str(self.store.folder)
         return Job(
             cell, self.keys[cell], folder, options.checkpoint, options.tensorboard,
-            plugins=str(self.snapshot or ""), limit=options.limit,
+            plugins=str(self.snapshot or ""), limit=options.limit, memory=options.memory,
         )  # fmt: skip
 
     def _await_others(self, claimed: Sequence[Cell], claims: Watch) -> list[Cell]:

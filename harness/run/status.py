@@ -127,7 +127,7 @@ def recorded(store: Store, besides: Collection[str] = ()) -> list[CellState]:
 
     An earlier run may have planned them. Files that are named by such a key are not read.
     """
-    paths = sorted((store.folder / "records").glob("*.json"), key=lambda path: path.name)
+    paths = store.record_paths()
     others = [path for path in paths if path.stem.rpartition("-")[2] not in besides]
     records = [read_record(path) for path in others]
     code = staleness.Code(store.study(), store.folder)

@@ -24,6 +24,7 @@ from harness import plugins
 from harness.core import guard, plugin_files
 from harness.core.cells import Cell, specs_of
 from harness.core.children import TERMINATED, close_in_children, take_pipes
+from harness.core.clock import BEAT, CLOCK
 from harness.core.files import open_log
 from harness.run.attempt import attempt
 from harness.run.dry_run import try_cell
@@ -199,6 +200,8 @@ def _run(job: Job, device: str, events: TextIO, parent: int) -> tuple[dict[str, 
     if job.plugins:
         plugin_files.start_from(Path(job.plugins))
     _log_to(log)
+    if job.memory:
+        _limit_memory(job.memory)
     if device.startswith("cuda"):
         torch.use_deterministic_algorithms(True, warn_only=True)
     checkpoints.start(store.checkpoint_path(job.cell, job.key), job.checkpoint)
@@ -220,6 +223,18 @@ def _run(job: Job, device: str, events: TextIO, parent: int) -> tuple[dict[str, 
         return attempt(job, device=device, report=report, checkpoints=checkpoints), checkpoints
     except Stopped:
         _exit(parent)
+
+
+def _limit_memory(gib: float) -> None:
+    """Let this process, and each that it starts, hold so much memory; to ask for more fails.
+
+    The limit counts private memory. It leaves out files that are mapped, such as decoded images,
+    which all cells share.
+    """
+    import resource
+
+    most = max(int(gib * 2**30), 1)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 def _send(events: TextIO, **event: Any) -> None:
@@ -244,6 +259,7 @@ def _exit(parent: int) -> NoReturn:
 
 def _watch(parent: int, log: Path) -> None:
     """Cut a log that grows too long; once the parent is gone, save a checkpoint and end."""
+    CLOCK.watch()
     while os.getppid() == parent:  # An orphan gets another parent.
         with contextlib.suppress(OSError):
             if log.stat().st_size > MAX_LOG:
@@ -252,7 +268,8 @@ def _watch(parent: int, log: Path) -> None:
                 os.write(
                     2, f"\n--- cut here: more than {MAX_LOG:,} bytes were written ---\n".encode()
                 )
-        time.sleep(1)
+        CLOCK.seconds()  # Read regularly, the clock tells when the process was stopped.
+        time.sleep(BEAT)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE)
     os.killpg(0, signal.SIGKILL)

@@ -1,14 +1,17 @@
 """Records of finished cells, one atomic file each, and the folder that holds them."""
 
+import errno
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
 from harness.core.cells import TUNED, Cell, name_of
+from harness.core.errors import InputError
 from harness.core.files import read_plain, write_atomically
 from harness.core.locks import locked
 from harness.core.schema import from_values, mismatch, read_json
@@ -209,10 +212,28 @@ class Store:
         except (OSError, ValueError, RecursionError):
             return None
 
+    def record_paths(self) -> list[Path]:
+        """Return the files under ``records/``, in the order of their names.
+
+        Raises:
+            InputError: if the folder is there and cannot be listed.
+        """
+        folder = self.folder / "records"
+        try:
+            found = list(folder.iterdir())  # Path.glob finds nothing where it may not list.
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise InputError(
+                f"The records in {folder} cannot be listed: {error.strerror or error}. Make the "
+                "folder readable, and run the command again."
+            ) from error
+        # By name, because comparing paths takes ten times as long.
+        return sorted((p for p in found if p.suffix == ".json"), key=lambda path: path.name)
+
     def scan(self) -> Iterator[tuple[Path, Record | None]]:
         """Yield every file under ``records/``, in order, and its record: None if it is invalid."""
-        # By name, because comparing paths takes ten times as long.
-        for path in sorted((self.folder / "records").glob("*.json"), key=lambda p: p.name):
+        for path in self.record_paths():
             yield path, read_record(path)
 
     def records(self) -> list[Record]:
@@ -235,17 +256,37 @@ class Store:
         Args:
             values: the study.
             further: returns further values, from those of the earlier study.
+
+        Raises:
+            OSError: if it cannot be written, or the earlier study cannot be read.
         """
         # Of two runs that write plans at once, one would otherwise lose what the other adds.
         with locked(self.folder / ".study.lock"):
-            earlier = self.study()
+            earlier = self._study()  # A plan that cannot be read now is not overwritten.
             study = {"baseline": None, **values, **further(earlier)}
             write_atomically(self.study_path, _json(_merged(study, earlier)))
 
     def study(self) -> dict[str, Any]:
         """Return the study that was last run here, or {} if it cannot be read."""
+        with suppress(OSError):
+            return self._study()
+        return {}
+
+    def _study(self) -> dict[str, Any]:
+        """Return what :meth:`study` does.
+
+        Raises:
+            OSError: if there is a plain file that the file system does not let us read.
+        """
         try:
             content = read_plain(self.study_path, follow=True)
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # It is not a plain file.
+                return {}
+            raise
+        try:
             found = read_json(content)
             # Version 0.1.0 wrote its plans without a checksum.
             if found.get("schema", FIRST_RELEASE) != FIRST_RELEASE or b"checksum" in content[:20]:
@@ -257,7 +298,7 @@ class Store:
                 and all(_are_texts(found.get(key, {})) for key in NAMES)
                 and all(map(_is_place, [*found["plan"], *found.get("earlier", [])]))
             )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}
         return found if good else {}
 

@@ -1,7 +1,6 @@
 """Train and evaluate one cell, in a loop that reads from top to bottom."""
 
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from itertools import chain
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 
 from harness.core import distributed
+from harness.core.clock import CLOCK
 from harness.core.errors import InputError, is_number, require
 from harness.core.randomness import ENCODER, HEAD, METHOD, Randomness
 from harness.core.schema import from_values
@@ -66,8 +66,8 @@ class Outcome:
             step 0, at every probe, and at the end.
         steps: optimizer steps taken; 0 for ``untrained``.
         examples: training examples seen.
-        train_seconds: wall time of the loop, without probes.
-        evaluate_seconds: wall time of the evaluation, including probes.
+        train_seconds: wall time of the loop, without probes and stops of the process.
+        evaluate_seconds: wall time of the evaluation, including probes, without stops.
         start: the splits, and the networks' initial weights: see :mod:`harness.training.proof`.
         chain: a digest of the ids of all batches so far.
         ids: {step: the chain after it}, at marks; empty if no step was taken.
@@ -163,13 +163,13 @@ def fit(
             )  # fmt: skip
         finally:
             checkpoints.training = False
-    started = time.perf_counter()
+    started = CLOCK.seconds()
     calibrate(distributed.unwrapped(method.encoder), _clean_batches(task, device))
     outcome.diagnostics.append((outcome.steps, dict(diagnose())))
     outcome.scores, outcome.resolution = evaluate(
         task, method, splits, randomness, steps=outcome.steps
     )
-    outcome.evaluate_seconds += time.perf_counter() - started
+    outcome.evaluate_seconds += CLOCK.seconds() - started
     return outcome
 
 
@@ -198,17 +198,17 @@ def train(
     _restore(checkpoints, start, stateful, outcome, steps)
     distributed.require_same(outcome.steps, outcome.chain)
     if not outcome.diagnostics:
-        started = time.perf_counter()
+        started = CLOCK.seconds()
         with calibrated(distributed.unwrapped(method.encoder), _clean_batches(task, device)):
             outcome.diagnostics.append((outcome.steps, dict(diagnose())))
-        outcome.evaluate_seconds += time.perf_counter() - started
+        outcome.evaluate_seconds += CLOCK.seconds() - started
     stride = math.ceil(steps / CURVE_POINTS)
     first_steps = FirstSteps(method, loss, steps)
     method.train()
     loss.train()
     checkpoints.training = True
     for step in range(outcome.steps, steps):
-        started = time.perf_counter()
+        started = CLOCK.seconds()
         optimizer.zero_grad()
         loss.before_step(step, steps)
         value = 0.0
@@ -253,16 +253,16 @@ def train(
             outcome.views[step + 1] = seen.hexdigest()
         outcome.steps = step + 1
         report(step + 1, steps, value)
-        outcome.train_seconds += time.perf_counter() - started
+        outcome.train_seconds += CLOCK.seconds() - started
         if outcome.steps in probed_at:
-            started = time.perf_counter()
+            started = CLOCK.seconds()
             _require_finite(method, loss, outcome.steps, steps)
             with calibrated(distributed.unwrapped(method.encoder), _clean_batches(task, device)):
                 scores, _ = evaluate(task, method, ("validation",), randomness, steps=outcome.steps)
                 outcome.diagnostics.append((outcome.steps, dict(diagnose())))
             outcome.probed.append((outcome.steps, scores["validation"]))
             report_probe(outcome.steps, scores["validation"])
-            outcome.evaluate_seconds += time.perf_counter() - started
+            outcome.evaluate_seconds += CLOCK.seconds() - started
         if checkpoints.due():
             state = {name: part.state_dict() for name, part in stateful.items()}
             checkpoints.save({"start": start, "outcome": asdict(outcome), **state})

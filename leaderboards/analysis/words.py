@@ -7,6 +7,11 @@ The terminal, the files, the page and ``docs/boards.md`` take words and meanings
 
 import math
 
+from leaderboards.analysis.visible import brief
+
+MAX_UNIT = 40
+"""Characters of a unit that are shown behind each number."""
+
 BASELINE, INCOMPLETE, UNDECIDED = "baseline", "incomplete", "undecided"
 MUCH_BETTER, BETTER, SLIGHTLY_BETTER = "better by more than m", "better", "better, but less than m"
 EQUIVALENT = "equivalent within m"
@@ -82,7 +87,7 @@ def amount(value: float, unit: str) -> str:
     >>> amount(1.0, "%"), amount(0.25, "nats")
     ('1 point', '0.25 nats')
     """
-    named = ("point" if value == 1 else "points") if unit == "%" else unit
+    named = ("point" if value == 1 else "points") if unit == "%" else brief(unit, MAX_UNIT)
     return f"{value:g} {named}".rstrip()
 
 

@@ -335,6 +335,7 @@ def test_the_frame_consists_of_the_listed_modules() -> None:
     """So that it cannot grow unseen: each of them re-runs every cell when its code changes."""
     assert sorted(sources.modules_of([FRAME])) == [
         "harness.contrast",
+        "harness.core.clock",
         "harness.core.content",
         "harness.core.digests",
         "harness.core.distributed",

@@ -1,5 +1,7 @@
 """No cell changes the cells after it: each begins as a fresh interpreter does."""
 
+import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -146,7 +148,8 @@ def test_a_cell_that_ends_its_process_fails_alone(
 
 
 SLOW = """
-import os, time
+import os, signal, subprocess, time
+import torch
 from harness.losses.infonce import InfoNCE
 
 class Slow(InfoNCE):
@@ -164,6 +167,19 @@ class Chatty(InfoNCE):
             print("x" * 2**20)
         time.sleep(3)
         return super().forward(contrast)
+
+class Greedy(InfoNCE):
+    def setup(self):
+        self.held = []
+    def before_step(self, step, steps):
+        if step:  # A dry run takes one step.
+            self.held.append(torch.ones(2**28))
+
+class Stopped(InfoNCE):
+    def before_step(self, step, steps):
+        if step == 3:  # A dry run takes one step.
+            subprocess.Popen(["sh", "-c", f"sleep 12; kill -CONT {os.getpid()}"])
+            os.kill(os.getpid(), signal.SIGSTOP)
 """
 
 
@@ -192,3 +208,29 @@ def test_a_log_does_not_grow_without_end(tmp_path: Path, plugin: Callable[..., N
     text = log.read_text()
     assert "--- cut here: more than 67,108,864 bytes were written ---" in text
     assert "in " in text.splitlines()[-1], "the end is there"
+
+
+def test_the_seconds_of_a_cell_leave_out_the_time_in_which_it_was_stopped(
+    tmp_path: Path, plugin: Callable[..., None]
+) -> None:
+    plugin("slow_stopped", "losses:stopped = slow_stopped:Stopped", SLOW)
+    study = Study("s", tasks=["blobs(steps=4)"], losses=["stopped"], seeds=1)
+    began = time.monotonic()
+    summary = run(study, tmp_path / "run", engine="local(jobs=1)", progress=False)
+    assert summary.complete, summary.failed
+    assert time.monotonic() - began > 12
+    (record,) = [r for r in Store(tmp_path / "run").records() if r.cell["loss"] == "stopped"]
+    assert record.seconds["total"] < 10
+    assert record.seconds["train"] <= record.seconds["total"]
+
+
+def test_a_cell_that_asks_for_too_much_memory_fails_alone(
+    tmp_path: Path, plugin: Callable[..., None]
+) -> None:
+    plugin("slow_greedy", "losses:greedy = slow_greedy:Greedy", SLOW)
+    study = Study("s", tasks=["blobs(steps=9)"], losses=["greedy", "infonce"], seeds=1)
+    summary = run(study, tmp_path / "run", engine="local(jobs=1)", cell_gib=3, progress=False)
+    assert [cell.loss for cell in summary.failed] == ["greedy"]
+    assert len(summary.done) == 2
+    (reason,) = summary.failed.values()
+    assert re.search(r"more than 3 GiB of memory \(`--cell-gib`\). Raise.*allocate", reason)
