@@ -23,6 +23,7 @@ from harness.core.archives import (
 from harness.core.content import Content
 from harness.core.errors import InputError, require, unknown
 from harness.core.files import read_plain, write_atomically
+from harness.core.schema import read_json
 
 ROOT = "TRIPTYCH_DATA"
 """The environment variable that names a folder of data sets."""
@@ -507,7 +508,7 @@ def fingerprint(place: Path | Files, *, remembered: bool = True) -> str:
     listing = hashlib.sha256(key.encode()).hexdigest()
     cache_file = cache_folder() / "fingerprints" / f"{listing[:32]}.json"
     try:
-        known = json.loads(read_plain(cache_file))
+        known = read_json(read_plain(cache_file))
         if remembered and known["listing"] == listing:
             return str(known["sha256"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -33,6 +33,7 @@ from harness.core.archives import Files, stamp_of
 from harness.core.content import Content
 from harness.core.errors import InputError, require
 from harness.core.files import write_atomically
+from harness.core.schema import read_json
 from harness.core.transfers import download
 from harness.data import (
     Source,
@@ -366,7 +367,7 @@ def _arrays(folder: Path) -> dict[str, Path]:
 def _is_whole(folder: Path) -> bool:
     """Return whether a folder of decoded images has all its arrays, unchanged since written."""
     try:
-        about = json.loads((folder / "about.json").read_text())
+        about = read_json((folder / "about.json").read_text())
         return bool(about["decoded"] == fingerprint(_arrays(folder)))
     except (OSError, ValueError, LookupError, TypeError):
         return False
@@ -436,7 +437,7 @@ def _opened(folder: Path, stamps: tuple[tuple[int, ...], ...]) -> Pictures:
         array: Array = np.load(folder / f"{name}.npy", allow_pickle=False)
         return array
 
-    labels, about = read("labels"), json.loads((folder / "about.json").read_text())
+    labels, about = read("labels"), read_json((folder / "about.json").read_text())
     return Pictures(
         images=np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False),
         labels=labels,

@@ -4,7 +4,6 @@ Every graph becomes undirected: each edge once in each direction, sorted, withou
 """
 
 import io
-import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,6 +20,7 @@ from adapters.data.edges import undirected
 from adapters.data.text_tables import Table
 from harness.core.archives import File, Files, read_bytes
 from harness.core.errors import InputError, is_number, require
+from harness.core.schema import read_json
 
 PARTS = ("x", "tx", "allx", "y", "ty", "ally", "graph", "test.index")
 PUBLIC_VALIDATION = 500
@@ -467,7 +467,7 @@ def _marked(mask: Any, part: str, nodes: int, where: object) -> np.ndarray:
 def wikics(files: Files) -> NodeSet:
     """Read Wiki-CS (arXiv 2007.02901): one graph with 20 splits, all with the same test nodes."""
     where = files["data.json"]
-    stored = json.loads(read_bytes(where))
+    stored = read_json(read_bytes(where))
     short = {len(row) for row in stored["features"]}
     require(
         len(short) == 1,

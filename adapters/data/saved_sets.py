@@ -5,12 +5,12 @@ names), or ``dataset_dict.json`` and such a folder for each split that it names.
 other file names, such as ``cache-*.arrow``, are neither read nor hashed.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from harness.core.errors import InputError, require
+from harness.core.schema import read_json
 
 SPLITS_FILE, STATE_FILE, INFO_FILE = "dataset_dict.json", "state.json", "dataset_info.json"
 
@@ -70,7 +70,7 @@ def _files_of_table(folder: Path) -> dict[str, Path]:
 def _names(file: Path, key: str, inner: str = "") -> list[str]:
     """Return the names in a file's list ``key``; each must be that of something beside the file."""
     try:
-        listed = json.loads(file.read_text(encoding="utf-8"))[key]
+        listed = read_json(file.read_text(encoding="utf-8"))[key]
         names = [str(each[inner] if inner else each) for each in listed]
     except (OSError, ValueError, LookupError, TypeError) as error:
         reason = f"{file.name} cannot be read ({type(error).__name__}: {error})"

@@ -23,6 +23,7 @@ from typing import Any
 
 from harness.core.errors import InputError, require
 from harness.core.files import write_atomically
+from harness.core.schema import read_json
 
 SUFFIX = ".py"
 PACKAGE = f"__init__{SUFFIX}"
@@ -430,7 +431,7 @@ def _inside(module: str, path: Path) -> str:
 def origins_in(index: Path) -> dict[str, Path]:
     """Return {place in a snapshot: where the user has the file}; empty if it cannot be read."""
     try:
-        read = json.loads(index.read_text(encoding="utf-8"))
+        read = read_json(index.read_text(encoding="utf-8"))
         return {place: Path(origin) for place, origin in read["origins"].items()}
     except (OSError, ValueError, LookupError, AttributeError):
         return {}
@@ -439,7 +440,7 @@ def origins_in(index: Path) -> dict[str, Path]:
 def classes_in(index: Path) -> dict[str, str]:
     """Return {module of a snapshot: the class that it was taken out of a script for}."""
     try:
-        read = json.loads(index.read_text(encoding="utf-8"))
+        read = read_json(index.read_text(encoding="utf-8"))
         files = {name: one["module"] for name, one in read["files"].items()}
     except (OSError, ValueError, LookupError, AttributeError, TypeError):
         return {}
@@ -482,7 +483,7 @@ def use_snapshot(folder: Path) -> None:
         InputError: if the snapshot cannot be read.
     """
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        index = read_json((folder / INDEX).read_text(encoding="utf-8"))
         origins = {folder / place: path for place, path in origins_in(folder / INDEX).items()}
         files = [(name, one["module"], Path(one["origin"])) for name, one in index["files"].items()]
     except (OSError, ValueError, LookupError, TypeError) as error:

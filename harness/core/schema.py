@@ -19,13 +19,16 @@ def read_json(content: str | bytes) -> Any:
     r"""Return what JSON holds; its texts can be written to a file again.
 
     Raises:
-        ValueError: if it is not JSON, or if a text has half a surrogate pair, such as ``\udc80``,
-            which UTF-8 cannot encode.
+        ValueError: if it is not JSON, is nested too deep, or if a text has half a surrogate pair,
+            such as ``\udc80``, which UTF-8 cannot encode.
     """
-    values = json.loads(content)
-    raw = content.encode() if isinstance(content, str) else content
-    if _SURROGATE.search(raw):  # Whole pairs are texts like any other.
-        json.dumps(values, ensure_ascii=False).encode()
+    try:
+        values = json.loads(content)
+        raw = content.encode() if isinstance(content, str) else content
+        if _SURROGATE.search(raw):  # Whole pairs are texts like any other.
+            json.dumps(values, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("its lists or objects are nested too deep") from None
     return values
 
 

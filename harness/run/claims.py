@@ -264,7 +264,7 @@ def _parsed(text: str) -> dict[str, Any]:
     try:
         values = asdict(from_values(_Values, read_json(text)))
         from_values(Owner, values["owner"])
-    except (ValueError, RecursionError):
+    except ValueError:
         return {}
     return values
 

@@ -209,7 +209,7 @@ class Store:
         """Return the failure in ``path``, or None if it is missing or cannot be read."""
         try:
             return from_values(Failure, read_json(_checked(read_plain(path, follow=True))))
-        except (OSError, ValueError, RecursionError):
+        except (OSError, ValueError):
             return None
 
     def record_paths(self) -> list[Path]:
@@ -298,7 +298,7 @@ class Store:
                 and all(_are_texts(found.get(key, {})) for key in NAMES)
                 and all(map(_is_place, [*found["plan"], *found.get("earlier", [])]))
             )
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return {}
         return found if good else {}
 
@@ -368,7 +368,7 @@ def read_record(path: Path) -> Record | None:
             return None
         from_values(Cell, values["cell"])
         return from_values(Record, values)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
