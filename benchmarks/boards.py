@@ -22,7 +22,7 @@ import numpy as np
 
 from harness.core.cells import UNTRAINED, Cell
 from harness.store import provenance
-from harness.store.records import Record, Store
+from harness.store.records import SCHEMA, Record, Store
 from harness.store.table import load_records
 from leaderboards import leaderboard
 from leaderboards.render.formats import figure_files, files
@@ -89,7 +89,7 @@ def write(folder: Path, number: int) -> int:
     space = {"temperature": {"low": 0.02, "high": 1.0, "log": True}}
     spaces = {f"adnce(mu={loss / 8})[tuned]": space for loss in range(tuned)}
     baseline = "infonce(temperature=0.01)"
-    store.write_study({"baseline": baseline, "spaces": spaces, "plan": plan})
+    store.write_study({"baseline": baseline, "spaces": spaces, "plan": plan, "schema": SCHEMA})
     return len(plan)
 
 

@@ -2,9 +2,11 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields
 from functools import cache
+from math import isfinite
+from operator import call
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -72,14 +74,13 @@ def mismatch(value: Any, annotation: Any, name: str = "value") -> str:
     >>> mismatch({"test": {"accuracy": "high"}}, dict[str, dict[str, float]], "scores")
     "`scores.test.accuracy` must be float: got 'high'"
     """
-    origin, parts = get_origin(annotation), get_args(annotation)
-    if annotation is Any:
+    if _check(annotation)(value):  # Nearly always: the reason is looked for only if it is not.
         return ""
+    origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Literal:
-        return "" if value in parts else f"`{name}` must be one of {parts}: got {value!r}"
+        return f"`{name}` must be one of {parts}: got {value!r}"
     if origin in (Union, UnionType):
-        mismatches = [mismatch(value, part, name) for part in parts]
-        return "" if "" in mismatches else mismatches[0]
+        return mismatch(value, parts[0], name)
     if origin is dict:
         if not isinstance(value, dict) or not all(_is(key, parts[0]) for key in value):
             return f"`{name}` must be a mapping by {_type_name(parts[0])}: got {value!r}"
@@ -93,26 +94,70 @@ def mismatch(value: Any, annotation: Any, name: str = "value") -> str:
             return f"`{name}` must have {len(kinds)} items: got {value!r}"
         pairs = enumerate(zip(value, kinds, strict=True))
         return _first_mismatch(mismatch(item, kind, f"{name}[{i}]") for i, (item, kind) in pairs)
-    if _is(value, annotation):
-        return ""
     return f"`{name}` must be {_type_name(annotation)}: got {value!r}"
+
+
+@cache
+def _check(annotation: Any) -> Callable[[Any], bool]:
+    """Return a function that says whether a value fits: made once, because boards check millions.
+
+    :func:`mismatch` says which annotations there are.
+    """
+    origin, parts = get_origin(annotation), get_args(annotation)
+    checks = [] if origin is Literal else [_check(part) for part in parts]
+    if annotation is Any:
+        return lambda value: True
+    if origin is Literal:
+        return lambda value: value in parts
+    if origin in (Union, UnionType):
+        return lambda value: any(check(value) for check in checks)
+    if origin is dict:
+        key, item = checks
+        return lambda v: isinstance(v, dict) and all(map(key, v)) and all(map(item, v.values()))
+    if origin is list:
+        return lambda value: isinstance(value, list | tuple) and all(map(checks[0], value))
+    if origin is tuple:
+        return lambda value: (
+            isinstance(value, list | tuple)
+            and len(value) == len(checks)
+            and all(map(call, checks, value))
+        )
+    # Most values are exactly of the type, which is quick to see; a float must also be finite.
+    if annotation is float:
+        return lambda value: _is(value, float)
+    return lambda value: type(value) is annotation or _is(value, annotation)
 
 
 def _with_tuples(value: Any, annotation: Any) -> Any:
     """Turn the lists of a conforming ``value`` into tuples where its annotation has tuples."""
+    convert = _conversion(annotation)
+    return value if convert is None else convert(value)
+
+
+@cache
+def _conversion(annotation: Any) -> Callable[[Any], Any] | None:
+    """Return a function that makes tuples of lists, or None if the annotation has no tuples."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is tuple:
-        return tuple(_with_tuples(item, part) for item, part in zip(value, parts, strict=True))
+        if not any(map(_conversion, parts)):
+            return tuple
+        inner = [_conversion(part) or _same for part in parts]
+        return lambda value: tuple(make(item) for make, item in zip(inner, value, strict=True))
+    last = _conversion(parts[-1]) if origin in (list, dict) else None
+    if last is None:
+        return None
     if origin is list:
-        return [_with_tuples(item, parts[0]) for item in value]
-    if origin is dict:
-        return {key: _with_tuples(item, parts[1]) for key, item in value.items()}
+        return lambda value: [last(item) for item in value]
+    return lambda value: {key: last(item) for key, item in value.items()}
+
+
+def _same(value: Any) -> Any:
     return value
 
 
 def _is(value: Any, kind: type) -> bool:
     if kind is float:
-        return is_number(value, finite=True)
+        return isfinite(value) if type(value) is float else is_number(value, finite=True)
     return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
 
 

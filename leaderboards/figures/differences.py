@@ -1,9 +1,8 @@
 """Paired differences to the baseline: a forest plot, a panel a task."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
-
-import pandas as pd
 
 from leaderboards.analysis.marks import flaw
 from leaderboards.analysis.tables import CONTROL, each_row
@@ -24,7 +23,10 @@ def differences(report: Report, width: float) -> Svg | None:
     main = board.rows[board.rows["main"].astype(bool)]
     shown = main[main["trained"].astype(bool) | (main["kind"] == CONTROL)]
     left_out = shown[shown["verdict"].isin([INCOMPLETE, COLLAPSED])]
-    names = {row_key(key): _named(report, shown, key) for key in board.order}
+    flaws: dict[tuple[str, str], dict[str, None]] = {key: {} for key in board.order}
+    for row in each_row(shown):
+        flaws[row.method, row.loss][flaw(row._asdict())] = None
+    names = {row_key(key): _named(labels.row(*key), flaws[key]) for key in board.order}
     panels = []
     for _, rows in shown.groupby("task", sort=False):
         own = [
@@ -56,12 +58,9 @@ def differences(report: Report, width: float) -> Svg | None:
     return svg
 
 
-def _named(report: Report, rows: pd.DataFrame, key: tuple[str, str]) -> str:
-    """Return a row's label, with what its means lack on these tasks."""
-    own = rows[(rows["method"] == key[0]) & (rows["loss"] == key[1])]
-    lacking = dict.fromkeys(flaw(row._asdict()) for row in each_row(own))
-    marks = [why for why in lacking if why]
-    label = report.board.labels.row(*key)
+def _named(label: str, flaws: Iterable[str]) -> str:
+    """Return a loss's label, with what its means lack on these tasks."""
+    marks = [why for why in flaws if why]
     return f"{label} ({'; '.join(marks)})" if marks else label
 
 

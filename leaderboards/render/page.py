@@ -7,6 +7,7 @@ link leads to a part of the page or to a file beside it.
 """
 
 from base64 import b64encode
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from importlib.resources import files
 from itertools import islice
@@ -31,6 +32,7 @@ MAX_ROWS = 400
 
 def page(report: Report) -> str:
     """Return the report as one HTML file: no request, and the same bytes for the same board."""
+    sections = [section for section in _sections(report) if section["show"]]
     script = _read("page.js").replace("</script", "<\\/script")
     digest = b64encode(sha256(script.encode()).digest()).decode()
     return rendered(
@@ -44,12 +46,12 @@ def page(report: Report) -> str:
         answer=report.answer,
         warnings=report.warnings,
         ticks=_ticks(report),
-        links=_links(report),
+        links=_links(report, sections),
         figures=f"{FOLDER}/" if report.figures else "#section-differences",
         copies=_copies(report),
         matrix=for_template(report.matrix, None),
         legend=report.legend,
-        sections=[section for section in _sections(report) if section["show"]],
+        sections=sections,
         drawers=[_drawer(drawer) for drawer in report.drawers.values()],
         methods=report.methods,
         made=[(name, text) for name, text in provenance(report.board) if text],
@@ -65,9 +67,9 @@ SECTION_OF = {
 """{kind of note: the section that shows what it is about}."""
 
 
-def _links(report: Report) -> dict[str, str]:
+def _links(report: Report, sections: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Return {kind of warning: the section to look into}; empty where the page has none."""
-    there = {section["key"] for section in _sections(report) if section["show"]}
+    there = {section["key"] for section in sections}
     kinds = [warning.kind for warning in report.warnings]
     return {kind: SECTION_OF.get(kind, "") * (SECTION_OF.get(kind) in there) for kind in kinds}
 
