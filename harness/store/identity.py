@@ -194,6 +194,11 @@ def _source(*modules: str) -> str:
     return sources.source_digest(modules)
 
 
+def read_frame() -> None:
+    """Read and digest the code that every cell depends on, so that forked processes need not."""
+    _source(FRAME)
+
+
 def forget_data() -> None:
     """Clear the cache of data's checksums: files may have changed."""
     _fetch.cache_clear()

@@ -154,7 +154,7 @@ from harness.losses.infonce import InfoNCE
 
 class Slow(InfoNCE):
     def forward(self, contrast):
-        time.sleep(1.5)
+        time.sleep(1)
         return super().forward(contrast)
 
 class Hung(InfoNCE):
@@ -189,10 +189,10 @@ def test_a_cell_that_takes_too_long_is_stopped_alone_and_continued(
     plugin("slow", "losses:slow = slow:Slow\nhung = slow:Hung", SLOW)
     study = Study("s", tasks=["blobs(steps=20)"], losses=["slow", "hung", "infonce"], seeds=1)
     folder = tmp_path / "run"
-    summary = run(study, folder, engine="local(jobs=1)", cell_minutes=0.25, progress=False)
+    summary = run(study, folder, engine="local(jobs=1)", cell_minutes=0.15, progress=False)
     assert [cell.loss for cell in summary.failed] == ["slow", "hung"]
     assert len(summary.done) == 2
-    assert all("longer than 0.25 minutes (`--cell-minutes`)" in r for r in summary.failed.values())
+    assert all("longer than 0.15 minutes (`--cell-minutes`)" in r for r in summary.failed.values())
     again = run(study.but(losses=["slow"]), folder, engine="local(jobs=1)", progress=False)
     assert again.complete
     (slow,) = [r for r in Store(folder).records() if r.cell["loss"] == "slow"]
