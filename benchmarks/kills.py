@@ -121,8 +121,9 @@ def disturbed(
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(rng.uniform(*pause))
             workers = children(process.pid)
+            cells = [cell for worker in workers for cell in children(worker)]
             kind = rng.choice(["main", "worker"]) if workers else "main"
-            victim = process.pid if kind == "main" else rng.choice(workers)
+            victim = process.pid if kind == "main" else rng.choice([*workers, *cells])
             if process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(victim, signal.SIGKILL)

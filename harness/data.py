@@ -448,7 +448,7 @@ def _sync(folder: Path) -> None:
     for where, _, names in os.walk(folder):
         for path in (Path(where) / name for name in names):
             if path.is_file():
-                with path.open("rb+") as file:
+                with path.open("rb") as file:
                     os.fsync(file.fileno())
 
 

@@ -120,7 +120,7 @@ class Dask(Engine):
 
     def open(self, folder: Path) -> "Engine":
         """Connect to the scheduler, or start the cluster if there is none yet."""
-        self._folder = folder
+        super().open(folder)
         self._unsettled: dict[Cell, tuple[Job, Resources]] = {}
         self._futures: dict[str, tuple[Any, Cell]] = {}
         self._news: SimpleQueue[Any] = SimpleQueue()
@@ -140,7 +140,7 @@ class Dask(Engine):
                 "see docs/clusters.md."
             )
             raise InputError(f"{answer} ({type(error).__name__}: {error})") from error
-        return super().open(folder)
+        return self
 
     def submit(self, job: Job, resources: Resources) -> None:
         """Keep the cell; :meth:`events` hands it to the scheduler."""
@@ -276,7 +276,7 @@ class Dask(Engine):
             "worker_extra_args": worker,
             "security": self._security(),
             # Jobs read the certificate there; the run's folder is one that all machines see.
-            "shared_temp_directory": given("shared-temp-directory") or str(self._folder),
+            "shared_temp_directory": given("shared-temp-directory") or str(self.folder),
         }
 
     def _security(self) -> Any:
@@ -293,7 +293,7 @@ class Dask(Engine):
             "installed, and dask's YAML files name none. Run `pip install cryptography`; or, if "
             "you trust everybody on the network to run code as you, set security='none'.",
         )
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         return Security.temporary()
 
     def _send(self, cells: list[Cell]) -> None:
@@ -383,7 +383,8 @@ def _close(cluster: Any) -> None:
     for name in ("_job_ca_file", "_job_cert", "_job_key"):
         file = getattr(cluster, name, None)
         if file is not None:
-            file.close()
+            with suppress(OSError):
+                file.close()
 
 
 def networks() -> list[str]:

@@ -166,7 +166,8 @@ def run_command(
             folder = default_folder(chosen)
         require_group("engines", engine)
         if dry_run:
-            _try_out(chosen, folder, built_engine(engine, jobs), device)
+            built = built_engine(engine, jobs)
+            _try_out(chosen, folder, built, device, 60 * cell_minutes, cell_gib)
             return
         started = time.monotonic()
         # Treat these signals like Ctrl-C, unless they are ignored, as nohup does.
@@ -202,7 +203,9 @@ def run_command(
         raise typer.Exit(1)
 
 
-def _try_out(study: "Study", folder: Path, engine: "Engine", device: str) -> None:
+def _try_out(
+    study: "Study", folder: Path, engine: "Engine", device: str, limit: float, memory: float
+) -> None:
     """Try each combination of the study, report those that fail, and exit with 1 if any did."""
     from harness.run.dry_run import combinations, try_combinations
     from harness.run.engines import Resources
@@ -218,7 +221,9 @@ def _try_out(study: "Study", folder: Path, engine: "Engine", device: str) -> Non
         TemporaryDirectory() as kept_nowhere,
         copied_plugins(study.specs(), Store(kept_nowhere)) as copied,
     ):
-        dry_runs = try_combinations(cells, folder, engine, resources, copied=copied)
+        dry_runs = try_combinations(
+            cells, folder, engine, resources, copied=copied, limit=limit, memory=memory
+        )
     outcome.report_dry_runs(dry_runs)
     if dry_runs.lost:
         raise typer.Exit(1)

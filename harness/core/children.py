@@ -46,13 +46,20 @@ def take_pipes() -> tuple[TextIO, TextIO]:
 
 
 def close_in_children(file: TextIO) -> None:
-    """Close a pipe in forked children, so that none that outlives this process keeps it open."""
-    os.register_at_fork(after_in_child=partial(_close_quietly, file.fileno()))
+    """Close a pipe in forked children, so that none that outlives this process keeps it open.
+
+    Its number stays taken there: a child that gave it to a file of its own would lose that file in
+    its own children, where this is done again.
+    """
+    os.register_at_fork(after_in_child=partial(_empty, file.fileno()))
 
 
-def _close_quietly(handle: int) -> None:
+def _empty(handle: int) -> None:
+    """Let a handle's number stand for the empty device."""
     with contextlib.suppress(OSError):
-        os.close(handle)
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, handle, inheritable=False)
+        os.close(null)
 
 
 def import_path() -> list[str]:

@@ -2,8 +2,9 @@
 
 No system tells a process how long it was stopped. A thread that reads the clock every second
 shows it: when no thread has read it for a while and the process has used hardly any processor
-time meanwhile, the process was stopped. A long computation, or a wait for a file, is not taken
-for a stop, because the reading thread goes on beside it.
+time meanwhile, the process was stopped. A long computation is not taken for a stop, because it
+uses the processor; nor is a wait during which Python can run other threads. A wait during which it
+cannot, such as for a page of a mapped file on a slow disk, is.
 """
 
 import threading

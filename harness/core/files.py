@@ -137,15 +137,17 @@ def write_through(path: Path, content: str | bytes) -> None:
     """Write to a path that the user has named, such as ``/dev/stdout`` or a link to a board.
 
     Unlike in :func:`write_atomically`, a link is followed, and a device or a pipe is written to.
+    What ``/dev/stdout`` leads to is appended to: it may be a file that the shell has opened.
 
     Raises:
-        OSError: if it cannot be written; nothing is left behind then.
+        OSError: if it cannot be written; of a plain file, nothing is left behind then.
     """
-    path = path.resolve()
-    if path.exists() and not path.is_file():
-        path.write_bytes(_encoded(content))
+    is_handle = path.is_absolute() and path.parts[1] in ("dev", "proc")
+    if is_handle or (path.exists() and not path.is_file()):
+        with path.open("ab" if is_handle else "wb") as file:
+            file.write(_encoded(content))
     else:
-        write_atomically(path, content)
+        write_atomically(path.resolve(), content)
 
 
 def _encoded(content: str | bytes) -> bytes:
@@ -167,7 +169,7 @@ def read_plain(path: Path, most: int = -1, *, follow: bool = False) -> bytes:
 
 
 def open_log(path: Path) -> int:
-    """Open a log for appending, and return its handle; a link in its place is itself replaced.
+    """Open a log to read and append; return its handle. A link in its place is itself replaced.
 
     So is a pipe, and a file with a second name, which may be anybody's.
 
@@ -179,7 +181,7 @@ def open_log(path: Path) -> int:
         about = path.lstat()
         if not stat.S_ISREG(about.st_mode) or about.st_nlink > 1:
             path.unlink()
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
     return os.open(path, flags, 0o666)
 
 

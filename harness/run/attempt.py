@@ -88,13 +88,7 @@ def attempt(
         except (Exception, SystemExit) as error:  # A plugin may call sys.exit.
             details = traceback.format_exc()
             log.info("%s", details)
-            outcome, reason = outcome_of(error)
-            if job.memory and _lacks_memory(error):
-                reason = (
-                    f"The cell needs more than {job.memory:g} GiB of memory (`--cell-gib`). Raise "
-                    f"the limit, or lower `batch_size`. {reason}"
-                )
-            failure = Failure(key, outcome, reason, details)
+            failure = Failure(key, *outcome_of(error, job.memory), details)
             with suppress(OSError):  # The returned event reports the failure too.
                 store.write_failure(cell, failure)
                 if failure.outcome == "diverged":  # Resuming it would only diverge again.
@@ -104,13 +98,15 @@ def attempt(
 
 def _lacks_memory(error: BaseException) -> bool:
     """Return whether an error says that no memory was left; torch has no type for it on a CPU."""
-    return isinstance(error, MemoryError) or "allocate memory" in message_of(error)
+    said = message_of(error)
+    return isinstance(error, MemoryError) or "allocate memory" in said or "new thread" in said
 
 
-def outcome_of(error: BaseException) -> tuple[str, str]:
+def outcome_of(error: BaseException, memory: float = 0.0) -> tuple[str, str]:
     """Return the outcome of a cell that ended with ``error``, ``failed`` or ``diverged``, and why.
 
-    The reason is one line that cannot act in a terminal; the log has the whole error.
+    The reason is one line that cannot act in a terminal; the log has the whole error. ``memory``
+    is the limit in GiB that the cell had, or 0.
 
     >>> outcome_of(KeyError("label"))
     ('failed', "KeyError: 'label'.")
@@ -118,6 +114,11 @@ def outcome_of(error: BaseException) -> tuple[str, str]:
     kind = "diverged" if isinstance(error, Diverged) else "failed"
     is_sentence = isinstance(error, Diverged | InputError)
     said = message_of(error) if is_sentence else f"{told(error)}."
+    if memory and _lacks_memory(error):
+        said = (
+            f"The cell needs more than {memory:g} GiB of memory (`--cell-gib`). Raise the limit, "
+            f"or lower `batch_size`. {said}"
+        )
     return kind, one_line(said, MAX_KEPT)
 
 

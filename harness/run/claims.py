@@ -14,8 +14,8 @@ if its owner is a process of this machine that is gone. A claim shows that its p
 not that its cell makes progress.
 
 Only a plain file is a claim. Anything else in its place, such as a pipe, a link, a folder, or a
-file that may not be read, is never opened. It counts as a claim of an unknown owner, and expires
-when neither its inode nor its time of change has changed for ``LEASE`` seconds.
+file that may not be read, is no claim. It counts as one of an unknown owner, and expires when
+neither its inode nor its modification time has changed for ``LEASE`` seconds.
 """
 
 import json

@@ -12,7 +12,6 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from shutil import rmtree
 
@@ -42,11 +41,11 @@ class _Enough(Exception):
     """Raised to end a training after its first steps."""
 
 
-def try_cell(cell: Cell, *, device: str = "cpu") -> dict[str, str]:
+def try_cell(cell: Cell, *, device: str = "cpu", memory: float = 0.0) -> dict[str, str]:
     """Take the first steps of a cell, or evaluate it if it is not trained; keep nothing.
 
     Plugins from outside Triptych must also keep the contracts that decide whether their cells can
-    be compared.
+    be compared. ``memory`` is the limit in GiB that this process has, or 0.
 
     Returns:
         The last event, as :func:`harness.run.attempt.attempt` does.
@@ -62,7 +61,7 @@ def try_cell(cell: Cell, *, device: str = "cpu") -> dict[str, str]:
             with _contract("tasks", cell.task):
                 require_declared(cell.task, read)
     except (Exception, SystemExit) as error:
-        kind, reason = outcome_of(error)
+        kind, reason = outcome_of(error, memory)
         details = traceback.format_exc()
         log.info("%s", details)
         return {"kind": kind, "reason": reason, "details": details}
@@ -75,7 +74,6 @@ def _stop_after_first(step: int, steps: int, value: float) -> None:
         raise _Enough
 
 
-@cache  # The combinations of a process share their plugins.
 def _require_kept(check: Check, group: str, spec: str) -> None:
     with _contract(group, spec):
         check(spec)
@@ -154,6 +152,8 @@ def try_combinations(
     resources: Resources,
     listen: Callable[[Event], None] = lambda event: None,
     copied: Path | None = None,
+    limit: float = 0.0,
+    memory: float = 0.0,
 ) -> DryRuns:
     """Try each of ``cells``, which :func:`combinations` returns, on an engine.
 
@@ -164,14 +164,19 @@ def try_combinations(
         resources: what a cell may use.
         listen: a function that is called with each event.
         copied: the copies of the plugins' files, if there are any.
+        limit: seconds that each may take; 0: any number.
+        memory: GiB that the process of each may hold; 0: any number.
     """
     # Runs that share the folder each have a place of their own.
     logs = folder / FOLDER / f"{os.getpid()}-{time.time_ns()}"
     store = Store(logs)
     dry_runs = DryRuns(logs, len(cells), members=cells)
-    with engine.open(logs) as opened:
+    with engine.open(folder) as opened:
         for cell in cells:
-            job = Job(cell, _KEY, str(logs), dry=True, plugins=str(copied or ""))
+            job = Job(
+                cell, _KEY, str(logs), dry=True, plugins=str(copied or ""), limit=limit,
+                memory=memory,
+            )  # fmt: skip
             opened.submit(job, resources)
         for event in opened.events():
             listen(event)

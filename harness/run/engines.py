@@ -30,6 +30,10 @@ class Resources:
     slots_per_gpu: int = 1
 
 
+BEGUN = "begun"
+"""The kind of the message with which a worker says that it begins the job itself."""
+
+
 @dataclass(frozen=True)
 class Job:
     """A cell to run, in values that any engine can send to another machine.

@@ -15,7 +15,7 @@ from pathlib import Path
 from harness.core.children import ending, import_path
 from harness.core.files import open_log
 from harness.core.sources import LIBRARIES, module_of
-from harness.run.engines import Event, Job
+from harness.run.engines import BEGUN, Event, Job
 from harness.store.records import Store
 
 GRACE = 5.0
@@ -51,10 +51,12 @@ class WorkerProcess:
         try:
             process = self._send(log, json.dumps({"job": job.to_dict(), "device": device}))
             assert process.stdout is not None
-            if timer is not None:
-                timer.start()
             for line in process.stdout:
                 values = json.loads(line)
+                if values["kind"] == BEGUN:
+                    if timer is not None:  # Not sooner: the first job waits for the libraries.
+                        timer.start()
+                    continue
                 if values.pop("last", False):
                     self.finish()  # The worker exits, and must not get another job.
                 event = Event(cell=job.cell, worker=self.number, **values)
@@ -66,9 +68,11 @@ class WorkerProcess:
             last_log = cell_log if cell_log.exists() else log
             reason = f"The worker {ending(process.wait())}. Its last output is in {last_log}."
             if late.is_set():
+                saved = store.checkpoint_path(job.cell, job.key).exists()
                 reason = (
                     f"The cell took longer than {job.limit / 60:g} minutes (`--cell-minutes`). "
-                    "Raise the limit and run the study again: the cell goes on from its checkpoint."
+                    "Raise the limit and run the study again: the cell "
+                    + ("goes on from its checkpoint." if saved else "starts again.")
                 )
         except Exception as error:  # The cell must be settled after any error.
             self.kill()  # Otherwise its late events would count for the next cell.
@@ -84,9 +88,9 @@ class WorkerProcess:
     def _end_late(self, late: threading.Event) -> None:
         """Let the process save its state, then kill it."""
         late.set()
-        if self._alive():
-            assert self.process is not None
-            self.process.terminate()
+        process = self.process  # The thread that runs the job may take it away meanwhile.
+        if process is not None and process.poll() is None:
+            process.terminate()
         self.kill(after=GRACE)
 
     def _send(self, log: Path, line: str) -> "subprocess.Popen[str]":
@@ -118,12 +122,14 @@ class WorkerProcess:
 
     def kill(self, after: float = 0.0) -> None:
         """Wait up to ``after`` seconds for the process to exit, then kill it."""
+        process = self.process  # The thread that runs the job may take it away meanwhile.
+        if process is None:
+            return
         deadline = time.monotonic() + after
-        while self._alive() and time.monotonic() < deadline:
+        while process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
-        if self._alive():  # Never kill by the id of a dead process: it may have been reused.
-            assert self.process is not None
-            _kill_group(self.process)
+        if process.poll() is None:  # Never kill by a dead process's id: it may have been reused.
+            _kill_session(process)
 
     def _alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
@@ -136,7 +142,7 @@ class WorkerProcess:
         process = self.process = _start(log, self.gpu)
         threading.Thread(target=_kill_children_after_exit, args=(process,), daemon=True).start()
         if self._stopped:  # A request to stop during the start did not reach it.
-            _kill_group(process)
+            _kill_session(process)
         return process
 
 
@@ -199,13 +205,20 @@ def hidden_library() -> Path | None:
     return None
 
 
-def _kill_group(process: "subprocess.Popen[str]") -> None:
-    """Kill a worker and all that its plugins started: they share its process group."""
+def _kill_session(process: "subprocess.Popen[str]") -> None:
+    """Kill a worker and all that its plugins started: they share its session."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+    # A cell's process, and what its plugins started, have a group of their own in the session.
+    for about in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # PID (NAME) STATE PARENT GROUP SESSION ...: a name may hold anything.
+            session = int(about.read_text().rpartition(")")[2].split()[3])
+            if session == process.pid:
+                os.kill(int(about.parent.name), signal.SIGKILL)
 
 
 def _kill_children_after_exit(process: "subprocess.Popen[str]") -> None:
     """Wait until a worker has exited, then kill its children, which would keep its pipes open."""
     process.wait()
-    _kill_group(process)
+    _kill_session(process)

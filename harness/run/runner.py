@@ -54,6 +54,11 @@ HOLDERS = 2
 
 log = logging.getLogger("harness")
 
+MAX_MINUTES = 366 * 24 * 60.0
+"""The largest limit of a cell's time, in minutes."""
+MAX_GIB = 2.0**20
+"""The largest limit of a cell's memory, in GiB."""
+
 
 @dataclass(repr=False)
 class Summary:
@@ -196,8 +201,8 @@ def run(
     require_number("slots_per_gpu", slots_per_gpu, at_least=1, whole=True)
     require_number("checkpoint_minutes", checkpoint_minutes, at_least=0)
     require_number("max_failures", max_failures, at_least=0, whole=True)
-    require_number("cell_minutes", cell_minutes, at_least=0)
-    require_number("cell_gib", cell_gib, at_least=0)
+    require_number("cell_minutes", cell_minutes, at_least=0, at_most=MAX_MINUTES)
+    require_number("cell_gib", cell_gib, at_least=0, at_most=MAX_GIB)
     require(
         not cell_gib or sys.platform == "linux",
         f"`cell_gib` must be 0 on {sys.platform}, because only Linux limits the memory of a "
@@ -571,7 +576,7 @@ class _Run:
             return list(todo)
         dry_runs = try_combinations(
             tried, self.store.folder, self.engine, self.resources, self._tell_trying,
-            copied=self.snapshot,
+            copied=self.snapshot, limit=self.options.limit, memory=self.options.memory,
         )  # fmt: skip
         failed = dry_runs.failed()
         for cell in todo:

@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from harness import plugins
-from harness.core import guard, plugin_files
+from harness.core import guard, plugin_files, registry
 from harness.core.cells import Cell, specs_of
 from harness.core.children import TERMINATED, close_in_children, take_pipes
 from harness.core.clock import BEAT, CLOCK
 from harness.core.files import open_log
 from harness.run.attempt import attempt
 from harness.run.dry_run import try_cell
-from harness.run.engines import Job
+from harness.run.engines import BEGUN, Job
 from harness.run.processes import GRACE
 from harness.store.checkpoints import Checkpoints, Stopped
 from harness.store.identity import identify, read_frame
@@ -64,7 +64,7 @@ def main() -> None:
         if _may_fork(device):
             template.run(job, device)
         else:
-            event, _ = _run(job, device, events, os.getppid())
+            event = _run(job, device, events, os.getppid())
             _send(events, **event, last=True)
             os._exit(0)  # Exit at once: a plugin's threads may still run.
 
@@ -86,6 +86,7 @@ class _Template:
         self.events = events
         self.parent = os.getppid()
         self.child = 0
+        self.is_busy = False
         self.is_stopped = False
         self.prepared: set[str] = set()
         self.learned: tuple[Cell, list[str]] | None = None
@@ -95,58 +96,70 @@ class _Template:
         read_frame()
 
     def stop(self, *signalled: object) -> None:
-        """Stop at once, or let the child save its state and stop."""
+        """Stop once the job is done, which the child is asked to save and to end; else at once."""
         self.is_stopped = True
-        if not self.child:
+        if self.child:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.child, signal.SIGTERM)
+        elif not self.is_busy:
             os._exit(TERMINATED)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.child, signal.SIGTERM)
 
     def run(self, job: Job, device: str) -> None:
         """Run a job in a child; end this process as the child ends if it ends without a result."""
         if self.learned is not None:  # Not sooner: there may be no further job.
             _prepare(*self.learned)
             self.learned = None
-        # The last thing that a child does is to write here which modules it has imported.
-        with os.fdopen(os.memfd_create("imported"), "w+", encoding="utf-8") as imported:
+        # The last thing that a child does is to write its result here. It is told only once the
+        # child has ended: a child that hangs at its end must not keep the next job waiting.
+        with os.fdopen(os.memfd_create("result"), "w+", encoding="utf-8") as result:
             # A request to stop waits until the child is known, to which it is passed on.
             signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
             told = os.dup(self.events.fileno())
             template = os.getpid()
+            self.is_busy = True
             self.child = os.fork()
             if not self.child:
-                _be_child(job, device, told, imported, template)
+                _be_child(job, device, told, result, template)
             os.close(told)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             status = self._wait()
-            imported.seek(0)
-            text = imported.read()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.child, signal.SIGKILL)  # What the job's plugins have started.
-        self.child = 0
-        if not text:
+            result.seek(0)
+            text = result.read()
+        try:
+            event, imported = json.loads(text)
+        except ValueError:  # Nothing, or half of it: the child was killed.
             _end_as(status)
+        _send(self.events, **event)
+        self.is_busy = False
         if self.is_stopped:
             os._exit(TERMINATED)
-        if job.cell.task not in self.prepared and all(
-            plugins.is_shipped(group, spec) for group, spec in specs_of(job.cell)
-        ):
+        if job.cell.task not in self.prepared and _is_ours(job.cell):
             self.prepared.add(job.cell.task)
-            self.learned = job.cell, json.loads(text)
+            self.learned = job.cell, imported
 
     def _wait(self) -> int:
         """Return the exit status of the child; stop it if the main process ends."""
         deadline = float("inf")
-        while True:
-            pid, status = os.waitpid(self.child, os.WNOHANG)
-            if pid:
-                return os.waitstatus_to_exitcode(status)
+        while os.waitid(os.P_PID, self.child, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
             if os.getppid() != self.parent and deadline == float("inf"):
                 deadline = time.monotonic() + GRACE
                 os.kill(self.child, signal.SIGTERM)
             if time.monotonic() > deadline:
                 os.killpg(self.child, signal.SIGKILL)
             signal.sigtimedwait({signal.SIGCHLD}, 1.0)
+        # What the job's plugins have started. Only until the child is waited for is its number
+        # not given to another process.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.child, signal.SIGKILL)
+        child, self.child = self.child, 0
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _is_ours(cell: Cell) -> bool:
+    """Return whether no part of a cell, and no data set that it may name, is from outside."""
+    return not any(registry.find("data", name).is_foreign for name in registry.names("data")) and (
+        all(plugins.is_shipped(group, spec) for group, spec in specs_of(cell))
+    )
 
 
 def _prepare(cell: Cell, imported: Sequence[str]) -> None:
@@ -161,21 +174,18 @@ def _prepare(cell: Cell, imported: Sequence[str]) -> None:
         identify(cell)
 
 
-def _be_child(job: Job, device: str, told: int, imported: TextIO, template: int) -> NoReturn:
-    """Run a job in a forked child, and end it."""
+def _be_child(job: Job, device: str, told: int, result: TextIO, template: int) -> NoReturn:
+    """Run a job in a forked child, write its last event and what it imported, and end it."""
     try:
         os.setpgid(0, 0)  # Ends with what its plugins start, and without the template.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         events = os.fdopen(told, "w", encoding="utf-8")
         close_in_children(events)
         known = set(sys.modules)
-        event, checkpoints = _run(job, device, events, template)
-        _send(events, **event)
-        if checkpoints.stop_requested:  # The request came too late to interrupt the cell.
-            os._exit(TERMINATED)
-        json.dump([name for name in sys.modules if name not in known], imported)
-        imported.flush()
-        logging.shutdown()
+        event = _run(job, device, events, template)
+        # A list, because a plugin's thread may import something meanwhile.
+        json.dump([event, [name for name in list(sys.modules) if name not in known]], result)
+        result.flush()
     except BaseException:
         traceback.print_exc()
         os._exit(1)
@@ -191,10 +201,11 @@ def _end_as(status: int) -> NoReturn:
     os._exit(status)
 
 
-def _run(job: Job, device: str, events: TextIO, parent: int) -> tuple[dict[str, Any], Checkpoints]:
-    """Run a job in this process; return its last event, and the state of a request to stop."""
+def _run(job: Job, device: str, events: TextIO, parent: int) -> dict[str, Any]:
+    """Run a job in this process, and return its last event."""
     import torch
 
+    _send(events, kind=BEGUN)
     checkpoints = Checkpoints()
 
     def stop(*signalled: object) -> None:
@@ -206,10 +217,9 @@ def _run(job: Job, device: str, events: TextIO, parent: int) -> tuple[dict[str, 
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     store = Store(job.folder)
     log = store.log_path(job.cell, job.key)
-    threading.Thread(target=_watch, args=(parent, log), daemon=True).start()
+    threading.Thread(target=_watch, args=(parent, _log_to(log)), daemon=True).start()
     if job.plugins:
         plugin_files.start_from(Path(job.plugins))
-    _log_to(log)
     if job.memory:
         _limit_memory(job.memory)
     if device.startswith("cuda"):
@@ -229,8 +239,8 @@ def _run(job: Job, device: str, events: TextIO, parent: int) -> tuple[dict[str, 
 
     try:
         if job.dry:
-            return try_cell(job.cell, device=device), checkpoints
-        return attempt(job, device=device, report=report, checkpoints=checkpoints), checkpoints
+            return try_cell(job.cell, device=device, memory=job.memory)
+        return attempt(job, device=device, report=report, checkpoints=checkpoints)
     except Stopped:
         _exit(parent)
 
@@ -244,20 +254,27 @@ def _limit_memory(gib: float) -> None:
     import resource
 
     most = max(int(gib * 2**30), 1)
-    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)  # What the system allows at most.
+    limit = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
 def _send(events: TextIO, **event: Any) -> None:
     print(json.dumps(event), file=events, flush=True)
 
 
-def _log_to(path: Path) -> None:
-    """Redirect all output, including that of child processes, to the cell's own log."""
-    with contextlib.suppress(OSError):  # The disk may be full.
+def _log_to(path: Path) -> int | None:
+    """Redirect all output, including that of child processes, to the cell's own log.
+
+    Return a handle of the log; None if it cannot be written.
+    """
+    try:
         handle = open_log(path)
-        os.dup2(handle, 1)
-        os.dup2(handle, 2)
-        os.close(handle)
+    except OSError:  # The disk may be full.
+        return None
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    return handle
 
 
 def _exit(parent: int) -> NoReturn:
@@ -267,22 +284,28 @@ def _exit(parent: int) -> NoReturn:
     os._exit(TERMINATED)
 
 
-def _watch(parent: int, log: Path) -> None:
+def _watch(parent: int, log: int | None) -> None:
     """Cut a log that grows too long; once the parent is gone, save a checkpoint and end."""
     CLOCK.watch()
     while os.getppid() == parent:  # An orphan gets another parent.
-        with contextlib.suppress(OSError):
-            if log.stat().st_size > MAX_LOG:
-                # All who write to it append, and so go on behind the new end.
-                os.truncate(log, MAX_LOG // 2)
-                os.write(
-                    2, f"\n--- cut here: more than {MAX_LOG:,} bytes were written ---\n".encode()
-                )
+        if log is not None:
+            with contextlib.suppress(OSError):
+                _cut(log)
         CLOCK.seconds()  # Read regularly, the clock tells when the process was stopped.
         time.sleep(BEAT)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE)
     os.killpg(0, signal.SIGKILL)
+
+
+def _cut(log: int) -> None:
+    """Take the middle out of a log that is too long; all who write to it append."""
+    size = os.fstat(log).st_size
+    if size > MAX_LOG:
+        end = os.pread(log, MAX_LOG // 4, size - MAX_LOG // 4)
+        os.ftruncate(log, MAX_LOG // 4)
+        mark = f"\n--- cut here: more than {MAX_LOG:,} bytes were written ---\n"
+        os.write(log, mark.encode() + end)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.core import locks
 from harness.core.files import (
     Owner,
     debris,
@@ -281,3 +282,35 @@ def test_a_path_that_the_user_names_may_be_a_link_or_a_pipe(tmp_path: Path) -> N
     assert device.is_fifo()
     write_through(tmp_path / "folder" / "new", "text")
     assert (tmp_path / "folder" / "new").read_text() == "text"
+
+
+WRITE = "import sys; from pathlib import Path; from harness.core.files import write_through; "
+WRITE += "write_through(Path(sys.argv[1]), 'new\\n')"
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="this system has no /dev/stdout")
+def test_standard_output_is_written_to_whatever_it_is(tmp_path: Path) -> None:
+    """A pipe, and a file that a shell appends to."""
+    command = [sys.executable, "-c", WRITE, "/dev/stdout"]
+    piped = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    assert piped.stdout == "new\n"
+    (tmp_path / "log").write_text("old\n")
+    with (tmp_path / "log").open("a") as log:
+        subprocess.run(command, check=True, stdout=log)
+    assert (tmp_path / "log").read_text() == "old\nnew\n"
+
+
+def test_a_lock_that_is_kept_is_an_error_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "PATIENCE", 0.2)
+    path = tmp_path / "lock"
+    held = r"another process has held the lock .*lock for 0.2"
+    with (
+        locks.locked(path),
+        pytest.raises(TimeoutError, match=held),
+        locks.locked(path),
+    ):
+        pass
+    with locks.locked(tmp_path / "lock"):
+        pass

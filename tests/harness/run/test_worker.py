@@ -1,5 +1,6 @@
 """No cell changes the cells after it: each begins as a fresh interpreter does."""
 
+import os
 import re
 import time
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 from runs import scores
 
+from harness.core.files import open_log
+from harness.run import worker
 from harness.run.runner import run
 from harness.store.records import Store
 from harness.study.study import Study
@@ -234,3 +237,98 @@ def test_a_cell_that_asks_for_too_much_memory_fails_alone(
     assert len(summary.done) == 2
     (reason,) = summary.failed.values()
     assert re.search(r"more than 3 GiB of memory \(`--cell-gib`\). Raise.*allocate", reason)
+
+
+ODD = """
+import ctypes, logging, multiprocessing, os, subprocess, sys, time
+from harness.losses.infonce import InfoNCE
+
+def answer(queue):
+    queue.put(42)
+
+class Forks(InfoNCE):  # As a loader with several processes does.
+    def before_step(self, step, steps):
+        context = multiprocessing.get_context("fork")
+        queue = context.SimpleQueue()
+        process = context.Process(target=answer, args=(queue,))
+        process.start()
+        process.join(20)
+        if process.exitcode != 0:
+            raise RuntimeError(f"the process ended with {process.exitcode}")
+
+class Slow(logging.Handler):
+    def emit(self, record):
+        pass
+
+    def close(self):
+        time.sleep(600)
+
+class Lingers(InfoNCE):
+    def before_step(self, step, steps):
+        logging.getLogger().addHandler(Slow())
+
+class Leaves(InfoNCE):
+    def before_step(self, step, steps):
+        if step:  # A dry run takes one step.
+            subprocess.Popen(["sleep", "987654"])
+            while True:  # It does not let other threads run, and ignores a request to stop.
+                ctypes.PyDLL(None).sleep(600)
+
+class Stuck(InfoNCE):
+    def before_step(self, step, steps):
+        time.sleep(600)
+"""
+
+
+def test_no_cell_waits_for_the_end_of_another_or_loses_files_to_it(
+    tmp_path: Path, plugin: Callable[..., None]
+) -> None:
+    """Each cell can start processes of its own, however many cells ran before it."""
+    plugin("odd", "losses:forks = odd:Forks\nlingers = odd:Lingers", ODD)
+    losses = ["lingers", "forks", "infonce"]
+    study = Study("s", tasks=["blobs(steps=2)"], losses=losses, seeds=2)
+    summary = run(study, tmp_path / "run", engine="local(jobs=1)", cell_minutes=1, progress=False)
+    assert summary.complete, summary.failed
+
+
+def test_what_a_plugin_started_ends_with_a_cell_that_is_stopped(
+    tmp_path: Path, plugin: Callable[..., None]
+) -> None:
+    plugin("odd_leaves", "losses:leaves = odd_leaves:Leaves", ODD)
+    study = Study("s", tasks=["blobs(steps=4)"], losses=["leaves"], seeds=1)
+    summary = run(study, tmp_path / "run", engine="local(jobs=1)", cell_minutes=0.1, progress=False)
+    (reason,) = summary.failed.values()
+    assert reason.endswith("run the study again: the cell starts again.")
+    assert b"987654" not in b"".join(
+        path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")
+    )
+
+
+def test_a_dry_run_has_the_limits_of_a_cell(tmp_path: Path, plugin: Callable[..., None]) -> None:
+    plugin("odd_stuck", "losses:stuck = odd_stuck:Stuck", ODD)
+    study = Study("s", tasks=["blobs(steps=4)"], losses=["stuck"], seeds=1)
+    summary = run(
+        study, tmp_path / "run", engine="local(jobs=1)", cell_minutes=0.1, try_first=True,
+        progress=False,
+    )  # fmt: skip
+    (reason,) = summary.failed.values()
+    assert "longer than 0.1 minutes" in reason
+
+
+def test_a_log_is_cut_in_its_middle_and_through_no_link(tmp_path: Path) -> None:
+    worker.MAX_LOG, before = 4000, worker.MAX_LOG
+    try:
+        path, victim = tmp_path / "log", tmp_path / "victim"
+        log = open_log(path)
+        os.write(log, b"begin" + 2000 * b"-" + 2500 * b"+" + b"end")
+        victim.write_bytes(5000 * b"x")
+        path.rename(tmp_path / "moved")
+        path.symlink_to(victim)
+        worker._cut(log)
+        os.close(log)
+    finally:
+        worker.MAX_LOG = before
+    assert victim.read_bytes() == 5000 * b"x"
+    text = (tmp_path / "moved").read_text()
+    assert text.startswith("begin-") and text.endswith("+end") and "--- cut here" in text
+    assert len(text) < 2100
