@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from adapters.data.saved_sets import is_saved, open_saved, saved_files
 from harness.core.archives import gunzip, is_hidden
 from harness.core.errors import InputError, require
-from harness.core.schema import read_json
+from harness.core.schema import parse_json
 from harness.data import fingerprint
 
 FORMATS = (".txt", ".csv", ".tsv", ".jsonl", ".json", ".parquet")
@@ -318,9 +318,9 @@ def _json(file: Path, text: str, *, lines: bool) -> Table:
             for number, line in enumerate(text.split("\n"), start=1):
                 if line.strip():
                     numbers.append(number)
-                    found.append(read_json(line))
+                    found.append(parse_json(line))
         else:
-            found = read_json(text)
+            found = parse_json(text)
             numbers = list(range(1, len(found) + 1))
     except ValueError as error:
         raise InputError(
@@ -355,7 +355,7 @@ def _parquet(file: Path, content: bytes) -> Table:
         table = parquet.read_table(io.BytesIO(content))
         rows = table.to_pylist()
         # `datasets` writes the names of classes beside the columns.
-        about = read_json((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+        about = parse_json((table.schema.metadata or {}).get(b"huggingface", b"{}"))
         features = about.get("info", {}).get("features") or {}
     except (pyarrow.ArrowException, OSError, ValueError, AttributeError) as error:
         raise InputError(f"{file} is not a valid Parquet file: {error}. Copy it again.") from error

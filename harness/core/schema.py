@@ -17,20 +17,29 @@ T = TypeVar("T")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
+def parse_json(content: str | bytes) -> Any:
+    """Return what JSON holds.
+
+    Raises:
+        ValueError: if it is not JSON, or is nested too deep.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("its lists or objects are nested too deep") from None
+
+
 def read_json(content: str | bytes) -> Any:
     r"""Return what JSON holds; its texts can be written to a file again.
 
     Raises:
-        ValueError: if it is not JSON, is nested too deep, or if a text has half a surrogate pair,
-            such as ``\udc80``, which UTF-8 cannot encode.
+        ValueError: as :func:`parse_json`; or if a text has half a surrogate pair, such as
+            ``\udc80``, which UTF-8 cannot encode.
     """
-    try:
-        values = json.loads(content)
-        raw = content.encode() if isinstance(content, str) else content
-        if _SURROGATE.search(raw):  # Whole pairs are texts like any other.
-            json.dumps(values, ensure_ascii=False).encode()
-    except RecursionError:
-        raise ValueError("its lists or objects are nested too deep") from None
+    values = parse_json(content)
+    raw = content.encode() if isinstance(content, str) else content
+    if _SURROGATE.search(raw):  # Whole pairs are texts like any other.
+        json.dumps(values, ensure_ascii=False).encode()
     return values
 
 
