@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: install install-test demo test clean
+.PHONY: install install-test install-locked demo test clean
 
 install: .venv/installed
 
@@ -16,6 +16,13 @@ install-test: .venv/installed-test
 .venv/installed-test: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	@touch $@
+
+# Everything, from files whose sha256 is in requirements.lock: torch's is that of its CPU wheel.
+install-locked:
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch .venv/installed .venv/installed-test
 
 demo: install
 	$(BIN)/triptych run quickstart

@@ -101,3 +101,22 @@ def test_constraints_pin_torch_and_all_declared_dependencies() -> None:
     names = {re.split(r"[<>=\[; ]", item)[0].lower() for item in declared}
     assert names <= pinned
     assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text()
+
+
+def test_the_lock_has_hashes_for_what_constraints_pin() -> None:
+    """``python docs/write_lock.py`` writes it."""
+    pins = [line for line in read("constraints.txt") if line and not line.startswith("#")]
+    releases: dict[str, list[str]] = {}
+    for line in read("requirements.lock"):
+        word = line.removesuffix(" \\").strip()
+        if line.startswith("    --hash=sha256:"):
+            releases[last].append(word)
+        elif not line.startswith("#"):
+            last = word
+            releases[last] = []
+    assert list(releases) == pins
+    assert all(releases.values())
+
+
+def read(name: str) -> list[str]:
+    return (ROOT / name).read_text().splitlines()
