@@ -17,7 +17,7 @@ install-test: .venv/installed-test
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	@touch $@
 
-# Everything, from files whose sha256 is in requirements.lock: torch's is that of its CPU wheel.
+# As install-test, but checks the sha256 of every package against requirements.lock: see SECURITY.md.
 install-locked:
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps --requirement requirements.lock

@@ -1,69 +1,86 @@
-"""Write ``requirements.lock``: the pins of ``constraints.txt``, with the hashes of their files.
+"""Write ``requirements.lock``: the releases that ``constraints.txt`` pins, with their hashes.
 
     python docs/write_lock.py
 
-The hashes are those that PyPI states for the files of each release that Python 3.11 can install.
-torch's are those of its CPU wheels, from PyTorch's own index: PyPI's wheels for Linux need CUDA's
-packages, which are not pinned. ``make install-locked`` installs from the file.
+Run it after each change of ``constraints.txt``. PyPI's index states the hash of each file; the lock
+lists those that Python 3.11 can install. Of torch it lists the CPU wheel, because PyPI's wheels
+for Linux also install CUDA's packages, which are not pinned.
 """
 
 import json
-import re
-import sys
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from urllib.request import Request, urlopen
 
+from packaging.requirements import Requirement
+from packaging.tags import Tag
+from packaging.utils import (
+    InvalidSdistFilename,
+    InvalidWheelFilename,
+    canonicalize_name,
+    parse_sdist_filename,
+    parse_wheel_filename,
+)
+
 ROOT = Path(__file__).parents[1]
 INDEX = "https://pypi.org/simple"
-PYTHON = re.compile(r"-(py3|py2\.py3|cp311|cp3\d+-abi3)-|-cp311-|-abi3-")
-"""In the names of wheels that Python 3.11 can install."""
-LOCAL = Path("/opt/wheels")
-"""Where torch's CPU wheel lies where the project is tested: the very file of PyTorch's index."""
+CPU_WHEELS = Path("/opt/wheels")
+"""The folder with torch's CPU wheel on the machines where we test."""
 HEAD = """\
-# Written by docs/write_lock.py from constraints.txt: do not edit. `make install-locked` reads it.
+# docs/write_lock.py writes this file from constraints.txt, and `make install-locked` reads it.
 """
 
 
 def main() -> None:
-    """Write the file."""
+    """Write ``requirements.lock``."""
     lines = [HEAD]
-    for name, version in pins():
-        found = list(hashes(name, version))
-        if not found:
-            sys.exit(f"{name}=={version} has no file that Python 3.11 can install.")
-        parts = [f"{name}=={version}", *(f"    --hash=sha256:{one}" for one in sorted(set(found)))]
-        lines.append(" \\\n".join(parts) + "\n")
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            pin = Requirement(line)
+            found = sorted(set(_torch_hashes(pin) if pin.name == "torch" else _hashes(pin)))
+            if not found:
+                raise SystemExit(f"No file of {pin} was found that Python 3.11 can install.")
+            hashes = [f"    --hash=sha256:{one}" for one in found]
+            lines.append(" \\\n".join([line, *hashes]) + "\n")
     (ROOT / "requirements.lock").write_text("".join(lines), encoding="utf-8")
 
 
-def pins() -> Iterator[tuple[str, str]]:
-    """Yield (name, version) of each line of ``constraints.txt``."""
-    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
-        if line and not line.startswith("#"):
-            name, _, version = line.partition("==")
-            yield name.strip(), version.strip()
-
-
-def hashes(name: str, version: str) -> Iterator[str]:
-    """Yield the sha256 of the files of a release that Python 3.11 can install."""
-    if name == "torch":
-        for wheel in sorted(LOCAL.glob(f"torch-{version}*.whl")):
-            yield sha256(wheel.read_bytes()).hexdigest()
-        return
-    plain = re.sub(r"[-_.]+", "-", name).lower()
+def _hashes(pin: Requirement) -> Iterator[str]:
+    """Yield the sha256 of each file of a pinned release that Python 3.11 can install."""
     request = Request(  # noqa: S310  The address is ours.
-        f"{INDEX}/{plain}/", headers={"Accept": "application/vnd.pypi.simple.v1+json"}
+        f"{INDEX}/{canonicalize_name(pin.name)}/",
+        headers={"Accept": "application/vnd.pypi.simple.v1+json"},
     )
     with urlopen(request, timeout=60) as answer:  # noqa: S310
-        files = json.load(answer)["files"]
-    for file in files:
-        stem = re.sub(r"[-_.]+", "-", file["filename"]).lower()
-        of_release = stem.startswith(re.sub(r"[-_.]+", "-", f"{plain}-{version}-"))
-        is_source = file["filename"].endswith((".tar.gz", ".zip"))
-        if of_release and (is_source or PYTHON.search(file["filename"])):
-            yield file["hashes"]["sha256"]
+        for file in json.load(answer)["files"]:
+            if _fits(file["filename"], pin):
+                yield file["hashes"]["sha256"]
+
+
+def _fits(name: str, pin: Requirement) -> bool:
+    """Return whether a file is of a pinned release, and Python 3.11 can install it."""
+    try:
+        if not name.endswith(".whl"):
+            return pin.specifier.contains(parse_sdist_filename(name)[1])
+        _, version, _, tags = parse_wheel_filename(name)
+    except (InvalidSdistFilename, InvalidWheelFilename):  # Old releases have names of other forms.
+        return False
+    return pin.specifier.contains(version) and any(map(_runs, tags))
+
+
+def _runs(tag: Tag) -> bool:
+    """Return whether Python 3.11 can run what has a tag, on the platform of the tag."""
+    if tag.abi == "abi3":  # Such a wheel runs on the release of Python that it names, and later.
+        return int(tag.interpreter.removeprefix("cp3")) <= 11
+    return tag.interpreter in ("py3", "py311", "cp311")
+
+
+def _torch_hashes(pin: Requirement) -> Iterator[str]:
+    """Yield the sha256 of each of torch's CPU wheels in ``CPU_WHEELS``."""
+    for wheel in CPU_WHEELS.glob("torch-*.whl"):
+        if _fits(wheel.name, pin):
+            yield sha256(wheel.read_bytes()).hexdigest()
 
 
 if __name__ == "__main__":
