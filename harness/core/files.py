@@ -136,13 +136,13 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 def write_through(path: Path, content: str | bytes) -> None:
     """Write to a path that the user has named, such as ``/dev/stdout`` or a link to a board.
 
-    Unlike in :func:`write_atomically`, a link is followed, and a device or a pipe is written to.
-    What ``/dev/stdout`` leads to is appended to: it may be a file that the shell has opened.
+    Unlike :func:`write_atomically`, this follows a link, and writes to a device or a pipe. It
+    appends to what ``/dev/stdout`` leads to, which may be a file that the shell has opened.
 
     Raises:
         OSError: if it cannot be written; of a plain file, nothing is left behind then.
     """
-    is_handle = path.is_absolute() and path.parts[1] in ("dev", "proc")
+    is_handle = str(path).startswith(("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/"))
     if is_handle or (path.exists() and not path.is_file()):
         with path.open("ab" if is_handle else "wb") as file:
             file.write(_encoded(content))
@@ -169,9 +169,10 @@ def read_plain(path: Path, most: int = -1, *, follow: bool = False) -> bytes:
 
 
 def open_log(path: Path) -> int:
-    """Open a log to read and append; return its handle. A link in its place is itself replaced.
+    """Open a log for reading and appending, and return its handle.
 
-    So is a pipe, and a file with a second name, which may be anybody's.
+    A link or a pipe in its place is itself replaced; so is a file with a second name, which may
+    be somebody else's.
 
     Raises:
         OSError: if it cannot be written.

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -300,6 +301,15 @@ def test_standard_output_is_written_to_whatever_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "old\nnew\n"
 
 
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="this system has no /dev/shm")
+def test_a_plain_file_below_dev_is_replaced() -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        board = Path(folder, "board.csv")
+        write_through(board, "old")
+        write_through(board, "new")
+        assert board.read_text() == "new"
+
+
 def test_a_lock_that_is_kept_is_an_error_after_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,5 +322,5 @@ def test_a_lock_that_is_kept_is_an_error_after_a_while(
         locks.locked(path),
     ):
         pass
-    with locks.locked(tmp_path / "lock"):
+    with locks.locked(path):
         pass
