@@ -3,10 +3,11 @@
     python benchmarks/kills.py quickstart --kills 20 --checkpoint 0.05
 
 The study is run twice, each time in a folder of its own. The first run is undisturbed. In the
-second, the main process or one of its workers is killed (SIGKILL) at random moments, and the
-same command is started again until the run is complete. This prints the kills, the steps
-that were done twice, and whether all files and figures of the two boards are the same bytes.
-Both are drawn from records with the same times and memory: these differ from run to run.
+second, the main process, one of its workers, or the process of a cell is killed (SIGKILL) at
+random moments, and the same command is started again until the run is complete. This prints the
+kills, the steps that were done twice, and whether all files and figures of the two boards are the
+same bytes. Both are drawn from records with the same times and memory: these differ from run to
+run.
 """
 
 import argparse

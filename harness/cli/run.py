@@ -37,7 +37,7 @@ from harness.core.telling import one_line
 from harness.run.reasons import MAX_FAILURES
 
 if TYPE_CHECKING:
-    from harness.run.engines import Engine
+    from harness.run.engines import Engine, Resources
     from harness.study.study import Study
 
 INTERRUPTED = 130
@@ -133,7 +133,7 @@ def run_command(
         float,
         typer.Option(
             "--cell-gib",
-            help="Fail a cell whose process asks for more memory, in GiB; 0: never. Linux alone.",
+            help="Fail a cell whose process asks for more memory, in GiB; 0: never. Only on Linux.",
             min=0,
         ),
     ] = 0.0,
@@ -166,8 +166,15 @@ def run_command(
             folder = default_folder(chosen)
         require_group("engines", engine)
         if dry_run:
+            from harness.run.engines import Resources
+            from harness.store.provenance import choose_device
+
             built = built_engine(engine, jobs)
-            _try_out(chosen, folder, built, device, 60 * cell_minutes, cell_gib)
+            resources = Resources(
+                choose_device(device, elsewhere=built.elsewhere),
+                cell_minutes=cell_minutes, cell_gib=cell_gib,
+            )  # fmt: skip
+            _try_out(chosen, folder, built, resources)
             return
         started = time.monotonic()
         # Treat these signals like Ctrl-C, unless they are ignored, as nohup does.
@@ -203,27 +210,20 @@ def run_command(
         raise typer.Exit(1)
 
 
-def _try_out(
-    study: "Study", folder: Path, engine: "Engine", device: str, limit: float, memory: float
-) -> None:
+def _try_out(study: "Study", folder: Path, engine: "Engine", resources: "Resources") -> None:
     """Try each combination of the study, report those that fail, and exit with 1 if any did."""
     from harness.run.dry_run import combinations, try_combinations
-    from harness.run.engines import Resources
     from harness.run.estimate import all_cells
     from harness.run.runner import copied_plugins
-    from harness.store import provenance
     from harness.store.records import Store
 
     cells = combinations(all_cells(study), outside=False)
-    resources = Resources(provenance.choose_device(device, elsewhere=engine.elsewhere))
     with (
         out.status(f"Trying {counted(len(cells), 'combination')}"),
         TemporaryDirectory() as kept_nowhere,
         copied_plugins(study.specs(), Store(kept_nowhere)) as copied,
     ):
-        dry_runs = try_combinations(
-            cells, folder, engine, resources, copied=copied, limit=limit, memory=memory
-        )
+        dry_runs = try_combinations(cells, folder, engine, resources, copied=copied)
     outcome.report_dry_runs(dry_runs)
     if dry_runs.lost:
         raise typer.Exit(1)

@@ -46,16 +46,16 @@ def take_pipes() -> tuple[TextIO, TextIO]:
 
 
 def close_in_children(file: TextIO) -> None:
-    """Close a pipe in forked children, so that none that outlives this process keeps it open.
+    """Close a pipe in forked children: a child that outlives this process must not keep it open.
 
-    Its number stays taken there: a child that gave it to a file of its own would lose that file in
-    its own children, where this is done again.
+    The pipe's number is not freed in the child, but leads to /dev/null. The hook also runs in the
+    child's own children: if the child had reused the number for a file, they would lose that file.
     """
-    os.register_at_fork(after_in_child=partial(_empty, file.fileno()))
+    os.register_at_fork(after_in_child=partial(_to_null, file.fileno()))
 
 
-def _empty(handle: int) -> None:
-    """Let a handle's number stand for the empty device."""
+def _to_null(handle: int) -> None:
+    """Redirect a handle to /dev/null."""
     with contextlib.suppress(OSError):
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, handle, inheritable=False)

@@ -1,25 +1,25 @@
-"""A clock that stands still while its process is stopped, as by SIGSTOP or a scheduler.
+"""A clock that stands still while its process is stopped, such as by SIGSTOP or by Slurm.
 
-No system tells a process how long it was stopped. A thread that reads the clock every second
-shows it: when no thread has read it for a while and the process has used hardly any processor
-time meanwhile, the process was stopped. A long computation is not taken for a stop, because it
-uses the processor; nor is a wait during which Python can run other threads. A wait during which it
-cannot, such as for a page of a mapped file on a slow disk, is.
+The system does not tell a process how long it was stopped. Therefore a thread reads the clock
+every second. If no thread has read it for some seconds, and the process has used hardly any
+processor time meanwhile, the clock takes this time for a stop, and leaves it out. A long
+computation is no stop, because it uses the processor. A wait that also holds up Python's other
+threads, such as for a page of a mapped file on a slow disk, is taken for a stop, wrongly.
 """
 
 import threading
 import time
 
-BEAT = 1.0
+READ_EVERY = 1.0
 """Seconds between two readings of the thread that watches for stops."""
 LATE = 3.0
-"""Seconds without a reading after which a stop is looked for; shorter stops are counted."""
+"""Seconds between two readings above which the process may have been stopped."""
 IDLE = 0.05
-"""The largest share of a stop in which the process can seem to have computed."""
+"""The share of this time that a stopped process has at most used of a processor."""
 
 
 class Clock:
-    """A clock in seconds, which starts anywhere, and counts no stops once it is watched."""
+    """A clock in seconds from an arbitrary start; it leaves out stops after :meth:`watch`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -27,11 +27,11 @@ class Clock:
         self._last: tuple[float, float] | None = None
 
     def watch(self) -> None:
-        """Begin to look for stops; from now on :meth:`seconds` is to be read every ``BEAT``."""
+        """Leave out stops from now on; a thread must call :meth:`seconds` every ``READ_EVERY``."""
         self._last = time.perf_counter(), time.process_time()
 
     def seconds(self) -> float:
-        """Return the time, without the stops that were seen."""
+        """Return the time in seconds, without stops."""
         with self._lock:
             now, used = time.perf_counter(), time.process_time()
             if self._last is not None:

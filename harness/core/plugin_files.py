@@ -251,7 +251,7 @@ class _Last:
                 raise ModuleNotFoundError(
                     f"No module named {name!r} among the copies of {file.origin.name}: write "
                     f"`import {name}` at the top of it, because only what an import statement "
-                    f"names is copied and counts in the cell's key",
+                    "names is copied and counts in the cell's key",
                     name=name,
                 )
         return None

@@ -18,7 +18,7 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def parse_json(content: str | bytes) -> Any:
-    """Return what JSON holds.
+    """Parse a JSON document.
 
     Raises:
         ValueError: if it is not JSON, or is nested too deep.
@@ -30,7 +30,7 @@ def parse_json(content: str | bytes) -> Any:
 
 
 def read_json(content: str | bytes) -> Any:
-    r"""Return what JSON holds; its texts can be written to a file again.
+    r"""Parse a JSON document, all texts of which can be written to a file again.
 
     Raises:
         ValueError: as :func:`parse_json`; or if a text has half a surrogate pair, such as
@@ -108,9 +108,9 @@ def mismatch(value: Any, annotation: Any, name: str = "value") -> str:
 
 @cache
 def _check(annotation: Any) -> Callable[[Any], bool]:
-    """Return a function that says whether a value fits: made once, because boards check millions.
+    """Return a function that says whether a value fits an annotation: see :func:`mismatch`.
 
-    :func:`mismatch` says which annotations there are.
+    It is made once for each annotation, because a board checks millions of values.
     """
     origin, parts = get_origin(annotation), get_args(annotation)
     checks = [] if origin is Literal else [_check(part) for part in parts]
@@ -131,9 +131,10 @@ def _check(annotation: Any) -> Callable[[Any], bool]:
             and len(value) == len(checks)
             and all(map(call, checks, value))
         )
-    # Most values are exactly of the type, which is quick to see; a float must also be finite.
     if annotation is float:
         return lambda value: _is(value, float)
+    # Comparing types first is quick, and settles most values. It does not settle floats, which
+    # must also be finite.
     return lambda value: type(value) is annotation or _is(value, annotation)
 
 
@@ -145,19 +146,19 @@ def _with_tuples(value: Any, annotation: Any) -> Any:
 
 @cache
 def _conversion(annotation: Any) -> Callable[[Any], Any] | None:
-    """Return a function that makes tuples of lists, or None if the annotation has no tuples."""
+    """Return a function that turns lists into tuples; None if the annotation has no tuples."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is tuple:
         if not any(map(_conversion, parts)):
             return tuple
         inner = [_conversion(part) or _same for part in parts]
         return lambda value: tuple(make(item) for make, item in zip(inner, value, strict=True))
-    last = _conversion(parts[-1]) if origin in (list, dict) else None
-    if last is None:
+    convert = _conversion(parts[-1]) if origin in (list, dict) else None
+    if convert is None:
         return None
     if origin is list:
-        return lambda value: [last(item) for item in value]
-    return lambda value: {key: last(item) for key, item in value.items()}
+        return lambda value: [convert(item) for item in value]
+    return lambda value: {key: convert(item) for key, item in value.items()}
 
 
 def _same(value: Any) -> Any:

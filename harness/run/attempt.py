@@ -88,7 +88,7 @@ def attempt(
         except (Exception, SystemExit) as error:  # A plugin may call sys.exit.
             details = traceback.format_exc()
             log.info("%s", details)
-            failure = Failure(key, *outcome_of(error, job.memory), details)
+            failure = Failure(key, *outcome_of(error, job.cell_gib), details)
             with suppress(OSError):  # The returned event reports the failure too.
                 store.write_failure(cell, failure)
                 if failure.outcome == "diverged":  # Resuming it would only diverge again.
@@ -96,17 +96,11 @@ def attempt(
             return {"kind": failure.outcome, "reason": failure.reason, "details": details}
 
 
-def _lacks_memory(error: BaseException) -> bool:
-    """Return whether an error says that no memory was left; torch has no type for it on a CPU."""
-    said = message_of(error)
-    return isinstance(error, MemoryError) or "allocate memory" in said or "new thread" in said
-
-
-def outcome_of(error: BaseException, memory: float = 0.0) -> tuple[str, str]:
+def outcome_of(error: BaseException, gib: float = 0.0) -> tuple[str, str]:
     """Return the outcome of a cell that ended with ``error``, ``failed`` or ``diverged``, and why.
 
-    The reason is one line that cannot act in a terminal; the log has the whole error. ``memory``
-    is the limit in GiB that the cell had, or 0.
+    The reason is one line that cannot act in a terminal; the log has the whole error. ``gib`` is
+    the limit of the cell's memory in GiB, or 0.
 
     >>> outcome_of(KeyError("label"))
     ('failed', "KeyError: 'label'.")
@@ -114,12 +108,21 @@ def outcome_of(error: BaseException, memory: float = 0.0) -> tuple[str, str]:
     kind = "diverged" if isinstance(error, Diverged) else "failed"
     is_sentence = isinstance(error, Diverged | InputError)
     said = message_of(error) if is_sentence else f"{told(error)}."
-    if memory and _lacks_memory(error):
+    if gib and _lacks_memory(error):
         said = (
-            f"The cell needs more than {memory:g} GiB of memory (`--cell-gib`). Raise the limit, "
+            f"The cell needs more than {gib:g} GiB of memory (`--cell-gib`). Raise the limit, "
             f"or lower `batch_size`. {said}"
         )
     return kind, one_line(said, MAX_KEPT)
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    """Return whether an error says that there was no memory left.
+
+    On a CPU, torch raises a RuntimeError, and Python does where it cannot start a thread.
+    """
+    said = message_of(error)
+    return isinstance(error, MemoryError) or "allocate memory" in said or "start new thread" in said
 
 
 def run_cell(

@@ -23,7 +23,7 @@ from harness.run.attempt import fit_cell, outcome_of
 from harness.run.engines import Engine, Event, Job, Resources
 from harness.run.reasons import Lost, by_reason
 from harness.store.records import Store
-from harness.testing import DECISIVE, Check
+from harness.testing import DECISIVE
 from harness.testing.tasks import require_declared
 from harness.training.gradients import FIRST
 from harness.training.loop import no_diagnosis
@@ -41,11 +41,11 @@ class _Enough(Exception):
     """Raised to end a training after its first steps."""
 
 
-def try_cell(cell: Cell, *, device: str = "cpu", memory: float = 0.0) -> dict[str, str]:
+def try_cell(cell: Cell, *, device: str = "cpu", gib: float = 0.0) -> dict[str, str]:
     """Take the first steps of a cell, or evaluate it if it is not trained; keep nothing.
 
     Plugins from outside Triptych must also keep the contracts that decide whether their cells can
-    be compared. ``memory`` is the limit in GiB that this process has, or 0.
+    be compared. ``gib`` is the limit of this process's memory in GiB, or 0.
 
     Returns:
         The last event, as :func:`harness.run.attempt.attempt` does.
@@ -56,12 +56,13 @@ def try_cell(cell: Cell, *, device: str = "cpu", memory: float = 0.0) -> dict[st
         for group, spec in specs_of(cell):
             if not plugins.is_shipped(group, spec):
                 for check in DECISIVE[group]:
-                    _require_kept(check, group, spec)
+                    with _contract(group, spec):
+                        check(spec)
         if not plugins.is_shipped("tasks", cell.task):
             with _contract("tasks", cell.task):
                 require_declared(cell.task, read)
     except (Exception, SystemExit) as error:
-        kind, reason = outcome_of(error, memory)
+        kind, reason = outcome_of(error, gib)
         details = traceback.format_exc()
         log.info("%s", details)
         return {"kind": kind, "reason": reason, "details": details}
@@ -72,11 +73,6 @@ def _stop_after_first(step: int, steps: int, value: float) -> None:
     del value
     if step == min(FIRST, steps):
         raise _Enough
-
-
-def _require_kept(check: Check, group: str, spec: str) -> None:
-    with _contract(group, spec):
-        check(spec)
 
 
 @contextmanager
@@ -152,8 +148,6 @@ def try_combinations(
     resources: Resources,
     listen: Callable[[Event], None] = lambda event: None,
     copied: Path | None = None,
-    limit: float = 0.0,
-    memory: float = 0.0,
 ) -> DryRuns:
     """Try each of ``cells``, which :func:`combinations` returns, on an engine.
 
@@ -164,18 +158,17 @@ def try_combinations(
         resources: what a cell may use.
         listen: a function that is called with each event.
         copied: the copies of the plugins' files, if there are any.
-        limit: seconds that each may take; 0: any number.
-        memory: GiB that the process of each may hold; 0: any number.
     """
     # Runs that share the folder each have a place of their own.
     logs = folder / FOLDER / f"{os.getpid()}-{time.time_ns()}"
     store = Store(logs)
     dry_runs = DryRuns(logs, len(cells), members=cells)
+    # Not in `logs`, which is removed: an engine may keep files there until it ends.
     with engine.open(folder) as opened:
         for cell in cells:
             job = Job(
-                cell, _KEY, str(logs), dry=True, plugins=str(copied or ""), limit=limit,
-                memory=memory,
+                cell, _KEY, str(logs), dry=True, plugins=str(copied or ""),
+                cell_minutes=resources.cell_minutes, cell_gib=resources.cell_gib,
             )  # fmt: skip
             opened.submit(job, resources)
         for event in opened.events():

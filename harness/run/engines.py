@@ -6,6 +6,7 @@ cell. ``harness.run.local`` is the engine for this machine; others are plugins o
 ``harness.engines``.
 """
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -13,8 +14,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.core.cells import Cell
+from harness.core.errors import require, require_number
 from harness.core.telling import MAX_KEPT, one_line
 from harness.settings import Configured
+
+MAX_MINUTES = 366 * 24 * 60.0
+"""The longest time that a cell can be limited to, in minutes."""
+MAX_GIB = 2.0**20
+"""The largest memory that a cell can be limited to, in GiB."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +31,32 @@ class Resources:
     Attributes:
         device: ``cpu``, ``cuda`` (any GPU) or ``cuda:1`` (this one).
         slots_per_gpu: how many cells share a GPU at a time.
+        cell_minutes: minutes that the cell may take from its start; 0: any number.
+        cell_gib: memory in GiB that the cell's process may hold; 0: any amount.
+
+    Raises:
+        InputError: if a limit of time or memory is not possible.
     """
 
     device: str = "cpu"
     slots_per_gpu: int = 1
+    cell_minutes: float = 0.0
+    cell_gib: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the limits of time and memory."""
+        require_number("cell_minutes", self.cell_minutes, at_least=0, at_most=MAX_MINUTES)
+        require_number("cell_gib", self.cell_gib, at_least=0, at_most=MAX_GIB)
+        require(
+            not self.cell_gib or sys.platform == "linux",
+            f"`cell_gib` must be 0 on {sys.platform}, because only Linux limits the memory of a "
+            f"process: got {self.cell_gib}. Leave it out, and run fewer cells at a time with "
+            "`jobs`.",
+        )
 
 
 BEGUN = "begun"
-"""The kind of the message with which a worker says that it begins the job itself."""
+"""The kind of a worker's first message about a job: its libraries are loaded, the job begins."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +71,7 @@ class Job:
         tensorboard: whether to write event files.
         save: the folder that the trained encoder is written to; if empty, it is not kept.
         plugins: the snapshot of the plugins' files that the run uses; empty if there is none.
-        limit: seconds that the cell may take from now on; 0: any number.
-        memory: GiB that the cell's process may hold; 0: any number.
+        cell_minutes, cell_gib: the cell's limits: see :class:`Resources`.
         dry: whether to take only the first steps, and to keep no result: see
             :mod:`harness.run.dry_run`.
     """
@@ -59,8 +83,8 @@ class Job:
     tensorboard: bool = False
     save: str = ""
     plugins: str = ""
-    limit: float = 0.0
-    memory: float = 0.0
+    cell_minutes: float = 0.0
+    cell_gib: float = 0.0
     dry: bool = False
 
     def to_dict(self) -> dict[str, Any]:

@@ -47,7 +47,9 @@ class WorkerProcess:
         store = Store(job.folder)
         log = store.folder / "logs" / f"worker-{self.number}.log"
         late = threading.Event()
-        timer = threading.Timer(job.limit, self._end_late, (late,)) if job.limit else None
+        timer = None
+        if job.cell_minutes:
+            timer = threading.Timer(60 * job.cell_minutes, self._end_late, (late,))
         try:
             process = self._send(log, json.dumps({"job": job.to_dict(), "device": device}))
             assert process.stdout is not None
@@ -70,7 +72,7 @@ class WorkerProcess:
             if late.is_set():
                 saved = store.checkpoint_path(job.cell, job.key).exists()
                 reason = (
-                    f"The cell took longer than {job.limit / 60:g} minutes (`--cell-minutes`). "
+                    f"The cell took longer than {job.cell_minutes:g} minutes (`--cell-minutes`). "
                     "Raise the limit and run the study again: the cell "
                     + ("goes on from its checkpoint." if saved else "starts again.")
                 )
@@ -209,10 +211,10 @@ def _kill_session(process: "subprocess.Popen[str]") -> None:
     """Kill a worker and all that its plugins started: they share its session."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    # A cell's process, and what its plugins started, have a group of their own in the session.
+    # The process of the cell made a process group of its own, which killpg did not reach.
     for about in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            # PID (NAME) STATE PARENT GROUP SESSION ...: a name may hold anything.
+            # PID (NAME) STATE PARENT GROUP SESSION ...: a name may hold spaces and brackets.
             session = int(about.read_text().rpartition(")")[2].split()[3])
             if session == process.pid:
                 os.kill(int(about.parent.name), signal.SIGKILL)

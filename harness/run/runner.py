@@ -2,7 +2,6 @@
 
 import logging
 import re
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -53,11 +52,6 @@ HOLDERS = 2
 """The number of claims that such a report describes."""
 
 log = logging.getLogger("harness")
-
-MAX_MINUTES = 366 * 24 * 60.0
-"""The largest limit of a cell's time, in minutes."""
-MAX_GIB = 2.0**20
-"""The largest limit of a cell's memory, in GiB."""
 
 
 @dataclass(repr=False)
@@ -183,7 +177,7 @@ def run(
         cell_minutes: minutes that a cell may take in this run; one that takes longer is stopped,
             and counts as failed; 0: any number.
         cell_gib: memory in GiB that a cell's process may hold, its libraries included; one that
-            asks for more fails; 0: any number. Linux alone has such a limit.
+            asks for more fails; 0: any amount. Only Linux has such a limit.
         listen: a function that is called with every event and the summary so far.
         progress: whether to show a bar over the cells, with the last finished cell's score.
 
@@ -201,13 +195,6 @@ def run(
     require_number("slots_per_gpu", slots_per_gpu, at_least=1, whole=True)
     require_number("checkpoint_minutes", checkpoint_minutes, at_least=0)
     require_number("max_failures", max_failures, at_least=0, whole=True)
-    require_number("cell_minutes", cell_minutes, at_least=0, at_most=MAX_MINUTES)
-    require_number("cell_gib", cell_gib, at_least=0, at_most=MAX_GIB)
-    require(
-        not cell_gib or sys.platform == "linux",
-        f"`cell_gib` must be 0 on {sys.platform}, because only Linux limits the memory of a "
-        f"process: got {cell_gib}. Leave it out, and run fewer cells at a time with `jobs`.",
-    )
     store = Store(default_folder(study) if folder is None else folder)
     if not add:
         _require_own_folder(study, store)
@@ -216,7 +203,12 @@ def run(
         study,
         store,
         built,
-        Resources(provenance.choose_device(device, elsewhere=built.elsewhere), slots_per_gpu),
+        Resources(
+            provenance.choose_device(device, elsewhere=built.elsewhere),
+            slots_per_gpu,
+            cell_minutes,
+            cell_gib,
+        ),
         _Options(
             _shard(shard),
             60 * checkpoint_minutes,
@@ -224,8 +216,6 @@ def run(
             command,
             try_first,
             max_failures,
-            60 * cell_minutes,
-            cell_gib,
         ),
         listen,
         progress=progress,
@@ -371,8 +361,6 @@ class _Options:
     command: str
     try_first: bool
     max_failures: int
-    limit: float
-    memory: float
 
 
 def default_folder(study: Study) -> Path:
@@ -576,7 +564,7 @@ class _Run:
             return list(todo)
         dry_runs = try_combinations(
             tried, self.store.folder, self.engine, self.resources, self._tell_trying,
-            copied=self.snapshot, limit=self.options.limit, memory=self.options.memory,
+            copied=self.snapshot,
         )  # fmt: skip
         failed = dry_runs.failed()
         for cell in todo:
@@ -650,7 +638,8 @@ class _Run:
         folder = str(self.store.folder)
         return Job(
             cell, self.keys[cell], folder, options.checkpoint, options.tensorboard,
-            plugins=str(self.snapshot or ""), limit=options.limit, memory=options.memory,
+            plugins=str(self.snapshot or ""),
+            cell_minutes=self.resources.cell_minutes, cell_gib=self.resources.cell_gib,
         )  # fmt: skip
 
     def _await_others(self, claimed: Sequence[Cell], claims: Watch) -> list[Cell]:

@@ -24,7 +24,7 @@ from harness import plugins
 from harness.core import guard, plugin_files, registry
 from harness.core.cells import Cell, specs_of
 from harness.core.children import TERMINATED, close_in_children, take_pipes
-from harness.core.clock import BEAT, CLOCK
+from harness.core.clock import CLOCK, READ_EVERY
 from harness.core.files import open_log
 from harness.run.attempt import attempt
 from harness.run.dry_run import try_cell
@@ -38,10 +38,10 @@ SECONDS_BETWEEN_STEPS = 0.2
 """The shortest time between two reports of a worker's step."""
 
 PRELOADED = ("torch._dynamo", "sklearn.linear_model", "sklearn.preprocessing", "scipy.stats")
-"""What nearly every cell imports for its optimizer, probe and scores, and what takes seconds."""
+"""Modules that nearly every cell imports, for its optimizer, probe and scores; it takes seconds."""
 
 MAX_LOG = 64 * 2**20
-"""The largest size in bytes of a cell's log, but for what is written in a second."""
+"""The size in bytes at which a cell's log is cut; it is looked at once a second."""
 
 _SIGNALS = {signal.SIGTERM, signal.SIGCHLD}
 _PR_SET_PDEATHSIG = 1
@@ -96,7 +96,7 @@ class _Template:
         read_frame()
 
     def stop(self, *signalled: object) -> None:
-        """Stop once the job is done, which the child is asked to save and to end; else at once."""
+        """Ask the child to save its state, and exit after it; without a job, exit at once."""
         self.is_stopped = True
         if self.child:
             with contextlib.suppress(ProcessLookupError):
@@ -109,8 +109,8 @@ class _Template:
         if self.learned is not None:  # Not sooner: there may be no further job.
             _prepare(*self.learned)
             self.learned = None
-        # The last thing that a child does is to write its result here. It is told only once the
-        # child has ended: a child that hangs at its end must not keep the next job waiting.
+        # The child writes its result here, and this process sends it once the child has ended. If
+        # the child sent it, a plugin that hangs at the child's end would delay the next job.
         with os.fdopen(os.memfd_create("result"), "w+", encoding="utf-8") as result:
             # A request to stop waits until the child is known, to which it is passed on.
             signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
@@ -147,8 +147,8 @@ class _Template:
             if time.monotonic() > deadline:
                 os.killpg(self.child, signal.SIGKILL)
             signal.sigtimedwait({signal.SIGCHLD}, 1.0)
-        # What the job's plugins have started. Only until the child is waited for is its number
-        # not given to another process.
+        # Kill what the job's plugins have started, before `waitpid`: after it, the system may give
+        # the child's number to another process.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.child, signal.SIGKILL)
         child, self.child = self.child, 0
@@ -156,9 +156,10 @@ class _Template:
 
 
 def _is_ours(cell: Cell) -> bool:
-    """Return whether no part of a cell, and no data set that it may name, is from outside."""
-    return not any(registry.find("data", name).is_foreign for name in registry.names("data")) and (
-        all(plugins.is_shipped(group, spec) for group, spec in specs_of(cell))
+    """Return whether all plugins of a cell are Triptych's own, and no others provide data sets."""
+    foreign_data = any(registry.find("data", name).is_foreign for name in registry.names("data"))
+    return not foreign_data and all(
+        plugins.is_shipped(group, spec) for group, spec in specs_of(cell)
     )
 
 
@@ -175,7 +176,7 @@ def _prepare(cell: Cell, imported: Sequence[str]) -> None:
 
 
 def _be_child(job: Job, device: str, told: int, result: TextIO, template: int) -> NoReturn:
-    """Run a job in a forked child, write its last event and what it imported, and end it."""
+    """Run a job in a forked child; write its last event and the modules it imported; exit."""
     try:
         os.setpgid(0, 0)  # Ends with what its plugins start, and without the template.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -183,8 +184,9 @@ def _be_child(job: Job, device: str, told: int, result: TextIO, template: int) -
         close_in_children(events)
         known = set(sys.modules)
         event = _run(job, device, events, template)
-        # A list, because a plugin's thread may import something meanwhile.
-        json.dump([event, [name for name in list(sys.modules) if name not in known]], result)
+        # A copy, because a plugin's thread may import a module meanwhile.
+        imported = [name for name in list(sys.modules) if name not in known]
+        json.dump([event, imported], result)
         result.flush()
     except BaseException:
         traceback.print_exc()
@@ -206,7 +208,8 @@ def _run(job: Job, device: str, events: TextIO, parent: int) -> dict[str, Any]:
     import torch
 
     _send(events, kind=BEGUN)
-    checkpoints = Checkpoints()
+    store = Store(job.folder)
+    checkpoints = Checkpoints(store.checkpoint_path(job.cell, job.key), job.checkpoint)
 
     def stop(*signalled: object) -> None:
         checkpoints.stop_requested = True
@@ -215,16 +218,14 @@ def _run(job: Job, device: str, events: TextIO, parent: int) -> dict[str, Any]:
 
     signal.signal(signal.SIGTERM, stop)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-    store = Store(job.folder)
-    log = store.log_path(job.cell, job.key)
-    threading.Thread(target=_watch, args=(parent, _log_to(log)), daemon=True).start()
+    log = _log_to(store.log_path(job.cell, job.key))
+    threading.Thread(target=_watch, args=(parent, log), daemon=True).start()
     if job.plugins:
         plugin_files.start_from(Path(job.plugins))
-    if job.memory:
-        _limit_memory(job.memory)
+    if job.cell_gib:
+        _limit_memory(job.cell_gib)
     if device.startswith("cuda"):
         torch.use_deterministic_algorithms(True, warn_only=True)
-    checkpoints.start(store.checkpoint_path(job.cell, job.key), job.checkpoint)
     last = 0.0
 
     def report(step: int, steps: int, loss: float) -> None:
@@ -239,22 +240,22 @@ def _run(job: Job, device: str, events: TextIO, parent: int) -> dict[str, Any]:
 
     try:
         if job.dry:
-            return try_cell(job.cell, device=device, memory=job.memory)
+            return try_cell(job.cell, device=device, gib=job.cell_gib)
         return attempt(job, device=device, report=report, checkpoints=checkpoints)
     except Stopped:
         _exit(parent)
 
 
 def _limit_memory(gib: float) -> None:
-    """Let this process, and each that it starts, hold so much memory; to ask for more fails.
+    """Limit the memory of this process, and of each process that it starts; asking for more fails.
 
-    The limit counts private memory. It leaves out files that are mapped, such as decoded images,
-    which all cells share.
+    The limit counts private memory. It leaves out mapped files, such as decoded images, which all
+    cells share.
     """
     import resource
 
     most = max(int(gib * 2**30), 1)
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)  # What the system allows at most.
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)  # A process cannot raise this one.
     limit = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
@@ -291,19 +292,22 @@ def _watch(parent: int, log: int | None) -> None:
         if log is not None:
             with contextlib.suppress(OSError):
                 _cut(log)
-        CLOCK.seconds()  # Read regularly, the clock tells when the process was stopped.
-        time.sleep(BEAT)
+        CLOCK.seconds()  # Only if it is read regularly does the clock leave out stops.
+        time.sleep(READ_EVERY)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE)
     os.killpg(0, signal.SIGKILL)
 
 
 def _cut(log: int) -> None:
-    """Take the middle out of a log that is too long; all who write to it append."""
-    size = os.fstat(log).st_size
+    """Take the middle out of a log that is too long, and keep a quarter of ``MAX_LOG`` at each end.
+
+    All who write to the log append, so that they go on at its new end.
+    """
+    size, kept = os.fstat(log).st_size, MAX_LOG // 4
     if size > MAX_LOG:
-        end = os.pread(log, MAX_LOG // 4, size - MAX_LOG // 4)
-        os.ftruncate(log, MAX_LOG // 4)
+        end = os.pread(log, kept, size - kept)
+        os.ftruncate(log, kept)
         mark = f"\n--- cut here: more than {MAX_LOG:,} bytes were written ---\n"
         os.write(log, mark.encode() + end)
 

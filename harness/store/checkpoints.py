@@ -37,10 +37,6 @@ class Checkpoints:
     def __init__(self, path: Path | None = None, every: float = 0.0) -> None:
         self.stop_requested = False
         self.versions: dict[str, str] = {}
-        self.start(path, every)
-
-    def start(self, path: Path | None, every: float) -> None:
-        """Switch to the next cell's file, and restart the clock."""
         self.path = path
         self.every = every
         self.training = False

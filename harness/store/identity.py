@@ -195,7 +195,7 @@ def _source(*modules: str) -> str:
 
 
 def read_frame() -> None:
-    """Read and digest the code that every cell depends on, so that forked processes need not."""
+    """Digest the code that every cell depends on, for this process and those forked from it."""
     _source(FRAME)
 
 

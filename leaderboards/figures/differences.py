@@ -24,7 +24,7 @@ def differences(report: Report, width: float) -> Svg | None:
     shown = main[main["trained"].astype(bool) | (main["kind"] == CONTROL)]
     left_out = shown[shown["verdict"].isin([INCOMPLETE, COLLAPSED])]
     flaws: dict[tuple[str, str], dict[str, None]] = {key: {} for key in board.order}
-    for row in each_row(shown):
+    for row in each_row(shown):  # Dicts keep the order in which flaws are first seen.
         flaws[row.method, row.loss][flaw(row._asdict())] = None
     names = {row_key(key): _named(labels.row(*key), flaws[key]) for key in board.order}
     panels = []

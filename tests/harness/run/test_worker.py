@@ -315,19 +315,18 @@ def test_a_dry_run_has_the_limits_of_a_cell(tmp_path: Path, plugin: Callable[...
     assert "longer than 0.1 minutes" in reason
 
 
-def test_a_log_is_cut_in_its_middle_and_through_no_link(tmp_path: Path) -> None:
-    worker.MAX_LOG, before = 4000, worker.MAX_LOG
-    try:
-        path, victim = tmp_path / "log", tmp_path / "victim"
-        log = open_log(path)
-        os.write(log, b"begin" + 2000 * b"-" + 2500 * b"+" + b"end")
-        victim.write_bytes(5000 * b"x")
-        path.rename(tmp_path / "moved")
-        path.symlink_to(victim)
-        worker._cut(log)
-        os.close(log)
-    finally:
-        worker.MAX_LOG = before
+def test_a_log_is_cut_in_its_middle_and_through_no_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "MAX_LOG", 4000)
+    path, victim = tmp_path / "log", tmp_path / "victim"
+    log = open_log(path)
+    os.write(log, b"begin" + 2000 * b"-" + 2500 * b"+" + b"end")
+    victim.write_bytes(5000 * b"x")
+    path.rename(tmp_path / "moved")
+    path.symlink_to(victim)
+    worker._cut(log)
+    os.close(log)
     assert victim.read_bytes() == 5000 * b"x"
     text = (tmp_path / "moved").read_text()
     assert text.startswith("begin-") and text.endswith("+end") and "--- cut here" in text
