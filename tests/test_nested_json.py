@@ -58,7 +58,7 @@ def test_a_deep_file_of_ours_counts_as_none(
     tmp_path: Path, deep: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(ValueError, match="nested too deep"):
+    with pytest.raises(ValueError, match="nested more than 150 deep"):
         read_json(deep)
     store = Store(tmp_path / "run")
     put(store.study_path, deep)

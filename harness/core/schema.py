@@ -14,6 +14,9 @@ from harness.core.errors import is_number
 
 T = TypeVar("T")
 
+MAX_DEPTH = 150
+"""No JSON document that Triptych reads has lists or objects nested deeper than this."""
+
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -21,12 +24,35 @@ def parse_json(content: str | bytes) -> Any:
     """Parse a JSON document.
 
     Raises:
-        ValueError: if it is not JSON, or is nested too deep.
+        ValueError: if it is not JSON, or its lists and objects are nested more than
+            ``MAX_DEPTH`` deep.
     """
+    too_deep = ValueError(f"its lists or objects are nested more than {MAX_DEPTH} deep")
     try:
-        return json.loads(content)
+        values = json.loads(content)
     except RecursionError:
-        raise ValueError("its lists or objects are nested too deep") from None
+        raise too_deep from None
+    # What can just be parsed can be too deep for `repr` or `copy`, which are called with less of
+    # the stack left. So the limit is far below Python's own.
+    raw = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _is_deeper(values, MAX_DEPTH):
+        raise too_deep
+    return values
+
+
+def _is_deeper(values: Any, depth: int) -> bool:
+    """Return whether lists and objects are nested more than ``depth`` deep; do not recurse."""
+    level = [values] if type(values) in (list, dict) else []
+    for _ in range(depth):
+        level = [
+            item
+            for each in level
+            for item in (each.values() if type(each) is dict else each)
+            if type(item) in (list, dict)
+        ]
+        if not level:
+            return False
+    return bool(level)
 
 
 def read_json(content: str | bytes) -> Any:

@@ -284,7 +284,7 @@ def test_no_cell_waits_for_the_end_of_another_or_loses_files_to_it(
     tmp_path: Path, plugin: Callable[..., None]
 ) -> None:
     """Each cell can start processes of its own, however many cells ran before it."""
-    plugin("odd", "losses:forks = odd:Forks\nlingers = odd:Lingers", ODD)
+    plugin("odd_ends", "losses:forks = odd_ends:Forks\nlingers = odd_ends:Lingers", ODD)
     losses = ["lingers", "forks", "infonce"]
     study = Study("s", tasks=["blobs(steps=2)"], losses=losses, seeds=2)
     summary = run(study, tmp_path / "run", engine="local(jobs=1)", cell_minutes=1, progress=False)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from harness.core.cells import Cell
-from harness.run.dry_run import _require_kept, try_cell
+from harness.run.dry_run import try_cell
 from harness.testing import CHECKS
 from harness.testing.checking import fault_of
 from harness.testing.tasks import _loaded_task
@@ -53,7 +53,6 @@ SLIPS = list(slips())
 def forget() -> None:
     """Forget the plugin `slip` of an earlier test."""
     _loaded_task.cache_clear()
-    _require_kept.cache_clear()
 
 
 def sentence(group: str) -> str:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from harness.core import plugin_files
 from harness.core.cells import Cell
-from harness.run.dry_run import _require_kept, try_cell
+from harness.run.dry_run import try_cell
 from harness.testing.tasks import check_task_declares_what_it_reads
 
 TASK = '''
@@ -74,7 +74,6 @@ TIMES = {
 @pytest.fixture
 def task(tmp_path: Path, as_a_user: None) -> Callable[..., str]:
     """Return a function that writes a task and its file, and returns the task's spec."""
-    _require_kept.cache_clear()
     path = (
         tmp_path / f"own_task_{time.monotonic_ns()}.py"
     )  # Files of one name may not both be used.
