@@ -8,9 +8,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import forking
 import jaxtyping
 import pytest
 
+STARTED = ("test_worker.py", "test_survival.py")
+"""Files whose tests start worker processes as users do."""
 THIRD_PARTY = Path(__file__).parent / "thirdparty"
 ROOT = Path(__file__).parent.parent
 TRIPTYCH = str(Path(sys.executable).with_name("triptych"))
@@ -61,6 +64,13 @@ def environment(**extra: str) -> dict[str, str]:
     """Return this process's environment, with the third party's plugins on the path."""
     plugins = os.pathsep.join(p for p in sys.path if "thirdparty-" in p)
     return os.environ | {"PYTHONPATH": plugins} | extra
+
+
+@pytest.fixture(autouse=True)
+def workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fork the worker processes of a test, but for the tests of their start."""
+    if request.path.name not in STARTED:
+        forking.fork_workers(monkeypatch)
 
 
 @pytest.fixture

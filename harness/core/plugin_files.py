@@ -465,17 +465,6 @@ def snapshot_used(folder: Path | None) -> Iterator[None]:
         _origins.update(before[1])
 
 
-def start_from(folder: Path) -> None:
-    """Import plugins' files from a snapshot alone, as workers do.
-
-    Raises:
-        InputError: if the snapshot cannot be read.
-    """
-    if any(file.folder != folder for file in _files.values()):  # The worker ran another study.
-        _forget_modules()
-    use_snapshot(folder)
-
-
 def use_snapshot(folder: Path) -> None:
     """Register the files of a snapshot, in the place of all registered before.
 

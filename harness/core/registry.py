@@ -406,7 +406,14 @@ def in_one_style(name: str) -> str:
 
 
 def _distribution(entry: EntryPoint) -> str:
-    return entry.dist.name if entry.dist is not None else NO_OWNER
+    return NO_OWNER if entry.dist is None else _name_of(entry.dist)
+
+
+@cache
+def _name_of(distribution: Any) -> str:
+    """Return a distribution's name. Its metadata is parsed once for all its plugins: it is long."""
+    name: str = distribution.name
+    return name
 
 
 def _shadow(plugin: Plugin) -> str:

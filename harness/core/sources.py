@@ -104,7 +104,7 @@ def module_of(distribution: str) -> str:
 
 def forget() -> None:
     """Clear all caches: files may have changed since this process read them."""
-    for cached in (_located, is_users, code_of, _tree, _parsed, _imports, _definers):
+    for cached in (_located, is_users, code_of, _parsed, _imports, _definers):
         cached.cache_clear()
 
 
@@ -166,6 +166,7 @@ def code_of(path: Path) -> str:
     return code_in(read(path))
 
 
+@cache
 def code_in(text: str) -> str:
     """Return a text's code without comments, docstrings, labels and empty lines.
 
@@ -302,14 +303,6 @@ _IMPORTING = ("importlib.import_module", "import_module", "__import__")
 """The functions that import the module of a given name."""
 
 
-@cache
-def _tree(path: Path) -> ast.Module:
-    try:
-        return ast.parse(read(path))
-    except SyntaxError:
-        return ast.Module([], [])
-
-
 def _children(node: ast.AST, *, typing: bool) -> Iterator[ast.AST]:
     """Return a node's children; skip the body of ``if TYPE_CHECKING`` unless ``typing``."""
     if isinstance(node, ast.If) and _dotted(node.test).endswith("TYPE_CHECKING") and not typing:
@@ -350,8 +343,22 @@ class _File:
 def _parsed(name: str, path: Path, *, typing: bool = False) -> _File:
     """Parse the imports of module ``name``; with ``typing``, in ``TYPE_CHECKING`` blocks too."""
     package = name if path.name == INIT else name.rpartition(".")[0]
+    # Our own files import by calls what no key depends on.
+    return _parsed_text(read(path), package, calls=_top(name) not in OURS, typing=typing)
+
+
+@cache
+def _parsed_text(text: str, package: str, *, calls: bool, typing: bool) -> _File:
+    """Parse the imports of a file of ``package``, with ``calls`` also those by function calls.
+
+    This depends on no file, so that a process parses each text once, in however many runs.
+    """
     found = _File()
-    waiting: list[ast.AST] = [_tree(path)]
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:
+        return found
+    waiting: list[ast.AST] = [tree]
     while waiting:
         node = waiting.pop()
         if dotted := _dotted(node):
@@ -372,11 +379,10 @@ def _parsed(name: str, path: Path, *, typing: bool = False) -> _File:
                     found.stars.append(base)
                 else:
                     found.names.append((alias.asname or alias.name, base, alias.name))
-        elif isinstance(node, ast.Call) and _top(name) not in OURS:
-            # Our own files import in this way what no key depends on.
+        elif isinstance(node, ast.Call) and calls:
             found.modules += [("", module) for module in _imported_by_call(node)]
         waiting += _children(node, typing=typing)
-    for node in _tree(path).body:
+    for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             found.defined.add(node.name)
         elif isinstance(node, ast.Assign | ast.AnnAssign):

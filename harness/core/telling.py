@@ -20,9 +20,11 @@ CUT = " more characters)"
 def visible(text: object, keep: str = "") -> str:
     r"""Return ``text`` with what could act, or is not seen, as the escapes of Python's ``repr``.
 
-    These are controls, line breaks, zero-width marks, marks that turn the direction of a text, and
-    halves of a character, which no file can hold. Characters in ``keep`` stay. Boards have a
-    function of this name, because they import nothing of ours: both go by ``str.isprintable``.
+    These are controls, line breaks, zero-width marks, marks that turn the direction of a text,
+    halves of a character, which no file can hold, and spaces other than the plain one, such as the
+    no-break space: two names that differ in one would look alike. Characters in ``keep`` stay.
+    Boards have a function of this name, because they import nothing of ours: both go by
+    ``str.isprintable``.
 
     >>> print(visible("a\x1b[31mb\n\u202egnp.exe"))
     a\x1b[31mb\n\u202egnp.exe

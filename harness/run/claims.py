@@ -40,8 +40,8 @@ BEAT = 10.0
 LEASE = 60.0
 """Seconds without a heartbeat after which an owner counts as gone."""
 
-MAX_BYTES = 4096
-"""No claim is longer; a longer file is none."""
+MAX_CLAIM = 4096
+"""Bytes of a claim; a longer file is none."""
 
 
 @dataclass(frozen=True)
@@ -277,7 +277,7 @@ def _text(path: Path) -> str:
         OSError: if the file system fails.
     """
     about = path.lstat()
-    if stat.S_ISREG(about.st_mode) and 0 < about.st_size <= MAX_BYTES:
+    if stat.S_ISREG(about.st_mode) and 0 < about.st_size <= MAX_CLAIM:
         with suppress(PermissionError):
-            return read_plain(path, MAX_BYTES).decode("utf-8", "backslashreplace")
+            return read_plain(path, MAX_CLAIM).decode("utf-8", "backslashreplace")
     return f"no claim: {stat.filemode(about.st_mode)} {about.st_ino} {about.st_mtime_ns}"

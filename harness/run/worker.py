@@ -221,7 +221,7 @@ def _run(job: Job, device: str, events: TextIO, parent: int) -> dict[str, Any]:
     log = _log_to(store.log_path(job.cell, job.key))
     threading.Thread(target=_watch, args=(parent, log), daemon=True).start()
     if job.plugins:
-        plugin_files.start_from(Path(job.plugins))
+        plugin_files.use_snapshot(Path(job.plugins))
     if job.cell_gib:
         _limit_memory(job.cell_gib)
     if device.startswith("cuda"):

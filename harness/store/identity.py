@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from harness import plugins
-from harness.core import sources
+from harness.core import registry, sources
 from harness.core.cells import PARTS, Cell, Spec, is_trained, specs_of
 from harness.core.content import Content, contents_of, training_data
 from harness.core.errors import InputError, require
@@ -195,7 +195,13 @@ def _source(*modules: str) -> str:
 
 
 def read_frame() -> None:
-    """Digest the code that every cell depends on, for this process and those forked from it."""
+    """Read what every cell depends on, for this process and those forked from it.
+
+    These are the names of the installed plugins, none of which is imported, and the code of
+    ``FRAME``.
+    """
+    for group in PARTS.values():
+        registry.names(group)
     _source(FRAME)
 
 

@@ -13,9 +13,10 @@ DIGITS = 16
 def visible(text: object) -> str:
     r"""Return ``text`` with what could act, or is not seen, as the escapes of Python's ``repr``.
 
-    These are controls, line breaks, zero-width marks, marks that turn the direction of a text, and
-    halves of a character, which no file can hold. Every renderer and figure passes what it did
-    not write itself through this function.
+    These are controls, line breaks, zero-width marks, marks that turn the direction of a text,
+    halves of a character, which no file can hold, and spaces other than the plain one, such as the
+    no-break space: two names that differ in one would look alike. Every renderer and figure passes
+    what it did not write itself through this function.
 
     >>> print(visible("a\x1b[31mb\n"))
     a\x1b[31mb\n
@@ -38,10 +39,10 @@ def brief(text: object, most: int = MAX_CELL) -> str:
     return seen if len(seen) <= most else f"{seen[: most - 1]}…"
 
 
-def key_of(text: str) -> str:
+def anchor_of(text: str) -> str:
     """Return a text by which a page finds elements: a long one is cut, but is still its own.
 
-    >>> key_of("siamese/infonce"), len(key_of("siamese/" + "x" * 10**6))
+    >>> anchor_of("siamese/infonce"), len(anchor_of("siamese/" + "x" * 10**6))
     ('siamese/infonce', 300)
     """
     if len(text) <= MAX_CELL:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
 
-from leaderboards.analysis.visible import key_of, visible
+from leaderboards.analysis.visible import anchor_of, visible
 
 SIZE = 8.0
 """The height of letters, in points."""
@@ -77,7 +77,7 @@ class Svg:
     def group(self, row: str = "", task: str = "") -> Iterator[None]:
         """Group the elements of a row or of a task, so that a page can hide them together."""
         name, value = ("row", row) if row else ("task", task)
-        self._parts.append(f'<g data-{name}="{_text(key_of(value))}">')
+        self._parts.append(f'<g data-{name}="{_text(anchor_of(value))}">')
         yield
         self._parts.append("</g>")
 

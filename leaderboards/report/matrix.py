@@ -9,7 +9,7 @@ from leaderboards.analysis.costs import Cost
 from leaderboards.analysis.leaderboard import Leaderboard
 from leaderboards.analysis.overall import ALL
 from leaderboards.analysis.tables import TRAINED, each_row
-from leaderboards.analysis.visible import brief, key_of
+from leaderboards.analysis.visible import anchor_of, brief
 from leaderboards.analysis.words import BASELINE, COLLAPSED, INCOMPLETE, intervals_named
 from leaderboards.report import numbers
 from leaderboards.report.answer import margin_of
@@ -100,7 +100,7 @@ def _of_task(
     yield Column(
         prefix, task, f"{brief(name)} of {brief(task)}.", cell, SHOWN, number=True,
         unit=f"{name} {ARROWS.get(first.direction, '')}".strip() if name else "",
-        task=key_of(first.task), kind=TASK,
+        task=anchor_of(first.task), kind=TASK,
     )  # fmt: skip
     for figure in (
         "mean", "std", "marks", "seeds", "difference", "difference_low", "difference_high",

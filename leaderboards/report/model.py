@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from leaderboards.analysis.leaderboard import Leaderboard
-from leaderboards.analysis.visible import brief, key_of
+from leaderboards.analysis.visible import anchor_of, brief
 from leaderboards.analysis.words import ABOVE, BELOW, EQUIVALENT, OPEN
 
 BETTER, WORSE, SAME, UNSETTLED = "better", "worse", "equivalent", "open"
@@ -168,13 +168,13 @@ def row_key(row: Any) -> str:
     'siamese/infonce'
     """
     if type(row) is tuple:
-        return key_of("/".join(row))
+        return anchor_of("/".join(row))
     known = hasattr(row, "method") and hasattr(row, "loss")
-    return key_of(f"{row.method}/{row.loss}") if known else ""
+    return anchor_of(f"{row.method}/{row.loss}") if known else ""
 
 
 def _task_of(row: Any) -> str:
-    return key_of(str(getattr(row, "task", "")))
+    return anchor_of(str(getattr(row, "task", "")))
 
 
 @dataclass(frozen=True)

@@ -445,7 +445,7 @@ def test_a_package_without_init_and_its_data_are_read_from_a_snapshot(folder: Pa
     plugin_files._forget_modules()
     for module in [module for module in sys.modules if module.startswith((name, path.stem))]:
         del sys.modules[module]
-    plugin_files.start_from(copied)
+    plugin_files.use_snapshot(copied)
     made = importlib.import_module(path.stem)
     assert "data beside" in made.BESIDE, "`__file__` leads to the user's folder"
     assert sys.modules[f"{name}.inner"].__loader__.path == str(copied / name / "inner.py")  # type: ignore[union-attr]
@@ -462,7 +462,7 @@ def test_a_module_imported_by_a_computed_name_says_why_it_is_missing(folder: Pat
     assert copied is not None
     plugin_files._forget_modules()
     sys.modules.pop(name, None)
-    plugin_files.start_from(copied)
+    plugin_files.use_snapshot(copied)
     with pytest.raises(InputError, match=rf"write `import {name}` at the top of it, .* is copied"):
         plugins.load("losses", f"{path.name}:Margin")
 

@@ -12,7 +12,7 @@ from harness.core.errors import InputError
 from harness.core.telling import CUT, MAX_KEPT, MAX_REASON, one_line, told, visible
 from harness.run.attempt import outcome_of
 from harness.training.loop import Diverged
-from leaderboards.analysis.visible import MAX_CELL, brief, key_of
+from leaderboards.analysis.visible import MAX_CELL, anchor_of, brief
 from leaderboards.analysis.visible import visible as visible_on_boards
 
 NAMED = (
@@ -60,9 +60,9 @@ def test_a_line_is_one_line_of_a_length_and_says_what_is_left_out(
 def test_a_brief_text_and_a_key_are_of_a_length(text: str, times: int, most: int) -> None:
     shown = brief(text * times, most)
     assert shown.isprintable() and len(shown) <= most and brief(shown, most) == shown
-    assert len(key_of(text * times)) <= MAX_CELL
+    assert len(anchor_of(text * times)) <= MAX_CELL
     long = f"{text}{'x' * MAX_CELL}"
-    assert len({key_of(f"{long}{end}") for end in "abc"}) == 3, "cut, and yet another"
+    assert len({anchor_of(f"{long}{end}") for end in "abc"}) == 3, "cut, and yet another"
 
 
 class Unspeakable(Exception):
