@@ -26,6 +26,9 @@ from typing import Any
 MODULES = ("harness.run.worker", "harness.run.guarded")
 """What is forked. Any other command is started as usual."""
 
+FIRST = "TRIPTYCH_TESTS_FIRST"
+"""A variable of the environment: what a forked worker calls first, such as ``module:function``."""
+
 _PR_SET_CHILD_SUBREAPER = 36
 _usual = subprocess.Popen._execute_child  # type: ignore[attr-defined]
 
@@ -141,6 +144,9 @@ def _become(request: Mapping[str, Any], handles: Sequence[int]) -> str:
     os.environ.update(environment)
     os.chdir(request["folder"])
     sys.argv = [request["module"]]
+    if first := environment.get(FIRST):
+        name, _, function = first.partition(":")
+        getattr(importlib.import_module(name), function)()
     module: str = request["module"]
     return module
 

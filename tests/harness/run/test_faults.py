@@ -5,14 +5,12 @@ Nothing is lost, nothing is wrong on a board, and each fault is named.
 
 import errno
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from faulty_disk import disk, workers_disk
 from runs import Inside, rows_of, scores
 from synthetic import CELL
 
@@ -22,7 +20,7 @@ from harness.core.cells import Cell
 from harness.core.errors import InputError
 from harness.run import attempt
 from harness.run.engines import Job
-from harness.run.runner import run
+from harness.run.runner import Summary, run
 from harness.run.status import faults
 from harness.store.checkpoints import Checkpoints
 from harness.store.records import Failure, Store
@@ -30,72 +28,6 @@ from harness.store.table import load_records
 from harness.study.study import Study
 
 STUDY = Study("s", tasks=["blobs(steps=2)"], losses=["infonce"], seeds=1)
-WATCHED = {"open", "os.rename", "os.remove", "os.link", "os.mkdir", "os.listdir", "os.scandir"}
-"""The audit events of the calls that may fail; writes and syncs have none."""
-
-
-@dataclass
-class Disk:
-    """A disk on which one call fails.
-
-    Attributes:
-        folder: the folder whose calls are counted; empty: none.
-        fails: the number of the call that fails; 0: none.
-        error: the error's number.
-        calls: what was called so far.
-    """
-
-    folder: str = ""
-    fails: int = 0
-    error: int = errno.EIO
-    calls: list[str] = field(default_factory=list)
-
-    def call(self, what: str, path: Any) -> None:
-        """Count a call; raise an error if it is the one that fails."""
-        if isinstance(path, bytes | int) or not self.folder:
-            return
-        if str(path).startswith(self.folder):
-            self.calls.append(f"{what} {path}")
-            if len(self.calls) == self.fails:
-                raise OSError(self.error, os.strerror(self.error), str(path))
-
-
-DISK = Disk()
-
-
-def _hear(event: str, arguments: tuple[Any, ...]) -> None:
-    if event in WATCHED and DISK.folder:
-        DISK.call(event, arguments[0])
-
-
-sys.addaudithook(_hear)  # Python cannot remove a hook: it does nothing without a folder.
-
-
-@contextmanager
-def disk(folder: Path, fails: int, error: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
-    """Let one call below a folder fail; a write that fails has written half."""
-    real_sync, real_write = os.fsync, Path.write_bytes
-
-    def sync(handle: int) -> None:
-        DISK.call("fsync", Path(f"/proc/self/fd/{handle}").readlink())
-        real_sync(handle)
-
-    def write(self: Path, content: bytes) -> int:
-        try:
-            DISK.call("write", self)
-        except OSError:
-            real_write(self, content[: len(content) // 2])
-            raise
-        return real_write(self, content)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", sync)
-        patch.setattr(Path, "write_bytes", write)
-        DISK.folder, DISK.fails, DISK.error, DISK.calls = str(folder), fails, error, []
-        try:
-            yield DISK
-        finally:
-            DISK.folder = ""
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +81,35 @@ def test_no_call_that_fails_costs_or_changes_a_record(
         else:
             assert set(summary.recorded) <= kept and summary.settled == 2, what
         again = run(STUDY, folder, engine=Saving(), progress=False)
+        assert again.complete and set(again.skipped) == kept, what
+        assert scores(folder) == whole, what
+        assert faults(Store(folder)) == [], what
+
+
+@pytest.mark.parametrize("part", range(len(ERRORS)))
+@pytest.mark.usefixtures("same_code")
+def test_no_call_that_fails_in_a_worker_costs_or_changes_a_record(
+    tmp_path: Path, whole: list[list[Any]], part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def done(folder: Path, number: int) -> Summary:
+        log = tmp_path / f"{number}.log"
+        with workers_disk(folder, number, ERRORS[part], log, monkeypatch):
+            return run(
+                STUDY, folder, engine="local(jobs=1)", checkpoint_minutes=1e-9, progress=False
+            )
+
+    assert done(tmp_path / "counted", 0).complete
+    calls = (tmp_path / "0.log").read_text().splitlines()
+    last = max(int(line.split()[0]) for line in calls)
+    assert last > 20 and any("checkpoint" in line for line in calls)
+    every = 1 if os.environ.get("TRIPTYCH_ALL_FAULTS") else 4 * len(ERRORS)
+    for number in range(1 + part, last + 1, every):
+        folder = tmp_path / str(number)
+        summary = done(folder, number)
+        what = [line for line in calls if line.split()[0] == str(number)]
+        kept = {Cell(**record.cell) for record in Store(folder).records()}
+        assert set(summary.recorded) <= kept and summary.settled == 2, what
+        again = run(STUDY, folder, engine="local(jobs=1)", progress=False)
         assert again.complete and set(again.skipped) == kept, what
         assert scores(folder) == whole, what
         assert faults(Store(folder)) == [], what
