@@ -121,13 +121,12 @@ def disturbed(
         while process.poll() is None and sum(result.kills.values()) < kills:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(rng.uniform(*pause))
-            workers = children(process.pid)
-            cells = [cell for worker in workers for cell in children(worker)]
-            kind = rng.choice(["main", "worker"]) if workers else "main"
-            victim = process.pid if kind == "main" else rng.choice([*workers, *cells])
+            kind = rng.choice(["main", "worker"])
+            while not (victims := processes(process.pid, kind)) and process.poll() is None:
+                time.sleep(0.05)  # It has no worker at the moment.
             if process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(victim, signal.SIGKILL)
+                    os.kill(rng.choice(victims), signal.SIGKILL)
                     result.kills[kind] += 1
         status = process.wait()
         count_steps(log, steps, result)
@@ -137,6 +136,14 @@ def disturbed(
     raise SystemExit(
         f"The run is not complete after {MAX_STARTS} undisturbed starts: {log.read_text()[-3000:]}"
     )
+
+
+def processes(main: int, kind: str) -> list[int]:
+    """Return the main process, or the workers of a run with the processes of their cells."""
+    if kind == "main":
+        return [main]
+    workers = children(main)
+    return [*workers, *(cell for worker in workers for cell in children(worker))]
 
 
 def children(pid: int) -> list[int]:

@@ -7,6 +7,7 @@ ends with the child. Where forking is not safe, the process runs one job itself,
 
 import contextlib
 import ctypes
+import faulthandler
 import importlib
 import json
 import logging
@@ -54,6 +55,8 @@ def main() -> None:
 
     jobs, events = take_pipes()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", stream=sys.stderr)
+    # If a library crashes, the log says which line of Python called it.
+    faulthandler.enable(2)
     logging.raiseExceptions = False  # On a full disk, the cell runs without its log.
     torch.set_num_threads(1)
     guard.turn_off()

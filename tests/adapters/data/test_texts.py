@@ -233,7 +233,8 @@ def test_own_sets_are_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, en
     write_table(tmp_path / f"mood.{ending}", labelled_rows(), labels)
     write_table(tmp_path / f"parted.{ending}", labelled_rows(True), (*labels, "split"))
     names = "+".join(f"./{name}.{ending}" for name in ("pairs", "own dev", "mood", "parted"))
-    task = loaded(f"sentences(evaluation='sts-b+{names}', layers=1)")
+    shipped = "sts-b+" if ending == "csv" else ""  # It has 2,500 pairs.
+    task = loaded(f"sentences(evaluation='{shipped}{names}', layers=1)")
     found = scores_of(task, task.encoder())
     assert {
         "pairs_spearman",
@@ -244,7 +245,8 @@ def test_own_sets_are_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, en
     assert found["mood_accuracy"] > 90
     validation = scores_of(task, task.encoder(), "validation")
     assert "own_dev_spearman" in validation and "pairs_spearman" not in validation
-    assert [m.name for m in task.metrics][:2] == ["sts_spearman", "own_dev_spearman"]
+    first = ["sts_spearman"] if shipped else []
+    assert [m.name for m in task.metrics][: len(first) + 1] == [*first, "own_dev_spearman"]
 
 
 def test_an_own_set_alone_needs_a_part_to_choose_on(tmp_path: Path) -> None:

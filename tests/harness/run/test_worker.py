@@ -147,6 +147,9 @@ def test_a_cell_that_ends_its_process_fails_alone(
     assert list(told) == names
     for name, how in zip(names, ENDS.values(), strict=True):
         assert f"The worker {how}" in told[name]
+    logs = "".join(path.read_text() for path in (tmp_path / "run/logs").glob("*end*"))
+    for crash in ("Bus error", "Aborted"):
+        assert re.search(rf"Fatal Python error: {crash}\n(.*\n)+?.*ends.py.* in forward\n", logs)
     assert scores(tmp_path / "run") == alone
 
 
