@@ -139,7 +139,7 @@ def disturbed(
 
 
 def processes(main: int, kind: str) -> list[int]:
-    """Return the main process, or the workers of a run with the processes of their cells."""
+    """Return the processes of a kind: the main one alone, or all workers and their cells' ones."""
     if kind == "main":
         return [main]
     workers = children(main)

@@ -100,10 +100,10 @@ VARIABLE = "TRIPTYCH_TESTS_DISK"
 def workers_disk(
     folder: Path, fails: int, error: int, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-    """Do the same in worker processes: a worker, and each cell's process, fails at that call.
+    """Let one call of the worker process, and of each cell's process, fail as in :func:`disk`.
 
-    The number of a call in a cell's process goes on from those of its worker. ``log`` gets a line
-    of each call with its number.
+    A cell's process is forked from the worker, and counts on from the worker's calls. Each call is
+    a line in ``log``, with its number.
     """
     with monkeypatch.context() as patch:
         patch.setenv(FIRST, "faulty_disk:in_worker")

@@ -153,12 +153,11 @@ def _become(request: Mapping[str, Any], handles: Sequence[int]) -> str:
 
 def _import() -> None:
     """Import what workers import before they run anything."""
-    from harness.run.worker import PRELOADED
-    from harness.store.identity import read_frame
+    from harness.run.worker import preload
 
-    for name in (*PRELOADED, *MODULES):
+    preload()
+    for name in MODULES:
         importlib.import_module(name)
-    read_frame()
     for name in MODULES:  # They are run as scripts, not imported.
         del sys.modules[name]
 

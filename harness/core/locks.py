@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PATIENCE = 30.0
-"""Seconds to wait for another process's lock; each is held for much less."""
+"""How many seconds to wait for a lock that another process holds; usually it is a moment."""
 
 
 @contextmanager
@@ -39,7 +39,10 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def _take(handle: int) -> bool:
-    """Return whether no other process holds a lock, after taking it; True without locks, too."""
+    """Try to take a lock; return False if another process holds it.
+
+    On a file system without locks, return True.
+    """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

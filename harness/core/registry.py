@@ -411,7 +411,7 @@ def _distribution(entry: EntryPoint) -> str:
 
 @cache
 def _name_of(distribution: Any) -> str:
-    """Return a distribution's name. Its metadata is parsed once for all its plugins: it is long."""
+    """Return a distribution's name; parse its long metadata once, not again for each plugin."""
     name: str = distribution.name
     return name
 

@@ -15,7 +15,11 @@ from harness.core.errors import is_number
 T = TypeVar("T")
 
 MAX_DEPTH = 150
-"""No JSON document that Triptych reads has lists or objects nested deeper than this."""
+"""How deep lists and objects may be nested in a JSON document.
+
+The limit is far below that of Python's parser. Functions such as ``repr`` recurse too, and may be
+called when less of the stack is left: they would fail on a document that was parsed.
+"""
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -27,21 +31,26 @@ def parse_json(content: str | bytes) -> Any:
         ValueError: if it is not JSON, or its lists and objects are nested more than
             ``MAX_DEPTH`` deep.
     """
-    too_deep = ValueError(f"its lists or objects are nested more than {MAX_DEPTH} deep")
     try:
         values = json.loads(content)
+        # Count brackets first: it is fast, and most documents have too few to be nested so deep.
+        too_deep = _brackets(content) > MAX_DEPTH and _is_deeper(values, MAX_DEPTH)
     except RecursionError:
-        raise too_deep from None
-    # What can just be parsed can be too deep for `repr` or `copy`, which are called with less of
-    # the stack left. So the limit is far below Python's own.
-    raw = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
-    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _is_deeper(values, MAX_DEPTH):
-        raise too_deep
+        too_deep = True
+    if too_deep:
+        raise ValueError(f"its lists or objects are nested more than {MAX_DEPTH} deep")
     return values
 
 
+def _brackets(content: str | bytes) -> int:
+    """Return how many opening brackets a document has."""
+    if isinstance(content, str):
+        return content.count("[") + content.count("{")
+    return content.count(b"[") + content.count(b"{")
+
+
 def _is_deeper(values: Any, depth: int) -> bool:
-    """Return whether lists and objects are nested more than ``depth`` deep; do not recurse."""
+    """Return whether lists and objects are nested more than ``depth`` deep, without recursion."""
     level = [values] if type(values) in (list, dict) else []
     for _ in range(depth):
         level = [
@@ -56,7 +65,7 @@ def _is_deeper(values: Any, depth: int) -> bool:
 
 
 def read_json(content: str | bytes) -> Any:
-    r"""Parse a JSON document, all texts of which can be written to a file again.
+    r"""Parse a JSON document, and refuse texts that cannot be written to a file.
 
     Raises:
         ValueError: as :func:`parse_json`; or if a text has half a surrogate pair, such as
@@ -134,7 +143,7 @@ def mismatch(value: Any, annotation: Any, name: str = "value") -> str:
 
 @cache
 def _check(annotation: Any) -> Callable[[Any], bool]:
-    """Return a function that says whether a value fits an annotation: see :func:`mismatch`.
+    """Return a function that tests whether a value fits an annotation: see :func:`mismatch`.
 
     It is made once for each annotation, because a board checks millions of values.
     """
@@ -159,8 +168,8 @@ def _check(annotation: Any) -> Callable[[Any], bool]:
         )
     if annotation is float:
         return lambda value: _is(value, float)
-    # Comparing types first is quick, and settles most values. It does not settle floats, which
-    # must also be finite.
+    # Compare types first: it is fast, and enough for most values. For a float it is not enough,
+    # because a float must also be finite.
     return lambda value: type(value) is annotation or _is(value, annotation)
 
 
@@ -172,7 +181,7 @@ def _with_tuples(value: Any, annotation: Any) -> Any:
 
 @cache
 def _conversion(annotation: Any) -> Callable[[Any], Any] | None:
-    """Return a function that turns lists into tuples; None if the annotation has no tuples."""
+    """Return a function that turns lists into the tuples of an annotation; None if it has none."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is tuple:
         if not any(map(_conversion, parts)):

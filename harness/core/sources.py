@@ -343,15 +343,22 @@ class _File:
 def _parsed(name: str, path: Path, *, typing: bool = False) -> _File:
     """Parse the imports of module ``name``; with ``typing``, in ``TYPE_CHECKING`` blocks too."""
     package = name if path.name == INIT else name.rpartition(".")[0]
-    # Our own files import by calls what no key depends on.
+    # What our own files import by such calls changes no score, and is in no key.
     return _parsed_text(read(path), package, calls=_top(name) not in OURS, typing=typing)
 
 
 @cache
 def _parsed_text(text: str, package: str, *, calls: bool, typing: bool) -> _File:
-    """Parse the imports of a file of ``package``, with ``calls`` also those by function calls.
+    """Parse the imports in the text of a Python file.
 
-    This depends on no file, so that a process parses each text once, in however many runs.
+    The result depends on the arguments alone. A process therefore parses each text once, however
+    many runs it does.
+
+    Args:
+        text: the text of the file.
+        package: the package that its relative imports start from.
+        calls: whether calls such as ``import_module("sibling")`` count too.
+        typing: whether imports in ``TYPE_CHECKING`` blocks count too.
     """
     found = _File()
     try:

@@ -117,7 +117,7 @@ def outcome_of(error: BaseException, gib: float = 0.0) -> tuple[str, str]:
 
 
 def _lacks_memory(error: BaseException) -> bool:
-    """Return whether an error says that there was no memory left.
+    """Return whether an error was raised because memory ran out.
 
     On a CPU, torch raises a RuntimeError, and Python does where it cannot start a thread.
     """

@@ -41,7 +41,7 @@ LEASE = 60.0
 """Seconds without a heartbeat after which an owner counts as gone."""
 
 MAX_CLAIM = 4096
-"""Bytes of a claim; a longer file is none."""
+"""The largest size of a claim in bytes; a larger file is not a claim."""
 
 
 @dataclass(frozen=True)

@@ -163,7 +163,8 @@ def try_combinations(
     logs = folder / FOLDER / f"{os.getpid()}-{time.time_ns()}"
     store = Store(logs)
     dry_runs = DryRuns(logs, len(cells), members=cells)
-    # Not in `logs`, which is removed: an engine may keep files there until it ends.
+    # The engine gets `folder`, not `logs`: `logs` is removed below, and an engine may need its
+    # files until this process ends.
     with engine.open(folder) as opened:
         for cell in cells:
             job = Job(

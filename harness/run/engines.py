@@ -19,9 +19,9 @@ from harness.core.telling import MAX_KEPT, one_line
 from harness.settings import Configured
 
 MAX_MINUTES = 366 * 24 * 60.0
-"""The longest time that a cell can be limited to, in minutes."""
+"""The largest limit of a cell's time that can be set, in minutes."""
 MAX_GIB = 2.0**20
-"""The largest memory that a cell can be limited to, in GiB."""
+"""The largest limit of a cell's memory that can be set, in GiB."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Resources:
 
 
 BEGUN = "begun"
-"""The kind of a worker's first message about a job: its libraries are loaded, the job begins."""
+"""The kind of the message that a worker sends once its libraries are loaded and a job begins."""
 
 
 @dataclass(frozen=True)

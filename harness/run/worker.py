@@ -39,10 +39,10 @@ SECONDS_BETWEEN_STEPS = 0.2
 """The shortest time between two reports of a worker's step."""
 
 PRELOADED = ("torch._dynamo", "sklearn.linear_model", "sklearn.preprocessing", "scipy.stats")
-"""Modules that nearly every cell imports, for its optimizer, probe and scores; it takes seconds."""
+"""Modules that nearly every cell needs and that import slowly: for optimizer, probe and scores."""
 
 MAX_LOG = 64 * 2**20
-"""The size in bytes at which a cell's log is cut; it is looked at once a second."""
+"""If a cell's log is larger than this, in bytes, its middle is removed: see :func:`_cut`."""
 
 _SIGNALS = {signal.SIGTERM, signal.SIGCHLD}
 _PR_SET_PDEATHSIG = 1
@@ -55,7 +55,7 @@ def main() -> None:
 
     jobs, events = take_pipes()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", stream=sys.stderr)
-    # If a library crashes, the log says which line of Python called it.
+    # If a library crashes the process, Python writes to the log which line had called it.
     faulthandler.enable(2)
     logging.raiseExceptions = False  # On a full disk, the cell runs without its log.
     torch.set_num_threads(1)
@@ -78,6 +78,13 @@ def _may_fork(device: str) -> bool:
     return device == "cpu" and tasks.is_dir() and len(list(tasks.iterdir())) == 1
 
 
+def preload() -> None:
+    """Import and read what nearly every cell needs; forked processes then have it."""
+    for name in PRELOADED:
+        importlib.import_module(name)
+    read_frame()
+
+
 class _Template:
     """Fork a child for each job.
 
@@ -94,12 +101,10 @@ class _Template:
         self.prepared: set[str] = set()
         self.learned: tuple[Cell, list[str]] | None = None
         signal.signal(signal.SIGTERM, self.stop)
-        for name in PRELOADED:
-            importlib.import_module(name)
-        read_frame()
+        preload()
 
     def stop(self, *signalled: object) -> None:
-        """Ask the child to save its state, and exit after it; without a job, exit at once."""
+        """Ask the child to save its state, and exit when it has ended; without a job, exit now."""
         self.is_stopped = True
         if self.child:
             with contextlib.suppress(ProcessLookupError):
@@ -112,8 +117,8 @@ class _Template:
         if self.learned is not None:  # Not sooner: there may be no further job.
             _prepare(*self.learned)
             self.learned = None
-        # The child writes its result here, and this process sends it once the child has ended. If
-        # the child sent it, a plugin that hangs at the child's end would delay the next job.
+        # The child writes its result to this file, and this process sends it after the child has
+        # ended. If the child sent it, the next job would wait for a plugin that hangs at the end.
         with os.fdopen(os.memfd_create("result"), "w+", encoding="utf-8") as result:
             # A request to stop waits until the child is known, to which it is passed on.
             signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
@@ -150,8 +155,8 @@ class _Template:
             if time.monotonic() > deadline:
                 os.killpg(self.child, signal.SIGKILL)
             signal.sigtimedwait({signal.SIGCHLD}, 1.0)
-        # Kill what the job's plugins have started, before `waitpid`: after it, the system may give
-        # the child's number to another process.
+        # Kill all processes that the job's plugins started. This must come before `waitpid`, which
+        # frees the child's number: the system may give it to another process.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.child, signal.SIGKILL)
         child, self.child = self.child, 0
@@ -159,7 +164,7 @@ class _Template:
 
 
 def _is_ours(cell: Cell) -> bool:
-    """Return whether all plugins of a cell are Triptych's own, and no others provide data sets."""
+    """Return whether a cell's plugins, and all that provide data sets, are Triptych's own."""
     foreign_data = any(registry.find("data", name).is_foreign for name in registry.names("data"))
     return not foreign_data and all(
         plugins.is_shipped(group, spec) for group, spec in specs_of(cell)
@@ -179,7 +184,7 @@ def _prepare(cell: Cell, imported: Sequence[str]) -> None:
 
 
 def _be_child(job: Job, device: str, told: int, result: TextIO, template: int) -> NoReturn:
-    """Run a job in a forked child; write its last event and the modules it imported; exit."""
+    """Run a job in a forked child, write its last event and the modules it imported, and exit."""
     try:
         os.setpgid(0, 0)  # Ends with what its plugins start, and without the template.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -187,7 +192,7 @@ def _be_child(job: Job, device: str, told: int, result: TextIO, template: int) -
         close_in_children(events)
         known = set(sys.modules)
         event = _run(job, device, events, template)
-        # A copy, because a plugin's thread may import a module meanwhile.
+        # Loop over a copy: a plugin's thread may import a module at the same time.
         imported = [name for name in list(sys.modules) if name not in known]
         json.dump([event, imported], result)
         result.flush()
@@ -303,7 +308,7 @@ def _watch(parent: int, log: int | None) -> None:
 
 
 def _cut(log: int) -> None:
-    """Take the middle out of a log that is too long, and keep a quarter of ``MAX_LOG`` at each end.
+    """Remove the middle of a log that is too long; keep a quarter of ``MAX_LOG`` at each end.
 
     All who write to the log append, so that they go on at its new end.
     """

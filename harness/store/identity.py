@@ -195,10 +195,10 @@ def _source(*modules: str) -> str:
 
 
 def read_frame() -> None:
-    """Read what every cell depends on, for this process and those forked from it.
+    """Read the names of the installed plugins and the code of ``FRAME``, which every cell needs.
 
-    These are the names of the installed plugins, none of which is imported, and the code of
-    ``FRAME``.
+    They stay in the caches of this process and of those that are forked from it. No plugin is
+    imported.
     """
     for group in PARTS.values():
         registry.names(group)

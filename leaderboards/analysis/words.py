@@ -10,7 +10,7 @@ import math
 from leaderboards.analysis.visible import brief
 
 MAX_UNIT = 40
-"""The most characters of a metric's unit that are shown behind a number; the rest is cut."""
+"""How many characters of a metric's unit are shown after a number; the rest is cut."""
 
 BASELINE, INCOMPLETE, UNDECIDED = "baseline", "incomplete", "undecided"
 MUCH_BETTER, BETTER, SLIGHTLY_BETTER = "better by more than m", "better", "better, but less than m"
